@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Every quantity that a peer can drive has its bound here, under a name.
+ */
+#ifndef OUTBOARD_BASE_LIMITS_H
+#define OUTBOARD_BASE_LIMITS_H
+
+/* Descriptors taken from one receive; more truncate and end the connection. */
+#define LIMIT_FDS_PER_RECEIVE 32
+
+/* mpqemu: descriptors of one message (REMOTE_MAX_FDS). */
+#define LIMIT_MPQEMU_FDS 8
+
+/* mpqemu: payload of one message, the v8 union. */
+#define LIMIT_MPQEMU_PAYLOAD 192
+
+/* Regions of one guest memory table. vfio-user allows this many DMA maps. */
+#define LIMIT_MEMORY_REGIONS 65535
+
+/* Spans into which one DMA range may fall. */
+#define LIMIT_DMA_SPANS 64
+
+/* Bytes of replies that wait for a peer that does not read. */
+#define LIMIT_REPLY_BYTES 4096
+
+/* Bytes that may wait in an engine before a whole message is there. */
+#define LIMIT_REQUEST_BYTES 4096
+
+/* PCI: capabilities that fit a conventional configuration space. */
+#define LIMIT_PCI_CAPABILITIES 48
+
+/* Widest register access, bytes. */
+#define LIMIT_ACCESS_BYTES 8
+
+/* Longest time that a server polls before it blocks, microseconds. */
+#define LIMIT_POLL_US 1000
+
+#endif
