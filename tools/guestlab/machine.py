@@ -37,7 +37,7 @@ class Machine:
             "-machine", f"q35,accel={accel},memory-backend=ram",
             "-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on",
             "-m", f"{memory_mib}M", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),
-            "-kernel", kernel.image, "-initrd", f"/dev/fd/{memory_file.fileno()}",
+            "-kernel", kernel.image, "-initrd", f"/proc/self/fd/{memory_file.fileno()}",
             "-append", f"console=ttyS0 panic=0 {append}",
             "-chardev", f"socket,id=qmp,fd={theirs[0].fileno()}", "-mon", "chardev=qmp,mode=control",
         ]  # fmt: skip
