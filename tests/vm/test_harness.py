@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The harness itself, against real guests."""
 import os
+import select
 import signal
 import socket
+import subprocess
 
 import pytest
-from guestlab import CommandFailed, Guest, GuestExited, GuestPanicked, GuestTimeout, LabError, accelerator
+from guestlab import CommandFailed, Guest, GuestExited, GuestPanicked, GuestTimeout, LabError, accelerator, paths
 from guestlab.qmp import QmpError
 
 
@@ -163,3 +165,15 @@ def test_guest_leaves_nothing_but_logs(logs):
     assert gone(guest.pid)
     assert sorted(os.listdir(logs / "guest")) == ["console.log", "qemu.log"]
 
+
+
+def test_guest_ends_with_whoever_started_it(logs):
+    """Killed, a test run has no chance to clean up."""
+    script = f"from guestlab import Guest; print(Guest({str(logs / 'guest')!r}).pid, flush=True); input()"
+    command = ["/usr/bin/python3", "-c", script]
+    environment = os.environ | {"PYTHONPATH": str(paths.TREE / "tools")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as starter:
+        qemu = os.pidfd_open(int(starter.stdout.readline()))
+        starter.kill()
+    assert select.select([qemu], [], [], 30)[0], "QEMU outlives the process that started it"
+    os.close(qemu)

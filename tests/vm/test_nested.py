@@ -14,6 +14,8 @@ def nested_run():
         echo '== folder'; pwd
         echo '== arguments'; for word; do echo "<$word>"; done
         echo '== input'; cat
+        echo '== terminal'; test -t 0 || test -t 1 || echo none
+        echo '== temporary'; mktemp >/dev/null && echo usable
         echo '== logs'; echo kept >build/test-logs/of-nested
         echo '== writable'; echo lost >build/lost && cat build/lost
         echo '== error'; echo to-stderr >&2
@@ -36,6 +38,8 @@ def test_status_comes_back(nested_run):
         ("folder", f"{paths.TREE}\n"),
         ("arguments", "<two words>\n<$quoted'>\n"),
         ("input", ""),
+        ("terminal", "none\n"),
+        ("temporary", "usable\n"),
         ("writable", "lost\n"),
         ("error", "to-stderr\n"),
     ],

@@ -20,6 +20,9 @@ MODULES = ["kvm_amd", "virtio_pci", "9pnet_virtio", "9p", "overlay"]
 SHARE = "-t 9p -o trans=virtio,version=9p2000.L,msize=512000"
 TIMEOUT_S = 15 * 60
 
+# The machine's own /tmp may hold files of other users, which only their owners here can read.
+TEMPORARY = "/run/tmp"
+
 # The command's output goes to a serial line of its own, as it comes. To close that waits until all is sent.
 SCRIPT = """
 exec >/dev/ttyS2 2>&1
@@ -30,8 +33,11 @@ mount -t tmpfs tmpfs /tmp/memory && mkdir /tmp/memory/upper /tmp/memory/work &&
 mount -t overlay -o lowerdir=/tmp/machine,upperdir=/tmp/memory/upper,workdir=/tmp/memory/work overlay /tmp/root &&
 mount -t proc proc /tmp/root/proc && mount -t sysfs sysfs /tmp/root/sys && mount -t devtmpfs devtmpfs /tmp/root/dev &&
 mkdir -p /dev/pts /dev/shm && ln -s /proc/self/fd /dev/fd && mount -t devpts devpts /tmp/root/dev/pts && mount -t tmpfs tmpfs /tmp/root/dev/shm &&
+mount -t tmpfs tmpfs /tmp/root/run && mkdir -m 1777 /tmp/root{temporary} &&
 mount {share} logs /tmp/root{logs} && ip link set lo up || exit 125
-exec chroot /tmp/root /usr/bin/env -i --chdir={cwd} {environment} {command}
+set -o pipefail
+# Through cat, since here too the command has no terminal.
+chroot /tmp/root /usr/bin/env -i --chdir={cwd} {environment} {command} 2>&1 | cat
 """
 
 
@@ -46,6 +52,7 @@ def run(command, timeout=TIMEOUT_S, output=None):
     paths.TEST_LOGS.mkdir(parents=True, exist_ok=True)
     script = SCRIPT.format(
         share=SHARE,
+        temporary=TEMPORARY,
         logs=shlex.quote(str(paths.TEST_LOGS)),
         cwd=shlex.quote(os.getcwd()),
         environment=shlex.join(f"{name}={value}" for name, value in _environment().items()),
@@ -66,7 +73,7 @@ def _outer_guest(logs, output):
 
 def _environment():
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
-    return {"HOME": "/tmp", "TERM": "dumb", "PYTHONUNBUFFERED": "1"} | kept | {OVERRIDE: "kvm"}
+    return {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "PYTHONUNBUFFERED": "1"} | kept | {OVERRIDE: "kvm"}
 
 
 def _run_here(command, timeout, output):
