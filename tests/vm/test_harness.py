@@ -128,6 +128,21 @@ def test_reboot_and_shutdown(boot):
     assert gone(guest.pid)
 
 
+def test_guest_whose_root_is_a_disk(boot, tmp_path):
+    image = tmp_path / "disk.img"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    disk = ["-drive", f"id=disk,if=none,format=raw,file={image}", "-device", "nvme,drive=disk,serial=1"]
+    first = boot(name="first", arguments=disk, files={"/etc/greeting": b"hello"})
+    first.run("mke2fs /dev/nvme0n1 && mount /dev/nvme0n1 /mnt")
+    first.install("/mnt")
+    first.run("umount /mnt")
+    first.shutdown()
+    second = boot(name="second", arguments=disk, root="/dev/nvme0n1")
+    assert second.read("/etc/greeting") == "hello"
+    assert second.run("awk '$2 == \"/\" {print $1}' /proc/mounts") == "/dev/root\n"
+
+
 def test_panic_is_told_with_the_end_of_the_log(boot):
     guest = boot()
     with pytest.raises(GuestPanicked, match=r"(?s)expected 'echo c .*console.log: .*sysrq triggered crash"):
