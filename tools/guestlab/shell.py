@@ -6,7 +6,7 @@
     guest: BEGIN <id> / <output, gzip in base64, in lines> / END <id> <status>
 
 Base64 keeps whatever a command prints from looking like the protocol, and the id, never used twice, keeps an
-answer that came too late from being taken for the next one. Each byte costs an exit from a guest (in a nested
+answer that came too late from being taken for the next one. Each byte costs an exit from the guest (in a nested
 one half a millisecond), hence gzip; the line is still not one for bulk data.
 """
 import base64
