@@ -55,11 +55,24 @@ uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset
 void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
                       uint64_t value);
 
+/* The same for any number of bytes, in registers' sizes as far as the device sees them. -EINVAL
+ * when they do not lie in the BAR. */
+int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,
+                          size_t len);
+int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offset,
+                           const uint8_t *buf, size_t len);
+
 /* Whether a register access may have this size. Warns, once, when it may not. */
 bool device_check_size(struct ob_device *device, unsigned size);
 
 /* As pci_config_write(), with what follows for interrupts. */
 int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value);
+
+/* Configuration space in any number of bytes. -EINVAL when they do not lie in it. */
+int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
+                             size_t len);
+int device_config_write_bytes(struct ob_device *device, uint64_t offset, const uint8_t *buf,
+                              size_t len);
 
 /* Takes both descriptors over; on failure they stay the caller's and the old ones in use. Signals
  * at once when the level is raised. Returns 0 or the errno of the host. */

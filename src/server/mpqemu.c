@@ -225,13 +225,14 @@ static void answer(struct mpqemu_server *server, enum answer kind, uint64_t valu
         len = server->dialect == MPQEMU_V8 ? MPQEMU_UNION_LEN : MPQEMU_RET_LEN;
     const struct mpqemu_header header = {
         .number = (uint32_t)mpqemu_command_number(server->dialect, MPQEMU_RET), .size = len};
-    uint8_t *reply = engine_reply(&server->engine, MPQEMU_HEADER_LEN + len);
+    uint8_t *reply = engine_reply_room(&server->engine);
     mpqemu_header_put(reply, MPQEMU_HEADER_LEN, &header);
     struct wr wr = wr_init(reply + MPQEMU_HEADER_LEN, len);
     if (len > 0) {
         wr_u64(&wr, value);
         wr_zero(&wr, len - MPQEMU_RET_LEN);
     }
+    engine_reply(&server->engine, MPQEMU_HEADER_LEN + len, NULL, 0);
 }
 
 static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
@@ -265,6 +266,8 @@ const struct engine_ops mpqemu_engine = {
     .wire = "mpqemu",
     .instance_len = sizeof(struct mpqemu_server),
     .header_len = MPQEMU_HEADER_LEN,
+    .rx_len = LIMIT_MPQEMU_REQUEST_BYTES,
+    .tx_len = LIMIT_MPQEMU_REPLY_BYTES,
     .reply_limit = MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN,
     .frame_len = frame_len,
     .handle = handle,

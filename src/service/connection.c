@@ -23,12 +23,11 @@ static int send_pending(struct connection *connection)
 {
     struct engine *engine = connection->engine;
     for (;;) {
-        size_t len;
-        int fd;
-        const uint8_t *bytes = engine_pending(engine, &len, &fd);
-        if (len == 0)
+        struct engine_output output = engine_pending(engine);
+        if (output.len == 0)
             return 0;
-        ssize_t sent = socket_send(connection->fd, bytes, len, fd);
+        ssize_t sent =
+            socket_send(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
         if (sent == -EAGAIN && !connection->sending) {
             connection->sending = true;
             return loop_change(connection->source, EPOLLOUT);
@@ -63,10 +62,7 @@ static int turn(struct connection *connection)
 static int turn_sending(struct connection *connection)
 {
     int err = send_pending(connection);
-    size_t len;
-    int fd;
-    engine_pending(connection->engine, &len, &fd);
-    if (err < 0 || len > 0)
+    if (err < 0 || engine_pending(connection->engine).len > 0)
         return err;
     connection->sending = false;
     return loop_change(connection->source, EPOLLIN);
