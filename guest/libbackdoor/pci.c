@@ -24,26 +24,30 @@ struct pci_device {
     int folder;       /* its folder in sysfs, opened */
 };
 
-static bool read_config(int folder, off_t offset, void *ret_buf, size_t len)
+/* Reads a file of the device's folder. Returns the length, or -1. */
+static ssize_t read_file(int folder, const char *name, off_t offset, void *ret_buf, size_t len)
 {
-    int fd = openat(folder, "config", O_RDONLY | O_CLOEXEC);
-    ssize_t got = fd < 0 ? -1 : pread(fd, ret_buf, len, offset);
-    if (fd >= 0)
-        close(fd);
-    return got == (ssize_t)len;
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t got = pread(fd, ret_buf, len, offset);
+    close(fd);
+    return got;
 }
 
-/* Configuration space is little endian whatever the machine is. */
-static unsigned get16(const uint8_t *bytes)
+/* Reads an id as the kernel has noted it, which a device that is dead by now can't change. */
+static long read_id(int folder, const char *name)
 {
-    return bytes[0] | (unsigned)bytes[1] << 8;
+    char text[16];
+    ssize_t len = read_file(folder, name, 0, text, sizeof(text) - 1);
+    text[len < 0 ? 0 : len] = '\0';
+    return strtol(text, NULL, 16);
 }
 
 static bool is_backdoor(int folder)
 {
-    uint8_t ids[4];
-    return read_config(folder, PCI_IDS, ids, sizeof(ids)) && get16(ids) == BACKDOOR_VENDOR_ID &&
-           get16(ids + 2) == BACKDOOR_DEVICE_ID;
+    return read_id(folder, "vendor") == BACKDOOR_VENDOR_ID &&
+           read_id(folder, "device") == BACKDOOR_DEVICE_ID;
 }
 
 static int is_visible(const struct dirent *entry)
@@ -92,8 +96,9 @@ static int check_driver(const struct pci_device *device, struct ob_fault *fault)
 static bool decodes_memory(const struct pci_device *device)
 {
     uint8_t command[2];
-    return read_config(device->folder, PCI_COMMAND, command, sizeof(command)) &&
-           get16(command) & PCI_COMMAND_MEMORY;
+    return read_file(device->folder, "config", PCI_COMMAND, command, sizeof(command)) ==
+               sizeof(command) &&
+           command[0] & PCI_COMMAND_MEMORY;
 }
 
 static int deny(const struct pci_device *device, const char *file, int err, struct ob_fault *fault)
@@ -130,12 +135,6 @@ static int enable(const struct pci_device *device, struct ob_fault *fault)
 static int refuse_mapping(const struct pci_device *device, const char *file, int err,
                           struct ob_fault *fault)
 {
-    /* sysfs says EINVAL for a range that a driver has reserved, and EPERM under lockdown. */
-    if (err == -EINVAL || err == -EBUSY)
-        return ob_fault_set(fault, -EBUSY,
-                            "the kernel does not let %s of the backdoor %s be mapped: some driver "
-                            "has reserved it; look for %s in /proc/iomem and unload that driver",
-                            file, device->name, device->name);
     if (err == -EPERM || err == -EACCES)
         return ob_fault_set(fault, -EACCES,
                             "the kernel does not let %s of the backdoor %s be mapped: it is locked "

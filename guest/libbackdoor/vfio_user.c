@@ -118,9 +118,10 @@ static int send_all(const struct vfio_user *user, const struct header *header, c
     return 0;
 }
 
-/* Keeps the first descriptor that comes; nobody asked for another, so it is closed. */
-static void take_descriptors(struct msghdr *message, int *fd)
+/* Keeps the first descriptor that comes. Another one is closed: then returns false. */
+static bool take_descriptors(struct msghdr *message, int *fd)
 {
+    bool only_one = !(message->msg_flags & MSG_CTRUNC);
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
         if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
             continue;
@@ -128,12 +129,15 @@ static void take_descriptors(struct msghdr *message, int *fd)
         for (size_t i = 0; i < count; i++) {
             int came;
             memcpy(&came, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
-            if (*fd < 0)
+            if (*fd < 0) {
                 *fd = came;
-            else
+            } else {
                 close(came);
+                only_one = false;
+            }
         }
     }
+    return only_one;
 }
 
 static int receive_all(const struct vfio_user *user, void *buf, size_t len, int *fd,
@@ -154,8 +158,7 @@ static int receive_all(const struct vfio_user *user, void *buf, size_t len, int 
             continue;
         if (got <= 0)
             return got < 0 ? failed(user, errno, fault) : gone(user, fault);
-        take_descriptors(&message, fd);
-        if (message.msg_flags & MSG_CTRUNC)
+        if (!take_descriptors(&message, fd))
             return broken(user, "it sends more than one descriptor", fault);
         buf = (uint8_t *)buf + got;
         len -= (size_t)got;
