@@ -5,6 +5,7 @@ import signal
 import socket
 
 import pytest
+from guestlab import paths
 
 from .conftest import DEVICE, PROGRAMS, ROOT, TOOL, build, pkg_config, proxy, run
 
@@ -152,3 +153,22 @@ def test_tool_usage():
         done = run(TOOL, *arguments)
         assert (done.returncode, done.stdout) == (2, ""), arguments
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("program", [TOOL, DEVICE], ids=lambda program: program.name)
+def test_manual_page_tells_every_option(program):
+    text = run(program, "--help").stdout
+    page = (ROOT / f"share/man/man1/{program.name}.1").read_text()
+    words = re.findall(r"^  (?:--)?([a-z-]+)", text, re.MULTILINE)
+    assert len(words) >= 5
+    for word in words:
+        assert re.search(rf"(Fl|Cm|,) -?{word}\b", page), word
+
+
+def test_demonstration():
+    done = run(paths.TREE / "tools/demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for shown in (r"pid \d+ +outboard-backdoor", r"pid \d+ +qemu-system-x86_64", "1af4:10f0", "HELLO FROM THE GUEST",
+                  "->  42", r"min .* us, median .* us", r"the peer has gone, ending \(exit status 0\)"):  # fmt: skip
+        assert re.search(shown, done.stdout), shown
+    assert "\033" not in done.stdout
