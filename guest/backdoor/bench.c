@@ -16,10 +16,10 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static int measure(struct ob_backdoor *backdoor, uint64_t command, uint64_t *times_ns,
-                   uint64_t calls, struct ob_fault *fault)
+static int measure(struct ob_backdoor *backdoor, uint64_t command, uint64_t *times_ns, size_t calls,
+                   struct ob_fault *fault)
 {
-    for (uint64_t i = 0; i < calls; i++) {
+    for (size_t i = 0; i < calls; i++) {
         uint64_t start = now_ns();
         int err = ob_backdoor_call(backdoor, command, fault);
         if (err < 0)
@@ -35,47 +35,46 @@ static int compare(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-static void print_percentiles(const uint64_t *sorted_ns, uint64_t calls)
+static void print_percentiles(const uint64_t *sorted_ns, size_t calls)
 {
     static const struct {
         const char *name;
         unsigned permille;
     } marks[] = {{"min", 0}, {"median", 500}, {"90 %", 900}, {"99 %", 990}, {"max", 1000}};
     for (size_t i = 0; i < sizeof(marks) / sizeof(marks[0]); i++) {
-        uint64_t index = (calls - 1) * marks[i].permille / 1000;
+        size_t index = (calls - 1) * marks[i].permille / 1000;
         printf("%s%s %.1f us", i ? ", " : "", marks[i].name, (double)sorted_ns[index] / 1000);
     }
     printf("\n");
 }
 
 /* One line per power of two nanoseconds between the shortest and the longest time. */
-static void print_histogram(const uint64_t *sorted_ns, uint64_t calls)
+static void print_histogram(const uint64_t *sorted_ns, size_t calls)
 {
-    uint64_t at = 0;
+    size_t at = 0;
     for (uint64_t high_ns = 2; at < calls; high_ns *= 2) {
-        uint64_t first = at;
+        size_t first = at;
         while (at < calls && sorted_ns[at] < high_ns)
             at++;
         if (at == 0)
             continue;
-        uint64_t marks = ((at - first) * BAR_WIDTH + calls - 1) / calls;
-        printf("%10.1f us and more: %7" PRIu64 "  ", (double)high_ns / 2000, at - first);
+        size_t marks = ((at - first) * BAR_WIDTH + calls - 1) / calls;
+        printf("%10.1f us and more: %7zu  ", (double)high_ns / 2000, at - first);
         while (marks-- > 0)
             putchar('#');
         putchar('\n');
     }
 }
 
-int bench_run(struct ob_backdoor *backdoor, uint64_t command, uint64_t calls,
-              struct ob_fault *fault)
+int bench_run(struct ob_backdoor *backdoor, uint64_t command, size_t calls, struct ob_fault *fault)
 {
     uint64_t *times_ns = calloc(calls, sizeof(*times_ns));
     if (!times_ns)
-        return ob_fault_set(fault, -ENOMEM, "no memory for the times of %" PRIu64 " calls", calls);
+        return ob_fault_set(fault, -ENOMEM, "no memory for the times of %zu calls", calls);
     int err = measure(backdoor, command, times_ns, calls, fault);
     if (err == 0) {
         qsort(times_ns, calls, sizeof(*times_ns), compare);
-        printf("%" PRIu64 " calls of command %" PRIu64 " through %s\n", calls, command,
+        printf("%zu calls of command %" PRIu64 " through %s\n", calls, command,
                ob_backdoor_name(backdoor));
         print_percentiles(times_ns, calls);
         print_histogram(times_ns, calls);

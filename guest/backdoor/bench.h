@@ -12,7 +12,6 @@
 
 /* Makes so many calls one after the other and prints how long they took, as percentiles and as a
  * histogram. Returns 0 or a negative errno. */
-int bench_run(struct ob_backdoor *backdoor, uint64_t command, uint64_t calls,
-              struct ob_fault *fault);
+int bench_run(struct ob_backdoor *backdoor, uint64_t command, size_t calls, struct ob_fault *fault);
 
 #endif

@@ -49,50 +49,62 @@ static int run_call(struct ob_backdoor *backdoor, const struct numbers *numbers,
     return err < 0 ? err : ob_backdoor_check(backdoor, fault);
 }
 
-static int out_of_range(const struct ob_backdoor *backdoor, struct ob_fault *fault)
+/* How much lies behind an offset in the data channel, or -ERANGE. */
+static int room_behind(const struct ob_backdoor *backdoor, uint64_t offset, size_t *ret_room,
+                       struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -ERANGE, "the data channel has %zu bytes; what you name lies beyond",
-                        ob_backdoor_size(backdoor));
+    size_t size = ob_backdoor_size(backdoor);
+    if (offset > size)
+        return ob_fault_set(fault, -ERANGE,
+                            "the data channel has %zu bytes; offset %" PRIu64 " lies beyond", size,
+                            offset);
+    *ret_room = size - (size_t)offset;
+    return 0;
 }
 
-static int finish_output(struct ob_fault *fault)
+static int no_memory(size_t len, struct ob_fault *fault)
 {
-    if (fflush(stdout) == EOF || ferror(stdout))
-        return ob_fault_set(fault, -EIO, "can't write to standard output: %s", strerror(errno));
-    return 0;
+    return ob_fault_set(fault, -ENOMEM, "no memory for %zu bytes", len);
 }
 
 static int run_read(struct ob_backdoor *backdoor, const struct numbers *numbers,
                     struct ob_fault *fault)
 {
-    size_t size = ob_backdoor_size(backdoor);
-    uint64_t offset = numbers->count > 0 ? numbers->value[0] : 0;
-    if (offset > size)
-        return out_of_range(backdoor, fault);
-    uint64_t len = numbers->count > 1 ? numbers->value[1] : size - offset;
-    if (len > size - offset)
-        return out_of_range(backdoor, fault);
+    uint64_t offset = numbers->value[0]; /* 0 where none is given */
+    size_t len = 0;
+    int err = room_behind(backdoor, offset, &len, fault);
+    if (err < 0)
+        return err;
+    if (numbers->count > 1) {
+        if (numbers->value[1] > len)
+            return ob_fault_set(fault, -ERANGE,
+                                "the data channel has %zu bytes from offset %" PRIu64
+                                " on, not %" PRIu64,
+                                len, offset, numbers->value[1]);
+        len = (size_t)numbers->value[1];
+    }
     uint8_t *buf = malloc(len + 1);
     if (!buf)
-        return ob_fault_set(fault, -ENOMEM, "no memory for %" PRIu64 " bytes", len);
-    ob_backdoor_read(backdoor, offset, buf, len);
-    fwrite(buf, 1, len, stdout);
+        return no_memory(len, fault);
+    err = ob_backdoor_read(backdoor, (size_t)offset, buf, len);
+    if (err == 0)
+        fwrite(buf, 1, len, stdout); /* finish_output() tells how that went */
     free(buf);
-    return 0;
+    return err;
 }
 
 static int run_write(struct ob_backdoor *backdoor, const struct numbers *numbers,
                      struct ob_fault *fault)
 {
     uint64_t offset = numbers->value[0];
-    if (offset > ob_backdoor_size(backdoor))
-        return out_of_range(backdoor, fault);
-    size_t room = ob_backdoor_size(backdoor) - offset;
+    size_t room = 0;
+    int err = room_behind(backdoor, offset, &room, fault);
+    if (err < 0)
+        return err;
     uint8_t *buf = malloc(room + 1); /* one more, to see that there is more */
     if (!buf)
-        return ob_fault_set(fault, -ENOMEM, "no memory for %zu bytes", room);
+        return no_memory(room, fault);
     size_t len = fread(buf, 1, room + 1, stdin);
-    int err;
     if (ferror(stdin))
         err = ob_fault_set(fault, -EIO, "can't read standard input: %s", strerror(errno));
     else if (len > room)
@@ -101,7 +113,7 @@ static int run_write(struct ob_backdoor *backdoor, const struct numbers *numbers
                            "from offset %" PRIu64 " on; nothing was written",
                            room, offset);
     else
-        err = ob_backdoor_write(backdoor, offset, buf, len);
+        err = ob_backdoor_write(backdoor, (size_t)offset, buf, len);
     free(buf);
     return err;
 }
@@ -113,7 +125,7 @@ static int run_bench(struct ob_backdoor *backdoor, const struct numbers *numbers
     uint64_t command = numbers->count > 1 ? numbers->value[1] : 0;
     if (calls == 0 || calls > BENCH_MAX_CALLS)
         return ob_fault_set(fault, -ERANGE, "bench makes 1 to %d calls", BENCH_MAX_CALLS);
-    return bench_run(backdoor, command, calls, fault);
+    return bench_run(backdoor, command, (size_t)calls, fault);
 }
 
 static const struct verb verbs[] = {
@@ -165,6 +177,14 @@ static bool parse(const char *word, uint64_t *ret_number)
     return *word >= '0' && *word <= '9' && !*end && !errno;
 }
 
+/* Where a failure to write to standard output is told. */
+static int finish_output(struct ob_fault *fault)
+{
+    if (fflush(stdout) == EOF || ferror(stdout))
+        return ob_fault_set(fault, -EIO, "can't write to standard output: %s", strerror(errno));
+    return 0;
+}
+
 static int run(const struct verb *verb, const struct numbers *numbers)
 {
     struct ob_backdoor *backdoor;
@@ -199,7 +219,7 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0) {
         print_help();
-        return EXIT_SUCCESS;
+        return fflush(stdout) == EOF ? EXIT_FAILURE : EXIT_SUCCESS;
     }
     if (strcmp(name, "--version") == 0) {
         printf("backdoor " OUTBOARD_VERSION "\n");

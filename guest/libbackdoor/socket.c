@@ -73,8 +73,8 @@ static int map_data(struct ob_backdoor *backdoor, struct ob_fault *fault)
         err = ob_fault_set(fault, -EPROTO, "the data channel of the backdoor at %s is refused: %s",
                            backdoor->name, wrong);
     else
-        address =
-            mmap(NULL, region.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)region.offset);
+        address = mmap(NULL, (size_t)region.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+                       (off_t)region.offset);
     if (err == 0 && address == MAP_FAILED)
         err = ob_fault_set(fault, -errno, "can't map the data channel of the backdoor at %s: %s",
                            backdoor->name, strerror(errno));
@@ -83,7 +83,7 @@ static int map_data(struct ob_backdoor *backdoor, struct ob_fault *fault)
     if (err < 0)
         return err;
     backdoor->data = address;
-    backdoor->data_len = region.size;
+    backdoor->data_len = (size_t)region.size;
     return 0;
 }
 

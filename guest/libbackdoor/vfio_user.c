@@ -202,7 +202,7 @@ static int exchange(struct vfio_user *user, struct exchange *exchange, struct ob
         .command = exchange->command,
         .size = (uint32_t)(sizeof(request) + exchange->request_len),
     };
-    struct header reply;
+    struct header reply = {0};
     exchange->fd = -1;
     int err = send_all(user, &request, exchange->request, exchange->request_len, fault);
     if (err == 0)
@@ -250,7 +250,7 @@ int vfio_user_wait_forever(struct vfio_user *user, struct ob_fault *fault)
 static int negotiate(struct vfio_user *user, struct ob_fault *fault)
 {
     struct version ours = {.json = "{\"capabilities\":{\"max_msg_fds\":1}}"};
-    struct version theirs;
+    struct version theirs = {0};
     struct exchange version = {
         .command = COMMAND_VERSION,
         .request = &ours,
@@ -326,7 +326,7 @@ int vfio_user_get_region(struct vfio_user *user, uint32_t index,
                          struct vfio_user_region *ret_region, int *ret_fd, struct ob_fault *fault)
 {
     const struct vfio_user_region request = {.argsz = sizeof(request), .index = index};
-    struct vfio_user_region reply;
+    struct vfio_user_region reply = {0};
     struct exchange region = {
         .command = COMMAND_GET_REGION_INFO,
         .request = &request,
@@ -357,7 +357,7 @@ int vfio_user_read(struct vfio_user *user, uint32_t region, uint64_t offset, voi
                    uint32_t len, struct ob_fault *fault)
 {
     const struct access request = {.offset = offset, .region = region, .count = len};
-    struct access reply;
+    struct access reply = {0};
     struct exchange read = {
         .command = COMMAND_REGION_READ,
         .request = &request,
@@ -379,7 +379,7 @@ int vfio_user_write(struct vfio_user *user, uint32_t region, uint64_t offset, co
                     uint32_t len, struct ob_fault *fault)
 {
     struct access request = {.offset = offset, .region = region, .count = len};
-    struct access reply;
+    struct access reply = {0};
     struct exchange write = {
         .command = COMMAND_REGION_WRITE,
         .request = &request,

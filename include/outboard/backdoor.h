@@ -72,7 +72,8 @@ OB_API size_t ob_backdoor_size(const struct ob_backdoor *backdoor);
  *
  * On a PCI device it is device memory: use aligned loads and stores of 1, 2, 4 or 8 bytes.
  * memcpy(3) and the like may pick vector instructions that a hypervisor can't emulate;
- * ob_backdoor_read() and ob_backdoor_write() never do.
+ * ob_backdoor_read() and ob_backdoor_write() never do. When the device is unplugged, its memory
+ * goes, and touching it is a SIGBUS.
  */
 OB_API volatile void *ob_backdoor_data(struct ob_backdoor *backdoor);
 
