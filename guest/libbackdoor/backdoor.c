@@ -5,17 +5,38 @@
  * A channel (channel.h) maps the data and knows how to send a command; nothing here depends on
  * which one it is. The size that the host announces is checked once, against what is mapped, and
  * never read again for a bound.
+ *
+ * A PCI device is used by one thread of one process at a time, for data as for calls. This is not
+ * only for the sake of 32-bit programs, whose commands have two halves: while one processor waits
+ * for x-pci-proxy-dev, QEMU refuses what another one asks of the device as "re-entrant IO". That
+ * store is lost, and a load brings anything. Threads are kept apart by a mutex and processes by
+ * flock(2).
  */
 #include <outboard/backdoor.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 
 #include "channel.h"
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
+
+static void lock(struct ob_backdoor *backdoor)
+{
+    pthread_mutex_lock(&backdoor->mutex);
+    while (backdoor->lock_fd >= 0 && flock(backdoor->lock_fd, LOCK_EX) < 0 && errno == EINTR)
+        ;
+}
+
+static void unlock(struct ob_backdoor *backdoor)
+{
+    if (backdoor->lock_fd >= 0)
+        flock(backdoor->lock_fd, LOCK_UN);
+    pthread_mutex_unlock(&backdoor->mutex);
+}
 
 static int check_size(const struct ob_backdoor *backdoor, uint64_t size, struct ob_fault *fault)
 {
@@ -32,12 +53,19 @@ static int check_size(const struct ob_backdoor *backdoor, uint64_t size, struct 
     return 0;
 }
 
+/* Asks for the size and checks it. */
+static int read_size(struct ob_backdoor *backdoor, uint64_t *ret_size, struct ob_fault *fault)
+{
+    lock(backdoor);
+    int err = backdoor->ops->read_size(backdoor, ret_size, fault);
+    unlock(backdoor);
+    return err < 0 ? err : check_size(backdoor, *ret_size, fault);
+}
+
 int channel_learn_size(struct ob_backdoor *backdoor, struct ob_fault *fault)
 {
-    uint64_t size = 0;
-    int err = backdoor->ops->read_size(backdoor, &size, fault);
-    if (err == 0)
-        err = check_size(backdoor, size, fault);
+    uint64_t size;
+    int err = read_size(backdoor, &size, fault);
     if (err == 0)
         backdoor->size = (size_t)size;
     return err;
@@ -49,6 +77,7 @@ int channel_open(int (*open)(struct ob_backdoor *, const char *, struct ob_fault
     struct ob_backdoor *backdoor = calloc(1, sizeof(*backdoor));
     if (!backdoor)
         return ob_fault_set(fault, -ENOMEM, "no memory for a backdoor");
+    backdoor->lock_fd = -1;
     pthread_mutex_init(&backdoor->mutex, NULL);
     int err = open(backdoor, where, fault);
     if (err < 0) {
@@ -105,61 +134,71 @@ static size_t step(size_t offset, size_t len)
     return offset % sizeof(uintptr_t) == 0 && len >= sizeof(uintptr_t) ? sizeof(uintptr_t) : 1;
 }
 
-int ob_backdoor_read(struct ob_backdoor *backdoor, size_t offset, void *ret_buf, size_t len)
+static void copy_from(const volatile uint8_t *data, size_t offset, uint8_t *to, size_t len)
 {
-    volatile uint8_t *from = backdoor->data;
-    uint8_t *to = ret_buf;
-    int err = check_range(backdoor, offset, len);
-    while (err == 0 && len > 0) {
+    while (len > 0) {
         size_t moved = step(offset, len);
-        uintptr_t word;
-        if (moved == sizeof(word)) {
-            word = *(volatile uintptr_t *)(from + offset);
+        if (moved == sizeof(uintptr_t)) {
+            uintptr_t word = *(const volatile uintptr_t *)(data + offset);
             memcpy(to, &word, sizeof(word));
         } else {
-            *to = from[offset];
+            *to = data[offset];
         }
         to += moved;
         offset += moved;
         len -= moved;
     }
-    return err;
 }
 
-int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const void *buf, size_t len)
+static void copy_to(volatile uint8_t *data, size_t offset, const uint8_t *from, size_t len)
 {
-    volatile uint8_t *to = backdoor->data;
-    const uint8_t *from = buf;
-    int err = check_range(backdoor, offset, len);
-    while (err == 0 && len > 0) {
+    while (len > 0) {
         size_t moved = step(offset, len);
-        uintptr_t word;
-        if (moved == sizeof(word)) {
+        if (moved == sizeof(uintptr_t)) {
+            uintptr_t word;
             memcpy(&word, from, sizeof(word));
-            *(volatile uintptr_t *)(to + offset) = word;
+            *(volatile uintptr_t *)(data + offset) = word;
         } else {
-            to[offset] = *from;
+            data[offset] = *from;
         }
         from += moved;
         offset += moved;
         len -= moved;
     }
-    return err;
+}
+
+int ob_backdoor_read(struct ob_backdoor *backdoor, size_t offset, void *ret_buf, size_t len)
+{
+    int err = check_range(backdoor, offset, len);
+    if (err < 0)
+        return err;
+    lock(backdoor);
+    copy_from(backdoor->data, offset, ret_buf, len);
+    unlock(backdoor);
+    return 0;
+}
+
+int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const void *buf, size_t len)
+{
+    int err = check_range(backdoor, offset, len);
+    if (err < 0)
+        return err;
+    lock(backdoor);
+    copy_to(backdoor->data, offset, buf, len);
+    unlock(backdoor);
+    return 0;
 }
 
 int ob_backdoor_call(struct ob_backdoor *backdoor, uint64_t command, struct ob_fault *fault)
 {
-    pthread_mutex_lock(&backdoor->mutex);
+    lock(backdoor);
     int err = backdoor->ops->call(backdoor, command, fault);
-    pthread_mutex_unlock(&backdoor->mutex);
+    unlock(backdoor);
     return err;
 }
 
 int ob_backdoor_check(struct ob_backdoor *backdoor, struct ob_fault *fault)
 {
-    uint64_t size = 0;
-    pthread_mutex_lock(&backdoor->mutex);
-    int err = backdoor->ops->read_size(backdoor, &size, fault);
-    pthread_mutex_unlock(&backdoor->mutex);
-    return err < 0 ? err : check_size(backdoor, size, fault);
+    uint64_t size;
+    return read_size(backdoor, &size, fault);
 }

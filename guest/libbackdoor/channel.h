@@ -49,14 +49,15 @@ struct ob_backdoor {
     volatile void *data;      /* BAR 1, mapped */
     size_t data_len;          /* of the mapping, at least `size` */
     pthread_mutex_t mutex;    /* one call at a time */
+    int lock_fd;              /* pci: what all processes lock that use the device, else -1 */
     volatile void *registers; /* pci: BAR 0, mapped */
     size_t registers_len;
     struct vfio_user user; /* socket: the connection */
 };
 
 /* Opens the first backdoor among the PCI devices in a folder that looks like /sys/bus/pci/devices.
- * `backdoor` is all zeroes before; after a failure the caller has it closed. Returns 0 or what
- * ob_backdoor_open() says. */
+ * `backdoor` is all zeroes before, with a lock_fd of -1; after a failure the caller has it closed.
+ * Returns 0 or what ob_backdoor_open() says. */
 int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob_fault *fault);
 
 /* Opens the backdoor behind a socket; otherwise as pci_channel_open(). */

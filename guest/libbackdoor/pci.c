@@ -144,34 +144,42 @@ static int refuse_mapping(const struct pci_device *device, const char *file, int
                         strerror(-err));
 }
 
+/* Maps a BAR. @ret_fd: its file, the caller's to close. */
 static int map_bar(const struct pci_device *device, unsigned bar, volatile void **ret_address,
-                   size_t *ret_len, struct ob_fault *fault)
+                   size_t *ret_len, int *ret_fd, struct ob_fault *fault)
 {
     char file[16];
+    struct stat status = {0};
     snprintf(file, sizeof(file), "resource%u", bar);
     int fd = openat(device->folder, file, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return deny(device, file, -errno, fault);
-    struct stat status;
-    int err = fstat(fd, &status) < 0 ? -errno : 0;
-    if (err == 0 && (status.st_size < 4096 || (uint64_t)status.st_size > LIMIT_DATA_LEN)) {
-        close(fd);
+    *ret_fd = fd;
+    if (fstat(fd, &status) < 0 || status.st_size < 4096 ||
+        (uint64_t)status.st_size > LIMIT_DATA_LEN)
         return ob_fault_set(fault, -EPROTO,
                             "BAR %u of the backdoor %s has %lld bytes, which no backdoor has: its "
                             "process on the host is broken",
                             bar, device->name, (long long)status.st_size);
-    }
-    void *address = MAP_FAILED;
-    if (err == 0)
-        address = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (err == 0 && address == MAP_FAILED)
-        err = -errno;
-    close(fd);
-    if (err < 0)
-        return refuse_mapping(device, file, err, fault);
+    void *address = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (address == MAP_FAILED)
+        return refuse_mapping(device, file, -errno, fault);
     *ret_address = address;
     *ret_len = (size_t)status.st_size;
     return 0;
+}
+
+static int map_bars(const struct pci_device *device, struct ob_backdoor *backdoor,
+                    struct ob_fault *fault)
+{
+    int fd = -1;
+    int err = map_bar(device, CONTROL_BAR, &backdoor->registers, &backdoor->registers_len,
+                      &backdoor->lock_fd, fault);
+    if (err == 0)
+        err = map_bar(device, DATA_BAR, &backdoor->data, &backdoor->data_len, &fd, fault);
+    if (fd >= 0)
+        close(fd);
+    return err;
 }
 
 /* The register as the machine's widest stores see it: one of 64 bits, or two of 32 of which the
@@ -202,16 +210,18 @@ static int read_size(struct ob_backdoor *backdoor, uint64_t *ret_size, struct ob
     return 0;
 }
 
-static void unmap_registers(struct ob_backdoor *backdoor)
+static void let_go(struct ob_backdoor *backdoor)
 {
     if (backdoor->registers)
         munmap((void *)backdoor->registers, backdoor->registers_len);
+    if (backdoor->lock_fd >= 0)
+        close(backdoor->lock_fd);
 }
 
 static const struct channel_ops pci_ops = {
     .call = call,
     .read_size = read_size,
-    .close = unmap_registers,
+    .close = let_go,
 };
 
 int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob_fault *fault)
@@ -228,9 +238,7 @@ int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob
     if (err == 0)
         err = enable(&device, fault);
     if (err == 0)
-        err = map_bar(&device, CONTROL_BAR, &backdoor->registers, &backdoor->registers_len, fault);
-    if (err == 0)
-        err = map_bar(&device, DATA_BAR, &backdoor->data, &backdoor->data_len, fault);
+        err = map_bars(&device, backdoor, fault);
     if (err == 0)
         err = channel_learn_size(backdoor, fault);
     close(device.folder);

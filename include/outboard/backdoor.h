@@ -15,9 +15,9 @@
  * Link with libbackdoor (`pkg-config backdoor`), static or shared; it needs libc alone.
  *
  * Threads: all functions may be called from any thread at any time, but for ob_backdoor_close(),
- * which must be the last. Calls are made one after the other. The data channel has no lock: threads
- * and processes that share one agree among themselves who uses which part of it, and processes that
- * share a PCI device also on who calls, since a 32-bit program sends a command in two halves.
+ * which must be the last. Calls and copies are made one after the other, also where several
+ * processes use one PCI device; a child of fork(2) must open the backdoor anew for that. Who uses
+ * which part of the data channel is for threads and processes to agree upon.
  *
  * Faults: where a function takes a struct ob_fault (it may be NULL), a failure fills it with a
  * sentence that says what is missing and what to do.
@@ -70,10 +70,13 @@ OB_API size_t ob_backdoor_size(const struct ob_backdoor *backdoor);
  * The data channel itself, ob_backdoor_size() bytes, page aligned, valid until ob_backdoor_close().
  * Host code may change it at any time.
  *
- * On a PCI device it is device memory: use aligned loads and stores of 1, 2, 4 or 8 bytes.
- * memcpy(3) and the like may pick vector instructions that a hypervisor can't emulate;
- * ob_backdoor_read() and ob_backdoor_write() never do. When the device is unplugged, its memory
- * goes, and touching it is a SIGBUS.
+ * On a PCI device it is device memory, with consequences that ob_backdoor_read() and
+ * ob_backdoor_write() take care of, and a pointer does not:
+ * - Use aligned loads and stores of 1, 2, 4 or 8 bytes. memcpy(3) and the like may pick vector
+ *   instructions that a hypervisor can't emulate.
+ * - One thread at a time. QEMU's x-pci-proxy-dev loses an access to a device that comes while
+ *   another processor's access, such as a call, is under way.
+ * - When the device is unplugged, its memory goes, and touching it is a SIGBUS.
  */
 OB_API volatile void *ob_backdoor_data(struct ob_backdoor *backdoor);
 

@@ -103,7 +103,8 @@ def backdoor_guest(boot, device, guest_programs):
 
     def start(*options, **guest_options):
         recorded, sock = device(*options)
-        return boot(programs=guest_programs, **proxy(sock), **guest_options), recorded
+        # Two processors, so that threads can really collide.
+        return boot(programs=guest_programs, cpus=2, **proxy(sock), **guest_options), recorded
 
     return start
 

@@ -86,6 +86,17 @@ def test_programs_of_32_bits(backdoor_guest):
     assert set(host.commands[1:]) == expected and len(host.commands) == 401
 
 
+def test_processes_that_use_the_device_at_once(backdoor_guest):
+    """QEMU loses what two processors ask of x-pci-proxy-dev at a time; libbackdoor does not let it come to that."""
+    guest, host = backdoor_guest()
+    copies = "for i in $(seq 20); do printf %512s $i | backdoor write 8; backdoor read 8 512; done"
+    output = guest.run(f"threads 150 & threads 150 & threads-32 150 & {copies}; wait")
+    assert output.split() == [str(i) for i in range(1, 21)]
+    calls = [(thread << 16 | n) << 32 | thread << 16 | n for thread in (1, 2) for n in range(1, 151)]
+    assert sorted(host.commands) == sorted(3 * calls)
+    assert "re-entrant" not in (guest.logs / "qemu.log").read_text()
+
+
 def test_reboot_resets_the_device_and_it_works_again(backdoor_guest):
     guest, host = backdoor_guest()
     guest.run(f"access {folder(guest)}/resource0 w4:0:0x55667788; printf kept | backdoor write 0")
