@@ -36,6 +36,9 @@
 /* vfio-user: writes in one REGION_WRITE_MULTI; QEMU sends up to 200. */
 #define LIMIT_VFIO_USER_WRITES 1024
 
+/* vfio-user: messages that ask the client for its memory and are not answered yet. */
+#define LIMIT_VFIO_USER_DMA_MESSAGES 32
+
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48
 

@@ -25,6 +25,11 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
         return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device->name,
                             ops->wire);
     }
+    err = ops->start ? ops->start(engine, fault) : 0;
+    if (err < 0) {
+        engine_free(engine);
+        return err;
+    }
     *ret_engine = engine;
     return 0;
 }
@@ -42,6 +47,8 @@ void engine_free(struct engine *engine)
 {
     if (!engine)
         return;
+    if (engine->ops->stop)
+        engine->ops->stop(engine);
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
     device_disconnect(engine->device);
@@ -52,7 +59,7 @@ void engine_free(struct engine *engine)
 
 static bool may_reply(const struct engine *engine)
 {
-    return engine->tx_fds.count == 0 &&
+    return !engine->later && engine->tx_fds.count == 0 &&
            engine->tx_len + engine->ops->reply_limit <= engine->ops->tx_len;
 }
 
@@ -100,12 +107,22 @@ static int handle_frames(struct engine *engine)
             break;
         err =
             handle_frame(engine, engine->rx + at, (size_t)len, engine->rx_len - at == (size_t)len);
-        at += (size_t)len;
+        engine->later = err == ENGINE_LATER;
+        if (!engine->later)
+            at += (size_t)len;
     }
     engine->rx_len -= at;
     if (at > 0 && engine->rx_len > 0)
         memmove(engine->rx, engine->rx + at, engine->rx_len);
-    return err;
+    if (err >= 0 && ops->pump)
+        ops->pump(engine);
+    return err < 0 ? err : 0;
+}
+
+int engine_poke(struct engine *engine)
+{
+    engine->later = false;
+    return handle_frames(engine);
 }
 
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds)
@@ -144,12 +161,16 @@ int engine_sent(struct engine *engine, size_t len)
     if (engine->tx_sent < engine->tx_len)
         return 0;
     engine->tx_len = engine->tx_sent = 0;
-    return engine->rx_len >= engine->ops->header_len ? handle_frames(engine) : 0;
+    return handle_frames(engine);
+}
+
+bool engine_may_send(const struct engine *engine, size_t len)
+{
+    return engine->tx_len + len + engine->ops->reply_limit <= engine->ops->tx_len;
 }
 
 uint8_t *engine_reply_room(struct engine *engine)
 {
-    assert(may_reply(engine));
     return engine->tx + engine->tx_len;
 }
 
@@ -157,8 +178,8 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
 {
     assert(len <= engine->ops->reply_limit && num_fds <= LIMIT_FDS_PER_RECEIVE);
     for (unsigned i = 0; i < num_fds; i++)
-        engine->tx_fds.fd[i] = fds[i];
-    engine->tx_fds.count = num_fds;
-    engine->tx_fds_at = engine->tx_len;
+        engine->tx_fds.fd[engine->tx_fds.count++] = fds[i];
+    if (num_fds > 0)
+        engine->tx_fds_at = engine->tx_len;
     engine->tx_len += len;
 }

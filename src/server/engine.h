@@ -16,7 +16,8 @@
  * header alone. So a send ends before such a reply, and the next frame waits until it is gone.
  *
  * Backpressure. A frame is only looked at while there is room for its reply. A peer that does not
- * read its replies is therefore not read either, and nothing grows.
+ * read its replies is therefore not read either, and nothing grows. The same holds while the device
+ * can't carry a frame out yet.
  */
 #ifndef OUTBOARD_SERVER_ENGINE_H
 #define OUTBOARD_SERVER_ENGINE_H
@@ -50,11 +51,22 @@ struct engine_ops {
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
      * -EPROTO with the engine's fault filled. */
     int (*frame_len)(struct engine *engine, const uint8_t *header);
-    /* Carries out one whole frame. 0, or -EPROTO with the fault filled: the connection is over. */
+    /* Carries out one whole frame. 0; ENGINE_LATER, to get it again when something has happened; or
+     * -EPROTO with the fault filled: the connection is over. */
     int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds);
     /* Fits the device to the wire before anything is received, or tells why it can't be. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
+
+    /* The rest may be NULL. */
+    /* The engine is made; 0 or a negative errno with the fault filled. */
+    int (*start)(struct engine *engine, struct ob_fault *fault);
+    /* The engine is about to go. Called also when start has failed. */
+    void (*stop)(struct engine *engine);
+    /* Sends messages of the engine's own accord, as far as there is room for them. */
+    void (*pump)(struct engine *engine);
 };
+
+#define ENGINE_LATER 1
 
 /* What is to be sent next: bytes, and descriptors that ride on the first of them. */
 struct engine_output {
@@ -75,6 +87,7 @@ struct engine {
     uint8_t *tx;
     size_t tx_len;
     size_t tx_sent;
+    bool later;               /* the frame that is first in the buffer waits for something */
     struct engine_fds tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
     size_t tx_fds_at;
 };
@@ -86,7 +99,8 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
 /* Closes descriptors that nobody took and takes back what the peer gave to the device. */
 void engine_free(struct engine *engine);
 
-/* Where to receive next, and how much; 0 bytes while replies must be sent first. */
+/* Where to receive next, and how much; 0 bytes while replies must be sent first, or while a frame
+ * waits for something. */
 uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);
 
 /* Says that len bytes were received there with these descriptors, which the engine takes over. Does
@@ -99,6 +113,13 @@ struct engine_output engine_pending(const struct engine *engine);
 /* Says that so much was sent; goes on with frames that waited for room. As engine_received(). */
 int engine_sent(struct engine *engine, size_t len);
 
+/* Says that something has happened besides the connection (a callback of the device has been):
+ * goes on with what waited for it. As engine_received(). */
+int engine_poke(struct engine *engine);
+
+/* For engine_ops.pump(): whether a message of len bytes can be sent now, leaving room for a reply;
+ * if so engine_reply_room() and engine_reply() take it. */
+bool engine_may_send(const struct engine *engine, size_t len);
 /* For engine_ops.handle(): room for a reply, reply_limit bytes... */
 uint8_t *engine_reply_room(struct engine *engine);
 /* ...of which so many are the reply, with these descriptors on it; they must stay open as long as

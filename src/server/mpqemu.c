@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/pci_regs.h>
 #include <string.h>
 
 #include "base/cursor.h"
@@ -145,12 +146,18 @@ static int bar_read(struct request *request, uint64_t *ret_value)
 
 static int set_irqfd(struct request *request, uint64_t *ret_value)
 {
-    int *fd = request->fds->fd;
-    int err = device_set_intx(request->device, fd[0], fd[1]);
+    struct ob_device *device = request->device;
+    int *trigger = &request->fds->fd[0], *resample = &request->fds->fd[1];
+    int err = irq_unmask_by(device, *resample);
+    if (err == 0) {
+        *resample = -1;
+        err = irq_assign(device, IRQ_INTX, 0, device->irqs.count[IRQ_INTX], trigger);
+    }
     if (err < 0)
         return ob_fault_set(&request->server->engine.fault, -EPROTO,
                             "SET_IRQFD: the descriptors are not two eventfds: %s", strerror(-err));
-    fd[0] = fd[1] = -1;
+    if (device->irqs.count[IRQ_INTX] > 0)
+        *trigger = -1;
     return 0;
 }
 
@@ -259,6 +266,8 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
+    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSI);
+    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSIX);
     return pci_function_narrow_bars(&device->function, fault);
 }
 

@@ -9,8 +9,11 @@
  * goes on; a stream that can't be understood ends it: a length that no message has, a message that
  * is neither command nor expected reply, a first command other than VERSION.
  *
- * What the client asks of the device is told by vfio_user_info.c, register accesses are in
- * vfio_user_access.c.
+ * The engine sends commands too, DMA_READ and DMA_WRITE, but never waits for their replies: these
+ * come in among the client's commands and end the device's request.
+ *
+ * What the device is, is told by vfio_user_info.c; register accesses are in vfio_user_access.c,
+ * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c.
  */
 #include "server/vfio_user.h"
 
@@ -93,6 +96,12 @@ static int reset(struct vfio_user_request *request)
 static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
     /* name, payload from and to, descriptors at most, handler */
     [VFIO_USER_VERSION] = {"VERSION", 4, VERSION_LIMIT, 0, version},
+    [VFIO_USER_DMA_MAP] = {"DMA_MAP", 32, 32, 1, vfio_user_dma_map},
+    [VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", 24, 24, 0, vfio_user_dma_unmap},
+    [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {"DEVICE_GET_REGION_IO_FDS", 16, 16, 0,
+                                            vfio_user_device_get_region_io_fds},
+    [VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 20 + MSIX_MAX_VECTORS,
+                                   LIMIT_VFIO_USER_FDS, vfio_user_device_set_irqs},
     [VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, 0, vfio_user_device_get_info},
     [VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32, 0,
                                           vfio_user_device_get_region_info},
@@ -152,9 +161,13 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
     struct vfio_user_server *server = server_of(engine);
     struct vfio_user_header header = {0};
     vfio_user_header_get(frame, VFIO_USER_HEADER_LEN, &header);
+    if ((header.flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_REPLY)
+        return vfio_user_dma_reply(server, &header, frame + VFIO_USER_HEADER_LEN,
+                                   len - VFIO_USER_HEADER_LEN);
     if ((header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "a message that is no command came (flags 0x%" PRIx32 " at offset 8)",
+                            "a message that is neither command nor reply came (flags 0x%" PRIx32
+                            " at offset 8)",
                             header.flags);
     if (!server->negotiated && header.command != VFIO_USER_VERSION)
         return ob_fault_set(&engine->fault, -EPROTO,
@@ -169,6 +182,8 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
     request.reply = wr_init(engine_reply_room(engine) + VFIO_USER_HEADER_LEN,
                             VFIO_USER_FRAME_LEN - VFIO_USER_HEADER_LEN);
     int err = carry_out(&request, header.command);
+    if (err == ENGINE_LATER)
+        return err;
     reply(&request, &header, err);
     if (!server->negotiated)
         return ob_fault_set(&engine->fault, -EPROTO, "VERSION came in vain: %d", -err);
@@ -177,7 +192,27 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
+    device->irqs.intx_automasks = true;
     return 0;
+}
+
+static int start(struct engine *engine, struct ob_fault *fault)
+{
+    vfio_user_dma_start(server_of(engine));
+    int err = doorbells_watch(engine->device);
+    return err < 0 ? ob_fault_set(fault, err, "can't watch the doorbells") : 0;
+}
+
+static void stop(struct engine *engine)
+{
+    doorbells_unwatch(engine->device);
+    vfio_user_dma_stop(server_of(engine));
+    vfio_user_unmap_stop(server_of(engine));
+}
+
+static void pump(struct engine *engine)
+{
+    vfio_user_dma_pump(server_of(engine));
 }
 
 const struct engine_ops vfio_user_engine = {
@@ -191,4 +226,7 @@ const struct engine_ops vfio_user_engine = {
     .frame_len = frame_len,
     .handle = handle,
     .fit_device = fit_device,
+    .start = start,
+    .stop = stop,
+    .pump = pump,
 };

@@ -15,7 +15,30 @@
 static void socket_ready(void *argument, uint32_t events)
 {
     struct connection *connection = argument;
-    connection->readable = true;
+    connection->ready = true;
+    connection->hung_up = events & (EPOLLHUP | EPOLLERR);
+}
+
+static bool can_receive(struct connection *connection)
+{
+    size_t room;
+    engine_receive_space(connection->engine, &room);
+    return room > 0 && engine_pending(connection->engine).len == 0;
+}
+
+/* Waits for what can go on: sending before receiving, neither while a frame waits for the device.
+ */
+static int choose_events(struct connection *connection)
+{
+    uint32_t events = 0;
+    if (engine_pending(connection->engine).len > 0)
+        events = EPOLLOUT;
+    else if (can_receive(connection))
+        events = EPOLLIN;
+    if (events == connection->events)
+        return 0;
+    connection->events = events;
+    return loop_change(connection->source, events);
 }
 
 /* Sends replies until none is left or the peer takes no more. 0 or a negative errno. */
@@ -28,10 +51,6 @@ static int send_pending(struct connection *connection)
             return 0;
         ssize_t sent =
             socket_send(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
-        if (sent == -EAGAIN && !connection->sending) {
-            connection->sending = true;
-            return loop_change(connection->source, EPOLLOUT);
-        }
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
         int err = engine_sent(engine, (size_t)sent);
@@ -58,25 +77,26 @@ static int turn(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Goes on with replies that the peer did not take before. */
-static int turn_sending(struct connection *connection)
+/* Waits for anything; what the device has done in its callbacks may have let the engine go on. */
+static int look_around(struct connection *connection, int timeout_ms)
 {
-    int err = send_pending(connection);
-    if (err < 0 || engine_pending(connection->engine).len > 0)
-        return err;
-    connection->sending = false;
-    return loop_change(connection->source, EPOLLIN);
+    int err = loop_wait(connection->loop, timeout_ms);
+    if (err > 0)
+        err = engine_poke(connection->engine);
+    int send_err = send_pending(connection);
+    return err < 0 ? err : send_err;
 }
 
 /* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. */
 static int poll_socket(struct connection *connection)
 {
-    for (unsigned round = 1; poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
+    for (unsigned round = 1;
+         can_receive(connection) && poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
         int err = turn(connection);
         if (err != -EAGAIN)
             return err;
         if (round % ROUNDS_PER_LOOK == 0) {
-            err = loop_wait(connection->loop, 0);
+            err = look_around(connection, 0);
             if (err < 0)
                 return err;
         }
@@ -87,12 +107,14 @@ static int poll_socket(struct connection *connection)
 /* Blocks until something happens; takes a turn when it was the socket. */
 static int block(struct connection *connection)
 {
-    connection->readable = false;
-    int err = loop_wait(connection->loop, -1);
-    if (err < 0 || !connection->readable)
+    connection->ready = connection->hung_up = false;
+    int err = choose_events(connection);
+    if (err == 0)
+        err = look_around(connection, -1);
+    if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
-    if (connection->sending)
-        return turn_sending(connection);
+    if (connection->events != EPOLLIN)
+        return connection->hung_up ? -ENOTCONN : -EAGAIN;
     poll_tuner_woken(&connection->tuner, clock_now_ns());
     return turn(connection);
 }
@@ -100,7 +122,7 @@ static int block(struct connection *connection)
 static int serve(struct connection *connection, const bool *stop)
 {
     while (!*stop) {
-        int err = connection->sending ? -EAGAIN : poll_socket(connection);
+        int err = poll_socket(connection);
         if (err == -EAGAIN && !*stop)
             err = block(connection);
         if (err < 0 && err != -EAGAIN)
@@ -114,7 +136,7 @@ static int serve(struct connection *connection, const bool *stop)
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
-    struct connection connection = {.fd = fd, .loop = loop, .engine = engine};
+    struct connection connection = {.fd = fd, .loop = loop, .engine = engine, .events = EPOLLIN};
     poll_tuner_init(&connection.tuner, poll_limit_us);
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)

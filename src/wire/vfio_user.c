@@ -165,6 +165,149 @@ int vfio_user_irq_info_put(uint8_t *buf, size_t len, const struct vfio_user_irq_
     return wr_done(&wr);
 }
 
+/* 0 argsz, 4 flags, 8 index, 12 count */
+int vfio_user_region_io_fds_get(const uint8_t *buf, size_t len,
+                                struct vfio_user_region_io_fds *ret_io_fds)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_region_io_fds io_fds;
+    io_fds.argsz = rd_u32(&rd);
+    io_fds.flags = rd_u32(&rd);
+    io_fds.index = rd_u32(&rd);
+    io_fds.count = rd_u32(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_io_fds = io_fds;
+    return err;
+}
+
+int vfio_user_region_io_fds_put(uint8_t *buf, size_t len,
+                                const struct vfio_user_region_io_fds *io_fds)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u32(&wr, io_fds->argsz);
+    wr_u32(&wr, io_fds->flags);
+    wr_u32(&wr, io_fds->index);
+    wr_u32(&wr, io_fds->count);
+    return wr_done(&wr);
+}
+
+/* 0 offset, 8 size, 16 fd_index, 20 type, 24 flags, 28 padding, 32 datamatch */
+int vfio_user_sub_region_get(const uint8_t *buf, size_t len,
+                             struct vfio_user_sub_region *ret_sub_region)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_sub_region sub_region;
+    sub_region.offset = rd_u64(&rd);
+    sub_region.size = rd_u64(&rd);
+    sub_region.fd_index = rd_u32(&rd);
+    sub_region.type = rd_u32(&rd);
+    sub_region.flags = rd_u32(&rd);
+    rd_skip(&rd, 4);
+    sub_region.datamatch = rd_u64(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_sub_region = sub_region;
+    return err;
+}
+
+int vfio_user_sub_region_put(uint8_t *buf, size_t len,
+                             const struct vfio_user_sub_region *sub_region)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u64(&wr, sub_region->offset);
+    wr_u64(&wr, sub_region->size);
+    wr_u32(&wr, sub_region->fd_index);
+    wr_u32(&wr, sub_region->type);
+    wr_u32(&wr, sub_region->flags);
+    wr_zero(&wr, 4);
+    wr_u64(&wr, sub_region->datamatch);
+    return wr_done(&wr);
+}
+
+/* 0 argsz, 4 flags, 8 index, 12 start, 16 count */
+int vfio_user_irq_set_get(const uint8_t *buf, size_t len, struct vfio_user_irq_set *ret_set)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_irq_set set;
+    set.argsz = rd_u32(&rd);
+    set.flags = rd_u32(&rd);
+    set.index = rd_u32(&rd);
+    set.start = rd_u32(&rd);
+    set.count = rd_u32(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_set = set;
+    return err;
+}
+
+int vfio_user_irq_set_put(uint8_t *buf, size_t len, const struct vfio_user_irq_set *set)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u32(&wr, set->argsz);
+    wr_u32(&wr, set->flags);
+    wr_u32(&wr, set->index);
+    wr_u32(&wr, set->start);
+    wr_u32(&wr, set->count);
+    return wr_done(&wr);
+}
+
+/* 0 address, 8 count */
+int vfio_user_dma_access_get(const uint8_t *buf, size_t len,
+                             struct vfio_user_dma_access *ret_access)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_dma_access access;
+    access.iova = rd_u64(&rd);
+    access.count = rd_u64(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_access = access;
+    return err;
+}
+
+int vfio_user_dma_access_put(uint8_t *buf, size_t len, const struct vfio_user_dma_access *access)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u64(&wr, access->iova);
+    wr_u64(&wr, access->count);
+    return wr_done(&wr);
+}
+
+#define CAPABILITY_SPARSE_MMAP 1u
+#define CAPABILITY_VERSION     1u
+
+/* 0 id, 2 version, 4 next, 8 nr_areas, 12 reserved, 16 offset, 24 size */
+int vfio_user_sparse_put(uint8_t *buf, size_t len, uint64_t area_offset, uint64_t area_size)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u16(&wr, CAPABILITY_SPARSE_MMAP);
+    wr_u16(&wr, CAPABILITY_VERSION);
+    wr_u32(&wr, 0);
+    wr_u32(&wr, 1);
+    wr_zero(&wr, 4);
+    wr_u64(&wr, area_offset);
+    wr_u64(&wr, area_size);
+    return wr_done(&wr);
+}
+
+int vfio_user_sparse_get(const uint8_t *buf, size_t len, uint64_t *ret_area_offset,
+                         uint64_t *ret_area_size)
+{
+    struct rd rd = rd_init(buf, len);
+    bool known = rd_u16(&rd) == CAPABILITY_SPARSE_MMAP && rd_u16(&rd) == CAPABILITY_VERSION;
+    rd_skip(&rd, 4);
+    known = known && rd_u32(&rd) == 1;
+    rd_skip(&rd, 4);
+    uint64_t offset = rd_u64(&rd);
+    uint64_t size = rd_u64(&rd);
+    if (rd_done(&rd) < 0 || !known)
+        return -EPROTO;
+    *ret_area_offset = offset;
+    *ret_area_size = size;
+    return 0;
+}
+
 /* 0 offset, 8 region, 12 count */
 int vfio_user_access_get(const uint8_t *buf, size_t len, struct vfio_user_access *ret_access)
 {

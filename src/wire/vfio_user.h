@@ -24,6 +24,7 @@
 #define VFIO_USER_DMA_UNMAP_LEN     24u
 #define VFIO_USER_DEVICE_INFO_LEN   16u
 #define VFIO_USER_REGION_INFO_LEN   32u /* without capabilities */
+#define VFIO_USER_SPARSE_LEN        32u /* the capability with one area */
 #define VFIO_USER_REGION_IO_FDS_LEN 16u /* without sub-regions */
 #define VFIO_USER_SUB_REGION_LEN    40u
 #define VFIO_USER_IRQ_INFO_LEN      16u
@@ -106,6 +107,40 @@ struct vfio_user_irq_info {
     uint32_t count;
 };
 
+struct vfio_user_region_io_fds {
+    uint32_t argsz;
+    uint32_t flags;
+    uint32_t index;
+    uint32_t count;
+};
+
+/* Where a write signals an eventfd. */
+struct vfio_user_sub_region {
+    uint64_t offset;
+    uint64_t size;
+    uint32_t fd_index;
+    uint32_t type;
+    uint32_t flags;
+    uint64_t datamatch;
+};
+
+#define VFIO_USER_IO_FD_TYPE_IOEVENTFD 0u
+
+struct vfio_user_irq_set {
+    uint32_t argsz;
+    uint32_t flags; /* VFIO_IRQ_SET_* */
+    uint32_t index;
+    uint32_t start;
+    uint32_t count;
+};
+
+/* Of the client's memory. */
+struct vfio_user_dma_access {
+    uint64_t iova;
+    uint64_t count;
+};
+
+/* Of a region. */
 struct vfio_user_access {
     uint64_t offset;
     uint32_t region;
@@ -144,8 +179,26 @@ int vfio_user_region_info_get(const uint8_t *buf, size_t len,
 int vfio_user_region_info_put(uint8_t *buf, size_t len, const struct vfio_user_region_info *info);
 int vfio_user_irq_info_get(const uint8_t *buf, size_t len, struct vfio_user_irq_info *ret_info);
 int vfio_user_irq_info_put(uint8_t *buf, size_t len, const struct vfio_user_irq_info *info);
+int vfio_user_region_io_fds_get(const uint8_t *buf, size_t len,
+                                struct vfio_user_region_io_fds *ret_io_fds);
+int vfio_user_region_io_fds_put(uint8_t *buf, size_t len,
+                                const struct vfio_user_region_io_fds *io_fds);
+int vfio_user_sub_region_get(const uint8_t *buf, size_t len,
+                             struct vfio_user_sub_region *ret_sub_region);
+int vfio_user_sub_region_put(uint8_t *buf, size_t len,
+                             const struct vfio_user_sub_region *sub_region);
+int vfio_user_irq_set_get(const uint8_t *buf, size_t len, struct vfio_user_irq_set *ret_set);
+int vfio_user_irq_set_put(uint8_t *buf, size_t len, const struct vfio_user_irq_set *set);
+int vfio_user_dma_access_get(const uint8_t *buf, size_t len,
+                             struct vfio_user_dma_access *ret_access);
+int vfio_user_dma_access_put(uint8_t *buf, size_t len, const struct vfio_user_dma_access *access);
 int vfio_user_access_get(const uint8_t *buf, size_t len, struct vfio_user_access *ret_access);
 int vfio_user_access_put(uint8_t *buf, size_t len, const struct vfio_user_access *access);
+
+/* The sparse mmap capability of a region, with one area; VFIO_USER_SPARSE_LEN bytes. */
+int vfio_user_sparse_put(uint8_t *buf, size_t len, uint64_t area_offset, uint64_t area_size);
+int vfio_user_sparse_get(const uint8_t *buf, size_t len, uint64_t *ret_area_offset,
+                         uint64_t *ret_area_size);
 
 /* The payload of VERSION. What the peer leaves out has the value that the specification gives it.
  * -EPROTO when the payload is too short, its text is no NUL-terminated JSON object, or a capability

@@ -7,6 +7,7 @@ import array
 import errno
 import json
 import os
+import select
 import socket
 import struct
 
@@ -34,6 +35,17 @@ HEADER = struct.Struct("<HHIII")
 REGION_INFO = struct.Struct("<IIIIQQ")
 ACCESS = struct.Struct("<QII")
 FOUR = struct.Struct("<IIII")
+MAP = struct.Struct("<IIQQQ")
+UNMAP = struct.Struct("<IIQQ")
+IRQ_SET = struct.Struct("<IIIII")
+DMA_ACCESS = struct.Struct("<QQ")
+
+# Of IRQ_SET; <linux/vfio.h>.
+NONE, BOOL, EVENTFD = 0x01, 0x02, 0x04
+MASK, UNMASK, TRIGGER = 0x08, 0x10, 0x20
+INTX, MSI, MSIX, ERR, REQ = range(5)
+
+READABLE, WRITEABLE = 1, 2
 
 CONFIG = 7
 # The timeout of every receive: only a server that hangs reaches it.
@@ -94,7 +106,8 @@ class Client:
     def send_raw(self, data, fds=()):
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         sent = self.socket.sendmsg([data], ancillary)
-        self.socket.sendall(data[sent:])
+        if sent < len(data):
+            self.socket.sendall(data[sent:])
 
     def receive(self):
         """Receives one message. The descriptors are those that come with its header."""
@@ -163,6 +176,65 @@ class Client:
     def post(self, region, offset, data):
         """A write that nobody answers."""
         self.send(REGION_WRITE, ACCESS.pack(offset, region, len(data)) + data, flags=NO_REPLY)
+
+    def map(self, address, size, fds=(), offset=0, flags=READABLE | WRITEABLE, argsz=32):
+        assert self.ask(DMA_MAP, MAP.pack(argsz, flags, offset, address, size), fds).payload == b""
+
+    def unmap(self, address, size, flags=0, argsz=24):
+        request = UNMAP.pack(argsz, flags, address, size)
+        assert self.ask(DMA_UNMAP, request).payload == request
+
+    def set_irqs(self, index, flags, start, count, data=b"", fds=()):
+        request = IRQ_SET.pack(20 + len(data), flags, index, start, count) + data
+        assert self.ask(SET_IRQS, request, fds).payload == b""
+
+    def answer(self, request, payload=b"", error=None):
+        """Replies to a command of the server."""
+        flags = TYPE_REPLY | (ERROR if error is not None else 0)
+        self.send(request.command, payload, flags=flags, id=request.id, error=error or 0)
+
+
+class Event:
+    """An eventfd, and whether it was signalled."""
+
+    def __init__(self):
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def signal(self):
+        os.eventfd_write(self.fd, 1)
+
+    def take(self):
+        """How often it was signalled since the last time."""
+        try:
+            return os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return 0
+
+    def wait(self):
+        readable, _, _ = select.select([self.fd], [], [], PATIENCE_S)
+        assert readable, "the interrupt did not come"
+        return self.take()
+
+    def close(self):
+        os.close(self.fd)
+
+
+class Memory:
+    """Guest memory that can be shared."""
+
+    def __init__(self, size):
+        self.size = size
+        self.fd = os.memfd_create("guest", os.MFD_CLOEXEC)
+        os.ftruncate(self.fd, size)
+
+    def read(self, offset, length):
+        return os.pread(self.fd, length, offset)
+
+    def write(self, offset, data):
+        os.pwrite(self.fd, data, offset)
+
+    def close(self):
+        os.close(self.fd)
 
 
 def close_all(fds):
