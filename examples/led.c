@@ -54,7 +54,8 @@ static int led_create(void *config, struct ob_device **ret_device, struct ob_fau
         .class_code = 0xff0000,
         .bars = {{.kind = OB_BAR_MEM32, .size = 4096}},
     };
-    static const struct ob_device_ops ops = {led_read, led_write, led_reset};
+    static const struct ob_device_ops ops = {
+        .read = led_read, .write = led_write, .reset = led_reset};
     led_reset(config);
     return ob_device_new(&desc, &ops, config, ret_device, fault);
 }

@@ -6,11 +6,13 @@
  * which one it is. The size that the host announces is checked once, against what is mapped, and
  * never read again for a bound.
  *
- * A PCI device is used by one thread of one process at a time, for data as for calls. This is not
- * only for the sake of 32-bit programs, whose commands have two halves: while one processor waits
- * for x-pci-proxy-dev, QEMU refuses what another one asks of the device as "re-entrant IO". That
- * store is lost, and a load brings anything. Threads are kept apart by a mutex and processes by
- * flock(2).
+ * A PCI device is used by one thread of one process at a time, for data and configuration space as
+ * for calls. This is not only for the sake of 32-bit programs, whose commands have two halves.
+ * While one processor waits for x-pci-proxy-dev, QEMU (7.2, hw/remote/mpqemu-link.c) has its big
+ * lock released. Another processor's access to a BAR of the device is then refused as "re-entrant
+ * IO": a store is lost and a load brings anything. Its access to configuration space takes the big
+ * lock and waits for the first one, which waits for the big lock: all of QEMU hangs. So threads are
+ * kept apart by a mutex, and processes by flock(2).
  */
 #include <outboard/backdoor.h>
 
@@ -24,14 +26,14 @@
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
 
-static void lock(struct ob_backdoor *backdoor)
+void channel_lock(struct ob_backdoor *backdoor)
 {
     pthread_mutex_lock(&backdoor->mutex);
     while (backdoor->lock_fd >= 0 && flock(backdoor->lock_fd, LOCK_EX) < 0 && errno == EINTR)
         ;
 }
 
-static void unlock(struct ob_backdoor *backdoor)
+void channel_unlock(struct ob_backdoor *backdoor)
 {
     if (backdoor->lock_fd >= 0)
         flock(backdoor->lock_fd, LOCK_UN);
@@ -56,9 +58,9 @@ static int check_size(const struct ob_backdoor *backdoor, uint64_t size, struct 
 /* Asks for the size and checks it. */
 static int read_size(struct ob_backdoor *backdoor, uint64_t *ret_size, struct ob_fault *fault)
 {
-    lock(backdoor);
+    channel_lock(backdoor);
     int err = backdoor->ops->read_size(backdoor, ret_size, fault);
-    unlock(backdoor);
+    channel_unlock(backdoor);
     return err < 0 ? err : check_size(backdoor, *ret_size, fault);
 }
 
@@ -172,9 +174,9 @@ int ob_backdoor_read(struct ob_backdoor *backdoor, size_t offset, void *ret_buf,
     int err = check_range(backdoor, offset, len);
     if (err < 0)
         return err;
-    lock(backdoor);
+    channel_lock(backdoor);
     copy_from(backdoor->data, offset, ret_buf, len);
-    unlock(backdoor);
+    channel_unlock(backdoor);
     return 0;
 }
 
@@ -183,17 +185,17 @@ int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const void *b
     int err = check_range(backdoor, offset, len);
     if (err < 0)
         return err;
-    lock(backdoor);
+    channel_lock(backdoor);
     copy_to(backdoor->data, offset, buf, len);
-    unlock(backdoor);
+    channel_unlock(backdoor);
     return 0;
 }
 
 int ob_backdoor_call(struct ob_backdoor *backdoor, uint64_t command, struct ob_fault *fault)
 {
-    lock(backdoor);
+    channel_lock(backdoor);
     int err = backdoor->ops->call(backdoor, command, fault);
-    unlock(backdoor);
+    channel_unlock(backdoor);
     return err;
 }
 

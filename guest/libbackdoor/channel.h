@@ -63,6 +63,10 @@ int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob
 /* Opens the backdoor behind a socket; otherwise as pci_channel_open(). */
 int socket_channel_open(struct ob_backdoor *backdoor, const char *path, struct ob_fault *fault);
 
+/* Around whatever reaches the device or the socket: one thread of one process at a time. */
+void channel_lock(struct ob_backdoor *backdoor);
+void channel_unlock(struct ob_backdoor *backdoor);
+
 /* The last step of both: asks for the size of the data channel, and checks it against what is
  * mapped. As ob_backdoor_check(), or -EPROTO. */
 int channel_learn_size(struct ob_backdoor *backdoor, struct ob_fault *fault);

@@ -112,6 +112,15 @@ static int deny(const struct pci_device *device, const char *file, int err, stru
                         strerror(-err));
 }
 
+/* Opens the file of a BAR. Returns the descriptor or a negative errno. */
+static int open_bar(const struct pci_device *device, unsigned bar, struct ob_fault *fault)
+{
+    char file[16];
+    snprintf(file, sizeof(file), "resource%u", bar);
+    int fd = openat(device->folder, file, O_RDWR | O_CLOEXEC);
+    return fd < 0 ? deny(device, file, -errno, fault) : fd;
+}
+
 /* Firmware or an earlier user has switched the device on, mostly; else it is done here. */
 static int enable(const struct pci_device *device, struct ob_fault *fault)
 {
@@ -132,29 +141,22 @@ static int enable(const struct pci_device *device, struct ob_fault *fault)
                         device->name);
 }
 
-static int refuse_mapping(const struct pci_device *device, const char *file, int err,
+static int refuse_mapping(const struct pci_device *device, unsigned bar, int err,
                           struct ob_fault *fault)
 {
     if (err == -EPERM || err == -EACCES)
         return ob_fault_set(fault, -EACCES,
-                            "the kernel does not let %s of the backdoor %s be mapped: it is locked "
-                            "down (kernel_lockdown(7)); switch Secure Boot or lockdown off",
-                            file, device->name);
-    return ob_fault_set(fault, err, "can't map %s of the backdoor %s: %s", file, device->name,
+                            "the kernel does not let BAR %u of the backdoor %s be mapped: it is "
+                            "locked down (kernel_lockdown(7)); switch Secure Boot or lockdown off",
+                            bar, device->name);
+    return ob_fault_set(fault, err, "can't map BAR %u of the backdoor %s: %s", bar, device->name,
                         strerror(-err));
 }
 
-/* Maps a BAR. @ret_fd: its file, the caller's to close. */
-static int map_bar(const struct pci_device *device, unsigned bar, volatile void **ret_address,
-                   size_t *ret_len, int *ret_fd, struct ob_fault *fault)
+static int map_bar(const struct pci_device *device, unsigned bar, int fd,
+                   volatile void **ret_address, size_t *ret_len, struct ob_fault *fault)
 {
-    char file[16];
     struct stat status = {0};
-    snprintf(file, sizeof(file), "resource%u", bar);
-    int fd = openat(device->folder, file, O_RDWR | O_CLOEXEC);
-    if (fd < 0)
-        return deny(device, file, -errno, fault);
-    *ret_fd = fd;
     if (fstat(fd, &status) < 0 || status.st_size < 4096 ||
         (uint64_t)status.st_size > LIMIT_DATA_LEN)
         return ob_fault_set(fault, -EPROTO,
@@ -163,22 +165,33 @@ static int map_bar(const struct pci_device *device, unsigned bar, volatile void 
                             bar, device->name, (long long)status.st_size);
     void *address = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (address == MAP_FAILED)
-        return refuse_mapping(device, file, -errno, fault);
+        return refuse_mapping(device, bar, -errno, fault);
     *ret_address = address;
     *ret_len = (size_t)status.st_size;
     return 0;
 }
 
+/* Opens and maps both BARs; the file of BAR 0 is what processes lock. */
 static int map_bars(const struct pci_device *device, struct ob_backdoor *backdoor,
                     struct ob_fault *fault)
 {
-    int fd = -1;
-    int err = map_bar(device, CONTROL_BAR, &backdoor->registers, &backdoor->registers_len,
-                      &backdoor->lock_fd, fault);
+    int fd = open_bar(device, CONTROL_BAR, fault);
+    if (fd < 0)
+        return fd;
+    backdoor->lock_fd = fd;
+    channel_lock(backdoor);
+    int err = enable(device, fault);
+    channel_unlock(backdoor);
     if (err == 0)
-        err = map_bar(device, DATA_BAR, &backdoor->data, &backdoor->data_len, &fd, fault);
-    if (fd >= 0)
-        close(fd);
+        err =
+            map_bar(device, CONTROL_BAR, fd, &backdoor->registers, &backdoor->registers_len, fault);
+    if (err < 0)
+        return err;
+    fd = open_bar(device, DATA_BAR, fault);
+    if (fd < 0)
+        return fd;
+    err = map_bar(device, DATA_BAR, fd, &backdoor->data, &backdoor->data_len, fault);
+    close(fd);
     return err;
 }
 
@@ -235,8 +248,6 @@ int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob
                             "not set; give this machine the device, or name the socket of an "
                             "outboard-backdoor --wire=vfio-user");
     int err = check_driver(&device, fault);
-    if (err == 0)
-        err = enable(&device, fault);
     if (err == 0)
         err = map_bars(&device, backdoor, fault);
     if (err == 0)

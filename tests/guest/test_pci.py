@@ -170,7 +170,7 @@ def test_no_permission(backdoor_guest):
 
 def test_kernel_that_is_locked_down(backdoor_guest):
     guest, _ = backdoor_guest(append="lockdown=integrity")
-    assert f"resource0 of the backdoor {address(guest)} be mapped: it is locked down" in refused(guest)
+    assert f"BAR 0 of the backdoor {address(guest)} be mapped: it is locked down" in refused(guest)
 
 
 def test_driver_that_holds_the_device(backdoor_guest):
