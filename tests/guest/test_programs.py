@@ -172,3 +172,15 @@ def test_demonstration():
                   "->  42", r"min .* us, median .* us", r"the peer has gone, ending \(exit status 0\)"):  # fmt: skip
         assert re.search(shown, done.stdout), shown
     assert "\033" not in done.stdout
+
+
+def test_static_libraries_share_no_name():
+    """A program may be a device and use one: only ob_fault_set() is in both, from the same file."""
+
+    def names(library):
+        lines = run("nm", "--defined-only", "--extern-only", ROOT / "lib" / library).stdout.splitlines()
+        return {line.split()[2] for line in lines if len(line.split()) == 3}
+
+    ours = names("libbackdoor.a")
+    assert "ob_backdoor_open" in ours
+    assert ours & (names("liboutboard.a") | names("liboutboard-backdoor.a")) == {"ob_fault_set"}
