@@ -23,18 +23,16 @@ static bool can_receive(struct connection *connection)
 {
     size_t room;
     engine_receive_space(connection->engine, &room);
-    return room > 0 && engine_pending(connection->engine).len == 0;
+    return room > 0;
 }
 
-/* Waits for what can go on: sending before receiving, neither while a frame waits for the device.
- */
+/* Waits for what can go on. A peer that pipelines many commands may send for long before it reads,
+ * so both directions go on at once as long as there is room for replies. */
 static int choose_events(struct connection *connection)
 {
-    uint32_t events = 0;
+    uint32_t events = can_receive(connection) ? EPOLLIN : 0;
     if (engine_pending(connection->engine).len > 0)
-        events = EPOLLOUT;
-    else if (can_receive(connection))
-        events = EPOLLIN;
+        events |= EPOLLOUT;
     if (events == connection->events)
         return 0;
     connection->events = events;
@@ -113,7 +111,7 @@ static int block(struct connection *connection)
         err = look_around(connection, -1);
     if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
-    if (connection->events != EPOLLIN)
+    if (!(connection->events & EPOLLIN))
         return connection->hung_up ? -ENOTCONN : -EAGAIN;
     poll_tuner_woken(&connection->tuner, clock_now_ns());
     return turn(connection);
@@ -141,6 +139,7 @@ int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned 
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
+    shared_memory_forget_cut();
     err = serve(&connection, stop);
     loop_remove(connection.source);
     if (err == -ENOTCONN)

@@ -35,7 +35,7 @@ static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool
 
 static void unmap_memory(void *context, uint8_t *address, uint64_t len)
 {
-    shared_memory_unmap(address, len);
+    shared_memory_unmap(address);
 }
 
 static int new_event(void *context, int *ret_fd)

@@ -8,6 +8,7 @@
  *   0x08 address, 0x10 length    BAR 5, ports; writes to it count.
  *   0x18 result of the last DMA  BAR 0, 0x40 and 0x48: doorbells 0 and 1; 0x50: how often they rang
  *   0x20 DMAs ended, 0x28 resets
+ *   a ring also gives mapped memory back
  *   0x100..: 256 bytes that DMA moves when it is short; longer DMA repeats them
  */
 #include <errno.h>
@@ -156,6 +157,7 @@ static void ring(void *state, unsigned number)
 {
     struct exercise *exercise = state;
     exercise->rings += number == 0 ? 1 : 0x10000;
+    unmap(exercise);
 }
 
 static void reset(void *state)
