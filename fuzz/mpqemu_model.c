@@ -146,7 +146,7 @@ static void dma(struct model *model, uint64_t gpa, uint64_t len)
         const struct model_region *region = region_at(model, gpa + i);
         if (!region)
             copied.result = -EFAULT;
-        if (region != last && mapped.result >= 0) {
+        if ((region != last || !region) && mapped.result >= 0) {
             if (!region)
                 mapped.result = -EFAULT;
             else if (mapped.result == (int)MODEL_SPANS)
