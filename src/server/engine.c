@@ -92,12 +92,14 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     return err;
 }
 
-/* Carries out the whole frames in the buffer, as far as there is room for replies. */
+/* Carries out the whole frames in the buffer, as far as there is room for replies. A refusal is
+ * final: what lies behind the refused frame is never carried out, what lies before it never again.
+ */
 static int handle_frames(struct engine *engine)
 {
     const struct engine_ops *ops = engine->ops;
     size_t at = 0;
-    int err = 0;
+    int err = engine->fault.code ? -EPROTO : 0;
     while (err == 0 && engine->rx_len - at >= ops->header_len && may_reply(engine)) {
         int len = ops->frame_len(engine, engine->rx + at);
         if (len < 0)
