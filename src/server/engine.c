@@ -30,6 +30,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
         engine_free(engine);
         return err;
     }
+    engine->started = true;
     *ret_engine = engine;
     return 0;
 }
@@ -47,7 +48,7 @@ void engine_free(struct engine *engine)
 {
     if (!engine)
         return;
-    if (engine->ops->stop)
+    if (engine->started && engine->ops->stop)
         engine->ops->stop(engine);
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
