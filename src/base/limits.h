@@ -20,9 +20,12 @@
 /* Spans into which one DMA range may fall. */
 #define LIMIT_DMA_SPANS 64
 
-/* mpqemu: bytes of a message that is not all there yet, and of replies that are not sent yet. */
-#define LIMIT_MPQEMU_REQUEST_BYTES 4096
-#define LIMIT_MPQEMU_REPLY_BYTES   4096
+/* Bytes of replies that wait for a peer that does not read, on wires whose messages are short. */
+#define LIMIT_REPLY_BYTES 4096
+
+/* Bytes that may wait in an engine before a whole message is there, on wires whose messages are
+ * short. */
+#define LIMIT_REQUEST_BYTES 4096
 
 /* vfio-user: descriptors of one message (max_msg_fds); QEMU refuses a larger offer. */
 #define LIMIT_VFIO_USER_FDS 16

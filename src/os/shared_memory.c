@@ -85,6 +85,7 @@ static int check_file(int fd, uint64_t end, struct stat *ret_status)
 static struct mapping *map_new(int fd, const struct mapping *wanted)
 {
     struct mapping *mapping = malloc(sizeof(*mapping));
+    errno = ENOMEM;
     if (!mapping)
         return NULL;
     *mapping = *wanted;
@@ -102,22 +103,6 @@ static struct mapping *map_new(int fd, const struct mapping *wanted)
     return NULL;
 }
 
-/* Has the whole file mapped, and makes that what later regions of it find. */
-static struct mapping *map_whole(int fd, const struct mapping *wanted)
-{
-    struct mapping **known = tfind(wanted, &by_file, compare_files);
-    if (known && wanted->len <= (*known)->len) {
-        (*known)->references++;
-        return *known;
-    }
-    struct mapping *mapping = map_new(fd, wanted);
-    if (mapping && known)
-        tdelete(wanted, &by_file, compare_files); /* the file has grown */
-    if (mapping)
-        tsearch(mapping, &by_file, compare_files); /* unshared if there is no memory for that */
-    return mapping;
-}
-
 static void release(struct mapping *mapping)
 {
     if (--mapping->references > 0)
@@ -128,6 +113,25 @@ static void release(struct mapping *mapping)
     tdelete(mapping, &by_address, compare_addresses);
     munmap(mapping->address, mapping->len);
     free(mapping);
+}
+
+/* Has the whole file mapped, and makes that what later regions of it find. NULL with errno set. */
+static struct mapping *map_whole(int fd, const struct mapping *wanted)
+{
+    struct mapping **known = tfind(wanted, &by_file, compare_files);
+    if (known && wanted->len <= (*known)->len) {
+        (*known)->references++;
+        return *known;
+    }
+    struct mapping *mapping = map_new(fd, wanted);
+    if (mapping && known)
+        tdelete(wanted, &by_file, compare_files); /* the file has grown */
+    if (mapping && !tsearch(mapping, &by_file, compare_files)) {
+        release(mapping);
+        mapping = NULL;
+        errno = ENOMEM;
+    }
+    return mapping;
 }
 
 int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint8_t **ret_address,
@@ -142,7 +146,7 @@ int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint
                              .inode = status.st_ino,
                              .writable = writable};
     struct mapping *mapping = map_whole(fd, &wanted);
-    if (!mapping) { /* too large as a whole */
+    if (!mapping && len < wanted.len) { /* too large as a whole */
         wanted.offset = offset;
         wanted.len = len;
         mapping = map_new(fd, &wanted);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -72,21 +73,34 @@ static void attach_fds(struct msghdr *message, union control *control, const int
     memcpy(CMSG_DATA(cmsg), fds, num_fds * sizeof(int));
 }
 
-ssize_t socket_send(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
+static ssize_t send_with_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
 {
     union control control;
     struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (num_fds > 0)
-        attach_fds(&message, &control, fds, num_fds);
+    attach_fds(&message, &control, fds, num_fds);
+    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
+{
+    assert(num_fds <= LIMIT_FDS_PER_RECEIVE);
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = num_fds > 0 ? send_with_fds(fd, buf, len, fds, num_fds)
+                           : send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? stream_error() : sent;
 }
 
-/* Removes what a listener of an earlier life left at the path; a live one refuses that. */
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+{
+    return socket_send_fds(fd, buf, len, &fd_to_send, fd_to_send >= 0 ? 1 : 0);
+}
+
+/* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not
+ * take the question for a peer: asked by a socket of another type, the kernel says that the type is
+ * wrong, or that nobody is there. */
 static int remove_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -94,11 +108,14 @@ static int remove_stale(const struct sockaddr_un *address)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode))
         return -EEXIST;
-    AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    AUTO_FD probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return -errno;
-    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+        errno == EPROTOTYPE)
         return -EADDRINUSE;
+    if (errno != ECONNREFUSED)
+        return -errno;
     return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 

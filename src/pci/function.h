@@ -47,7 +47,8 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
 /* Takes a capability out of the list, for wires that can't carry what it announces. */
 void pci_function_hide_capability(struct pci_function *function, uint8_t id);
 
-/* For wires without 64-bit BARs: presents them as 32-bit ones. -ENOTSUP when one is too large. */
+/* For wires without 64-bit BARs: presents them as 32-bit ones, at no address yet. -ENOTSUP when one
+ * is too large. */
 int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault);
 
 /* Everything back to the defaults. */

@@ -71,24 +71,30 @@ static void rung(void *argument)
         device->ops.doorbell(device->state, (unsigned)(line - device->doorbells.lines));
 }
 
+/* Ends watching the first so many lines. */
+static void unwatch(struct ob_device *device, unsigned count)
+{
+    const struct server_host *host = device->host;
+    for (unsigned i = 0; i < count; i++)
+        if (device->doorbells.lines[i].fd >= 0)
+            host->event_unwatch(host->context, device->doorbells.lines[i].fd);
+}
+
 int doorbells_watch(struct ob_device *device)
 {
     const struct server_host *host = device->host;
-    int err = 0;
-    for (unsigned i = 0; err == 0 && i < OB_DOORBELL_NUMBERS; i++) {
+    for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++) {
         struct doorbell_line *line = &device->doorbells.lines[i];
-        if (line->fd >= 0)
-            err = host->event_watch(host->context, line->fd, rung, line);
+        int err = line->fd >= 0 ? host->event_watch(host->context, line->fd, rung, line) : 0;
+        if (err < 0) {
+            unwatch(device, i);
+            return err;
+        }
     }
-    if (err < 0)
-        doorbells_unwatch(device);
-    return err;
+    return 0;
 }
 
 void doorbells_unwatch(struct ob_device *device)
 {
-    const struct server_host *host = device->host;
-    for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++)
-        if (device->doorbells.lines[i].fd >= 0)
-            host->event_unwatch(host->context, device->doorbells.lines[i].fd);
+    unwatch(device, OB_DOORBELL_NUMBERS);
 }

@@ -30,6 +30,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
         engine_free(engine);
         return err;
     }
+    engine->started = true;
     *ret_engine = engine;
     return 0;
 }
@@ -47,7 +48,7 @@ void engine_free(struct engine *engine)
 {
     if (!engine)
         return;
-    if (engine->ops->stop)
+    if (engine->started && engine->ops->stop)
         engine->ops->stop(engine);
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
@@ -92,12 +93,14 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     return err;
 }
 
-/* Carries out the whole frames in the buffer, as far as there is room for replies. */
+/* Carries out the whole frames in the buffer, as far as there is room for replies. A refusal is
+ * final: what lies behind the refused frame is never carried out, what lies before it never again.
+ */
 static int handle_frames(struct engine *engine)
 {
     const struct engine_ops *ops = engine->ops;
     size_t at = 0;
-    int err = 0;
+    int err = engine->fault.code ? -EPROTO : 0;
     while (err == 0 && engine->rx_len - at >= ops->header_len && may_reply(engine)) {
         int len = ops->frame_len(engine, engine->rx + at);
         if (len < 0)

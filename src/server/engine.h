@@ -60,7 +60,7 @@ struct engine_ops {
     /* The rest may be NULL. */
     /* The engine is made; 0 or a negative errno with the fault filled. */
     int (*start)(struct engine *engine, struct ob_fault *fault);
-    /* The engine is about to go. Called also when start has failed. */
+    /* The engine is about to go. */
     void (*stop)(struct engine *engine);
     /* Sends messages of the engine's own accord, as far as there is room for them. */
     void (*pump)(struct engine *engine);
@@ -87,6 +87,7 @@ struct engine {
     uint8_t *tx;
     size_t tx_len;
     size_t tx_sent;
+    bool started;
     bool later;               /* the frame that is first in the buffer waits for something */
     struct engine_fds tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
     size_t tx_fds_at;

@@ -29,7 +29,7 @@ int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struc
         return ob_fault_set(fault, err, "%s: no room for MSI or MSI-X", desc->name);
     const unsigned counts[IRQ_KIND_COUNT] = {desc->intx, irqs->msi.vectors, irqs->msix.vectors, 1,
                                              1};
-    unsigned total = 0;
+    unsigned total = 1;
     for (unsigned kind = 0; kind < IRQ_KIND_COUNT; kind++)
         total += counts[kind];
     irqs->all = malloc(total * sizeof(*irqs->all));
@@ -41,7 +41,7 @@ int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struc
     for (unsigned kind = 0; kind < IRQ_KIND_COUNT; kind++) {
         irqs->vectors[kind] = next;
         irqs->count[kind] = counts[kind];
-        next += counts[kind];
+        next += kind == IRQ_INTX ? 1 : counts[kind];
     }
     return 0;
 }
@@ -196,6 +196,17 @@ int irq_assign(struct ob_device *device, enum irq_kind kind, unsigned start, uns
     return 0;
 }
 
+int irq_set_intx(struct ob_device *device, int trigger_fd, int unmask_fd)
+{
+    const struct server_host *host = device->host;
+    int err = trigger_fd >= 0 ? host->event_check(host->context, trigger_fd) : 0;
+    if (err == 0)
+        err = irq_unmask_by(device, unmask_fd);
+    if (err == 0)
+        set_vector(device, IRQ_INTX, 0, trigger_fd);
+    return err;
+}
+
 void irq_trigger(struct ob_device *device, enum irq_kind kind, unsigned vector)
 {
     const struct irq_vector *target = vector_of(device, kind, vector);
@@ -261,7 +272,10 @@ int irq_unmask_by(struct ob_device *device, int fd)
 void irqs_disconnect(struct ob_device *device)
 {
     struct device_irqs *irqs = &device->irqs;
-    for (unsigned kind = 0; kind < IRQ_KIND_COUNT; kind++)
+    if (!irqs->all)
+        return;
+    set_vector(device, IRQ_INTX, 0, -1);
+    for (unsigned kind = IRQ_MSI; kind < IRQ_KIND_COUNT; kind++)
         for (unsigned i = 0; i < irqs->count[kind]; i++)
             set_vector(device, kind, i, -1);
     irq_mask_by(device, -1);

@@ -39,7 +39,7 @@ struct irq_vector {
 struct device_irqs {
     struct irq_vector *vectors[IRQ_KIND_COUNT];
     unsigned count[IRQ_KIND_COUNT];
-    struct irq_vector *all; /* what the above point into */
+    struct irq_vector *all; /* what the above point into; INTx has one even without a pin */
     struct msi msi;
     struct msix msix;
     bool intx_raised;
@@ -64,6 +64,9 @@ void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
  * descriptors over, or on failure none: -EINVAL when one is no eventfd, or another errno. */
 int irq_assign(struct ob_device *device, enum irq_kind kind, unsigned start, unsigned count,
                const int *fds);
+/* Gives INTx the eventfd that signals it and the one that unmasks it, both or on failure none. A
+ * device without a pin keeps them unused. */
+int irq_set_intx(struct ob_device *device, int trigger_fd, int unmask_fd);
 /* As if the device had: for a peer's test of the path. */
 void irq_trigger(struct ob_device *device, enum irq_kind kind, unsigned vector);
 void irq_mask(struct ob_device *device, enum irq_kind kind, unsigned vector);

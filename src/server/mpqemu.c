@@ -146,18 +146,12 @@ static int bar_read(struct request *request, uint64_t *ret_value)
 
 static int set_irqfd(struct request *request, uint64_t *ret_value)
 {
-    struct ob_device *device = request->device;
-    int *trigger = &request->fds->fd[0], *resample = &request->fds->fd[1];
-    int err = irq_unmask_by(device, *resample);
-    if (err == 0) {
-        *resample = -1;
-        err = irq_assign(device, IRQ_INTX, 0, device->irqs.count[IRQ_INTX], trigger);
-    }
+    int *fd = request->fds->fd; /* 0 trigger, 1 resample */
+    int err = irq_set_intx(request->device, fd[0], fd[1]);
     if (err < 0)
         return ob_fault_set(&request->server->engine.fault, -EPROTO,
                             "SET_IRQFD: the descriptors are not two eventfds: %s", strerror(-err));
-    if (device->irqs.count[IRQ_INTX] > 0)
-        *trigger = -1;
+    fd[0] = fd[1] = -1;
     return 0;
 }
 
@@ -275,8 +269,8 @@ const struct engine_ops mpqemu_engine = {
     .wire = "mpqemu",
     .instance_len = sizeof(struct mpqemu_server),
     .header_len = MPQEMU_HEADER_LEN,
-    .rx_len = LIMIT_MPQEMU_REQUEST_BYTES,
-    .tx_len = LIMIT_MPQEMU_REPLY_BYTES,
+    .rx_len = LIMIT_REQUEST_BYTES,
+    .tx_len = LIMIT_REPLY_BYTES,
     .reply_limit = MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN,
     .frame_len = frame_len,
     .handle = handle,

@@ -198,9 +198,11 @@ static int fit_device(struct ob_device *device, struct ob_fault *fault)
 
 static int start(struct engine *engine, struct ob_fault *fault)
 {
-    vfio_user_dma_start(server_of(engine));
     int err = doorbells_watch(engine->device);
-    return err < 0 ? ob_fault_set(fault, err, "can't watch the doorbells") : 0;
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't watch the doorbells");
+    vfio_user_dma_start(server_of(engine));
+    return 0;
 }
 
 static void stop(struct engine *engine)

@@ -48,7 +48,7 @@ static int send_pending(struct connection *connection)
         if (output.len == 0)
             return 0;
         ssize_t sent =
-            socket_send(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
+            socket_send_fds(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
         int err = engine_sent(engine, (size_t)sent);
@@ -65,6 +65,11 @@ static int turn(struct connection *connection)
     uint8_t *to = engine_receive_space(engine, &room);
     struct received_fds fds;
     ssize_t received = socket_receive(connection->fd, to, room, &fds);
+    if (received == -EPROTO)
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "the peer sent more than %u descriptors at once, or more than this "
+                            "process may open",
+                            LIMIT_FDS_PER_RECEIVE);
     if (received < 0)
         return (int)received;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
@@ -85,19 +90,20 @@ static int look_around(struct connection *connection, int timeout_ms)
     return err < 0 ? err : send_err;
 }
 
-/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. */
+/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. The rounds are
+ * counted across messages: a peer that never pauses must not keep signals, interrupts and I/O
+ * waiting. */
 static int poll_socket(struct connection *connection)
 {
-    for (unsigned round = 1;
-         can_receive(connection) && poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
-        int err = turn(connection);
-        if (err != -EAGAIN)
-            return err;
-        if (round % ROUNDS_PER_LOOK == 0) {
-            err = look_around(connection, 0);
+    while (can_receive(connection) && poll_tuner_polls(&connection->tuner, clock_now_ns())) {
+        if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
+            int err = look_around(connection, 0);
             if (err < 0)
                 return err;
         }
+        int err = turn(connection);
+        if (err != -EAGAIN)
+            return err;
     }
     return -EAGAIN;
 }

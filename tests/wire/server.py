@@ -9,7 +9,6 @@ from guestlab import paths
 from vfio_user import PATIENCE_S, Client
 
 EXERCISE = paths.BUILD / "release/tests/wire/exercise"
-BACKDOOR = paths.BUILD / "root/libexec/outboard/outboard-backdoor"
 
 
 class Server:

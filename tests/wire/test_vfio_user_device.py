@@ -294,7 +294,7 @@ def test_backdoor_data_channel_is_mapped(backdoor):
     info, _, fds = client.region_info(1)
     with mmap.mmap(fds[0], info[4]) as channel:
         close_all(fds)
-        channel[:8] = struct.pack("<Q", 40)
+        channel[8:16] = struct.pack("<Q", 40)
         client.write(0, 0, struct.pack("<Q", 2))
-        assert channel[:8] == struct.pack("<Q", 42)
+        assert channel[:16] == struct.pack("<QQ", 3, 41)
     assert client.read(0, 0, 8) == struct.pack("<Q", 4096)

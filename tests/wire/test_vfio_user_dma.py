@@ -16,11 +16,13 @@ from vfio_user import (
     HEADER,
     MAP,
     NO_REPLY,
+    PATIENCE_S,
     READABLE,
     UNMAP,
     WRITEABLE,
     Memory,
     ServerError,
+    close_all,
 )
 from vfio_user import DMA_READ as READ_MESSAGE
 from vfio_user import DMA_WRITE as WRITE_MESSAGE
@@ -148,10 +150,11 @@ def test_unmap_waits_for_the_device_and_the_rest_waits_behind_it(client, memory,
     client.socket.settimeout(0.2)
     with pytest.raises(TimeoutError):
         client.receive()
-    client.socket.settimeout(30)
+    client.socket.settimeout(PATIENCE_S)
     os.eventfd_write(reply.fds[1], 1)
     assert client.receive().command == DMA_UNMAP
     assert client.receive().command == GET_INFO
+    close_all(reply.fds)
 
 
 def test_client_that_goes_while_its_unmap_waits(client, memory, exercise):
