@@ -17,7 +17,7 @@
 /* A mapped peer's file. The signal handler, which gets no argument, finds them through `guarded`, a
  * tree of tsearch(3): with the handler's own state the only globals of the program. */
 struct guarded {
-    uint8_t *address;
+    const uint8_t *address;
     uint64_t len;
 };
 
@@ -103,7 +103,7 @@ void shared_memory_unmap(uint8_t *address, uint64_t len)
     munmap(address, len);
 }
 
-static bool is_guarded(uint8_t *address)
+static bool is_guarded(const uint8_t *address)
 {
     const struct guarded key = {.address = address, .len = 1};
     return tfind(&key, &guarded, compare);
@@ -113,8 +113,11 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     uint8_t *page = (uint8_t *)info->si_addr - (uintptr_t)info->si_addr % PAGE;
     int saved = errno;
-    if (!is_guarded(page) || mmap(page, PAGE, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    void *fresh = MAP_FAILED;
+    if (is_guarded(page))
+        fresh = mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                     -1, 0);
+    if (fresh == MAP_FAILED)
         signal(number, SIG_DFL); /* returning repeats the access, which then kills */
     was_cut = 1;
     errno = saved;
