@@ -37,7 +37,7 @@ def test_programs_end_with_the_test(spawn, cleanup):
 def sample(tmp_path_factory):
     """What pytest prints of the sample."""
     folder = tmp_path_factory.mktemp("sample")
-    shutil.copy(pathlib.Path(__file__).with_name("conftest.py"), folder)
+    shutil.copy(paths.TREE / "tests/conftest.py", folder)
     (folder / "test_sample.py").write_text(SAMPLE)
     command = ["/usr/bin/python3", "-m", "pytest", "-v", "-c", paths.TREE / "pytest.ini", "--rootdir", folder, folder]
     yield subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
