@@ -22,8 +22,10 @@ def test_bad_at_the_end(logs, cleanup):
     (logs / "console.log").write_text("bad")
     cleanup.callback(os.stat, "/no/such/file")
 
+KEPT = []  # or the process would be waited for when its object goes
+
 def test_leaves_a_process():
-    subprocess.Popen(["true"])
+    KEPT.append(subprocess.Popen(["true"]))
 
 def test_leaves_a_descriptor():
     os.open("/dev/null", os.O_RDONLY)
