@@ -140,7 +140,7 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
                             index, desc->gpa, desc->len, (*there)->gpa);
     struct ob_dma_region *region = NULL;
     err = make_region(memory, desc, index, &region, fault);
-    if (err < 0)
+    if (!region)
         return err;
     if (tree != &memory->tree)
         region = reuse(memory, region);
@@ -307,25 +307,23 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
     unsigned count = 0;
-    int err = wraps(gpa, len) ? -EFAULT : 0;
-    while (err == 0 && len > 0) {
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (len > 0) {
         struct ob_dma_span span = {0};
         uint8_t *at = NULL;
-        err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
-        if (err == 0 && count == max_spans)
-            err = -E2BIG;
+        int err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
         if (err < 0)
-            break;
+            return err;
+        if (count == max_spans)
+            return -E2BIG;
         span.address = at;
-        span.region->references++;
         ret_spans[count++] = span;
         gpa += span.len;
         len -= span.len;
     }
-    if (err < 0) {
-        memory_unmap(memory, ret_spans, count);
-        return err;
-    }
+    for (unsigned i = 0; i < count; i++)
+        ret_spans[i].region->references++;
     return (int)count;
 }
 

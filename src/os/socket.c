@@ -138,6 +138,7 @@ int socket_listen(const char *path)
 
 int socket_accept(int listener)
 {
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }
