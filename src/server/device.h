@@ -67,4 +67,7 @@ int device_set_intx(struct ob_device *device, int trigger_fd, int resample_fd);
 
 void device_reset(struct ob_device *device);
 
+/* Has the device do what is due. Returns whether more is due right now. */
+bool device_poll(struct ob_device *device);
+
 #endif

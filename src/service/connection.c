@@ -72,10 +72,15 @@ static int turn_sending(struct connection *connection)
     return loop_change(connection->source, EPOLLIN);
 }
 
-/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. */
+/* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
+ * block. */
 static int poll_socket(struct connection *connection)
 {
-    for (unsigned round = 1; poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
+    struct ob_device *device = connection->engine->device;
+    for (unsigned round = 1;
+         device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
+        if (*connection->stop)
+            break;
         int err = turn(connection);
         if (err != -EAGAIN)
             return err;
@@ -88,11 +93,12 @@ static int poll_socket(struct connection *connection)
     return -EAGAIN;
 }
 
-/* Blocks until something happens; takes a turn when it was the socket. */
+/* Blocks until something happens, unless the device is busy; takes a turn when it was the socket.
+ */
 static int block(struct connection *connection)
 {
     connection->readable = false;
-    int err = loop_wait(connection->loop, -1);
+    int err = loop_wait(connection->loop, device_poll(connection->engine->device) ? 0 : -1);
     if (err < 0 || !connection->readable)
         return err < 0 ? err : -EAGAIN;
     if (connection->sending)
@@ -101,11 +107,11 @@ static int block(struct connection *connection)
     return turn(connection);
 }
 
-static int serve(struct connection *connection, const bool *stop)
+static int serve(struct connection *connection)
 {
-    while (!*stop) {
+    while (!*connection->stop) {
         int err = connection->sending ? -EAGAIN : poll_socket(connection);
-        if (err == -EAGAIN && !*stop)
+        if (err == -EAGAIN && !*connection->stop)
             err = block(connection);
         if (err < 0 && err != -EAGAIN)
             return err;
@@ -118,12 +124,12 @@ static int serve(struct connection *connection, const bool *stop)
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
-    struct connection connection = {.fd = fd, .loop = loop, .engine = engine};
+    struct connection connection = {.fd = fd, .loop = loop, .engine = engine, .stop = stop};
     poll_tuner_init(&connection.tuner, poll_limit_us);
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
-    err = serve(&connection, stop);
+    err = serve(&connection);
     loop_remove(connection.source);
     if (err == -ENOTCONN)
         return 0;

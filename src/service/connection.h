@@ -23,6 +23,7 @@ struct connection {
     struct loop_source *source;
     struct engine *engine;
     struct poll_tuner tuner;
+    const bool *stop;
     bool readable; /* the loop has said so and nothing was received since */
     bool sending;  /* waits until the peer takes more replies */
 };
