@@ -14,6 +14,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 
+dmesg -n 8 # from here on the console gets everything; the boot was kept short (machine.py)
+
 while read -r module; do
     insmod "/lib/modules/$module" || fail "cannot load $module"
 done </etc/modules
