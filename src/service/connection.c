@@ -49,6 +49,11 @@ static int turn(struct connection *connection)
     uint8_t *to = engine_receive_space(engine, &room);
     struct received_fds fds;
     ssize_t received = socket_receive(connection->fd, to, room, &fds);
+    if (received == -EPROTO)
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "the peer sent more than %u descriptors at once, or more than this "
+                            "process may open",
+                            LIMIT_FDS_PER_RECEIVE);
     if (received < 0)
         return (int)received;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
