@@ -6,7 +6,7 @@
  * back end owns the block_io in between, and its iovecs, which it may change. Operations run side
  * by side and end in any order: a flush covers writes that had ended when it was started.
  *
- * done() is called from reap() and drain() only, and may start further operations.
+ * done() is never called from within start(), and may start further operations.
  */
 #ifndef OUTBOARD_DEVICES_NVME_BLOCK_H
 #define OUTBOARD_DEVICES_NVME_BLOCK_H
@@ -44,10 +44,12 @@ struct block_io {
     void *context; /* for done() */
 
     /* The back end's. */
+    struct block *block;
     uint64_t progress; /* bytes that are done with */
     unsigned parts;    /* pieces that the back end waits for */
     unsigned step;
     int err;
+    uint8_t *bounce; /* memory that the data goes through, or NULL */
     struct block_io *next;
 };
 
