@@ -61,10 +61,12 @@ static void part_done(struct block_io *io, int err)
     nbd->settled = io;
 }
 
-/* libnbd's callback. 1: the command needs no further word. */
+/* libnbd's callback. A lost connection is a medium error to the guest. Returns 1: the command needs
+ * no further word. */
 static int completed(void *argument, int *error)
 {
-    part_done(argument, -*error);
+    bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
+    part_done(argument, lost ? -EIO : -*error);
     return 1;
 }
 

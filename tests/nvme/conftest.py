@@ -6,10 +6,7 @@ import socket
 import driver
 import mpqemu
 import pytest
-from driver import IMAGE_LEN, pattern
-from guestlab import paths
-
-PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-nvme"
+from driver import IMAGE_LEN, PROGRAM, pattern
 
 
 @pytest.fixture
@@ -34,6 +31,7 @@ def machine(spawn, cleanup):
         made = driver.Machine(proxy)
         cleanup.callback(made.close)
         made.process = process
+        made.connect()
         return made
 
     return start

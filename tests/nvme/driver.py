@@ -12,6 +12,9 @@ import select
 import struct
 
 import mpqemu
+from guestlab import paths
+
+PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-nvme"
 
 MEMORY_LEN = 32 << 20
 PAGE = 4096
@@ -60,8 +63,11 @@ class Machine:
         self.resample = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.free = PAGE
         self.interrupts = 0
+
+    def connect(self):
+        """What a VMM and firmware do before the guest's driver finds the device."""
         self.map([(0, MEMORY_LEN, 0)])
-        proxy.send(proxy.message("SET_IRQFD"), [self.irq, self.resample])
+        self.proxy.send(self.proxy.message("SET_IRQFD"), [self.irq, self.resample])
         self.place()
 
     def close(self):
