@@ -160,6 +160,12 @@ def test_timeout_is_told_with_the_command(boot):
         guest.run("sleep 1000", timeout=0.2)
 
 
+def test_answer_that_comes_too_late_is_not_the_next_one(guest):
+    with pytest.raises(GuestTimeout):
+        guest.run("seq 1 5000", timeout=0.001)
+    assert guest.run("echo next") == "next\n"
+
+
 def test_qemu_that_dies_is_told(boot):
     guest = boot()
     os.kill(guest.pid, signal.SIGKILL)

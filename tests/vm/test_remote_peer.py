@@ -38,6 +38,21 @@ def test_guest_sees_the_remote_device(boot, remote):
     assert sizes == [256, 1024, 8192]  # registers as I/O ports, as memory, and the RAM of SCRIPTS
 
 
+def test_remote_device_is_plugged_and_unplugged(boot, logs, cleanup):
+    process, sock = start_remote(logs / "remote.log")
+    cleanup.enter_context(process)
+    guest = boot(arguments=["-device", "pcie-root-port,id=rp0,chassis=1"])
+    with sock:
+        guest.qmp.give("proxy", sock)
+    guest.qmp.execute("device_add", {"driver": "x-pci-proxy-dev", "id": "hot", "bus": "rp0", "fd": "proxy"})
+    guest.wait_console(r"BAR 0 .*: assigned")
+    assert LSI in pci_devices(guest)
+    guest.qmp.execute("device_del", {"id": "hot"})
+    guest.qmp.wait_event("DEVICE_DELETED", device="hot")
+    assert LSI not in pci_devices(guest)
+    assert process.wait() == 0
+
+
 @pytest.mark.irqfd
 def test_interrupts_of_the_remote_device_arrive(boot, remote, tmp_path):
     """Linux's driver finds a disk behind the remote and reads it, which takes an interrupt for each command."""

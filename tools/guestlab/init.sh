@@ -31,7 +31,8 @@ while read -r word id encoded <&3; do
     sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
     status=$?
     {
-        base64 "/tmp/.output-$id"
+        echo "BEGIN $id"
+        gzip -c "/tmp/.output-$id" | base64
         echo "END $id $status"
     } >&3
     rm "/tmp/.command-$id" "/tmp/.output-$id"

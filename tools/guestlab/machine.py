@@ -50,6 +50,7 @@ class Machine:
             inherit.append(_memory_file("initramfs", initramfs))
             argv += ["-initrd", f"/proc/self/fd/{inherit[-1].fileno()}"]
         self.process = Process([*argv, *arguments], self.logs / "qemu.log", inherit)
+        self._sockets = ours
         self.console = SerialLine(ours[1], self.changed, self.logs / "console.log")
         self.lines = [
             SerialLine(sock, self.changed, echo=echo if sock is ours[-1] else None) for sock in ours[2:]
@@ -73,8 +74,8 @@ class Machine:
         self.process.kill()
         for line in (self.console, *self.lines):
             line.close()
-        if hasattr(self, "qmp"):
-            self.qmp.close()
+        for sock in self._sockets:
+            sock.close()
 
     def log_tail(self):
         """The end of both logs, to be put behind an error message."""

@@ -30,9 +30,8 @@ class SerialLine:
         self._sock.sendall(text.encode())
 
     def close(self):
-        """After the other end is closed: takes what is still there, then lets go."""
+        """After the other end is closed: takes what is still there. The socket is its owner's."""
         self._thread.join()
-        self._sock.close()
         if self._log:
             self._log.close()
 
