@@ -78,22 +78,22 @@ static int turn_sending(struct connection *connection)
 }
 
 /* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
- * block. */
+ * block. The rounds are counted across messages: a peer that never pauses must not keep signals,
+ * interrupts and I/O waiting. */
 static int poll_socket(struct connection *connection)
 {
     struct ob_device *device = connection->engine->device;
-    for (unsigned round = 1;
-         device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
+    while (device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns())) {
         if (*connection->stop)
             break;
-        int err = turn(connection);
-        if (err != -EAGAIN)
-            return err;
-        if (round % ROUNDS_PER_LOOK == 0) {
-            err = loop_wait(connection->loop, 0);
+        if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
+            int err = loop_wait(connection->loop, 0);
             if (err < 0)
                 return err;
         }
+        int err = turn(connection);
+        if (err != -EAGAIN)
+            return err;
     }
     return -EAGAIN;
 }

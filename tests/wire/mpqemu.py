@@ -107,7 +107,8 @@ class Proxy:
         numbers = array.array("i", [fd if isinstance(fd, int) else fd.fileno() for fd in fds])
         control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)] if numbers else []
         sent = self.sock.sendmsg([data], control)
-        self.sock.sendall(data[sent:])
+        if sent < len(data):
+            self.sock.sendall(data[sent:])
 
     def receive(self):
         """The next reply; Gone at the end of the connection."""

@@ -217,6 +217,7 @@ static void listens_and_accepts(void **state)
     int server = socket_accept(listener);
     assert_int_equal(socket_check(server), 0);
     assert_int_equal(socket_listen(path), -EADDRINUSE);
+    assert_int_equal(socket_accept(listener), -EAGAIN); /* which it has not noticed */
     close(listener);
     close(server);
     close(client);
