@@ -93,10 +93,10 @@ struct ob_device_ops {
     bool (*poll)(void *state);
 
     /**
-     * The VMM is taking memory back on which the device holds spans (dma.h): end or cancel the I/O
-     * that uses them and give all spans back before returning. Until then the VMM may wait, so wait
-     * for nothing else. NULL: the memory is kept mapped until its spans are given back, and I/O in
-     * flight goes on in it.
+     * The VMM is taking memory back on which the device holds spans (dma.h), or it has gone and
+     * takes all of it back: end or cancel the I/O that is in flight and give all spans back before
+     * returning. Until then the VMM may wait, so wait for nothing else. NULL: the memory is kept
+     * mapped until its spans are given back, and I/O in flight goes on in it.
      */
     void (*quiesce)(void *state);
 };

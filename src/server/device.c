@@ -234,6 +234,8 @@ void ob_device_unwatch(struct ob_device *device, int fd)
 
 void device_disconnect(struct ob_device *device)
 {
+    if (device->ops.quiesce)
+        device->ops.quiesce(device->state);
     drop_intx(device);
     memory_done(&device->memory);
 }
