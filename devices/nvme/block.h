@@ -58,8 +58,9 @@ struct block_ops {
     int (*watch)(struct block *block, struct ob_device *device);
     /* Begins an operation. It may wait for submit(). */
     void (*start)(struct block *block, struct block_io *io);
-    /* Sees to it that all that was started makes progress. */
-    void (*submit)(struct block *block);
+    /* Sees to it that all that was started makes progress. Returns whether some of it could not be
+     * taken now, so that submit() must be called again. */
+    bool (*submit)(struct block *block);
     /* Calls done() of what has ended; waits for nothing. */
     void (*reap)(struct block *block);
     /* Waits until nothing is in flight, what done() started included. */

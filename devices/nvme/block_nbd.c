@@ -273,11 +273,12 @@ static void ready(void *argument, unsigned events)
 }
 
 /* libnbd sends at once what the socket takes; the loop waits until it takes the rest. */
-static void submit(struct block *block)
+static bool submit(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
     if (nbd->in_flight > 0)
         update_watch(nbd);
+    return nbd->settled; /* refused at once */
 }
 
 /* A server that has stopped answering loses its connection: nothing of it may write to memory

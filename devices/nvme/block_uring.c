@@ -150,11 +150,13 @@ static void start(struct block *block, struct block_io *io)
     prepare(uring, io);
 }
 
-static void submit(struct block *block)
+static bool submit(struct block *block)
 {
     struct uring *uring = uring_of(block);
-    if (io_uring_sq_ready(&uring->ring) > 0)
-        io_uring_submit(&uring->ring); /* what the kernel does not take now stays in the ring */
+    if (io_uring_sq_ready(&uring->ring) == 0)
+        return false;
+    io_uring_submit(&uring->ring); /* what the kernel has no memory for stays in the ring */
+    return io_uring_sq_ready(&uring->ring) > 0;
 }
 
 static void advance(struct block_io *io, size_t len)

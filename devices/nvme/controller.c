@@ -76,6 +76,8 @@ static void start(struct nvme *nvme)
     uint32_t sq_size = (controller->aqa & 0xfff) + 1;
     uint32_t cq_size = (controller->aqa >> 16 & 0xfff) + 1;
     controller->state = NVME_ON;
+    controller->shutdown = SHUTDOWN_NONE;
+    controller->csts &= ~NVME_CSTS_SHST_MASK;
     if (NVME_CC_MPS(controller->cc) != 0 || NVME_CC_CSS(controller->cc) != 0 ||
         NVME_CC_AMS(controller->cc) != 0 || sq_size < 2 || cq_size < 2) {
         controller_fail(nvme);

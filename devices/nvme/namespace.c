@@ -83,12 +83,14 @@ void namespaces_done(struct nvme *nvme)
         close(namespaces->timer_fd);
 }
 
-void namespaces_submit(struct nvme *nvme)
+bool namespaces_submit(struct nvme *nvme)
 {
+    bool again = false;
     for (unsigned i = 0; i < nvme->namespaces.count; i++) {
         struct block *block = nvme->namespaces.list[i].block;
-        block->ops->submit(block);
+        again |= block->ops->submit(block);
     }
+    return again;
 }
 
 void namespaces_reap(struct nvme *nvme)

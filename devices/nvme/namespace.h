@@ -44,7 +44,7 @@ void namespaces_reset(struct nvme *nvme);
 void namespaces_done(struct nvme *nvme);
 
 /* struct block_ops, for all of them. */
-void namespaces_submit(struct nvme *nvme);
+bool namespaces_submit(struct nvme *nvme);
 void namespaces_reap(struct nvme *nvme);
 /* Waits until nothing is in flight in any back end. */
 void namespaces_drain(struct nvme *nvme);

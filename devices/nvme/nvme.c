@@ -51,6 +51,7 @@ static bool poll(void *state)
     namespaces_reap(nvme); /* what was in the page cache is there already */
     queue_admin_update(nvme);
     controller_update(nvme);
+    more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
     interrupt_update(nvme);
     return more;
 }

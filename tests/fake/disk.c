@@ -90,8 +90,9 @@ static void drain(struct block *block)
     finish_all(fake_of(block));
 }
 
-static void submit(struct block *block)
+static bool submit(struct block *block)
 {
+    return false;
 }
 
 static bool resized(struct block *block)

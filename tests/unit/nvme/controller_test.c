@@ -105,6 +105,19 @@ static void test_disable_during_a_shutdown(void **state)
     fixture_stop(&fixture);
 }
 
+static void test_a_shutdown_while_off_does_not_outlive_enabling(void **state)
+{
+    fixture_start_enabled(&fixture, 0);
+    fixture_set_register(&fixture, NVME_REG_CC, 4, 0);
+    fixture_set_register(&fixture, NVME_REG_CC, 4, 0x00464000);
+    fixture_poll(&fixture);
+    assert_int_equal(status(), NVME_CSTS_SHST_COMPLETE);
+    fixture_set_register(&fixture, NVME_REG_CC, 4, 0x00460001);
+    assert_int_equal(status(), NVME_CSTS_RDY);
+    assert_true(controller_runs(fixture.nvme));
+    fixture_stop(&fixture);
+}
+
 static void test_memory_leaves_only_when_its_io_has_ended(void **state)
 {
     fixture_start_enabled(&fixture, 1);
@@ -236,6 +249,7 @@ int main(void)
         TEST(test_reset_waits_for_io_in_flight),
         TEST(test_shutdown_flushes_after_the_last_write),
         TEST(test_disable_during_a_shutdown),
+        TEST(test_a_shutdown_while_off_does_not_outlive_enabling),
         TEST(test_memory_leaves_only_when_its_io_has_ended),
         TEST(test_errors_of_the_disk),
         TEST(test_without_a_write_cache_every_write_is_stable),
