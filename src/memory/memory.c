@@ -14,6 +14,12 @@ void memory_init(struct memory *memory, struct memory_host host)
     *memory = (struct memory){.host = host};
 }
 
+void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument)
+{
+    memory->leaving = leaving;
+    memory->leaving_argument = argument;
+}
+
 /* Orders regions by address; regions that overlap are equal, so that a search for one byte finds
  * the region around it and an insertion finds what it would overlap. */
 static int compare(const void *left, const void *right)
@@ -51,15 +57,55 @@ static void empty(struct memory *memory, void **tree)
     while (*tree) {
         struct ob_dma_region *region = **(struct ob_dma_region ***)tree;
         tdelete(region, tree, compare);
-        region->current = false;
         release(memory, region);
     }
 }
 
+static struct ob_dma_region *visited(const void *node, VISIT visit)
+{
+    return visit == preorder || visit == leaf ? *(struct ob_dma_region *const *)node : NULL;
+}
+
+static void mark_current(const void *node, VISIT visit, void *unused)
+{
+    struct ob_dma_region *region = visited(node, visit);
+    if (region)
+        region->current = true;
+}
+
+static void mark_gone(const void *node, VISIT visit, void *unused)
+{
+    struct ob_dma_region *region = visited(node, visit);
+    if (region)
+        region->current = false;
+}
+
+static void find_held(const void *node, VISIT visit, void *ret_held)
+{
+    const struct ob_dma_region *region = visited(node, visit);
+    if (region && !region->current && region->references > 1)
+        *(bool *)ret_held = true;
+}
+
+/* Installs a set in the place of the one before. Regions of both stay current throughout. */
+static void install(struct memory *memory, void *tree, unsigned count)
+{
+    void *old = memory->tree;
+    bool held = false;
+    twalk_r(old, mark_gone, NULL);
+    twalk_r(tree, mark_current, NULL);
+    twalk_r(old, find_held, &held);
+    memory->tree = tree;
+    memory->count = count;
+    memory->last = NULL;
+    if (held && memory->leaving)
+        memory->leaving(memory->leaving_argument);
+    empty(memory, &old);
+}
+
 void memory_done(struct memory *memory)
 {
-    empty(memory, &memory->tree);
-    *memory = (struct memory){.host = memory->host};
+    install(memory, NULL, 0);
 }
 
 static int check_desc(const struct memory_region_desc *desc, unsigned index, struct ob_fault *fault)
@@ -150,12 +196,6 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
     return ob_fault_set(fault, -ENOMEM, "no memory for memory region %u", index);
 }
 
-static void mark_current(const void *node, VISIT visit, void *unused)
-{
-    if (visit == preorder || visit == leaf)
-        (*(struct ob_dma_region *const *)node)->current = true;
-}
-
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
                    struct ob_fault *fault)
 {
@@ -166,14 +206,10 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
                            LIMIT_MEMORY_REGIONS);
     for (unsigned i = 0; i < count && err == 0; i++)
         err = insert(memory, &tree, &descs[i], i, fault);
-    void *old = err < 0 ? tree : memory->tree;
-    if (err == 0) {
-        memory->tree = tree;
-        memory->count = count;
-        memory->last = NULL;
-    }
-    empty(memory, &old);
-    twalk_r(memory->tree, mark_current, NULL);
+    if (err < 0)
+        empty(memory, &tree);
+    else
+        install(memory, tree, count);
     return err;
 }
 

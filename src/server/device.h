@@ -92,4 +92,7 @@ int device_check_dma(struct ob_device *device, const struct ob_dma_request *requ
 
 void device_reset(struct ob_device *device);
 
+/* Has the device do what is due. Returns whether more is due right now. */
+bool device_poll(struct ob_device *device);
+
 #endif
