@@ -71,16 +71,21 @@ static void attach_fd(struct msghdr *message, union control *control, int fd)
     memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
 }
 
-ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+static ssize_t send_with_fd(int fd, const void *buf, size_t len, int fd_to_send)
 {
     union control control;
     struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd_to_send >= 0)
-        attach_fd(&message, &control, fd_to_send);
+    attach_fd(&message, &control, fd_to_send);
+    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+{
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = fd_to_send >= 0 ? send_with_fd(fd, buf, len, fd_to_send)
+                               : send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? stream_error() : sent;
 }
