@@ -125,7 +125,9 @@ int socket_wait(int fd, short events, uint64_t deadline_ns)
     }
 }
 
-/* Removes what a listener of an earlier life left at the path; a live one refuses that. */
+/* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not
+ * take the question for a peer: asked by a socket of another type, the kernel says that the type is
+ * wrong, or that nobody is there. */
 static int remove_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -133,11 +135,14 @@ static int remove_stale(const struct sockaddr_un *address)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode))
         return -EEXIST;
-    AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    AUTO_FD probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return -errno;
-    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+        errno == EPROTOTYPE)
         return -EADDRINUSE;
+    if (errno != ECONNREFUSED)
+        return -errno;
     return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
