@@ -110,7 +110,7 @@ int probe_device(const struct probe_config *config, struct ob_client_info *ret_i
         err = describe_bars(stays, info.desc.bars, fault);
     if (err < 0)
         return err;
-    info.seventh_region = stays[OB_BAR_COUNT] != 0;
+    info.seventh_region = (stays[OB_BAR_COUNT] & (uint32_t)PCI_BASE_ADDRESS_MEM_MASK) != 0;
     *ret_info = info;
     return 0;
 }
