@@ -2,7 +2,11 @@
 /*
  * INTx without KVM, in the manner of KVM's irqfd with a resample eventfd: a signal of the trigger
  * raises the line, the guest's end of interrupt lowers it and signals the resample eventfd, at
- * which a device that still holds its level triggers again.
+ * which a device that still holds its level triggers again. While the line is up the trigger is not
+ * looked at: it can tell nothing new, and a remote that signals without end costs nothing.
+ *
+ * The remote holds both eventfds too, so it can make them blocking and can fill or empty them. So
+ * none is read or written here in a state in which that would wait.
  */
 #include "vmm/client.h"
 
@@ -18,10 +22,8 @@ static void triggered(void *argument, uint32_t events)
 {
     struct ob_client *client = argument;
     const struct ob_client_options *options = &client->options;
-    event_drain(client->intx.trigger_fd);
-    if (client->intx.raised)
-        return;
     client->intx.raised = true;
+    loop_change(client->intx.source, 0);
     if (options->callbacks.intx_raised)
         options->callbacks.intx_raised(options->argument);
 }
@@ -66,8 +68,12 @@ int ob_client_emulate_intx(struct ob_client *client)
 
 void ob_client_intx_eoi(struct ob_client *client)
 {
-    if (client->intx.trigger_fd < 0 || !client->intx.raised)
+    struct intx *intx = &client->intx;
+    if (intx->trigger_fd < 0 || !intx->raised)
         return;
-    client->intx.raised = false;
-    event_signal(client->intx.resample_fd);
+    intx->raised = false;
+    event_drain_nowait(intx->trigger_fd);
+    loop_change(intx->source, EPOLLIN);
+    event_drain_nowait(intx->resample_fd); /* a full one would not take the signal */
+    event_signal(intx->resample_fd);
 }

@@ -3,6 +3,7 @@
 import array
 import errno
 import os
+import select
 import socket
 import struct
 import threading
@@ -232,6 +233,43 @@ def test_a_heartbeat_does_not_take_the_answer_of_a_call(against):
     assert seen[-1] > 300  # heartbeats were among them
     assert vmm.states == []
     vmm.__exit__()
+
+
+def test_eventfds_that_the_remote_spoils(pair, cleanup):
+    """The remote has made them blocking and full: nothing here may wait for it."""
+    vmm, remote = pair()
+    vmm.emulate_intx()
+    _, fds, _, _ = socket.recv_fds(remote.sock, 4096, 2)
+    for fd in fds:
+        cleanup.callback(os.close, fd)
+        os.set_blocking(fd, True)
+    trigger, resample = fds
+    for _ in range(3):
+        os.eventfd_write(trigger, 2**64 - 2)
+        os.eventfd_write(resample, 2**64 - 2)
+        vmm.dispatch()
+        vmm.intx_eoi()
+        assert os.eventfd_read(resample) == 1
+    assert vmm.interrupts == 3
+
+
+def test_a_trigger_without_end_is_one_interrupt(pair, cleanup):
+    vmm, remote = pair()
+    vmm.emulate_intx()
+    _, fds, _, _ = socket.recv_fds(remote.sock, 4096, 2)
+    for fd in fds:
+        cleanup.callback(os.close, fd)
+    for _ in range(100):
+        os.eventfd_write(fds[0], 1)
+        vmm.dispatch()
+    assert vmm.interrupts == 1
+    assert not select.select([vmm], [], [], 0)[0]
+    vmm.intx_eoi()
+    vmm.dispatch()
+    assert vmm.interrupts == 1  # the level is asked for by the resample eventfd, and the remote does not hold it
+    os.eventfd_write(fds[0], 1)
+    vmm.dispatch()
+    assert vmm.interrupts == 2
 
 
 def test_a_remote_that_reads_nothing(pair, cleanup):
