@@ -11,6 +11,11 @@ void client_init(struct client *client, const struct client_wire *wire)
     *client = (struct client){.wire = wire};
 }
 
+bool client_is_answered(enum client_operation operation)
+{
+    return operation != CLIENT_PUBLISH_MEMORY && operation != CLIENT_SET_INTX;
+}
+
 /* Keeps what the guest writes to the BARs' registers: some wires carry addresses, not BARs. */
 static void follow_bars(struct client *client, const struct client_request *request)
 {

@@ -52,6 +52,9 @@ struct client_request {
     int resample_fd;
 };
 
+/* Whether the remote answers it: what it is told of memory and interrupts it just takes. */
+bool client_is_answered(enum client_operation operation);
+
 struct client_call {
     enum client_operation operation;
     uint64_t serial;

@@ -131,7 +131,7 @@ static int put_message(struct client *client, const struct client_request *reque
     return 0;
 }
 
-static int request(struct client *client, const struct client_request *request)
+static int put_request(struct client *client, const struct client_request *request)
 {
     const struct client_request no_memory = {.operation = CLIENT_PUBLISH_MEMORY};
     if (request->operation == CLIENT_PING && dialect_of(client) == MPQEMU_SHIPPED)
@@ -180,7 +180,7 @@ static int take(struct client *client, const uint8_t *frame, size_t len)
 const struct client_wire client_mpqemu = {
     .name = "mpqemu",
     .header_len = MPQEMU_HEADER_LEN,
-    .request = request,
+    .request = put_request,
     .frame_len = frame_len,
     .take = take,
 };
@@ -188,7 +188,7 @@ const struct client_wire client_mpqemu = {
 const struct client_wire client_mpqemu_v8 = {
     .name = "mpqemu-v8",
     .header_len = MPQEMU_HEADER_LEN,
-    .request = request,
+    .request = put_request,
     .frame_len = frame_len,
     .take = take,
 };

@@ -161,12 +161,10 @@ static int wait_for_answer(struct ob_client *client, uint64_t serial, uint64_t n
 
 int client_call(struct ob_client *client, const struct client_request *request, uint64_t *ret_value)
 {
-    bool is_answered =
-        request->operation != CLIENT_PUBLISH_MEMORY && request->operation != CLIENT_SET_INTX;
     client_catch_up(client);
     if (client->state == OB_CLIENT_LOST)
         return -ENOTCONN;
-    if (client->state == OB_CLIENT_HUNG && is_answered)
+    if (client->state == OB_CLIENT_HUNG && client_is_answered(request->operation))
         return -ETIMEDOUT;
     uint64_t serial;
     int err = client_request(&client->engine, request, &serial);
