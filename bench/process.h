@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The number under which a started program finds its end of the socketpair. */
+/* The number under which a started program finds its end of the socketpair: give it --fd=3. */
 #define BENCH_PEER_FD 3
 
 struct bench_process {

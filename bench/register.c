@@ -36,7 +36,6 @@
 #define STARTS         20
 #define FLOOR_SPINS    100000
 #define PROGRAMMED_BAR 0xfe000000u
-#define PEER_FD_TEXT   "3"
 
 struct setup {
     const char *device;  /* the program outboard-backdoor */
@@ -204,7 +203,7 @@ static struct bench_process start_device(const struct setup *setup, char *poll_o
 {
     char library[512];
     snprintf(library, sizeof(library), "--library=%s", setup->library);
-    char *argv[] = {(char *)setup->device, "--fd=" PEER_FD_TEXT, library, poll_option, NULL};
+    char *argv[] = {(char *)setup->device, "--fd=3", library, poll_option, NULL};
     return bench_start(argv, setup->processors.server, notify_path);
 }
 
@@ -226,7 +225,7 @@ static struct peer qemu_peer(const struct setup *setup)
                     "-device",
                     "lsi53c895a,id=lsi",
                     "-object",
-                    "x-remote-object,id=remote,devid=lsi,fd=" PEER_FD_TEXT,
+                    "x-remote-object,id=remote,devid=lsi,fd=3",
                     NULL};
     struct peer peer = {.process = bench_start(argv, setup->processors.server, NULL)};
     set_up(&peer, 1, 0x1c); /* BAR 1 of the 53C895A is its registers; TEMP has no side effect */

@@ -21,7 +21,7 @@ static void follow_bars(struct client *client, const struct client_request *requ
 {
     for (unsigned i = 0; i < request->size; i++) {
         uint64_t at = request->offset + i - PCI_BASE_ADDRESS_0;
-        if (at >= 4 * OB_BAR_COUNT)
+        if (at >= UINT64_C(4) * OB_BAR_COUNT)
             continue;
         uint32_t *bar = &client->bar_registers[at / 4];
         unsigned shift = 8 * (at % 4);
