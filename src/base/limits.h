@@ -14,6 +14,19 @@
 /* mpqemu: payload of one message, the v8 union. */
 #define LIMIT_MPQEMU_PAYLOAD 192
 
+/* mpqemu: regions of one table that we send; QEMU's remote refuses a message with all
+ * LIMIT_MPQEMU_FDS descriptors. */
+#define LIMIT_MPQEMU_REGIONS 7
+
+/* Regions of guest memory that a client takes before those that touch are merged. */
+#define LIMIT_CLIENT_REGIONS 64
+
+/* Calls of a client that may wait for an answer: an access, a heartbeat, and late ones of each. */
+#define LIMIT_CLIENT_CALLS 4
+
+/* Longest time that a client waits for an answer, milliseconds. */
+#define LIMIT_CLIENT_TIMEOUT_MS 60000
+
 /* Regions of one guest memory table. vfio-user allows this many DMA maps. */
 #define LIMIT_MEMORY_REGIONS 65535
 
