@@ -8,14 +8,15 @@
  *
  * A raw line can lose the last frames before a pause, and nobody would ever know: a lost frame is
  * noticed by the number of the next one. So a PING follows the last frame after a while, and again,
- * ever more slowly, until a PONG says that everything before it has arrived.
+ * until a PONG says that everything before it has arrived. To a peer that is paused this goes on,
+ * until the channel is full: a few bytes per second that nobody reads.
  */
 #include "session/session.h"
 
 #include <errno.h>
 
-#define PROBE_INTERVAL_NS     200000000ull
-#define PROBE_INTERVAL_MAX_NS 60000000000ull
+#define PROBE_INTERVAL_NS     100000000ull
+#define PROBE_INTERVAL_MAX_NS 400000000ull
 
 void liveness_reset(struct ob_session *session)
 {
