@@ -174,7 +174,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         else if (op < 180)
             act_on_stream(&model, op % 7);
         else if (op < 230)
-            model_take(&model, op % 5 ? SIZE_MAX : 1 + next(&model));
+            model_take(&model, op % 5 ? SIZE_MAX : (size_t)1 + next(&model));
         else if (op < 250)
             act(&model, op % 7);
         else
