@@ -90,10 +90,11 @@ static void on_writable(void *user, struct ob_stream *stream)
         ob_stream_lend(stream, ob_stream_user(stream), LEND_SIZE);
 }
 
-static void side_init(struct side *side, int fd)
+static void side_init(struct side *side, enum ob_channel channel, int fd)
 {
     *side = (struct side){.fd = fd, .buffer = malloc(READ_SIZE)};
     struct ob_session_config config = {
+        .channel = channel,
         .random = draw,
         .user = side,
         .max_streams = STREAMS_MAX,
@@ -141,8 +142,15 @@ static bool turn(struct side *side)
     return true;
 }
 
-/* A child that answers with this side until the other hangs up; gives our end of the socket. */
-static int spawn(bool session, bool echoes, pid_t *ret_child)
+/* What the child does with what it gets. */
+enum child {
+    BARE,
+    CLEAN,
+    LINE,
+};
+
+/* A child that answers until this side hangs up; gives our end of the socket. */
+static int spawn(enum child kind, bool echoes, pid_t *ret_child)
 {
     int fds[2], size = SOCKET_BYTES;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
@@ -157,9 +165,9 @@ static int spawn(bool session, bool echoes, pid_t *ret_child)
         return fds[0];
     }
     close(fds[0]);
-    if (session) {
+    if (kind != BARE) {
         struct side side;
-        side_init(&side, fds[1]);
+        side_init(&side, kind == LINE ? OB_CHANNEL_LINE : OB_CHANNEL_STREAM, fds[1]);
         side.echoes = echoes;
         while (turn(&side))
             continue;
@@ -198,7 +206,7 @@ static double bare_throughput(double seconds)
 {
     static uint8_t bytes[LEND_SIZE];
     pid_t child;
-    int fd = spawn(false, false, &child);
+    int fd = spawn(BARE, false, &child);
     uint64_t start = now(), sent = 0, taken = 0;
     while ((taken = now() - start) < seconds * 1e9) {
         ssize_t len = send(fd, bytes, sizeof(bytes), 0);
@@ -211,15 +219,18 @@ static double bare_throughput(double seconds)
     return (double)sent / (double)taken;
 }
 
-static double throughput(int count, double seconds)
+static double throughput(enum child kind, int count, double seconds)
 {
     static struct ob_stream *streams[STREAMS_MAX];
     static uint8_t bytes[LEND_SIZE];
     struct ob_session_stats before, after;
     struct side side;
     pid_t child;
-    side_init(&side, spawn(true, false, &child));
+    side_init(&side, kind == LINE ? OB_CHANNEL_LINE : OB_CHANNEL_STREAM,
+              spawn(kind, false, &child));
     open_streams(&side, streams, count);
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)(i * i >> 4);
     for (int i = 0; i < count; i++) {
         ob_stream_set_user(streams[i], bytes);
         ob_stream_lend(streams[i], bytes, sizeof(bytes));
@@ -237,7 +248,7 @@ static double bare_echo_us(int rounds)
 {
     uint8_t bytes[ECHO_SIZE] = {0};
     pid_t child;
-    int fd = spawn(false, true, &child);
+    int fd = spawn(BARE, true, &child);
     uint64_t start = now();
     for (int i = 0; i < rounds; i++) {
         if (send(fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
@@ -256,7 +267,7 @@ static double echo_us(int rounds)
     struct ob_stream *stream;
     struct side side;
     pid_t child;
-    side_init(&side, spawn(true, true, &child));
+    side_init(&side, OB_CHANNEL_STREAM, spawn(CLEAN, true, &child));
     open_streams(&side, &stream, 1);
     uint64_t start = now();
     for (int i = 0; i < rounds; i++) {
@@ -277,7 +288,7 @@ static double idle_bytes(int count)
     static struct ob_stream *streams[STREAMS_MAX];
     struct side side;
     pid_t child;
-    side_init(&side, spawn(true, true, &child));
+    side_init(&side, OB_CHANNEL_STREAM, spawn(CLEAN, true, &child));
     while (!side.up)
         turn(&side);
     struct mallinfo2 before = mallinfo2();
@@ -318,17 +329,25 @@ static void print_echo(int rounds)
            ECHO_SIZE, ours[TURNS / 2], bare[TURNS / 2], ours[TURNS / 2] / bare[TURNS / 2]);
 }
 
+static void print_throughput(double seconds)
+{
+    static const struct {
+        enum child kind;
+        int streams;
+    } runs[] = {{CLEAN, 1}, {CLEAN, 100}, {LINE, 1}, {LINE, 100}};
+    double bare = bare_throughput(seconds);
+    for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+        double ours = throughput(runs[i].kind, runs[i].streams, seconds);
+        printf("{\"bench\": \"session-throughput\", \"channel\": \"%s\", \"streams\": %d, "
+               "\"gb_per_s\": %.3f, \"bare_gb_per_s\": %.3f, \"ratio\": %.3f}\n",
+               runs[i].kind == LINE ? "line" : "clean", runs[i].streams, ours, bare, ours / bare);
+    }
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 2;
-    static const int counts[] = {1, 100};
-    double bare = bare_throughput(seconds);
-    for (int i = 0; i < 2; i++) {
-        double ours = throughput(counts[i], seconds);
-        printf("{\"bench\": \"session-throughput\", \"streams\": %d, \"gb_per_s\": %.3f, "
-               "\"bare_gb_per_s\": %.3f, \"ratio\": %.3f}\n",
-               counts[i], ours, bare, ours / bare);
-    }
+    print_throughput(seconds);
     print_echo((int)(seconds * 5000));
     printf("{\"bench\": \"session-idle\", \"streams\": %d, \"bytes_per_stream\": %.0f}\n",
            STREAMS_MAX, idle_bytes(STREAMS_MAX));
