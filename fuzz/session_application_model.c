@@ -171,3 +171,19 @@ void model_free(struct handle *handle, uint32_t reason)
     handle->lent = NULL;
     handle->stream = NULL;
 }
+
+/* What the engine let the peer do to each stream. */
+void model_check_streams(const struct model *model)
+{
+    for (int i = 0; i < HANDLES; i++) {
+        const struct handle *handle = &model->handles[i];
+        struct ob_stream_stats stats;
+        if (!handle->stream || handle->over)
+            continue;
+        ob_stream_stats(handle->stream, &stats);
+        CHECK(stats.unread <= model->config.window);
+        CHECK(stats.bytes_received - stats.unread == handle->read);
+        CHECK(stats.bytes_sent <= handle->written);
+        CHECK(stats.credit <= LIMIT_SESSION_WINDOW);
+    }
+}

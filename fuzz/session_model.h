@@ -96,5 +96,6 @@ void model_write(struct handle *handle, size_t len);
 void model_lend(struct handle *handle, size_t len);
 void model_read(struct handle *handle, size_t len);
 void model_free(struct handle *handle, uint32_t reason);
+void model_check_streams(const struct model *model);
 
 #endif

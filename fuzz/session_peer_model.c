@@ -52,6 +52,7 @@ void model_check_bounds(const struct model *model)
     ob_session_stats(model->session, &stats);
     uint32_t most = HANDLES + model->config.max_streams + 1;
     CHECK(stats.streams <= most);
+    model_check_streams(model);
     CHECK(stats.buffered_bytes <=
           most * (2 * (uint64_t)(model->config.window + model->config.send_buffer) + 1200));
 }
