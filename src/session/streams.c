@@ -138,7 +138,7 @@ struct ob_stream *stream_new(struct ob_session *session, enum stream_state state
     if (!stream)
         return NULL;
     stream->session = session;
-    stream->state = state;
+    stream->state = (uint8_t)state;
     stream->ours = state == STREAM_OPENING;
     list_init(&stream->control);
     list_init(&stream->active);
