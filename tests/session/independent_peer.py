@@ -248,12 +248,27 @@ def converse(library, line, key, nonce):
     library.ob_session_free(engine.handle)
 
 
+def check_examples():
+    """The figures under "Examples"."""
+    a, b, key = 0x1111111111111111, 0x2222222222222222, b"open sesame"
+    tag = make_tag(a, b, None)
+    assert tag == 0x1E33C05A1F3C8FF9 and make_tag(b, a, key) == 0xADF43A53E2D67C1B
+    answer = GREETING.pack(b"OUTBOARD", 1, 1, 1024, b) + struct.pack("<Q", a)
+    assert Peer(b, False, key).prove(key, answer).hex().startswith("3018700befc1b5758b62ee2b")
+    frame = HEADER.pack(DATA, 0, 2, 1, 1, tag) + b"hi"
+    assert crc32c(frame) == 0x89E6E507
+    stuffed = stuff(frame + struct.pack("<I", crc32c(frame)))
+    assert stuffed.hex() == "020a02020201010102010101010101010ff98f3c1f5ac0331e686907e5e689"
+    assert unstuff(stuffed)[:-4] == frame
+
+
 def main():
     library = ctypes.CDLL(sys.argv[1])
     library.ob_stream_read.restype = library.ob_stream_write.restype = ctypes.c_ssize_t
     library.ob_session_has_output.restype = ctypes.c_bool
     assert crc32c(b"123456789") == 0xE3069283
     assert hashlib.sha256(b"abc").hexdigest().startswith("ba7816bf")
+    check_examples()
     for line in (False, True):
         for key in (None, b"open sesame"):
             for nonce in (1, MASK):
