@@ -59,6 +59,7 @@ struct model {
     bool up;
     struct handle handles[HANDLES];
     /* The peer. */
+    uint8_t lives; /* of the engine: each has a seed of its own */
     uint64_t engine_nonce;
     uint64_t tag;
     uint32_t engine_seq, peer_seq;

@@ -7,7 +7,8 @@
 
 static int draw(void *user, void *bytes, size_t len)
 {
-    memset(bytes, 0x5a, len);
+    struct model *model = user;
+    memset(bytes, ++model->lives, len);
     return 0;
 }
 
@@ -141,7 +142,9 @@ static void note_sent(struct model *model, enum session_type type, uint64_t id,
     } else if (type == SESSION_DATA) {
         seen->peer_sent += len;
     } else if (type == SESSION_CREDIT && session_credit_get(payload, len, &credit) == 0) {
-        seen->limit = credit.consumed + credit.window;
+        /* One that goes back is refused, or dropped because the stream is over. */
+        uint64_t limit = credit.consumed + credit.window;
+        seen->limit = limit > seen->limit ? limit : seen->limit;
     }
 }
 
