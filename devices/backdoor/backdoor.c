@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The backdoor's registers.
+ *
+ * BAR 0, control: every eight bytes are the same register. It reads as the size of the data
+ * channel; writes gather a command, and the access that ends on the register's last byte runs it.
+ * BAR 1, data: memory. BARs are powers of two, so behind a data channel of three pages lies a
+ * fourth one that nobody looks at.
+ */
+#include "backdoor.h"
+
+#include <string.h>
+
+enum {
+    CONTROL_BAR = 0,
+    DATA_BAR = 1,
+};
+
+static uint64_t read_control(void *state, unsigned bar, uint64_t offset, unsigned size)
+{
+    const struct backdoor *backdoor = state;
+    uint64_t value = 0;
+    for (unsigned i = 0; i < size; i++) {
+        uint64_t byte = backdoor->size >> (8 * ((offset + i) % 8)) & 0xff;
+        value |= byte << (8 * i);
+    }
+    return value;
+}
+
+static void run(struct backdoor *backdoor)
+{
+    uint64_t command;
+    memcpy(&command, backdoor->command, sizeof(command));
+    if (!backdoor->called && backdoor->ops.init)
+        backdoor->ops.init(backdoor->size);
+    backdoor->called = true;
+    backdoor->ops.call(command, backdoor->data);
+}
+
+static void write_control(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+    struct backdoor *backdoor = state;
+    for (unsigned i = 0; i < size; i++)
+        backdoor->command[(offset + i) % 8] = (uint8_t)(value >> (8 * i));
+    if ((offset + size) % 8 == 0)
+        run(backdoor);
+}
+
+static void reset(void *state)
+{
+    struct backdoor *backdoor = state;
+    memset(backdoor->command, 0, sizeof(backdoor->command));
+}
+
+static uint64_t round_up_to_power_of_two(uint64_t size)
+{
+    uint64_t power = 1;
+    while (power < size)
+        power *= 2;
+    return power;
+}
+
+int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, unsigned pages,
+                 struct ob_device **ret_device, struct ob_fault *fault)
+{
+    *backdoor = (struct backdoor){.ops = *ops, .size = (uint64_t)pages * BACKDOOR_PAGE};
+    const struct ob_device_desc desc = {
+        .name = "backdoor",
+        .vendor_id = 0x1af4,
+        .device_id = 0x10f0,
+        .subsystem_vendor_id = 0x1af4,
+        .subsystem_id = 0x1100,
+        .class_code = 0x050000,
+        .bars = {[CONTROL_BAR] = {.kind = OB_BAR_MEM32, .size = BACKDOOR_PAGE},
+                 [DATA_BAR] = {.kind = OB_BAR_MEM32,
+                               .flags = OB_BAR_MEMORY,
+                               .size = round_up_to_power_of_two(backdoor->size)}},
+    };
+    const struct ob_device_ops device_ops = {
+        .read = read_control, .write = write_control, .reset = reset};
+    int err = ob_device_new(&desc, &device_ops, backdoor, ret_device, fault);
+    if (err == 0)
+        backdoor->data = ob_device_bar_memory(*ret_device, DATA_BAR);
+    return err;
+}
+
+void backdoor_done(struct backdoor *backdoor)
+{
+    if (backdoor->called && backdoor->ops.fini)
+        backdoor->ops.fini();
+    backdoor->called = false;
+}

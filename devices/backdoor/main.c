@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard-backdoor: the backdoor device with callbacks from a shared object. */
+#include <errno.h>
+
+#include "library.h"
+#include "program.h"
+
+static int apply_library(void *config, const char *value, struct ob_fault *fault)
+{
+    struct backdoor_config *backdoor = config;
+    backdoor->library = value;
+    return 0;
+}
+
+static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct backdoor_config *backdoor = config;
+    if (!backdoor->library)
+        return ob_fault_set(fault, -EINVAL,
+                            "give --library=PATH, a shared object with the function "
+                            "'void backdoor(uint64_t command, void *data)'");
+    int err = library_load(backdoor->library, &backdoor->ops, fault);
+    if (err < 0)
+        return err;
+    return backdoor_new(&backdoor->backdoor, &backdoor->ops, backdoor->pages, ret_device, fault);
+}
+
+static const struct ob_option options[] = {
+    {"library", "PATH", "shared object with the host's side of the backdoor", apply_library},
+    BACKDOOR_PAGES_OPTION,
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    static const struct ob_program program = {
+        .name = "outboard-backdoor",
+        .summary = "A PCI device by which a guest calls code of yours on the host.",
+        .type = "backdoor",
+        .options = options,
+        .create = create,
+        .destroy = backdoor_program_done,
+    };
+    struct backdoor_config config = {.pages = 1};
+    return ob_program_main(&program, &config, argc, argv);
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Device: one PCI function, described once and served over any wire.
+ *
+ * A device program fills a struct ob_device_desc with what the function is and a struct
+ * ob_device_ops with what it does, makes an ob_device of both and hands it to ob_program_main()
+ * (program.h) or to a loop of its own. All callbacks run on the one thread that serves the device;
+ * every function here must be called on that thread unless it says otherwise.
+ */
+#ifndef OUTBOARD_DEVICE_H
+#define OUTBOARD_DEVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <outboard/api.h>
+#include <outboard/fault.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define OB_BAR_COUNT 6
+
+struct ob_device;
+
+/** Address space and width of a BAR (PCI Local Bus 3.0, section 6.2.5.1). */
+enum ob_bar_kind {
+    OB_BAR_NONE = 0, /* not implemented */
+    OB_BAR_IO,       /* port space, 4 to 256 bytes */
+    OB_BAR_MEM32,    /* memory below 4 GiB, 16 bytes to 2 GiB */
+    OB_BAR_MEM64,    /* memory anywhere, 16 bytes to 4 GiB; takes the next BAR's register too */
+};
+
+/** Properties of a BAR, or-ed. */
+enum ob_bar_flag {
+    /* Reads have no side effect and writes may be merged. Memory BARs only. */
+    OB_BAR_PREFETCHABLE = 1u << 0,
+    /* Plain memory that the library provides: accesses go to it without a callback, wires that can
+     * map it into the VM do. See ob_device_bar_memory(). */
+    OB_BAR_MEMORY = 1u << 1,
+};
+
+struct ob_bar {
+    enum ob_bar_kind kind;
+    unsigned flags; /* enum ob_bar_flag */
+    uint64_t size;  /* bytes, a power of two; OB_BAR_MEMORY needs whole pages of 4096 */
+};
+
+/** What a function is. Copied by ob_device_new(). */
+struct ob_device_desc {
+    const char *name; /* for messages: "backdoor" */
+    uint16_t vendor_id;
+    uint16_t device_id;
+    uint16_t subsystem_vendor_id;
+    uint16_t subsystem_id;
+    uint32_t class_code; /* base class << 16 | subclass << 8 | programming interface */
+    uint8_t revision;
+    bool express; /* 4096 bytes of configuration space instead of 256 */
+    bool intx;    /* has an interrupt pin (INTA) */
+    struct ob_bar bars[OB_BAR_COUNT];
+};
+
+/** What a function does. Copied by ob_device_new(). Unused callbacks may be NULL. */
+struct ob_device_ops {
+    /**
+     * The guest reads a register.
+     *
+     * @state:  the pointer given to ob_device_new().
+     * @bar:    index of the BAR, 0 to 5.
+     * @offset: bytes from the start of the BAR; offset + size never exceeds the BAR.
+     * @size:   1, 2, 4 or 8 bytes; not necessarily aligned.
+     *
+     * Returns the value in its low @size bytes. NULL: reads are all ones.
+     */
+    uint64_t (*read)(void *state, unsigned bar, uint64_t offset, unsigned size);
+
+    /** The guest writes a register; arguments as for read. NULL: writes are ignored. */
+    void (*write)(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
+
+    /** The guest or the VMM resets the function. Interrupts have been lowered, configuration space
+     * is at its defaults, DMA is off. */
+    void (*reset)(void *state);
+};
+
+/**
+ * Make a device.
+ *
+ * @desc:       what it is.
+ * @ops:        what it does.
+ * @state:      handed to every callback; stays the caller's.
+ * @ret_device: the device; free it with ob_device_free().
+ * @fault:      says what was wrong with @desc; may be NULL.
+ *
+ * Returns 0, -EINVAL when the description is impossible, -ENOMEM, or the errno of making the
+ * memory of an OB_BAR_MEMORY BAR.
+ */
+OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
+                         void *state, struct ob_device **ret_device, struct ob_fault *fault);
+
+/** Free a device with all that it holds of the guest. NULL is fine. Not from a callback of it. */
+OB_API void ob_device_free(struct ob_device *device);
+
+/**
+ * The memory behind an OB_BAR_MEMORY BAR: @bar's size in bytes, page aligned, zeroed at start,
+ * valid until the device is freed. The guest may change it at any time. NULL for other BARs.
+ */
+OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
+
+/**
+ * Add a capability to configuration space (PCI Local Bus 3.0, section 6.7). Before serving only.
+ *
+ * @id:       capability id.
+ * @body:     the bytes behind the two-byte header.
+ * @writable: one mask byte per byte of @body: the bits that the guest may change; NULL for none.
+ * @len:      bytes in @body and @writable.
+ *
+ * Returns the capability's offset, or -ENOSPC when no room is left.
+ */
+OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
+                                    const uint8_t *writable, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

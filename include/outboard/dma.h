@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * DMA: a device's way to the guest's memory.
+ *
+ * Guest memory is a table of regions that the VMM shares by descriptor and may replace at any
+ * message. The copying calls look a range up anew each time. A mapped range keeps the memory behind
+ * it alive until it is unmapped, whatever the VMM does meanwhile; ob_dma_is_current() tells whether
+ * the VMM still means it to be the guest's.
+ *
+ * The guest can write to its memory at any moment: copy what must be checked, then check the copy.
+ */
+#ifndef OUTBOARD_DMA_H
+#define OUTBOARD_DMA_H
+
+#include <outboard/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum ob_dma_direction {
+    OB_DMA_TO_DEVICE,   /* the device reads guest memory */
+    OB_DMA_FROM_DEVICE, /* the device writes guest memory */
+};
+
+struct ob_dma_region; /* what a span holds on to */
+
+/** A piece of guest memory that is contiguous in this process. */
+struct ob_dma_span {
+    void *address;
+    size_t len; /* bytes */
+    struct ob_dma_region *region;
+};
+
+/**
+ * Copy from guest memory.
+ *
+ * @iova:    guest address; the range may cross regions that touch.
+ * @ret_buf: filled on success, unspecified on failure.
+ * @len:     bytes.
+ *
+ * Returns 0, -EFAULT when part of the range is not memory, -EPERM while the guest has not enabled
+ * bus mastering (PCI Local Bus 3.0, section 6.2.2). Any callback of the device.
+ */
+OB_API int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len);
+
+/**
+ * Copy into guest memory. Nothing is written unless all of the range can be.
+ *
+ * Returns 0, -EFAULT when part of the range is not memory, -EACCES when part of it is read only,
+ * -EPERM while the guest has not enabled bus mastering. Any callback of the device.
+ */
+OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len);
+
+/**
+ * Map a range of guest memory for zero-copy I/O.
+ *
+ * @iova, @len: the range, in bytes.
+ * @direction:  what the device will do with it.
+ * @ret_spans:  filled in address order.
+ * @max_spans:  how many fit.
+ *
+ * Returns the number of spans, each to be given back by ob_dma_unmap(), or -EFAULT, -EACCES, -EPERM
+ * as above, -E2BIG when more than @max_spans would be needed. On failure nothing is held.
+ */
+OB_API int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len,
+                      enum ob_dma_direction direction, struct ob_dma_span *ret_spans,
+                      unsigned max_spans);
+
+/** Give spans back. The memory of a region that the VMM took away goes with its last span. */
+OB_API void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans);
+
+/** Whether the memory of a span is still the guest's, that is, not replaced by the VMM since. */
+OB_API bool ob_dma_is_current(const struct ob_device *device, const struct ob_dma_span *span);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

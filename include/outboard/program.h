@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Program: main() of a device program.
+ *
+ * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
+ * --socket-path=PATH, --wire=NAME, --poll-us=N, --print-capabilities, --help, --version, the notify
+ * protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear line when it ends.
+ */
+#ifndef OUTBOARD_PROGRAM_H
+#define OUTBOARD_PROGRAM_H
+
+#include <outboard/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** An option of the program's own: "--NAME=VALUE", or "--NAME" when it takes no value. */
+struct ob_option {
+    const char *name;    /* without the dashes */
+    const char *metavar; /* what the value is, for --help; NULL: takes no value */
+    const char *help;    /* one line */
+    /**
+     * The option was given.
+     *
+     * @config: the pointer given to ob_program_main().
+     * @value:  NULL when the option takes none; lives as long as the process.
+     * @fault:  to be filled on failure: what is wrong with @value and what would be right.
+     *
+     * Returns 0 or a negative errno.
+     */
+    int (*apply)(void *config, const char *value, struct ob_fault *fault);
+};
+
+struct ob_program {
+    const char *name;                /* "outboard-backdoor" */
+    const char *summary;             /* one line for --help */
+    const char *type;                /* for --print-capabilities: "backdoor" */
+    const struct ob_option *options; /* ends with an entry whose name is NULL; may be NULL */
+    /**
+     * Make the device. Options have been applied.
+     *
+     * Returns 0, or a negative errno with @fault filled.
+     */
+    int (*create)(void *config, struct ob_device **ret_device, struct ob_fault *fault);
+    /** Undo what create did besides the device, which is freed already. May be NULL. */
+    void (*destroy)(void *config);
+};
+
+/**
+ * Run a device program until its peer goes or SIGTERM comes.
+ *
+ * @program: what the program is.
+ * @config:  handed to its callbacks.
+ *
+ * Returns the exit status: 0 after a clean end, 1 when something failed, 2 for wrong usage. Call it
+ * once, from main(), on the main thread.
+ */
+OB_API int ob_program_main(const struct ob_program *program, void *config, int argc, char **argv);
+
+/**
+ * Read a decimal number for an option.
+ *
+ * Returns 0, or -EINVAL with @fault saying that @value is not a number from @min to @max.
+ */
+OB_API int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
+                            struct ob_fault *fault);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "memory/memory.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/limits.h"
+
+void memory_init(struct memory *memory, struct memory_host host)
+{
+    *memory = (struct memory){.host = host};
+}
+
+/* Orders regions by address; regions that overlap are equal, so that a search for one byte finds
+ * the region around it and an insertion finds what it would overlap. */
+static int compare(const void *left, const void *right)
+{
+    const struct ob_dma_region *a = left, *b = right;
+    if (a->gpa + (a->len - 1) < b->gpa)
+        return -1;
+    return b->gpa + (b->len - 1) < a->gpa;
+}
+
+static struct ob_dma_region *find(struct memory *memory, uint64_t gpa)
+{
+    struct ob_dma_region *last = memory->last;
+    if (last && gpa - last->gpa < last->len)
+        return last;
+    const struct ob_dma_region key = {.gpa = gpa, .len = 1};
+    struct ob_dma_region **node = tfind(&key, &memory->tree, compare);
+    if (node)
+        memory->last = *node;
+    return node ? *node : NULL;
+}
+
+static void release(struct memory *memory, struct ob_dma_region *region)
+{
+    if (--region->references > 0)
+        return;
+    memory->host.unmap(memory->host.context, region->address, region->len);
+    free(region);
+}
+
+/* Empties a tree, dropping the set's reference to each region. */
+static void empty(struct memory *memory, void **tree)
+{
+    while (*tree) {
+        struct ob_dma_region *region = **(struct ob_dma_region ***)tree;
+        tdelete(region, tree, compare);
+        region->current = false;
+        release(memory, region);
+    }
+}
+
+void memory_done(struct memory *memory)
+{
+    empty(memory, &memory->tree);
+    *memory = (struct memory){.host = memory->host};
+}
+
+static int check_desc(const struct memory_region_desc *desc, unsigned index, struct ob_fault *fault)
+{
+    if (desc->len == 0)
+        return ob_fault_set(fault, -EINVAL, "memory region %u is empty", index);
+    if ((desc->gpa | desc->len | desc->offset) % MEMORY_PAGE)
+        return ob_fault_set(fault, -EINVAL,
+                            "memory region %u (address 0x%" PRIx64 ", size 0x%" PRIx64
+                            ", file offset 0x%" PRIx64 ") is not aligned to pages of %u",
+                            index, desc->gpa, desc->len, desc->offset, MEMORY_PAGE);
+    if (desc->gpa + (desc->len - 1) < desc->gpa || desc->offset + desc->len < desc->offset)
+        return ob_fault_set(fault, -EINVAL,
+                            "memory region %u (address 0x%" PRIx64 ", size 0x%" PRIx64
+                            ", file offset 0x%" PRIx64 ") wraps around",
+                            index, desc->gpa, desc->len, desc->offset);
+    return 0;
+}
+
+/* Maps what a description names into a region with one reference. */
+static int make_region(struct memory *memory, const struct memory_region_desc *desc, unsigned index,
+                       struct ob_dma_region **ret_region, struct ob_fault *fault)
+{
+    struct ob_dma_region *region = malloc(sizeof(*region));
+    if (!region)
+        return ob_fault_set(fault, -ENOMEM, "no memory for memory region %u", index);
+    *region = (struct ob_dma_region){.gpa = desc->gpa,
+                                     .len = desc->len,
+                                     .offset = desc->offset,
+                                     .references = 1,
+                                     .writable = desc->writable};
+    int err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
+                               desc->writable, &region->address, &region->file);
+    if (err < 0) {
+        free(region);
+        return ob_fault_set(fault, err,
+                            "memory region %u (file offset 0x%" PRIx64 ", size 0x%" PRIx64
+                            ") can't be mapped: %s",
+                            index, desc->offset, desc->len,
+                            err == -EOVERFLOW ? "its file is shorter" : strerror(-err));
+    }
+    *ret_region = region;
+    return 0;
+}
+
+static bool same(const struct ob_dma_region *a, const struct ob_dma_region *b)
+{
+    return a->gpa == b->gpa && a->len == b->len && a->offset == b->offset &&
+           a->writable == b->writable && a->file.device == b->file.device &&
+           a->file.inode == b->file.inode;
+}
+
+/* Puts the set's region in the place of one that was just made for the same memory. */
+static struct ob_dma_region *reuse(struct memory *memory, struct ob_dma_region *made)
+{
+    struct ob_dma_region **old = tfind(made, &memory->tree, compare);
+    if (!old || !same(*old, made))
+        return made;
+    release(memory, made);
+    (*old)->references++;
+    return *old;
+}
+
+static int insert(struct memory *memory, void **tree, const struct memory_region_desc *desc,
+                  unsigned index, struct ob_fault *fault)
+{
+    int err = check_desc(desc, index, fault);
+    if (err < 0)
+        return err;
+    const struct ob_dma_region key = {.gpa = desc->gpa, .len = desc->len};
+    struct ob_dma_region **there = tfind(&key, tree, compare);
+    if (there)
+        return ob_fault_set(fault, -EINVAL,
+                            "memory region %u (address 0x%" PRIx64 ", size 0x%" PRIx64
+                            ") overlaps the one at 0x%" PRIx64,
+                            index, desc->gpa, desc->len, (*there)->gpa);
+    struct ob_dma_region *region = NULL;
+    err = make_region(memory, desc, index, &region, fault);
+    if (err < 0)
+        return err;
+    region = reuse(memory, region);
+    if (tsearch(region, tree, compare))
+        return 0;
+    release(memory, region);
+    return ob_fault_set(fault, -ENOMEM, "no memory for memory region %u", index);
+}
+
+static void mark_current(const void *node, VISIT visit, void *unused)
+{
+    if (visit == preorder || visit == leaf)
+        (**(struct ob_dma_region *const *const *)node)->current = true;
+}
+
+int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
+                   struct ob_fault *fault)
+{
+    void *tree = NULL;
+    int err = 0;
+    if (count > LIMIT_MEMORY_REGIONS)
+        err = ob_fault_set(fault, -EINVAL, "%u memory regions, more than %u", count,
+                           LIMIT_MEMORY_REGIONS);
+    for (unsigned i = 0; i < count && err == 0; i++)
+        err = insert(memory, &tree, &descs[i], i, fault);
+    void *old = err < 0 ? tree : memory->tree;
+    if (err == 0) {
+        memory->tree = tree;
+        memory->count = count;
+        memory->last = NULL;
+    }
+    empty(memory, &old);
+    twalk_r(memory->tree, mark_current, NULL);
+    return err;
+}
+
+/* Finds the bytes at gpa; *ret_len is how many are contiguous there, at most len. */
+static int look_up(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at,
+                   size_t *ret_len, struct ob_dma_region **ret_region)
+{
+    struct ob_dma_region *region = find(memory, gpa);
+    if (!region)
+        return -EFAULT;
+    if (write && !region->writable)
+        return -EACCES;
+    uint64_t into = gpa - region->gpa;
+    uint64_t left = region->len - into;
+    *ret_at = region->address + into;
+    *ret_len = len < left ? len : (size_t)left;
+    *ret_region = region;
+    return 0;
+}
+
+static bool wraps(uint64_t gpa, size_t len)
+{
+    return len > 0 && gpa + (len - 1) < gpa;
+}
+
+/* Whether all of a range is there, so that a copy is done as a whole or not at all. */
+static int check_range(struct memory *memory, uint64_t gpa, size_t len, bool write)
+{
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (len > 0) {
+        uint8_t *at;
+        size_t piece;
+        struct ob_dma_region *region;
+        int err = look_up(memory, gpa, len, write, &at, &piece, &region);
+        if (err < 0)
+            return err;
+        gpa += piece;
+        len -= piece;
+    }
+    return 0;
+}
+
+int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len)
+{
+    uint8_t *to = ret_buf;
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (len > 0) {
+        uint8_t *at;
+        size_t piece;
+        struct ob_dma_region *region;
+        int err = look_up(memory, gpa, len, false, &at, &piece, &region);
+        if (err < 0)
+            return err;
+        memcpy(to, at, piece);
+        to += piece;
+        gpa += piece;
+        len -= piece;
+    }
+    return 0;
+}
+
+int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t len)
+{
+    const uint8_t *from = buf;
+    int err = check_range(memory, gpa, len, true);
+    while (err == 0 && len > 0) {
+        uint8_t *at;
+        size_t piece;
+        struct ob_dma_region *region;
+        err = look_up(memory, gpa, len, true, &at, &piece, &region);
+        if (err < 0)
+            break;
+        memcpy(at, from, piece);
+        from += piece;
+        gpa += piece;
+        len -= piece;
+    }
+    return err;
+}
+
+int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
+               struct ob_dma_span *ret_spans, unsigned max_spans)
+{
+    unsigned count = 0;
+    int err = wraps(gpa, len) ? -EFAULT : 0;
+    while (err == 0 && len > 0) {
+        struct ob_dma_span span = {0};
+        uint8_t *at = NULL;
+        err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
+        if (err == 0 && count == max_spans)
+            err = -E2BIG;
+        if (err < 0)
+            break;
+        span.address = at;
+        span.region->references++;
+        ret_spans[count++] = span;
+        gpa += span.len;
+        len -= span.len;
+    }
+    if (err < 0) {
+        memory_unmap(memory, ret_spans, count);
+        return err;
+    }
+    return (int)count;
+}
+
+void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        release(memory, spans[i].region);
+        spans[i] = (struct ob_dma_span){0};
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Guest memory: regions that the VMM shares by descriptor, and the way from a guest address to
+ * bytes.
+ *
+ * A struct memory is an ordered set of regions that do not overlap, kept in a search tree, so that
+ * tens of thousands of them cost a logarithm. Regions are counted: the set holds one reference,
+ * each mapped span another. Replacing the set therefore never pulls memory from under I/O in
+ * flight: the mapping goes with the last span. A region that the VMM names again, same file, same
+ * place, is kept as it is, so that spans on it stay current.
+ *
+ * Mapping a descriptor is the operating system's business and comes in as a struct memory_host.
+ */
+#ifndef OUTBOARD_MEMORY_MEMORY_H
+#define OUTBOARD_MEMORY_MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <outboard/dma.h>
+#include <outboard/fault.h>
+
+#define MEMORY_PAGE 4096u
+
+/* A file's identity, so that the same memory is known again under another descriptor. */
+struct memory_file {
+    uint64_t device;
+    uint64_t inode;
+};
+
+struct memory_host {
+    /* Maps len bytes of fd from offset. Returns 0, -EOVERFLOW when the file is shorter than that,
+     * or another negative errno. fd stays the caller's. */
+    int (*map)(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
+               uint8_t **ret_address, struct memory_file *ret_file);
+    void (*unmap)(void *context, uint8_t *address, uint64_t len);
+    void *context;
+};
+
+/* What a peer said of a region; nothing of it is trusted. */
+struct memory_region_desc {
+    uint64_t gpa;
+    uint64_t len;
+    uint64_t offset; /* into the file */
+    int fd;          /* stays the caller's */
+    bool writable;
+};
+
+struct ob_dma_region {
+    uint64_t gpa;
+    uint64_t len;
+    uint64_t offset;
+    uint8_t *address;
+    struct memory_file file;
+    unsigned references;
+    bool writable;
+    bool current; /* a member of the set, not only held by spans */
+};
+
+struct memory {
+    struct memory_host host;
+    void *tree; /* tsearch(3) of struct ob_dma_region */
+    unsigned count;
+    struct ob_dma_region *last; /* the region of the last look-up, or NULL */
+};
+
+void memory_init(struct memory *memory, struct memory_host host);
+/* Spans must have been given back before. */
+void memory_done(struct memory *memory);
+
+/* Replaces the whole set; on failure the old one stays. Returns 0, -EINVAL for a region that is
+ * empty, not page aligned, wraps or overlaps another, -EOVERFLOW for one beyond its file, -ENOMEM,
+ * or the host's errno. */
+int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
+                   struct ob_fault *fault);
+
+/* As ob_dma_read(), ob_dma_write() and ob_dma_map(), without regard to bus mastering. */
+int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len);
+int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t len);
+int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
+               struct ob_dma_span *ret_spans, unsigned max_spans);
+void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count);
+
+#endif

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/loop.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+#include "base/auto.h"
+
+#define EVENTS_PER_WAIT 16
+
+struct loop_source {
+    struct loop *loop;
+    struct loop_source *next; /* all sources of the loop, removed ones included */
+    int fd;
+    bool removed;
+    loop_fn ready;
+    void *argument;
+};
+
+struct loop {
+    int epoll_fd;
+    bool has_removed;
+    struct loop_source *sources;
+};
+
+int loop_new(struct loop **ret_loop)
+{
+    AUTO_FD epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (epoll_fd < 0)
+        return -errno;
+    struct loop *loop = calloc(1, sizeof(*loop));
+    if (!loop)
+        return -ENOMEM;
+    loop->epoll_fd = take_fd(&epoll_fd);
+    *ret_loop = loop;
+    return 0;
+}
+
+static void free_sources(struct loop *loop, bool only_removed)
+{
+    struct loop_source **link = &loop->sources;
+    while (*link) {
+        struct loop_source *source = *link;
+        if (only_removed && !source->removed) {
+            link = &source->next;
+            continue;
+        }
+        *link = source->next;
+        free(source);
+    }
+    loop->has_removed = false;
+}
+
+void loop_free(struct loop *loop)
+{
+    if (!loop)
+        return;
+    free_sources(loop, false);
+    close(loop->epoll_fd);
+    free(loop);
+}
+
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn ready, void *argument,
+             struct loop_source **ret_source)
+{
+    struct loop_source *source = malloc(sizeof(*source));
+    if (!source)
+        return -ENOMEM;
+    *source = (struct loop_source){
+        .loop = loop, .next = loop->sources, .fd = fd, .ready = ready, .argument = argument};
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        int err = -errno;
+        free(source);
+        return err;
+    }
+    loop->sources = source;
+    *ret_source = source;
+    return 0;
+}
+
+int loop_change(struct loop_source *source, uint32_t events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = source};
+    return epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_MOD, source->fd, &event) < 0 ? -errno : 0;
+}
+
+void loop_remove(struct loop_source *source)
+{
+    if (!source || source->removed)
+        return;
+    epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
+    source->removed = true;
+    source->loop->has_removed = true;
+}
+
+int loop_wait(struct loop *loop, int timeout_ms)
+{
+    struct epoll_event events[EVENTS_PER_WAIT];
+    int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
+    if (count < 0)
+        return errno == EINTR ? 0 : -errno;
+    for (int i = 0; i < count; i++) {
+        struct loop_source *source = events[i].data.ptr;
+        if (!source->removed)
+            source->ready(source->argument, events[i].events);
+    }
+    if (loop->has_removed)
+        free_sources(loop, true);
+    return count;
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/socket.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+
+union control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_RECEIVE)];
+};
+
+/* The errors of a peer that has gone, as one. */
+static int stream_error(void)
+{
+    return errno == ECONNRESET || errno == EPIPE ? -ENOTCONN : -errno;
+}
+
+/* Collects the descriptors of every control message. The buffer bounds their number. */
+static void collect_fds(struct msghdr *message, struct received_fds *ret_fds)
+{
+    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
+        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(&ret_fds->fd[ret_fds->count], CMSG_DATA(cmsg), count * sizeof(int));
+        ret_fds->count += (unsigned)count;
+    }
+}
+
+ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds)
+{
+    union control control;
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ret_fds->count = 0;
+    ssize_t received;
+    do
+        received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return stream_error();
+    if (message.msg_controllen > 0)
+        collect_fds(&message, ret_fds);
+    if (message.msg_flags & MSG_CTRUNC) {
+        while (ret_fds->count > 0)
+            close(ret_fds->fd[--ret_fds->count]);
+        return -EPROTO;
+    }
+    return received == 0 && len > 0 ? -ENOTCONN : received;
+}
+
+static void attach_fd(struct msghdr *message, union control *control, int fd)
+{
+    memset(control, 0, sizeof(*control));
+    message->msg_control = control->bytes;
+    message->msg_controllen = CMSG_SPACE(sizeof(int));
+    struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
+    cmsg->cmsg_level = SOL_SOCKET;
+    cmsg->cmsg_type = SCM_RIGHTS;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+}
+
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+{
+    union control control;
+    struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
+    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+    if (fd_to_send >= 0)
+        attach_fd(&message, &control, fd_to_send);
+    ssize_t sent;
+    do
+        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? stream_error() : sent;
+}
+
+/* Removes what a listener of an earlier life left at the path; a live one refuses that. */
+static int remove_stale(const struct sockaddr_un *address)
+{
+    struct stat status;
+    if (lstat(address->sun_path, &status) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(status.st_mode))
+        return -EEXIST;
+    AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return -errno;
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+        return -EADDRINUSE;
+    return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int socket_listen(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t len = strlen(path);
+    if (len == 0 || len >= sizeof(address.sun_path))
+        return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, len + 1);
+    int err = remove_stale(&address);
+    if (err < 0)
+        return err;
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+        listen(fd, 1) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+int socket_accept(int listener)
+{
+    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
+
+int socket_check(int fd)
+{
+    int type;
+    socklen_t len = sizeof(type);
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+        return -errno;
+    if (type != SOCK_STREAM)
+        return -EPROTOTYPE;
+    struct sockaddr_storage peer;
+    socklen_t peer_len = sizeof(peer);
+    return getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ? -errno : 0;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Unix stream sockets that carry descriptors. Nothing here waits. */
+#ifndef OUTBOARD_OS_SOCKET_H
+#define OUTBOARD_OS_SOCKET_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/limits.h"
+
+struct received_fds {
+    int fd[LIMIT_FDS_PER_RECEIVE];
+    unsigned count;
+};
+
+/* Receives what is there, with the descriptors that ride on it (close-on-exec; the caller's).
+ * Returns the length; -EAGAIN when nothing is there; -ENOTCONN at the end of the stream; -EPROTO
+ * when more descriptors came than LIMIT_FDS_PER_RECEIVE (all are closed); or another errno. */
+ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds);
+
+/* Sends what the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
+ * length; -EAGAIN when it takes nothing now; -ENOTCONN when the peer is gone; or another errno. */
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send);
+
+/* Listens at a path, which a stale socket is removed from. Returns the descriptor, -EADDRINUSE when
+ * somebody listens there, -ENAMETOOLONG, or another errno. */
+int socket_listen(const char *path);
+
+/* Accepts one connection. Returns the descriptor or a negative errno. */
+int socket_accept(int listener);
+
+/* Whether fd is a connected stream socket. 0, or -ENOTSOCK, -EPROTOTYPE, -ENOTCONN, -EBADF. */
+int socket_check(int fd);
+
+#endif

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Engine: a device served over a wire, without any I/O.
+ *
+ * Whoever owns the connection receives bytes and descriptors straight into the engine
+ * (engine_receive_space(), engine_received()) and sends what the engine has to say
+ * (engine_pending(), engine_sent()). This file's half, engine.c, cuts the stream into frames,
+ * decides which frame a descriptor belongs to, and keeps the replies; the half that knows the wire
+ * is a struct engine_ops.
+ *
+ * Descriptors. The kernel ends a receive behind the bytes that carried descriptors, so these belong
+ * to the last frame begun by then: those that arrive are `arrived` until later bytes follow; once
+ * the frame they belong to is first in the buffer and still incomplete they are `waiting`.
+ *
+ * Backpressure. A frame is only looked at while there is room for its reply. A peer that does not
+ * read its replies is therefore not read either, and nothing grows.
+ */
+#ifndef OUTBOARD_SERVER_ENGINE_H
+#define OUTBOARD_SERVER_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <outboard/fault.h>
+
+#include "base/limits.h"
+#include "server/device.h"
+
+struct engine;
+
+/* Descriptors of one frame. Whoever keeps one puts -1 in its place; the rest are closed. */
+struct engine_fds {
+    int fd[LIMIT_FDS_PER_RECEIVE];
+    unsigned count;
+};
+
+struct engine_ops {
+    const char *wire;    /* as in --wire= */
+    size_t instance_len; /* bytes of the wire's own struct, whose first member is a struct engine */
+    size_t header_len;   /* bytes that frame_len() needs */
+    size_t reply_limit;  /* the longest reply to one frame, bytes */
+    bool keeps_serving;  /* a device outlives its peer and takes the next one */
+
+    /* Checks a header and tells the length of the whole frame, header included, at most
+     * LIMIT_REQUEST_BYTES; or -EPROTO with the engine's fault filled. */
+    int (*frame_len)(struct engine *engine, const uint8_t *header);
+    /* Carries out one whole frame. 0, or -EPROTO with the fault filled: the connection is over. */
+    int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds);
+    /* Fits the device to the wire before anything is received, or tells why it can't be. */
+    int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
+};
+
+struct engine {
+    const struct engine_ops *ops;
+    struct ob_device *device;
+    struct ob_fault fault; /* why the connection is over */
+    uint8_t rx[LIMIT_REQUEST_BYTES];
+    size_t rx_len;
+    struct engine_fds waiting;
+    struct engine_fds arrived;
+    uint8_t tx[LIMIT_REPLY_BYTES];
+    size_t tx_len;
+    size_t tx_sent;
+    int tx_fd; /* rides on the replies that are pending; -1: none. The engine's owner closes
+                  nothing. */
+};
+
+/* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
+ * the device, with the fault filled. */
+int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
+               struct ob_fault *fault);
+/* Closes descriptors that nobody took and takes back what the peer gave to the device. */
+void engine_free(struct engine *engine);
+
+/* Where to receive next, and how much; 0 bytes while replies must be sent first. */
+uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);
+
+/* Says that len bytes were received there with these descriptors, which the engine takes over. Does
+ * what the frames ask. 0, or -EPROTO: send what is pending, then end the connection and tell the
+ * fault. */
+int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds);
+
+/* What to send next; *ret_fd rides on it, or is -1. */
+const uint8_t *engine_pending(const struct engine *engine, size_t *ret_len, int *ret_fd);
+/* Says that so much was sent; goes on with frames that waited for room. As engine_received(). */
+int engine_sent(struct engine *engine, size_t len);
+
+/* For engine_ops.handle(): room of len bytes for a reply, within reply_limit. */
+uint8_t *engine_reply(struct engine *engine, size_t len);
+
+extern const struct engine_ops mpqemu_engine;
+
+#endif

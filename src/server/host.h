@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What devices and engines ask of the world around them: the one seam between this layer, which
+ * does no I/O, and the program. src/service/host.c answers with system calls; tests and fuzz
+ * targets answer with memory.
+ */
+#ifndef OUTBOARD_SERVER_HOST_H
+#define OUTBOARD_SERVER_HOST_H
+
+#include "memory/memory.h"
+
+struct server_host {
+    struct memory_host memory;
+
+    /* Whether fd is an eventfd; makes it non-blocking. 0 or a negative errno. */
+    int (*event_check)(void *context, int fd);
+    /* Adds one to an eventfd that event_check() has accepted. */
+    void (*event_signal)(void *context, int fd);
+    /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(). */
+    int (*event_watch)(void *context, int fd, void (*fired)(void *argument), void *argument);
+    void (*event_unwatch)(void *context, int fd);
+    /* Shared memory of len bytes, zeroed, with a descriptor that others can map. */
+    int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
+    void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);
+    void (*close)(void *context, int fd);
+    /* Tells a person of something odd that changes nothing; the caller says each thing once. */
+    void (*warn)(void *context, const char *sentence);
+    void *context;
+};
+
+#endif

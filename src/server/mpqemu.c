@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The mpqemu engine: a device behind QEMU's x-pci-proxy-dev.
+ *
+ * The proxy opens with SYNC_SYSMEM, whose number differs between the dialects, so the first header
+ * decides which one is spoken. From then on each frame has a row in `rows`, which says what is
+ * legal before a handler sees it. The proxy waits for an answer to everything but SYNC_SYSMEM and
+ * SET_IRQFD; what it asks in vain (an address that no BAR decodes, a size that does not exist) is
+ * answered with all ones, what breaks the rules of the wire ends the connection.
+ *
+ * BAR accesses carry the address as the guest knows it, so decoding happens here, by the BARs that
+ * configuration writes have set. The wire has 32-bit BARs, INTx and no other interrupt.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "server/engine.h"
+#include "wire/mpqemu.h"
+
+struct mpqemu_server {
+    struct engine engine; /* first: an engine of this wire is one of these */
+    bool dialect_known;
+    enum mpqemu_dialect dialect;
+};
+
+/* One frame, checked against its row. */
+struct request {
+    struct mpqemu_server *server;
+    struct ob_device *device;
+    const uint8_t *payload;
+    size_t len;
+    struct engine_fds *fds;
+};
+
+enum answer {
+    ANSWER_NONE,   /* the proxy does not wait */
+    ANSWER_VALUE,  /* RET with a value */
+    ANSWER_HEADER, /* RET without a payload */
+};
+
+struct row {
+    const char *name;
+    uint32_t len[2]; /* of the payload, by dialect */
+    unsigned min_fds, max_fds;
+    enum answer answer;
+    /* Returns 0, or -EPROTO with the fault filled; *ret_value goes into the answer. */
+    int (*handle)(struct request *request, uint64_t *ret_value);
+};
+
+static struct mpqemu_server *server_of(struct engine *engine)
+{
+    return (struct mpqemu_server *)engine;
+}
+
+static int take_nothing(struct request *request, uint64_t *ret_value)
+{
+    return 0;
+}
+
+static int sync_sysmem(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_sysmem sysmem = {0};
+    struct memory_region_desc descs[LIMIT_MPQEMU_FDS];
+    unsigned count = request->fds->count;
+    int err = mpqemu_sysmem_get(request->payload, request->len, &sysmem);
+    for (unsigned i = 0; i < count; i++)
+        descs[i] = (struct memory_region_desc){.gpa = sysmem.gpas[i],
+                                               .len = sysmem.sizes[i],
+                                               .offset = sysmem.offsets[i],
+                                               .fd = request->fds->fd[i],
+                                               .writable = true};
+    struct ob_fault *fault = &request->server->engine.fault;
+    if (err == 0)
+        err = memory_replace(&request->device->memory, descs, count, fault);
+    return err < 0 ? ob_fault_set(fault, -EPROTO, "SYNC_SYSMEM: refused") : 0;
+}
+
+static int config_access(struct request *request, struct mpqemu_config_access *ret_access)
+{
+    int err = mpqemu_config_get(request->payload, request->len, ret_access);
+    return err < 0 ? ob_fault_set(&request->server->engine.fault, err, "configuration access: bad")
+                   : 0;
+}
+
+static int config_write(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_config_access access;
+    int err = config_access(request, &access);
+    if (err < 0)
+        return err;
+    if (device_config_write(request->device, access.offset, access.len, access.value) < 0)
+        *ret_value = UINT64_MAX;
+    return 0;
+}
+
+static int config_read(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_config_access access;
+    int err = config_access(request, &access);
+    if (err < 0)
+        return err;
+    uint32_t value;
+    bool there =
+        pci_config_read(&request->device->function, access.offset, access.len, &value) == 0;
+    *ret_value = there ? value : UINT64_MAX;
+    return 0;
+}
+
+/* Finds what an access means: the BAR, or -ENXIO when the guest gets all ones. */
+static int decode(struct request *request, struct mpqemu_bar_access *ret_access,
+                  uint64_t *ret_offset)
+{
+    if (mpqemu_bar_get(request->payload, request->len, ret_access) < 0)
+        return -ENXIO;
+    unsigned size = ret_access->size;
+    if (!device_check_size(request->device, size))
+        return -ENXIO;
+    return pci_function_decode(&request->device->function, ret_access->memory, ret_access->address,
+                               size, ret_offset);
+}
+
+static int bar_write(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_bar_access access;
+    uint64_t offset;
+    int bar = decode(request, &access, &offset);
+    if (bar < 0)
+        *ret_value = UINT64_MAX;
+    else
+        device_bar_write(request->device, (unsigned)bar, offset, access.size, access.value);
+    return 0;
+}
+
+static int bar_read(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_bar_access access;
+    uint64_t offset;
+    int bar = decode(request, &access, &offset);
+    *ret_value =
+        bar < 0 ? UINT64_MAX : device_bar_read(request->device, (unsigned)bar, offset, access.size);
+    return 0;
+}
+
+static int set_irqfd(struct request *request, uint64_t *ret_value)
+{
+    int *fd = request->fds->fd;
+    int err = device_set_intx(request->device, fd[0], fd[1]);
+    if (err < 0)
+        return ob_fault_set(&request->server->engine.fault, -EPROTO,
+                            "SET_IRQFD: the descriptors are not two eventfds: %s", strerror(-err));
+    fd[0] = fd[1] = -1;
+    return 0;
+}
+
+static int device_reset_request(struct request *request, uint64_t *ret_value)
+{
+    device_reset(request->device);
+    return 0;
+}
+
+/* Commands without a row are none that a proxy may send. */
+static const struct row rows[MPQEMU_COMMAND_COUNT] = {
+    /*                       name  {shipped, v8} payload  fds  answer  handler */
+    [MPQEMU_INIT] = {"INIT", {0, 0}, 0, 0, ANSWER_NONE, take_nothing},
+    [MPQEMU_SYNC_SYSMEM] = {"SYNC_SYSMEM", {192, 192}, 0, 8, ANSWER_NONE, sync_sysmem},
+    [MPQEMU_CONFIG_WRITE] = {"PCI_CFGWRITE", {12, 12}, 0, 0, ANSWER_VALUE, config_write},
+    [MPQEMU_CONFIG_READ] = {"PCI_CFGREAD", {12, 12}, 0, 0, ANSWER_VALUE, config_read},
+    [MPQEMU_BAR_WRITE] = {"BAR_WRITE", {24, 192}, 0, 0, ANSWER_VALUE, bar_write},
+    [MPQEMU_BAR_READ] = {"BAR_READ", {24, 192}, 0, 0, ANSWER_VALUE, bar_read},
+    [MPQEMU_SET_IRQFD] = {"SET_IRQFD", {0, 0}, 2, 2, ANSWER_NONE, set_irqfd},
+    [MPQEMU_PING] = {"PROXY_PING", {0, 0}, 0, 0, ANSWER_VALUE, take_nothing},
+    [MPQEMU_DEVICE_RESET] = {"DEVICE_RESET", {0, 192}, 0, 0, ANSWER_HEADER, device_reset_request},
+};
+
+/* The first frame of a proxy is SYNC_SYSMEM; its number tells the dialect. */
+static int learn_dialect(struct mpqemu_server *server, const struct mpqemu_header *header)
+{
+    if (server->dialect_known)
+        return 0;
+    if (header->number > MPQEMU_V8)
+        return ob_fault_set(&server->engine.fault, -EPROTO,
+                            "the first message must be SYNC_SYSMEM, cmd 0 or 1; got cmd %" PRIu32
+                            " at offset 0",
+                            header->number);
+    server->dialect = header->number == 0 ? MPQEMU_SHIPPED : MPQEMU_V8;
+    server->dialect_known = true;
+    return 0;
+}
+
+static const struct row *find_row(const struct mpqemu_server *server, uint32_t number)
+{
+    int command = mpqemu_command_from(server->dialect, number);
+    return command >= 0 && rows[command].handle ? &rows[command] : NULL;
+}
+
+static int frame_len(struct engine *engine, const uint8_t *header_bytes)
+{
+    struct mpqemu_server *server = server_of(engine);
+    struct mpqemu_header header = {0};
+    mpqemu_header_get(header_bytes, MPQEMU_HEADER_LEN, &header);
+    int err = learn_dialect(server, &header);
+    if (err < 0)
+        return err;
+    const struct row *row = find_row(server, header.number);
+    if (!row)
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "no message that a proxy may send has cmd %" PRIu32 " (offset 0)",
+                            header.number);
+    if (header.size != row->len[server->dialect])
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "%s has a payload of %" PRIu32 " bytes; its size says %" PRIu64
+                            " (offset 8)",
+                            row->name, row->len[server->dialect], header.size);
+    return (int)(MPQEMU_HEADER_LEN + header.size);
+}
+
+static void answer(struct mpqemu_server *server, enum answer kind, uint64_t value)
+{
+    if (kind == ANSWER_NONE)
+        return;
+    size_t len = 0;
+    if (kind == ANSWER_VALUE)
+        len = server->dialect == MPQEMU_V8 ? MPQEMU_UNION_LEN : MPQEMU_RET_LEN;
+    const struct mpqemu_header header = {
+        .number = (uint32_t)mpqemu_command_number(server->dialect, MPQEMU_RET), .size = len};
+    uint8_t *reply = engine_reply(&server->engine, MPQEMU_HEADER_LEN + len);
+    mpqemu_header_put(reply, MPQEMU_HEADER_LEN, &header);
+    struct wr wr = wr_init(reply + MPQEMU_HEADER_LEN, len);
+    if (len > 0) {
+        wr_u64(&wr, value);
+        wr_zero(&wr, len - MPQEMU_RET_LEN);
+    }
+}
+
+static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
+{
+    struct mpqemu_server *server = server_of(engine);
+    struct mpqemu_header header = {0};
+    mpqemu_header_get(frame, MPQEMU_HEADER_LEN, &header);
+    const struct row *row = find_row(server, header.number);
+    if (fds->count < row->min_fds || fds->count > row->max_fds)
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "%s came with %u descriptors instead of %u to %u", row->name,
+                            fds->count, row->min_fds, row->max_fds);
+    struct request request = {.server = server,
+                              .device = engine->device,
+                              .payload = frame + MPQEMU_HEADER_LEN,
+                              .len = len - MPQEMU_HEADER_LEN,
+                              .fds = fds};
+    uint64_t value = 0;
+    int err = row->handle(&request, &value);
+    if (err == 0)
+        answer(server, row->answer, value);
+    return err;
+}
+
+static int fit_device(struct ob_device *device, struct ob_fault *fault)
+{
+    return pci_function_narrow_bars(&device->function, fault);
+}
+
+const struct engine_ops mpqemu_engine = {
+    .wire = "mpqemu",
+    .instance_len = sizeof(struct mpqemu_server),
+    .header_len = MPQEMU_HEADER_LEN,
+    .reply_limit = MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN,
+    .frame_len = frame_len,
+    .handle = handle,
+    .fit_device = fit_device,
+};

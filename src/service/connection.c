@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/connection.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "os/clock.h"
+#include "os/shared_memory.h"
+#include "os/socket.h"
+
+/* While it polls the socket, the connection looks at its other descriptors every so many rounds. */
+#define ROUNDS_PER_LOOK 8
+
+static void socket_ready(void *argument, uint32_t events)
+{
+    struct connection *connection = argument;
+    connection->readable = true;
+}
+
+/* Sends replies until none is left or the peer takes no more. 0 or a negative errno. */
+static int send_pending(struct connection *connection)
+{
+    struct engine *engine = connection->engine;
+    for (;;) {
+        size_t len;
+        int fd;
+        const uint8_t *bytes = engine_pending(engine, &len, &fd);
+        if (len == 0)
+            return 0;
+        ssize_t sent = socket_send(connection->fd, bytes, len, fd);
+        if (sent == -EAGAIN && !connection->sending) {
+            connection->sending = true;
+            return loop_change(connection->source, EPOLLOUT);
+        }
+        if (sent < 0)
+            return sent == -EAGAIN ? 0 : (int)sent;
+        int err = engine_sent(engine, (size_t)sent);
+        if (err < 0)
+            return err;
+    }
+}
+
+/* Receives once, lets the engine work, sends once. Returns -EAGAIN when nothing was there. */
+static int turn(struct connection *connection)
+{
+    struct engine *engine = connection->engine;
+    size_t room;
+    uint8_t *to = engine_receive_space(engine, &room);
+    struct received_fds fds;
+    ssize_t received = socket_receive(connection->fd, to, room, &fds);
+    if (received < 0)
+        return (int)received;
+    int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
+    if (shared_memory_was_cut())
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "the VMM cut its memory short while it was shared");
+    int send_err = send_pending(connection);
+    return err < 0 ? err : send_err;
+}
+
+/* Goes on with replies that the peer did not take before. */
+static int turn_sending(struct connection *connection)
+{
+    int err = send_pending(connection);
+    size_t len;
+    int fd;
+    engine_pending(connection->engine, &len, &fd);
+    if (err < 0 || len > 0)
+        return err;
+    connection->sending = false;
+    return loop_change(connection->source, EPOLLIN);
+}
+
+/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. */
+static int poll_socket(struct connection *connection)
+{
+    for (unsigned round = 1; poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
+        int err = turn(connection);
+        if (err != -EAGAIN)
+            return err;
+        if (round % ROUNDS_PER_LOOK == 0) {
+            err = loop_wait(connection->loop, 0);
+            if (err < 0)
+                return err;
+        }
+    }
+    return -EAGAIN;
+}
+
+/* Blocks until something happens; takes a turn when it was the socket. */
+static int block(struct connection *connection)
+{
+    connection->readable = false;
+    int err = loop_wait(connection->loop, -1);
+    if (err < 0 || !connection->readable)
+        return err < 0 ? err : -EAGAIN;
+    if (connection->sending)
+        return turn_sending(connection);
+    poll_tuner_woken(&connection->tuner, clock_now_ns());
+    return turn(connection);
+}
+
+static int serve(struct connection *connection, const bool *stop)
+{
+    while (!*stop) {
+        int err = connection->sending ? -EAGAIN : poll_socket(connection);
+        if (err == -EAGAIN && !*stop)
+            err = block(connection);
+        if (err < 0 && err != -EAGAIN)
+            return err;
+        if (err >= 0 && connection->tuner.limit_ns > 0)
+            poll_tuner_active(&connection->tuner, clock_now_ns());
+    }
+    return 0;
+}
+
+int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
+                     const bool *stop, struct ob_fault *fault)
+{
+    struct connection connection = {.fd = fd, .loop = loop, .engine = engine};
+    poll_tuner_init(&connection.tuner, poll_limit_us);
+    int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
+    err = serve(&connection, stop);
+    loop_remove(connection.source);
+    if (err == -ENOTCONN)
+        return 0;
+    if (err < 0 && engine->fault.code)
+        return ob_fault_set(fault, err, "%s", engine->fault.text);
+    return err < 0 ? ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err)) : 0;
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Connection: one peer of a device, from its first byte to its end. Where an engine meets a socket.
+ *
+ * A register access costs one receive and one send. Between two of them the connection either polls
+ * the socket, as the poll tuner says, or blocks in the loop; replies that the peer does not take
+ * are waited for in the loop too.
+ */
+#ifndef OUTBOARD_SERVICE_CONNECTION_H
+#define OUTBOARD_SERVICE_CONNECTION_H
+
+#include <stdbool.h>
+
+#include <outboard/fault.h>
+
+#include "os/loop.h"
+#include "server/engine.h"
+#include "service/poll_tuner.h"
+
+struct connection {
+    int fd;
+    struct loop *loop;
+    struct loop_source *source;
+    struct engine *engine;
+    struct poll_tuner tuner;
+    bool readable; /* the loop has said so and nothing was received since */
+    bool sending;  /* waits until the peer takes more replies */
+};
+
+/* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop.
+ * fd stays the caller's. Returns 0 when the peer has gone or *stop was set, else a negative errno
+ * with the fault filled. */
+int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
+                     const bool *stop, struct ob_fault *fault);
+
+#endif

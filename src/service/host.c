@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "os/event.h"
+#include "os/shared_memory.h"
+#include "server/device.h"
+
+/* An eventfd that is watched for the device. */
+struct watch {
+    struct watch *next;
+    int fd;
+    struct loop_source *source;
+    void (*fired)(void *argument);
+    void *argument;
+};
+
+struct service_host {
+    struct server_host host; /* first: what the device knows of it */
+    struct loop *loop;
+    struct watch *watches;
+};
+
+static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
+                      uint8_t **ret_address, struct memory_file *ret_file)
+{
+    return shared_memory_map(fd, offset, len, writable, ret_address, &ret_file->device,
+                             &ret_file->inode);
+}
+
+static void unmap_memory(void *context, uint8_t *address, uint64_t len)
+{
+    shared_memory_unmap(address, len);
+}
+
+static int check_event(void *context, int fd)
+{
+    return event_check(fd);
+}
+
+static void signal_event(void *context, int fd)
+{
+    event_signal(fd);
+}
+
+static void event_ready(void *argument, uint32_t events)
+{
+    struct watch *watch = argument;
+    event_drain(watch->fd);
+    watch->fired(watch->argument);
+}
+
+static int watch_event(void *context, int fd, void (*fired)(void *argument), void *argument)
+{
+    struct service_host *host = context;
+    struct watch *watch = malloc(sizeof(*watch));
+    if (!watch)
+        return -ENOMEM;
+    *watch = (struct watch){.next = host->watches, .fd = fd, .fired = fired, .argument = argument};
+    int err = loop_add(host->loop, fd, EPOLLIN, event_ready, watch, &watch->source);
+    if (err < 0) {
+        free(watch);
+        return err;
+    }
+    host->watches = watch;
+    return 0;
+}
+
+static void unwatch_event(void *context, int fd)
+{
+    struct service_host *host = context;
+    for (struct watch **link = &host->watches; *link; link = &(*link)->next) {
+        struct watch *watch = *link;
+        if (watch->fd != fd)
+            continue;
+        *link = watch->next;
+        loop_remove(watch->source);
+        free(watch);
+        return;
+    }
+}
+
+static int new_memory(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd)
+{
+    return shared_memory_new("outboard-bar", len, ret_address, ret_fd);
+}
+
+static void free_memory(void *context, uint8_t *address, uint64_t len, int fd)
+{
+    shared_memory_free(address, len, fd);
+}
+
+static void close_descriptor(void *context, int fd)
+{
+    close(fd);
+}
+
+static void warn(void *context, const char *sentence)
+{
+    fprintf(stderr, "%s\n", sentence);
+}
+
+static void init_host(struct service_host *host)
+{
+    host->host = (struct server_host){
+        .memory = {.map = map_memory, .unmap = unmap_memory, .context = host},
+        .event_check = check_event,
+        .event_signal = signal_event,
+        .event_watch = watch_event,
+        .event_unwatch = unwatch_event,
+        .memory_new = new_memory,
+        .memory_free = free_memory,
+        .close = close_descriptor,
+        .warn = warn,
+        .context = host,
+    };
+}
+
+int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
+                  struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct service_host *host = calloc(1, sizeof(*host));
+    if (!host)
+        return ob_fault_set(fault, -ENOMEM, "%s: no memory for the device", desc->name);
+    init_host(host);
+    int err = device_new(desc, ops, state, &host->host, ret_device, fault);
+    if (err < 0)
+        free(host);
+    return err;
+}
+
+static struct service_host *host_of(struct ob_device *device)
+{
+    return device->host->context;
+}
+
+void ob_device_free(struct ob_device *device)
+{
+    if (!device)
+        return;
+    struct service_host *host = host_of(device);
+    device_free(device);
+    free(host);
+}
+
+void service_host_use_loop(struct ob_device *device, struct loop *loop)
+{
+    host_of(device)->loop = loop;
+}

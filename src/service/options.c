@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_POLL_US 50
+
+/* Options that a program may add. */
+#define MAX_OWN_OPTIONS 16
+
+static const struct engine_ops *const wires[] = {&mpqemu_engine};
+
+int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
+                     struct ob_fault *fault)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(value, &end, 10);
+    if (*value < '0' || *value > '9' || *end || errno || number < min || number > max)
+        return ob_fault_set(fault, -EINVAL, "'%s' is not a number from %" PRIu64 " to %" PRIu64,
+                            value, min, max);
+    *ret_number = number;
+    return 0;
+}
+
+static int apply_fd(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    uint64_t number;
+    int err = ob_option_number(value, 0, INT_MAX, &number, fault);
+    if (err == 0)
+        options->fd = (int)number;
+    return err;
+}
+
+static int apply_socket_path(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->socket_path = value;
+    return 0;
+}
+
+static int apply_wire(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++) {
+        if (strcmp(value, wires[i]->wire) == 0) {
+            options->wire = wires[i];
+            return 0;
+        }
+    }
+    return ob_fault_set(fault, -EINVAL, "no wire is called '%s'; --help lists them", value);
+}
+
+static int apply_poll_us(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    uint64_t number;
+    int err = ob_option_number(value, 0, LIMIT_POLL_US, &number, fault);
+    if (err == 0)
+        options->poll_us = (unsigned)number;
+    return err;
+}
+
+static const struct ob_option common[] = {
+    {"fd", "N", "serve the peer on this open socket", apply_fd},
+    {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
+    {"wire", "NAME", "the protocol: mpqemu (default)", apply_wire},
+    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 50)", apply_poll_us},
+};
+
+static const struct {
+    const char *name;
+    enum options_verdict verdict;
+    const char *help;
+} verdicts[] = {
+    {"help", OPTIONS_HELP, "print this text"},
+    {"version", OPTIONS_VERSION, "print the version"},
+    {"print-capabilities", OPTIONS_CAPABILITIES, "print what the program can do, as JSON"},
+};
+
+#define COMMON_COUNT  ((int)(sizeof(common) / sizeof(common[0])))
+#define VERDICT_COUNT ((int)(sizeof(verdicts) / sizeof(verdicts[0])))
+#define MAX_OPTIONS   (COMMON_COUNT + VERDICT_COUNT + MAX_OWN_OPTIONS)
+
+static struct option getopt_entry(const struct ob_option *option, int value)
+{
+    return (struct option){
+        .name = option->name,
+        .has_arg = option->metavar ? required_argument : no_argument,
+        .val = value,
+    };
+}
+
+/* Lays out what getopt_long(3) wants: the common options are 1.., the verdicts follow, then the
+ * program's own. */
+static void fill_table(const struct ob_program *program, struct option *table)
+{
+    int value = 1;
+    for (int i = 0; i < COMMON_COUNT; i++, value++)
+        *table++ = getopt_entry(&common[i], value);
+    for (int i = 0; i < VERDICT_COUNT; i++, value++)
+        *table++ = (struct option){.name = verdicts[i].name, .val = value};
+    for (int i = 0; program->options && program->options[i].name && i < MAX_OWN_OPTIONS;
+         i++, value++)
+        *table++ = getopt_entry(&program->options[i], value);
+    *table = (struct option){0};
+}
+
+static int apply(const struct ob_option *option, void *config, const char *value,
+                 struct ob_fault *fault)
+{
+    struct ob_fault cause = {0};
+    int err = option->apply(config, value, &cause);
+    return err < 0 ? ob_fault_set(fault, err, "--%s: %.200s", option->name, cause.text) : 0;
+}
+
+static int check_peer(const struct options *options, struct ob_fault *fault)
+{
+    if (options->fd >= 0 && options->socket_path)
+        return ob_fault_set(fault, -EINVAL, "give --fd or --socket-path, not both");
+    if (options->fd < 0 && !options->socket_path)
+        return ob_fault_set(fault, -EINVAL,
+                            "give --fd=N (an open socket) or --socket-path=PATH (where to listen)");
+    return OPTIONS_SERVE;
+}
+
+int options_parse(const struct ob_program *program, void *config, int argc, char **argv,
+                  struct options *ret_options, struct ob_fault *fault)
+{
+    struct option table[MAX_OPTIONS + 1];
+    struct options options = {.fd = -1, .wire = wires[0], .poll_us = DEFAULT_POLL_US};
+    fill_table(program, table);
+    opterr = 0;
+    for (;;) {
+        const char *word = optind < argc ? argv[optind] : "";
+        int value = getopt_long(argc, argv, ":", table, NULL);
+        int err = 0;
+        if (value < 0)
+            break;
+        if (value == '?' || value == ':')
+            return ob_fault_set(fault, -EINVAL, "'%s' is %s; --help lists the options", word,
+                                value == '?' ? "no option of this program" : "missing its value");
+        if (value <= COMMON_COUNT)
+            err = apply(&common[value - 1], &options, optarg, fault);
+        else if (value <= COMMON_COUNT + VERDICT_COUNT)
+            return (int)verdicts[value - 1 - COMMON_COUNT].verdict;
+        else
+            err = apply(&program->options[value - 1 - COMMON_COUNT - VERDICT_COUNT], config, optarg,
+                        fault);
+        if (err < 0)
+            return err;
+    }
+    if (optind < argc)
+        return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
+                            argv[optind]);
+    *ret_options = options;
+    return check_peer(&options, fault);
+}
+
+static void print_option(const char *name, const char *metavar, const char *help)
+{
+    char left[64];
+    snprintf(left, sizeof(left), "--%s%s%s", name, metavar ? "=" : "", metavar ? metavar : "");
+    printf("  %-28s %s\n", left, help);
+}
+
+void options_print_help(const struct ob_program *program)
+{
+    printf("usage: %s (--fd=N | --socket-path=PATH) [OPTION...]\n%s\n\n", program->name,
+           program->summary);
+    for (const struct ob_option *option = program->options; option && option->name; option++)
+        print_option(option->name, option->metavar, option->help);
+    for (int i = 0; i < COMMON_COUNT; i++)
+        print_option(common[i].name, common[i].metavar, common[i].help);
+    for (int i = 0; i < VERDICT_COUNT; i++)
+        print_option(verdicts[i].name, NULL, verdicts[i].help);
+}
+
+void options_print_capabilities(const struct ob_program *program)
+{
+    printf("{\"type\": \"%s\", \"wires\": [", program->type);
+    for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
+        printf("%s\"%s\"", i ? ", " : "", wires[i]->wire);
+    printf("], \"features\": []}\n");
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The command line of a device program: the options that all have, and its own. */
+#ifndef OUTBOARD_SERVICE_OPTIONS_H
+#define OUTBOARD_SERVICE_OPTIONS_H
+
+#include <outboard/program.h>
+
+#include "server/engine.h"
+
+struct options {
+    int fd;                  /* the peer's socket, -1: none given */
+    const char *socket_path; /* where to listen, NULL: nowhere */
+    const struct engine_ops *wire;
+    unsigned poll_us;
+};
+
+/* What the command line asks for instead of serving. */
+enum options_verdict {
+    OPTIONS_SERVE,
+    OPTIONS_HELP,
+    OPTIONS_VERSION,
+    OPTIONS_CAPABILITIES,
+};
+
+/* Applies the command line. Returns an enum options_verdict, or -EINVAL or the errno of the
+ * program's own option, with the fault filled. */
+int options_parse(const struct ob_program *program, void *config, int argc, char **argv,
+                  struct options *ret_options, struct ob_fault *fault);
+
+void options_print_help(const struct ob_program *program);
+void options_print_capabilities(const struct ob_program *program);
+
+#endif

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Poll tuner: how long a server polls for the next message before it blocks.
+ *
+ * Waking a blocked thread costs more than most messages cost to answer, so it pays to poll as long
+ * as the next message comes soon; polling for one that comes late only burns the processor. The
+ * window starts at zero. A block that ended within the limit would have been saved by polling: the
+ * window grows. A block that lasted longer shows that polling was in vain: the window shrinks. A
+ * device that is called every now and then thus ends at zero and polls no more.
+ *
+ * Pure: the caller passes the time in.
+ */
+#ifndef OUTBOARD_SERVICE_POLL_TUNER_H
+#define OUTBOARD_SERVICE_POLL_TUNER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct poll_tuner {
+    uint64_t limit_ns;    /* the window never grows beyond; 0: never poll */
+    uint64_t window_ns;   /* how long to poll now */
+    uint64_t activity_ns; /* when the last message was done with */
+};
+
+void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us);
+/* A message has been dealt with: the window starts again. */
+void poll_tuner_active(struct poll_tuner *tuner, uint64_t now_ns);
+/* Whether to go on polling. */
+bool poll_tuner_polls(const struct poll_tuner *tuner, uint64_t now_ns);
+/* A message has ended a block; learns from how long nothing came. */
+void poll_tuner_woken(struct poll_tuner *tuner, uint64_t now_ns);
+
+#endif
