@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What every VM test can ask for; docs/testing.md explains it."""
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+
+import pytest
+from guestlab import Guest, Process, accelerator, paths
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Lets the fixture `logs` know how the test ended, and a failure's report say where the logs are."""
+    outcome = yield
+    report = outcome.get_result()
+    folder = item.funcargs.get("logs") if hasattr(item, "funcargs") else None
+    if folder and report.failed:
+        item.stash[_FAILED] = True
+        report.sections.append(("logs of the guests and programs", str(folder)))
+
+
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.fixture
+def logs(request):
+    """A folder for the logs of this test, build/test-logs/NAME; kept if the test fails."""
+    folder = paths.TEST_LOGS / re.sub(r"[^\w.-]+", "-", request.node.nodeid.removeprefix("tests/")).strip("-")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    yield folder
+    if not request.node.stash.get(_FAILED, False):
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def cleanup(logs):
+    """An ExitStack that is unwound before the logs are judged."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def boot(logs, cleanup):
+    """boot(**options of Guest): a guest that is ready, and ended with the test."""
+
+    def boot_guest(name="guest", **options):
+        return cleanup.enter_context(Guest(logs / name, **options))
+
+    return boot_guest
+
+
+@pytest.fixture
+def spawn(logs, cleanup):
+    """spawn(argv, inherit=[...]): a guestlab.Process that is ended with the test; it logs into NAME.log."""
+
+    def spawn_process(argv, name=None, **options):
+        name = name or pathlib.Path(argv[0]).name
+        return cleanup.enter_context(Process(argv, logs / f"{name}.log", **options))
+
+    return spawn_process
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """Fails a test that leaves a child process or a descriptor behind."""
+    before = _belongings()
+    yield
+    left = _belongings() - before
+    assert not left, f"left behind: {sorted(left)}"
+
+
+def _belongings():
+    descriptors = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the one that lists the folder
+            descriptors.add(f"descriptor {name}: {os.readlink(f'/proc/self/fd/{name}')}")
+    children = pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return descriptors | {f"process {pid} {pathlib.Path(f'/proc/{pid}/comm').read_text().strip()}" for pid in children}
+
+
+def pytest_collection_modifyitems(items):
+    """A test that needs irqfd says so where there is none, instead of failing for a reason of its own."""
+    if any(item.get_closest_marker("irqfd") for item in items) and accelerator() != "kvm":
+        skip = pytest.mark.skip(reason="needs KVM's irqfd: run it by tools/nested, or ./dev test nested")
+        for item in items:
+            if item.get_closest_marker("irqfd"):
+                item.add_marker(skip)
+
+
+def pytest_report_header():
+    return f"guests run on {accelerator()}"

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A running Linux that the host commands."""
+import pathlib
+import re
+import shlex
+import time
+
+from guestlab import initramfs, kernels
+from guestlab.accelerator import accelerator
+from guestlab.errors import CommandFailed, GuestExited, GuestPanicked, GuestTimeout
+from guestlab.machine import Machine
+from guestlab.shell import Shell
+
+# Far more than a boot takes (2 s); a loaded machine is no reason for a failed test.
+BOOT_TIMEOUT_S = 120
+COMMAND_TIMEOUT_S = 60
+PANIC = re.compile(r"end Kernel panic")  # the last line of a panic's report
+
+
+class Guest:
+    """Booted and ready for commands when the constructor returns; a context manager that ends it.
+
+    logs: a folder, made if it isn't there, for console.log, commands.log and qemu.log.
+    flavour: "cloud" or "full", see kernels.py. modules: names of kernel modules that init loads.
+    programs, files: see initramfs.build(). Everything else: see Machine.
+    """
+
+    def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, accel=None,
+                 boot_timeout=BOOT_TIMEOUT_S, **machine):  # fmt: skip
+        self.logs = pathlib.Path(logs)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        kernel = kernels.kernel(flavour)
+        archive = initramfs.build(kernel, modules, programs, files)
+        self.machine = Machine(self.logs, kernel, archive, accel or accelerator(), **machine)
+        self.qmp = self.machine.qmp
+        self._shell = Shell(self.machine.lines[0], self.wait)
+        try:
+            self._shell.wait_ready(boot_timeout)
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self):
+        """QEMU's."""
+        return self.machine.pid
+
+    def run(self, command, timeout=COMMAND_TIMEOUT_S, check=True):
+        """Runs a script of the guest's shell: its output, or CommandFailed if its status is not 0."""
+        result = self.attempt(command, timeout)
+        if check and result.status != 0:
+            raise CommandFailed(f"'{command}' in the guest: status {result.status}\n{result.output}")
+        return result.output
+
+    def attempt(self, command, timeout=COMMAND_TIMEOUT_S):
+        """Runs a script of the guest's shell: its Result, whatever its status."""
+        with open(self.logs / "commands.log", "a", encoding="utf-8") as log:
+            print(f"$ {command}", file=log, flush=True)
+            result = self._shell.run(command, timeout)
+            print(f"{result.output}[status {result.status}]", file=log)
+        return result
+
+    def read(self, path):
+        """The contents of a file of the guest, such as one in /sys, without the white space around."""
+        return self.run(f"cat {shlex.quote(path)}").strip()
+
+    def wait_console(self, pattern, timeout=COMMAND_TIMEOUT_S, start=0):
+        """Waits for a line of the console that the pattern is found in; the match.
+
+        start: the number of lines to pass over; len(guest.machine.console.lines) is "from now on".
+        """
+        found = None
+
+        def arrived():
+            nonlocal found, start
+            while not found and start < len(self.machine.console.lines):
+                found = re.search(pattern, self.machine.console.lines[start])
+                start += 1
+            return found
+
+        self.wait(arrived, timeout, f"'{pattern}' on the console")
+        return found
+
+    def wait(self, predicate, timeout, what):
+        """Waits until predicate(), asked whenever a serial line brings something, is true."""
+        deadline = time.monotonic() + timeout
+        console = self.machine.console
+        checked = 0
+        with self.machine.changed:
+            while not predicate():
+                if any(PANIC.search(line) for line in console.lines[checked:]):
+                    raise GuestPanicked(f"the guest panicked; expected {what}{self._log_tail()}")
+                checked = len(console.lines)
+                if console.ended:
+                    raise GuestExited(f"QEMU ended; expected {what}{self._log_tail()}")
+                if not self.machine.changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                    raise GuestTimeout(f"waited {timeout} s for {what}{self._log_tail()}")
+
+    def reboot(self, timeout=BOOT_TIMEOUT_S):
+        """The guest restarts (the machine is reset) and is ready for commands again."""
+        self._shell.send("sync; reboot -f")
+        self._shell.wait_ready(timeout, "the guest to restart")
+
+    def shutdown(self, timeout=30):
+        """The guest powers its machine off, and QEMU ends; its exit status."""
+        self._shell.send("sync; poweroff -f")
+        return self.machine.wait(timeout)
+
+    def kill(self):
+        """Ends QEMU at once, as a crash or a pulled plug would; never fails."""
+        self.machine.kill()
+
+    def _log_tail(self):
+        return self.machine.log_tail()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()

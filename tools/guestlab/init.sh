@@ -1,0 +1,37 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Process 1 of a guest: loads its modules, then runs what the host sends over the second serial line
+# (shell.py has the other end, and tells the protocol).
+
+fail() {
+    echo "guestlab: $*"
+    exit 1 # process 1 ends, so the kernel panics and the host reads why on the console
+}
+
+export PATH=/bin HOME=/
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /tmp
+
+while read -r module; do
+    insmod "/lib/modules/$module" || fail "cannot load $module"
+done </etc/modules
+
+cd /tmp || fail "no /tmp"
+exec 3<>/dev/ttyS1 || fail "no second serial line"
+stty -F /dev/ttyS1 raw -echo
+
+echo READY >&3
+while read -r word id encoded <&3; do
+    [ "$word" = RUN ] || continue
+    echo "$encoded" | base64 -d >"/tmp/.command-$id"
+    sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
+    status=$?
+    {
+        base64 "/tmp/.output-$id"
+        echo "END $id $status"
+    } >&3
+    rm "/tmp/.command-$id" "/tmp/.output-$id"
+done
+fail "the host closed the second serial line"

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Makes a guest's initramfs: busybox, init.sh, kernel modules, and the programs and files of the test."""
+import functools
+import pathlib
+import subprocess
+
+from guestlab import modules
+from guestlab.cpio import Archive
+from guestlab.errors import LabError
+
+BUSYBOX = pathlib.Path("/bin/busybox")
+INIT = pathlib.Path(__file__).with_name("init.sh")
+
+
+def build(kernel, module_names=(), programs=(), files=None, init=INIT):
+    """The bytes of an initramfs.
+
+    programs: statically linked executables of the host; each becomes /bin/NAME.
+    files: {path in the guest: bytes, or path of a file on the host}; executable where the host's is.
+    """
+    archive = Archive()
+    for folder in ("dev", "proc", "sys", "tmp", "mnt"):
+        archive.add_folder(folder)
+    archive.add_character_device("dev/console", 5, 1)  # the kernel opens it before init has mounted /dev
+    archive.add_file("init", init.read_bytes(), 0o755)
+    archive.add_file("bin/busybox", _read(BUSYBOX), 0o755)
+    for program in map(pathlib.Path, programs):
+        archive.add_file(f"bin/{program.name}", _read(program), 0o755)
+    for applet in _applets():
+        archive.add_link(f"bin/{applet}", "busybox")
+    order = modules.load_order(kernel, module_names)
+    for path in order:
+        archive.add_file(f"lib/modules/{path}", _read(kernel.modules / path))
+    archive.add_file("etc/modules", "".join(f"{path}\n" for path in order).encode())
+    for path, content in (files or {}).items():
+        _add(archive, path.lstrip("/"), content)
+    return archive.finish()
+
+
+def _add(archive, path, content):
+    if isinstance(content, bytes):
+        archive.add_file(path, content)
+    else:
+        source = pathlib.Path(content)
+        archive.add_file(path, _read(source), source.stat().st_mode & 0o777)
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise LabError(f"cannot put {path} into a guest: {error.strerror}; did ./dev setup and ./dev build run?") from error
+
+
+@functools.cache
+def _applets():
+    return subprocess.run([BUSYBOX, "--list"], capture_output=True, text=True, check=True).stdout.split()
