@@ -132,8 +132,9 @@ struct ob_session_events {
     /* The peer refused our stream, which is over. */
     void (*refused)(void *user, struct ob_stream *stream, uint32_t reason);
     /*
-     * ob_stream_peek() said -EAGAIN (or the stream is new) and would now give bytes, or the end.
-     * Not repeated until peek has said -EAGAIN again.
+     * There was nothing to read and now there is: bytes, or the end of the peer's direction. Not
+     * repeated before everything was consumed; so peek and consume until peek says -EAGAIN or 0,
+     * or until there is no room for more, and go on when there is.
      */
     void (*readable)(void *user, struct ob_stream *stream);
     /*
@@ -353,7 +354,7 @@ OB_API int ob_stream_lend(struct ob_stream *stream, const void *bytes, size_t le
 OB_API int ob_stream_shutdown(struct ob_stream *stream);
 
 /**
- * Give a stream up. If both directions had their end (ob_stream_shutdown() called, peek said 0)
+ * Give a stream up. If both directions had their end (ob_stream_shutdown() called, peek says 0)
  * this is an orderly close: what was written and not lent is still sent. In every other case the
  * stream is reset and the peer learns @reason; OB_REASON_NONE then reads OB_REASON_CANCELLED.
  * The handle is dead afterwards, what was lent is the caller's. NULL is allowed.

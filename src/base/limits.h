@@ -35,4 +35,39 @@
 /* Longest time that a server polls before it blocks, microseconds. */
 #define LIMIT_POLL_US 1000
 
+/* Session: payload of one DATA frame that is accepted, and that is sent on a clean channel. */
+#define LIMIT_SESSION_DATA 16384
+
+/* Session: payload of one DATA frame sent on a raw line, so that control frames wait less. */
+#define LIMIT_SESSION_LINE_DATA 4096
+
+/* Session: service name and metadata of one OPEN; the public header has the same numbers. */
+#define LIMIT_SESSION_SERVICE_BYTES  255
+#define LIMIT_SESSION_METADATA_BYTES 1024
+
+/* Session: payload of one control frame; that of the longest OPEN. */
+#define LIMIT_SESSION_CONTROL_PAYLOAD                                                              \
+    (8 + LIMIT_SESSION_SERVICE_BYTES + LIMIT_SESSION_METADATA_BYTES)
+
+/* Session: window that one end may grant, bytes. */
+#define LIMIT_SESSION_WINDOW (64u << 20)
+
+/* Session: streams that one end may allow the other. */
+#define LIMIT_SESSION_STREAMS 65536
+
+/* Session: OPENs that one end may have sent and that were neither answered nor reset. */
+#define LIMIT_SESSION_UNANSWERED 256
+
+/* Session: control frames that go before the next data frame. */
+#define LIMIT_SESSION_CONTROL_BURST 64
+
+/* Session: the control lane, bytes of frames that are encoded and not yet sent. */
+#define LIMIT_SESSION_LANE 4096
+
+/* Session: DATA frames in one gather list. */
+#define LIMIT_SESSION_BATCH 32
+
+/* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
+#define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
+
 #endif
