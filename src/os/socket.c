@@ -2,6 +2,8 @@
 #include "os/socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -135,4 +137,10 @@ int socket_check(int fd)
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
     return getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ? -errno : 0;
+}
+
+void socket_set_no_delay(int fd)
+{
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
