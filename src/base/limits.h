@@ -71,7 +71,7 @@
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
 /* Bytes that a relay reads at once, and has on the way to the channel. */
-#define LIMIT_RELAY_BUFFER 65536
+#define LIMIT_RELAY_BUFFER 131072
 
 /* Bytes that a channel is read by at once. */
 #define LIMIT_CHANNEL_READ 262144

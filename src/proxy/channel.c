@@ -33,6 +33,7 @@
 #include "proxy/dial.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
+#include "proxy/relay.h"
 
 #define SPANS 64
 
@@ -372,6 +373,7 @@ bool channel_work(struct channel *channel)
     struct ob_session *session = channel->proxy->session;
     if (channel->in_fd >= 0 && channel->readable)
         receive(channel);
+    relay_pump_ready(channel->proxy);
     if (channel->state == UP && channel->writable)
         transmit(channel);
     return channel->in_fd >= 0 &&

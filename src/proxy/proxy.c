@@ -199,6 +199,7 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     *proxy = (struct proxy){.options = options, .signal_fd = -1, .control_fd = -1};
     timers_init(&proxy->timers);
     list_init(&proxy->flows);
+    list_init(&proxy->ready);
     list_init(&proxy->listeners);
     list_init(&proxy->controls);
     list_init(&proxy->socks);

@@ -37,6 +37,7 @@ struct proxy {
     struct ob_session *session;
     struct channel *channel;
     struct list flows;
+    struct list ready; /* relays whose streams have bytes for them */
     struct list listeners;
     struct list controls;
     struct list socks;

@@ -5,8 +5,9 @@
  * the other side costs no system call at all.
  *
  * Bytes from the descriptor are lent to the session where they were read, and nothing more is read
- * until the session gives the buffer back: that is the back pressure. Bytes from the stream are
- * written from where they were received, or stay in the session, which grants no credit for them.
+ * until the session gives the buffer back: that is the back pressure. Bytes from the stream stay in
+ * the session, which grants no credit for them, until the descriptor took them. They are written
+ * once the channel's read is worked off, so that one system call takes what many frames brought.
  */
 #include "proxy/relay.h"
 
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,12 +24,14 @@
 #include "base/limits.h"
 #include "proxy/proxy.h"
 
+#define SPANS       32
 #define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
 
 struct relay {
     struct flow flow;
     int fd;
     enum relay_end end;
+    struct list ready; /* proxy.ready */
     struct loop_source *source;
     struct child *child;    /* the command; NULL: none, or it ended */
     relay_answer_fn answer; /* NULL: answered, or nobody asked */
@@ -70,6 +74,7 @@ static void close_abruptly(int fd)
 static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
 {
     loop_remove(relay->source);
+    list_remove(&relay->ready);
     flow_end(&relay->flow, reason); /* then what was lent is ours again */
     if (relay->lent)
         give_buffer(relay->flow.proxy, relay->lent);
@@ -130,39 +135,41 @@ static int pump_in(struct relay *relay)
     return 0;
 }
 
-static ssize_t write_some(struct relay *relay, const void *bytes, size_t len)
+/* Writes the spans. Returns how many bytes were taken, or a negative errno. */
+static ssize_t write_some(struct relay *relay, const struct iovec *spans, int count)
 {
-    ssize_t put = write(relay->fd, bytes, len); /* SIGPIPE is ignored */
+    ssize_t put = writev(relay->fd, spans, count); /* SIGPIPE is ignored */
     if (put < 0 && is_end_of_command(relay, errno))
-        return (ssize_t)len; /* into the void */
+        return (ssize_t)spans[0].iov_len; /* into the void */
     return put < 0 ? -errno : put;
 }
 
 /* Returns whether the descriptor learnt that nothing more comes. */
 static bool end_writing(struct relay *relay)
 {
-    const char end = END_OF_FILE;
+    char end = END_OF_FILE;
+    const struct iovec span = {.iov_base = &end, .iov_len = 1};
     if (relay->end != RELAY_TERMINAL) {
         shutdown(relay->fd, SHUT_WR);
         return true;
     }
-    return write_some(relay, &end, 1) != -EAGAIN;
+    return write_some(relay, &span, 1) != -EAGAIN;
 }
 
 /* Stream to descriptor. 0, or a negative errno when the descriptor failed. */
 static int pump_out(struct relay *relay)
 {
     while (relay->writable && !relay->stream_ended) {
-        const void *bytes;
-        ssize_t there = ob_stream_peek(relay->flow.stream, &bytes);
-        if (there < 0)
+        struct iovec spans[SPANS];
+        int count = ob_stream_peek_spans(relay->flow.stream, spans, SPANS);
+        if (count < 0)
             return 0;
-        if (there == 0) {
+        if (count == 0) {
             relay->stream_ended = end_writing(relay);
             relay->writable = relay->stream_ended;
             return 0;
         }
-        ssize_t put = write_some(relay, bytes, (size_t)there);
+        ssize_t put = write_some(relay, spans, count);
         if (put == -EAGAIN)
             relay->writable = false;
         else if (put < 0)
@@ -208,7 +215,18 @@ static void on_opened(struct flow *flow)
 
 static void on_stream_readable(struct flow *flow)
 {
-    pump(list_entry(flow, struct relay, flow));
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    list_remove(&relay->ready);
+    list_append(&flow->proxy->ready, &relay->ready);
+}
+
+void relay_pump_ready(struct proxy *proxy)
+{
+    while (!list_empty(&proxy->ready)) {
+        struct relay *relay = list_entry(proxy->ready.next, struct relay, ready);
+        list_remove(&relay->ready);
+        pump(relay);
+    }
 }
 
 static void on_stream_writable(struct flow *flow)
@@ -252,6 +270,7 @@ static struct relay *make(int fd, enum relay_end end)
         return NULL;
     relay->fd = fd;
     relay->end = end;
+    list_init(&relay->ready);
     return relay;
 }
 

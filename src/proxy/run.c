@@ -190,7 +190,8 @@ static int try_start(struct run *run, const struct run_start *start)
     const struct command command = {.shell = service ? service->command : NULL,
                                     .argv = argv,
                                     .service = run->flow.service,
-                                    .terminal = start->terminal,
+                                    .terminal = start->terminal ||
+                                                (service && service->kind == SERVICE_TERMINAL),
                                     .rows = start->rows,
                                     .columns = start->columns};
     int err = make_argv(start, argv);
