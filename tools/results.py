@@ -23,7 +23,9 @@ def of_meson(log):
     return found
 
 
-_TAP = re.compile(r"(?P<ok>ok|not ok)\s+\d+\s*(?:- )?(?P<name>[^#]*?)\s*(?:#\s*(?P<skip>SKIP)\s*(?P<why>.*))?$", re.IGNORECASE)
+_TAP = re.compile(
+    r"(?P<ok>ok|not ok)\s+\d+\s*(?:- )?(?P<name>[^#]*?)\s*(?:#\s*(?P<skip>SKIP)\s*(?P<why>.*))?$", re.IGNORECASE
+)
 _TAP_PLAN = re.compile(r"1\.\.(\d+)$")
 
 

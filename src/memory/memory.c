@@ -149,7 +149,7 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
 static void mark_current(const void *node, VISIT visit, void *unused)
 {
     if (visit == preorder || visit == leaf)
-        (**(struct ob_dma_region *const *const *)node)->current = true;
+        (*(struct ob_dma_region *const *)node)->current = true;
 }
 
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,

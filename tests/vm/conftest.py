@@ -10,18 +10,8 @@ import pytest
 from guestlab import Guest, Process, accelerator, paths
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item, call):
-    """Lets the fixture `logs` know how the test ended, and a failure's report say where the logs are."""
-    outcome = yield
-    report = outcome.get_result()
-    folder = item.funcargs.get("logs") if hasattr(item, "funcargs") else None
-    if folder and report.failed:
-        item.stash[_FAILED] = True
-        report.sections.append(("logs of the guests and programs", str(folder)))
-
-
-_FAILED = pytest.StashKey[bool]()
+LOGS = pytest.StashKey[pathlib.Path]()
+FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
@@ -30,14 +20,27 @@ def logs(request):
     folder = paths.TEST_LOGS / re.sub(r"[^\w.-]+", "-", request.node.nodeid.removeprefix("tests/")).strip("-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    yield folder
-    if not request.node.stash.get(_FAILED, False):
+    request.node.stash[LOGS] = folder
+    return folder
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Has a failure's report say where the logs are, and removes them once all of a test went well, its end too."""
+    outcome = yield
+    report = outcome.get_result()
+    folder = item.stash.get(LOGS, None)
+    if report.failed:
+        item.stash[FAILED] = True
+        if folder:
+            report.sections.append(("logs of the guests and programs", str(folder)))
+    if folder and report.when == "teardown" and not item.stash.get(FAILED, False):
         shutil.rmtree(folder)
 
 
 @pytest.fixture
-def cleanup(logs):
-    """An ExitStack that is unwound before the logs are judged."""
+def cleanup():
+    """An ExitStack for whatever must end with the test."""
     with contextlib.ExitStack() as stack:
         yield stack
 

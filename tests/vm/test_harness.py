@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The harness itself, against real guests."""
 import os
+import select
 import signal
 import socket
+import subprocess
 
 import pytest
-from guestlab import CommandFailed, Guest, GuestExited, GuestPanicked, GuestTimeout, LabError, accelerator
+from guestlab import CommandFailed, Guest, GuestExited, GuestPanicked, GuestTimeout, LabError, accelerator, paths
 from guestlab.qmp import QmpError
 
 
@@ -126,6 +128,21 @@ def test_reboot_and_shutdown(boot):
     assert gone(guest.pid)
 
 
+def test_guest_whose_root_is_a_disk(boot, tmp_path):
+    image = tmp_path / "disk.img"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    disk = ["-drive", f"id=disk,if=none,format=raw,file={image}", "-device", "nvme,drive=disk,serial=1"]
+    first = boot(name="first", arguments=disk, files={"/etc/greeting": b"hello"})
+    first.run("mke2fs /dev/nvme0n1 && mount /dev/nvme0n1 /mnt")
+    first.install("/mnt")
+    first.run("umount /mnt")
+    first.shutdown()
+    second = boot(name="second", arguments=disk, root="/dev/nvme0n1")
+    assert second.read("/etc/greeting") == "hello"
+    assert second.run("awk '$2 == \"/\" {print $1}' /proc/mounts") == "/dev/root\n"
+
+
 def test_panic_is_told_with_the_end_of_the_log(boot):
     guest = boot()
     with pytest.raises(GuestPanicked, match=r"(?s)expected 'echo c .*console.log: .*sysrq triggered crash"):
@@ -141,6 +158,12 @@ def test_timeout_is_told_with_the_command(boot):
     guest = boot()
     with pytest.raises(GuestTimeout, match="waited 0.2 s for 'sleep 1000' to end"):
         guest.run("sleep 1000", timeout=0.2)
+
+
+def test_answer_that_comes_too_late_is_not_the_next_one(guest):
+    with pytest.raises(GuestTimeout):
+        guest.run("seq 1 5000", timeout=0.001)
+    assert guest.run("echo next") == "next\n"
 
 
 def test_qemu_that_dies_is_told(boot):
@@ -163,3 +186,15 @@ def test_guest_leaves_nothing_but_logs(logs):
     assert gone(guest.pid)
     assert sorted(os.listdir(logs / "guest")) == ["console.log", "qemu.log"]
 
+
+
+def test_guest_ends_with_whoever_started_it(logs):
+    """Killed, a test run has no chance to clean up."""
+    script = f"from guestlab import Guest; print(Guest({str(logs / 'guest')!r}).pid, flush=True); input()"
+    command = ["/usr/bin/python3", "-c", script]
+    environment = os.environ | {"PYTHONPATH": str(paths.TREE / "tools")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as starter:
+        qemu = os.pidfd_open(int(starter.stdout.readline()))
+        starter.kill()
+    assert select.select([qemu], [], [], 30)[0], "QEMU outlives the process that started it"
+    os.close(qemu)

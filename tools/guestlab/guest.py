@@ -22,16 +22,21 @@ class Guest:
 
     logs: a folder, made if it isn't there, for console.log, commands.log and qemu.log.
     flavour: "cloud" or "full", see kernels.py. modules: names of kernel modules that init loads.
-    programs, files: see initramfs.build(). Everything else: see Machine.
+    programs, files: see initramfs.build(). root: a disk of the guest's, such as "/dev/nvme0n1", on which install()
+    was done; the kernel mounts it by its own drivers, and there is no initramfs. Everything else: see Machine.
     """
 
-    def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, accel=None,
-                 boot_timeout=BOOT_TIMEOUT_S, **machine):  # fmt: skip
+    def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, root=None, accel=None,
+                 boot_timeout=BOOT_TIMEOUT_S, append="", **machine):  # fmt: skip
         self.logs = pathlib.Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         kernel = kernels.kernel(flavour)
-        archive = initramfs.build(kernel, modules, programs, files)
-        self.machine = Machine(self.logs, kernel, archive, accel or accelerator(), **machine)
+        archive = None
+        if root:
+            append += f" root={root} rw rootwait init=/init"
+        else:
+            archive = initramfs.build(kernel, modules, programs, files)
+        self.machine = Machine(self.logs, kernel, archive, accel or accelerator(), append=append, **machine)
         self.qmp = self.machine.qmp
         self._shell = Shell(self.machine.lines[0], self.wait)
         try:
@@ -95,6 +100,10 @@ class Guest:
                     raise GuestExited(f"QEMU ended; expected {what}{self._log_tail()}")
                 if not self.machine.changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
                     raise GuestTimeout(f"waited {timeout} s for {what}{self._log_tail()}")
+
+    def install(self, folder):
+        """Copies this guest's system to a mounted file system, so that another Guest can have it as its root."""
+        self.run(f"cd {shlex.quote(folder)} && cp -a /bin /etc /init /lib . && mkdir dev proc sys tmp mnt")
 
     def reboot(self, timeout=BOOT_TIMEOUT_S):
         """The guest restarts (the machine is reset) and is ready for commands again."""

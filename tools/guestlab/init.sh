@@ -14,6 +14,8 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 
+dmesg -n 8 # from here on the console gets everything; the boot was kept short (machine.py)
+
 while read -r module; do
     insmod "/lib/modules/$module" || fail "cannot load $module"
 done </etc/modules
@@ -29,7 +31,8 @@ while read -r word id encoded <&3; do
     sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
     status=$?
     {
-        base64 "/tmp/.output-$id"
+        echo "BEGIN $id"
+        gzip -c "/tmp/.output-$id" | base64
         echo "END $id $status"
     } >&3
     rm "/tmp/.command-$id" "/tmp/.output-$id"

@@ -19,7 +19,7 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT):
     files: {path in the guest: bytes, or path of a file on the host}; executable where the host's is.
     """
     archive = Archive()
-    for folder in ("dev", "proc", "sys", "tmp", "mnt"):
+    for folder in ("dev", "lib", "mnt", "proc", "sys", "tmp"):
         archive.add_folder(folder)
     archive.add_character_device("dev/console", 5, 1)  # the kernel opens it before init has mounted /dev
     archive.add_file("init", init.read_bytes(), 0o755)

@@ -62,7 +62,8 @@ def _download(metapackage, work):
         private = ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache"]
         for folder in ("lists/partial", "cache/archives/partial"):
             (work / folder).mkdir(parents=True)
-        _run(["apt-get", "-qq", *_NO_SANDBOX, *private, "update"], work)
+        # Without the mode, apt calls it a success to have reached no archive at all.
+        _run(["apt-get", "-qq", *_NO_SANDBOX, *private, "-o", "APT::Update::Error-Mode=any", "update"], work)
         return _download_with(private, metapackage, work)
 
 

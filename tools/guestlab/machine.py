@@ -16,11 +16,14 @@ from guestlab.serial import SerialLine
 
 QEMU = "qemu-system-x86_64"
 
+# The console gets warnings and worse until init raises it: the whole of a boot's log doubles the time of a nested one.
+BOOT_LOG_LEVEL = 5
+
 
 class Machine:
     """Started by the constructor; a context manager that ends it.
 
-    logs: a folder for console.log and qemu.log. kernel: a kernels.Kernel. initramfs: its bytes.
+    logs: a folder for console.log and qemu.log. kernel: a kernels.Kernel. initramfs: its bytes, or None.
     append: more of the kernel's command line. arguments: more of QEMU's. inherit: sockets and files whose
     descriptor numbers the arguments name (ours are closed). lines: how many serial lines besides the console.
     echo: a function to hand every chunk that the last of those lines brings.
@@ -31,19 +34,23 @@ class Machine:
         self.logs = pathlib.Path(logs)
         self.changed = threading.Condition()
         ours, theirs = zip(*(socket.socketpair() for _ in range(2 + lines)))
-        memory_file = _memory_file("initramfs", initramfs)
+        inherit = [*theirs, *inherit]
         argv = [
             QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", f"q35,accel={accel},memory-backend=ram",
             "-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on",
             "-m", f"{memory_mib}M", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),
-            "-kernel", kernel.image, "-initrd", f"/dev/fd/{memory_file.fileno()}",
-            "-append", f"console=ttyS0 panic=0 {append}",
+            "-kernel", kernel.image,
+            "-append", f"console=ttyS0 loglevel={BOOT_LOG_LEVEL} panic=0 {append}",
             "-chardev", f"socket,id=qmp,fd={theirs[0].fileno()}", "-mon", "chardev=qmp,mode=control",
         ]  # fmt: skip
         for number, sock in enumerate(theirs[1:]):
             argv += ["-chardev", f"socket,id=serial{number},fd={sock.fileno()}", "-serial", f"chardev:serial{number}"]
-        self.process = Process([*argv, *arguments], self.logs / "qemu.log", [memory_file, *theirs, *inherit])
+        if initramfs is not None:
+            inherit.append(_memory_file("initramfs", initramfs))
+            argv += ["-initrd", f"/proc/self/fd/{inherit[-1].fileno()}"]
+        self.process = Process([*argv, *arguments], self.logs / "qemu.log", inherit)
+        self._sockets = ours
         self.console = SerialLine(ours[1], self.changed, self.logs / "console.log")
         self.lines = [
             SerialLine(sock, self.changed, echo=echo if sock is ours[-1] else None) for sock in ours[2:]
@@ -67,8 +74,8 @@ class Machine:
         self.process.kill()
         for line in (self.console, *self.lines):
             line.close()
-        if hasattr(self, "qmp"):
-            self.qmp.close()
+        for sock in self._sockets:
+            sock.close()
 
     def log_tail(self):
         """The end of both logs, to be put behind an error message."""

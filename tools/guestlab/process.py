@@ -20,7 +20,7 @@ class Process:
     def __init__(self, argv, log, inherit=(), env=None):
         self.argv = [os.fspath(word) for word in argv]
         self.log = pathlib.Path(log)
-        with open(self.log, "ab") as output:
+        with open(self.log, "wb") as output:
             self._popen = subprocess.Popen(
                 # The kernel kills the program when the thread ends that started it, however it ends.
                 ["setpriv", "--pdeathsig", "KILL", *self.argv],

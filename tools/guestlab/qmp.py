@@ -18,7 +18,7 @@ class QmpError(LabError):
 
 
 class Qmp:
-    """One connection, used by one thread. Events that come between are kept for wait_event()."""
+    """One connection on a socket of its caller's, used by one thread. Events that come between are kept for wait_event()."""
 
     def __init__(self, sock, timeout=30):
         self._sock = sock
@@ -63,9 +63,6 @@ class Qmp:
             message = self._message(deadline, f"event {name}")
             if "event" in message:
                 self._events.append(message)
-
-    def close(self):
-        self._sock.close()
 
     def _send(self, data, rights):
         try:
