@@ -4,8 +4,9 @@
  * and a zero. A greeting has a zero before it, too: whatever half frame an earlier life left behind
  * ends there, and the greeting is whole.
  *
- * Frames are encoded when they are about to go, a few at a time; each is encoded only when all
- * before it are, so the buffer needs room for one beyond its mark.
+ * Frames are encoded when they are about to go, up to a mark, and what is encoded can no longer be
+ * overtaken. So the mark follows the line: it rises while the line takes all that it is given, and
+ * falls as soon as it does not, and on a slow line a control frame waits for one data frame or two.
  */
 #include "base/crc32c.h"
 #include "session/session.h"
@@ -17,20 +18,25 @@
 #define PAYLOAD_MAX LIMIT_SESSION_LINE_DATA
 #define FRAME_MAX   (SESSION_HEADER_LEN + PAYLOAD_MAX + SESSION_CRC_LEN)
 
-/* No further frame is begun beyond this many bytes. */
-#define FULL 16384
+/* No further frame is begun beyond the mark, which lies between these. */
+#define MARK_MIN 4096
+#define MARK_MAX 65536
 
 static_assert(LIMIT_SESSION_CONTROL_PAYLOAD <= PAYLOAD_MAX, "one buffer for both");
 
 struct line_out {
     size_t start, end; /* bytes[start] to bytes[end - 1] are to be sent */
+    size_t mark;
     uint8_t frame[FRAME_MAX];
-    uint8_t bytes[FULL + LIMIT_SESSION_LANE + COBS_ENCODED_MAX(FRAME_MAX) + 2];
+    uint8_t bytes[MARK_MAX + LIMIT_SESSION_LANE + COBS_ENCODED_MAX(FRAME_MAX) + 2];
 };
 
 struct line_out *line_out_new(void)
 {
-    return calloc(1, sizeof(struct line_out));
+    struct line_out *line = calloc(1, sizeof(*line));
+    if (line)
+        line->mark = MARK_MIN;
+    return line;
 }
 
 void line_out_free(struct line_out *line)
@@ -45,7 +51,7 @@ void line_out_reset(struct line_out *line)
 
 bool line_out_full(const struct line_out *line)
 {
-    return line->end >= FULL;
+    return line->end >= line->mark;
 }
 
 static void put_le(uint8_t *at, uint32_t value)
@@ -79,6 +85,11 @@ void line_out_sent(struct line_out *line, size_t len)
 {
     assert(len <= line->end - line->start);
     line->start += len;
-    if (line->start == line->end)
-        line_out_reset(line);
+    if (line->start < line->end) {
+        line->mark = MARK_MIN;
+        return;
+    }
+    if (line->mark < MARK_MAX)
+        line->mark *= 2;
+    line_out_reset(line);
 }

@@ -6,23 +6,25 @@
 /* The code of a block of 254 bytes after which no zero is left out. */
 #define CODE_FULL 255
 
+/* Byte by byte: calls that look for the next zero lose more on zeroes than they gain elsewhere. */
 size_t cobs_encode(uint8_t *out, const uint8_t *bytes, size_t len)
 {
-    uint8_t *at = out;
-    for (;;) {
-        size_t most = len < CODE_FULL - 1 ? len : CODE_FULL - 1;
-        const uint8_t *zero = most ? memchr(bytes, 0, most) : NULL;
-        size_t run = zero ? (size_t)(zero - bytes) : most;
-        *at++ = (uint8_t)(run + 1);
-        if (run)
-            memcpy(at, bytes, run);
-        at += run;
-        size_t taken = run + (zero ? 1 : 0);
-        bytes += taken;
-        len -= taken;
-        if (!len && !zero)
-            return (size_t)(at - out);
+    const uint8_t *end = bytes + len;
+    uint8_t *code = out, *at = out + 1;
+    while (bytes < end) {
+        uint8_t byte = *bytes++;
+        if (byte)
+            *at++ = byte;
+        bool full = at - code == CODE_FULL;
+        if (byte && !full)
+            continue;
+        *code = (uint8_t)(at - code);
+        if (byte && bytes == end)
+            return (size_t)(at - out); /* a full block needs no other one after it */
+        code = at++;
     }
+    *code = (uint8_t)(at - code);
+    return (size_t)(at - out);
 }
 
 void cobs_decoder_init(struct cobs_decoder *decoder, uint8_t *frame, size_t size)
@@ -45,6 +47,22 @@ static void put(struct cobs_decoder *decoder, const uint8_t *bytes, size_t len)
     decoder->len += len;
 }
 
+/* A block that stands for a zero and nothing else: long runs of them are common. */
+static size_t decode_zeroes(struct cobs_decoder *decoder, const uint8_t *bytes, size_t len)
+{
+    size_t count = 0;
+    while (count < len && bytes[count] == 1)
+        count++;
+    if (count > decoder->size - decoder->len) {
+        decoder->overflow = true;
+    } else {
+        memset(decoder->frame + decoder->len, 0, count);
+        decoder->len += count;
+    }
+    return count;
+}
+
+/* The first byte of a block. The zero that ended the block before it is due now. */
 static void begin_block(struct cobs_decoder *decoder, uint8_t code)
 {
     if (decoder->zero_due)
@@ -60,14 +78,16 @@ size_t cobs_decode(struct cobs_decoder *decoder, const uint8_t *bytes, size_t le
     size_t here = zero ? (size_t)(zero - bytes) : len;
     *ret_ended = zero;
     for (size_t at = 0; at < here;) {
-        if (!decoder->run) {
-            begin_block(decoder, bytes[at++]);
+        if (decoder->run) {
+            size_t some = here - at < decoder->run ? here - at : decoder->run;
+            put(decoder, bytes + at, some);
+            decoder->run = (uint8_t)(decoder->run - some);
+            at += some;
             continue;
         }
-        size_t some = here - at < decoder->run ? here - at : decoder->run;
-        put(decoder, bytes + at, some);
-        decoder->run = (uint8_t)(decoder->run - some);
-        at += some;
+        begin_block(decoder, bytes[at++]);
+        if (!decoder->run && decoder->zero_due)
+            at += decode_zeroes(decoder, bytes + at, here - at);
     }
     return here + (zero ? 1 : 0);
 }

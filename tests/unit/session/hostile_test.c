@@ -338,6 +338,33 @@ static void single_bytes_stay_within_the_window(void **state)
     assert_dropped(&peer, peer_send(&peer, SESSION_DATA, id, "x", 1), "beyond the credit");
 }
 
+/* More answers than the control lane holds: no DATA may overtake the ACCEPT of its stream. */
+static void accept_goes_before_data(void **state)
+{
+    static uint8_t bytes[65536];
+    bool accepted[512] = {false};
+    struct peer peer;
+    struct ob_stream *streams[250];
+    peer_up(&peer, clean);
+    for (int i = 0; i < 250; i++) {
+        peer_open(&peer, 1000);
+        streams[i] = peer.end->incoming;
+    }
+    for (int i = 249; i >= 0; i--)
+        assert_int_equal(ob_stream_write(streams[i], "x", 1), 1);
+    size_t len = end_take(&peer.pair, 0, bytes, sizeof(bytes)), data = 0;
+    for (size_t at = 0; at < len;) {
+        struct session_header header = session_header_get(bytes + at);
+        at += SESSION_HEADER_LEN + header.len;
+        assert_true(header.stream < 512);
+        assert_true(header.type == SESSION_ACCEPT || accepted[header.stream]);
+        accepted[header.stream] = true;
+        data += header.type == SESSION_DATA;
+    }
+    assert_int_equal(data, 250);
+    peer_free(&peer);
+}
+
 static void late_frames_of_a_freed_stream_are_dropped(void **state)
 {
     struct peer peer;
@@ -380,6 +407,7 @@ int main(void)
         TEST(resets_of_refused_streams_make_room),
         TEST(a_flood_of_pings_gets_one_pong),
         TEST(single_bytes_stay_within_the_window),
+        TEST(accept_goes_before_data),
         TEST(late_frames_of_a_freed_stream_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

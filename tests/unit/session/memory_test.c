@@ -143,7 +143,6 @@ static void an_idle_stream_is_small(void **state)
     }
     pair_run(&pair);
     size_t each = (in_use - before) / STREAMS / 2;
-    print_message("an idle stream takes %zu bytes\n", each);
     assert_in_range(each, 100, 512);
     pair_free(&pair);
 }
