@@ -87,7 +87,9 @@ ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
     return sent < 0 ? stream_error() : sent;
 }
 
-/* Removes what a listener of an earlier life left at the path; a live one refuses that. */
+/* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not
+ * take the question for a peer: asked by a socket of another type, the kernel says that the type is
+ * wrong, or that nobody is there. */
 static int remove_stale(const struct sockaddr_un *address)
 {
     struct stat status;
@@ -95,11 +97,14 @@ static int remove_stale(const struct sockaddr_un *address)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISSOCK(status.st_mode))
         return -EEXIST;
-    AUTO_FD probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    AUTO_FD probe = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (probe < 0)
         return -errno;
-    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+        errno == EPROTOTYPE)
         return -EADDRINUSE;
+    if (errno != ECONNREFUSED)
+        return -errno;
     return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 

@@ -165,7 +165,8 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
         return -ENOSPC;
     uint8_t *defaults = function->defaults;
     defaults[at] = id;
-    memcpy(&defaults[at + 2], body, len);
+    if (len > 0)
+        memcpy(&defaults[at + 2], body, len);
     if (writable)
         memcpy(&function->writable[at + 2], writable, len);
     unsigned link =
@@ -176,25 +177,6 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
     function->end_of_capabilities = (uint8_t)((at + 2 + len + 3) & ~3u); /* 256 becomes 0: full */
     pci_function_reset(function);
     return (int)at;
-}
-
-int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault)
-{
-    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
-        struct ob_bar *bar = &function->bars[i];
-        if (bar->kind != OB_BAR_MEM64)
-            continue;
-        if (bar->size > 2 * GIB)
-            return ob_fault_set(fault, -ENOTSUP,
-                                "BAR %u of %" PRIu64
-                                " bytes needs 64 bits, which this wire can't carry",
-                                i, bar->size);
-        bar->kind = OB_BAR_MEM32;
-        put32(function->writable, bar_register(i + 1), 0);
-        lay_out_bar(function, i);
-    }
-    pci_function_reset(function);
-    return 0;
 }
 
 static uint64_t bar_base(const struct pci_function *function, unsigned index)
@@ -216,6 +198,28 @@ static void update_decoding(struct pci_function *function)
         function->base[i] = kind == OB_BAR_NONE ? 0 : bar_base(function, i);
         function->decoded[i] = kind != OB_BAR_NONE && command & gate;
     }
+}
+
+int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault)
+{
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        struct ob_bar *bar = &function->bars[i];
+        if (bar->kind != OB_BAR_MEM64)
+            continue;
+        if (bar->size > 2 * GIB)
+            return ob_fault_set(fault, -ENOTSUP,
+                                "BAR %u of %" PRIu64
+                                " bytes needs 64 bits, which this wire can't carry",
+                                i, bar->size);
+        bar->kind = OB_BAR_MEM32;
+        put32(function->writable, bar_register(i + 1), 0);
+        lay_out_bar(function, i);
+    }
+    /* Only the BARs start over: the device may have raised an interrupt already. */
+    memcpy(function->config + PCI_BASE_ADDRESS_0, function->defaults + PCI_BASE_ADDRESS_0,
+           4 * OB_BAR_COUNT);
+    update_decoding(function);
+    return 0;
 }
 
 void pci_function_reset(struct pci_function *function)

@@ -72,12 +72,14 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     return err;
 }
 
-/* Carries out the whole frames in the buffer, as far as there is room for replies. */
+/* Carries out the whole frames in the buffer, as far as there is room for replies. A refusal is
+ * final: what lies behind the refused frame is never carried out, what lies before it never again.
+ */
 static int handle_frames(struct engine *engine)
 {
     const struct engine_ops *ops = engine->ops;
     size_t at = 0;
-    int err = 0;
+    int err = engine->fault.code ? -EPROTO : 0;
     while (err == 0 && engine->rx_len - at >= ops->header_len &&
            engine->tx_len + ops->reply_limit <= sizeof(engine->tx)) {
         int len = ops->frame_len(engine, engine->rx + at);
@@ -123,7 +125,7 @@ int engine_sent(struct engine *engine, size_t len)
     if (engine->tx_sent < engine->tx_len)
         return 0;
     engine->tx_len = engine->tx_sent = 0;
-    return engine->rx_len >= engine->ops->header_len ? handle_frames(engine) : 0;
+    return handle_frames(engine);
 }
 
 uint8_t *engine_reply(struct engine *engine, size_t len)

@@ -49,6 +49,11 @@ static int turn(struct connection *connection)
     uint8_t *to = engine_receive_space(engine, &room);
     struct received_fds fds;
     ssize_t received = socket_receive(connection->fd, to, room, &fds);
+    if (received == -EPROTO)
+        return ob_fault_set(&engine->fault, -EPROTO,
+                            "the peer sent more than %u descriptors at once, or more than this "
+                            "process may open",
+                            LIMIT_FDS_PER_RECEIVE);
     if (received < 0)
         return (int)received;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
@@ -72,18 +77,20 @@ static int turn_sending(struct connection *connection)
     return loop_change(connection->source, EPOLLIN);
 }
 
-/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. */
+/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. The rounds are
+ * counted across messages: a peer that never pauses must not keep signals, interrupts and I/O
+ * waiting. */
 static int poll_socket(struct connection *connection)
 {
-    for (unsigned round = 1; poll_tuner_polls(&connection->tuner, clock_now_ns()); round++) {
-        int err = turn(connection);
-        if (err != -EAGAIN)
-            return err;
-        if (round % ROUNDS_PER_LOOK == 0) {
-            err = loop_wait(connection->loop, 0);
+    while (poll_tuner_polls(&connection->tuner, clock_now_ns())) {
+        if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
+            int err = loop_wait(connection->loop, 0);
             if (err < 0)
                 return err;
         }
+        int err = turn(connection);
+        if (err != -EAGAIN)
+            return err;
     }
     return -EAGAIN;
 }

@@ -23,8 +23,9 @@ struct connection {
     struct loop_source *source;
     struct engine *engine;
     struct poll_tuner tuner;
-    bool readable; /* the loop has said so and nothing was received since */
-    bool sending;  /* waits until the peer takes more replies */
+    unsigned rounds; /* of polling, ever */
+    bool readable;   /* the loop has said so and nothing was received since */
+    bool sending;    /* waits until the peer takes more replies */
 };
 
 /* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop.

@@ -140,7 +140,7 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     opterr = 0;
     for (;;) {
         const char *word = optind < argc ? argv[optind] : "";
-        int value = getopt_long(argc, argv, ":", table, NULL);
+        int value = getopt_long(argc, argv, "+:", table, NULL);
         int err = 0;
         if (value < 0)
             break;

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "fake/server_host.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void must(bool holds)
+{
+    if (!holds)
+        abort();
+}
+
+/* The open descriptor with that number. */
+static struct fake_descriptor *descriptor(struct fake_host *fake, int fd)
+{
+    must(fd >= 0 && (unsigned)fd < FAKE_DESCRIPTORS && fake->descriptors[fd].kind != FAKE_CLOSED);
+    return &fake->descriptors[fd];
+}
+
+uint8_t fake_file_byte(uint64_t inode, uint64_t offset)
+{
+    return (uint8_t)(inode * 31 + offset + offset / 256);
+}
+
+static int map(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
+               uint8_t **ret_address, struct memory_file *ret_file)
+{
+    struct fake_host *fake = context;
+    const struct fake_descriptor *file = descriptor(fake, fd);
+    if (file->kind != FAKE_FILE)
+        return -EINVAL;
+    if (offset > FAKE_FILE_LEN || len > FAKE_FILE_LEN - offset)
+        return -EOVERFLOW;
+    uint8_t *bytes = malloc(len);
+    if (!bytes)
+        return -ENOMEM;
+    for (uint64_t i = 0; i < len; i++)
+        bytes[i] = fake_file_byte(file->inode, offset + i);
+    *ret_address = bytes;
+    *ret_file = (struct memory_file){.device = 1, .inode = file->inode};
+    fake->mappings++;
+    return 0;
+}
+
+static void unmap(void *context, uint8_t *address, uint64_t len)
+{
+    struct fake_host *fake = context;
+    must(fake->mappings-- > 0);
+    free(address);
+}
+
+static int event_check(void *context, int fd)
+{
+    return descriptor(context, fd)->kind == FAKE_EVENT ? 0 : -EINVAL;
+}
+
+static void event_signal(void *context, int fd)
+{
+    struct fake_descriptor *event = descriptor(context, fd);
+    must(event->kind == FAKE_EVENT);
+    event->signals++;
+}
+
+static int event_watch(void *context, int fd, void (*fired)(void *argument), void *argument)
+{
+    struct fake_host *fake = context;
+    if (fake->refuses_watch)
+        return -ENOMEM;
+    struct fake_descriptor *event = descriptor(fake, fd);
+    must(event->kind == FAKE_EVENT && !event->fired);
+    event->fired = fired;
+    event->argument = argument;
+    return 0;
+}
+
+static void event_unwatch(void *context, int fd)
+{
+    struct fake_descriptor *event = descriptor(context, fd);
+    must(event->fired);
+    event->fired = NULL;
+}
+
+static int memory_new(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd)
+{
+    struct fake_host *fake = context;
+    uint8_t *address = calloc(1, len);
+    if (!address)
+        return -ENOMEM;
+    *ret_fd = fake_file(fake, UINT64_MAX);
+    *ret_address = address;
+    fake->memories++;
+    return 0;
+}
+
+static void close_descriptor(void *context, int fd)
+{
+    struct fake_descriptor *closing = descriptor(context, fd);
+    must(!closing->fired);
+    *closing = (struct fake_descriptor){.kind = FAKE_CLOSED};
+}
+
+static void memory_free(void *context, uint8_t *address, uint64_t len, int fd)
+{
+    struct fake_host *fake = context;
+    must(fake->memories-- > 0);
+    close_descriptor(fake, fd);
+    free(address);
+}
+
+static void warn(void *context, const char *sentence)
+{
+    struct fake_host *fake = context;
+    must(*sentence && !strchr(sentence, '\n'));
+    fake->warnings++;
+}
+
+void fake_host_init(struct fake_host *fake)
+{
+    *fake = (struct fake_host){.host = {
+                                   .memory = {.map = map, .unmap = unmap, .context = fake},
+                                   .event_check = event_check,
+                                   .event_signal = event_signal,
+                                   .event_watch = event_watch,
+                                   .event_unwatch = event_unwatch,
+                                   .memory_new = memory_new,
+                                   .memory_free = memory_free,
+                                   .close = close_descriptor,
+                                   .warn = warn,
+                                   .context = fake,
+                               }};
+}
+
+int fake_open(struct fake_host *fake, enum fake_kind kind, uint64_t inode)
+{
+    for (unsigned fd = 0; fd < FAKE_DESCRIPTORS; fd++) {
+        if (fake->descriptors[fd].kind != FAKE_CLOSED)
+            continue;
+        fake->descriptors[fd] = (struct fake_descriptor){.kind = kind, .inode = inode};
+        return (int)fd;
+    }
+    return -1;
+}
+
+unsigned fake_open_count(const struct fake_host *fake)
+{
+    unsigned count = 0;
+    for (unsigned fd = 0; fd < FAKE_DESCRIPTORS; fd++)
+        count += fake->descriptors[fd].kind != FAKE_CLOSED;
+    return count;
+}
+
+bool fake_is_empty(const struct fake_host *fake)
+{
+    return fake_open_count(fake) == 0 && fake->mappings == 0 && fake->memories == 0;
+}
+
+void fake_fire(struct fake_host *fake, int fd)
+{
+    const struct fake_descriptor *event = descriptor(fake, fd);
+    if (event->fired)
+        event->fired(event->argument);
+}
+
+unsigned fake_signals(const struct fake_host *fake, int fd)
+{
+    return fake->descriptors[fd].signals;
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A world made of memory for devices and engines: what they ask a struct server_host for is
+ * answered here, deterministically, for unit tests and fuzz targets.
+ *
+ * Descriptors are small numbers of this world, never of the kernel; it knows which are open, of
+ * which kind, and aborts when one is closed twice. Each mapping of a file is a heap block of its
+ * own, so that a sanitizer sees every access outside of it or after its end.
+ */
+#ifndef OUTBOARD_TESTS_FAKE_SERVER_HOST_H
+#define OUTBOARD_TESTS_FAKE_SERVER_HOST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/host.h"
+
+#define FAKE_DESCRIPTORS 64u
+#define FAKE_FILE_LEN    UINT64_C(0x10000)
+
+enum fake_kind {
+    FAKE_CLOSED,
+    FAKE_EVENT,
+    FAKE_FILE,
+    FAKE_OTHER, /* neither an event nor a file */
+};
+
+struct fake_descriptor {
+    enum fake_kind kind;
+    uint64_t inode;   /* FAKE_FILE: equal for descriptors of the same file */
+    unsigned signals; /* FAKE_EVENT: how often it was signalled */
+    void (*fired)(void *argument);
+    void *argument;
+};
+
+struct fake_host {
+    struct server_host host;
+    struct fake_descriptor descriptors[FAKE_DESCRIPTORS];
+    unsigned mappings;  /* alive */
+    unsigned memories;  /* of BARs, alive */
+    unsigned warnings;  /* sentences said */
+    bool refuses_watch; /* event_watch() fails with -ENOMEM */
+};
+
+void fake_host_init(struct fake_host *fake);
+
+/* Opens a descriptor. Returns -1 when the world has no more. */
+int fake_open(struct fake_host *fake, enum fake_kind kind, uint64_t inode);
+static inline int fake_event(struct fake_host *fake)
+{
+    return fake_open(fake, FAKE_EVENT, 0);
+}
+/* Opens a file of FAKE_FILE_LEN bytes; two descriptors with one inode are one file. */
+static inline int fake_file(struct fake_host *fake, uint64_t inode)
+{
+    return fake_open(fake, FAKE_FILE, inode);
+}
+
+unsigned fake_open_count(const struct fake_host *fake);
+/* Whether nothing is open, mapped or allocated. */
+bool fake_is_empty(const struct fake_host *fake);
+/* Signals an event from outside: calls whoever watches it. */
+void fake_fire(struct fake_host *fake, int fd);
+unsigned fake_signals(const struct fake_host *fake, int fd);
+/* The byte that a fresh mapping has for an offset of a file. */
+uint8_t fake_file_byte(uint64_t inode, uint64_t offset);
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/event.h"
+
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+static void an_eventfd_passes_unchanged(void **state)
+{
+    static const eventfd_t counts[] = {0, 1, 7, UINT64_MAX - 1};
+    for (unsigned i = 0; i < 8; i++) {
+        eventfd_t count = counts[i / 2], value = 0;
+        int fd = eventfd(0, i % 2 ? EFD_SEMAPHORE : 0);
+        if (count > 0)
+            assert_int_equal(eventfd_write(fd, count), 0);
+        assert_int_equal(event_check(fd), 0);
+        assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+        assert_int_equal(eventfd_read(fd, &value), count > 0 ? 0 : -1);
+        assert_true(value == (i % 2 && count > 0 ? 1 : count));
+        close(fd);
+    }
+}
+
+static void check_refused(int fd)
+{
+    assert_true(fd >= 0);
+    assert_int_equal(event_check(fd), -EINVAL);
+    close(fd);
+}
+
+static void nothing_else_passes(void **state)
+{
+    int pair[2];
+    sigset_t none;
+    sigemptyset(&none);
+    assert_int_equal(pipe(pair), 0);
+    check_refused(pair[0]);
+    check_refused(pair[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    check_refused(pair[0]);
+    check_refused(pair[1]);
+    check_refused(timerfd_create(CLOCK_MONOTONIC, 0));
+    check_refused(epoll_create1(0));
+    check_refused(memfd_create("test", 0));
+    check_refused(signalfd(-1, &none, 0));
+    check_refused(inotify_init());
+    check_refused(open("/dev/null", O_RDWR));
+    check_refused(open("/dev/null", O_PATH));
+    check_refused((int)syscall(SYS_pidfd_open, getpid(), 0));
+    assert_int_equal(event_check(-1), -EBADF);
+}
+
+static void signals_add_up_and_drain(void **state)
+{
+    int fd = eventfd(0, 0);
+    eventfd_t value;
+    assert_int_equal(event_check(fd), 0);
+    event_drain(fd); /* of nothing: does not wait */
+    event_signal(fd);
+    event_signal(fd);
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    assert_int_equal(value, 2);
+    assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+    event_signal(fd); /* to one that is full: does not wait */
+    event_drain(fd);
+    assert_int_equal(eventfd_read(fd, &value), -1);
+    close(fd);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_eventfd_passes_unchanged),
+        TEST(nothing_else_passes),
+        TEST(signals_add_up_and_drain),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

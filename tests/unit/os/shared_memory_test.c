@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/shared_memory.h"
+
+#include "failing_alloc.h"
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE 4096u
+
+/* A peer's file of so many pages. */
+static int file_of(unsigned pages)
+{
+    int fd = memfd_create("peer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, (off_t)pages * PAGE), 0);
+    return fd;
+}
+
+static int map(int fd, uint64_t offset, uint64_t len, bool writable, uint8_t **ret_address)
+{
+    uint64_t device, inode;
+    return shared_memory_map(fd, offset, len, writable, ret_address, &device, &inode);
+}
+
+static void our_own_can_not_be_cut(void **state)
+{
+    uint8_t *ours, *theirs;
+    int fd;
+    assert_int_equal(shared_memory_new("test", 2 * PAGE, &ours, &fd), 0);
+    assert_int_equal(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    assert_int_equal(ours[2 * PAGE - 1], 0);
+    assert_int_equal(map(fd, PAGE, PAGE, true, &theirs), 0);
+    theirs[5] = 9;
+    assert_int_equal(ours[PAGE + 5], 9);
+    assert_int_equal(ftruncate(fd, PAGE), -1);
+    assert_int_equal(errno, EPERM);
+    shared_memory_unmap(theirs, PAGE);
+    shared_memory_free(ours, 2 * PAGE, fd);
+}
+
+static void a_range_beyond_the_file_is_refused(void **state)
+{
+    uint8_t *address = NULL;
+    int fd = file_of(2);
+    assert_int_equal(map(fd, 0, 3 * PAGE, true, &address), -EOVERFLOW);
+    assert_int_equal(map(fd, 2 * PAGE, PAGE, true, &address), -EOVERFLOW);
+    assert_int_equal(map(fd, 0, UINT64_MAX - PAGE + 1, true, &address), -EOVERFLOW);
+    assert_null(address);
+    assert_int_equal(map(fd, PAGE, PAGE, true, &address), 0);
+    shared_memory_unmap(address, PAGE);
+    close(fd);
+}
+
+static void what_is_no_file_is_refused(void **state)
+{
+    uint8_t *address;
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(map(ends[0], 0, PAGE, true, &address), -EINVAL);
+    close(ends[0]);
+    close(ends[1]);
+    int zero = open("/dev/zero", O_RDWR | O_CLOEXEC);
+    assert_int_equal(map(zero, 0, PAGE, true, &address), -EINVAL);
+    close(zero);
+    assert_int_equal(map(-1, 0, PAGE, true, &address), -EBADF);
+}
+
+static void a_file_that_may_only_be_read_is_not_written(void **state)
+{
+    uint8_t *address;
+    int fd = file_of(1);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+    assert_true(map(fd, 0, PAGE, true, &address) < 0);
+    close(fd);
+}
+
+static void a_file_is_known_again(void **state)
+{
+    uint8_t *address[3];
+    uint64_t device[3], inode[3];
+    int one = file_of(1), other = file_of(1);
+    int again = dup(one);
+    const int fds[] = {one, again, other};
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(
+            shared_memory_map(fds[i], 0, PAGE, true, &address[i], &device[i], &inode[i]), 0);
+    assert_true(device[0] == device[1] && inode[0] == inode[1]);
+    assert_true(device[0] != device[2] || inode[0] != inode[2]);
+    for (unsigned i = 0; i < 3; i++) {
+        shared_memory_unmap(address[i], PAGE);
+        close(fds[i]);
+    }
+}
+
+static void no_memory_is_an_error(void **state)
+{
+    int fd = file_of(1);
+    for (unsigned nth = 1;; nth++) {
+        uint8_t *address = NULL;
+        fail_allocation(nth);
+        int err = map(fd, 0, PAGE, true, &address);
+        if (!allocation_failed()) {
+            assert_int_equal(nth, 3); /* the entry and its tree node */
+            shared_memory_unmap(address, PAGE);
+            break;
+        }
+        assert_int_equal(err, -ENOMEM);
+        assert_null(address);
+    }
+    close(fd);
+}
+
+/* How a child ends that runs the function. */
+static int end_of_child(void (*run)(void))
+{
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        run();
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+/* Touches memory that is cut, but was never mapped as a peer's. */
+static void touch_strange_memory(void)
+{
+    int fd = file_of(1);
+    const volatile uint8_t *address = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+    shared_memory_guard();
+    ftruncate(fd, 0);
+    (void)*address;
+}
+
+static void other_faults_still_kill(void **state)
+{
+    int status = end_of_child(touch_strange_memory);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGBUS);
+}
+
+/* Last: that memory was cut is remembered for good. */
+static void memory_that_is_cut_reads_zero(void **state)
+{
+    uint8_t *address[2], copy[2 * PAGE];
+    int fd = file_of(4), other = file_of(1);
+    assert_int_equal(shared_memory_guard(), 0);
+    assert_int_equal(map(other, 0, PAGE, true, &address[1]), 0);
+    assert_int_equal(map(fd, 0, 4 * PAGE, true, &address[0]), 0);
+    memset(address[0], 0xaa, (size_t)4 * PAGE);
+    memset(address[1], 0xbb, PAGE);
+    assert_false(shared_memory_was_cut());
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+    errno = 77;
+    memcpy(copy, address[0] + PAGE - 8, 16);
+    assert_int_equal(errno, 77);
+    assert_memory_equal(copy, "\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\0\0\0\0\0\0\0\0", 16);
+    assert_true(shared_memory_was_cut());
+    memset(address[0] + (size_t)2 * PAGE, 1, (size_t)2 * PAGE); /* writes go nowhere, quietly */
+    assert_int_equal(address[1][0], 0xbb);
+    shared_memory_unmap(address[0], 4 * PAGE);
+    shared_memory_unmap(address[1], PAGE);
+    close(fd);
+    close(other);
+    signal(SIGBUS, SIG_DFL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(our_own_can_not_be_cut),     TEST(a_range_beyond_the_file_is_refused),
+        TEST(what_is_no_file_is_refused), TEST(a_file_that_may_only_be_read_is_not_written),
+        TEST(a_file_is_known_again),      TEST(no_memory_is_an_error),
+        TEST(other_faults_still_kill),    TEST(memory_that_is_cut_reads_zero),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

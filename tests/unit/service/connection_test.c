@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/connection.h"
+
+#include "fake/server_host.h"
+#include "support.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* A wire whose messages are single bytes, which a peer sends faster than they can be served: each
+ * one is answered by the next, until the peer has had enough. */
+struct flood {
+    struct engine engine;
+    int peer;
+    int event; /* signalled by the message that is number SIGNAL_AT */
+    unsigned messages;
+};
+
+#define SIGNAL_AT 1000u
+#define ENOUGH    100000u
+
+static int frame_len(struct engine *engine, const uint8_t *header)
+{
+    return 1;
+}
+
+static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
+{
+    struct flood *flood = (struct flood *)engine;
+    if (frame[0] == '!')
+        return ob_fault_set(&engine->fault, -EPROTO, "test: refused");
+    if (++flood->messages == SIGNAL_AT)
+        eventfd_write(flood->event, 1);
+    if (flood->messages < ENOUGH)
+        assert_int_equal(send(flood->peer, frame, 1, 0), 1);
+    else
+        shutdown(flood->peer, SHUT_WR);
+    return 0;
+}
+
+static int fit_device(struct ob_device *device, struct ob_fault *fault)
+{
+    return 0;
+}
+
+static const struct engine_ops flood_ops = {
+    .wire = "flood",
+    .instance_len = sizeof(struct flood),
+    .header_len = 1,
+    .reply_limit = 1,
+    .frame_len = frame_len,
+    .handle = handle,
+    .fit_device = fit_device,
+};
+
+struct fixture {
+    struct fake_host fake;
+    struct ob_device *device;
+    struct engine *engine;
+    struct loop *loop;
+    int pair[2];
+    bool stop;
+};
+
+static void set_stop(void *argument, uint32_t events)
+{
+    struct fixture *f = argument;
+    f->stop = true;
+}
+
+static void set_up(struct fixture *f)
+{
+    static const struct ob_device_desc desc = {.name = "test"};
+    static const struct ob_device_ops ops;
+    *f = (struct fixture){0};
+    fake_host_init(&f->fake);
+    assert_int_equal(loop_new(&f->loop), 0);
+    assert_int_equal(device_new(&desc, &ops, NULL, &f->fake.host, &f->device, NULL), 0);
+    assert_int_equal(engine_new(&flood_ops, f->device, &f->engine, NULL), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->pair), 0);
+    struct flood *flood = (struct flood *)f->engine;
+    flood->peer = f->pair[1];
+    flood->event = eventfd(0, EFD_CLOEXEC);
+    struct loop_source *source;
+    assert_int_equal(loop_add(f->loop, flood->event, EPOLLIN, set_stop, f, &source), 0);
+}
+
+static void tear_down(struct fixture *f)
+{
+    close(((struct flood *)f->engine)->event);
+    engine_free(f->engine);
+    device_free(f->device);
+    loop_free(f->loop);
+    close(f->pair[0]);
+    close(f->pair[1]);
+}
+
+/* While messages come without a pause, other descriptors of the loop have their turn too. */
+static void check_flood(unsigned poll_us)
+{
+    struct fixture f;
+    struct ob_fault fault = {0};
+    set_up(&f);
+    assert_int_equal(send(f.pair[1], "x", 1, 0), 1);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, poll_us, &f.stop, &fault), 0);
+    assert_true(f.stop);
+    assert_in_range(((struct flood *)f.engine)->messages, SIGNAL_AT, SIGNAL_AT + 100);
+    assert_int_equal(fault.code, 0);
+    tear_down(&f);
+}
+
+static void a_flood_keeps_nobody_else_waiting(void **state)
+{
+    check_flood(0);
+    check_flood(50);
+    check_flood(LIMIT_POLL_US);
+}
+
+static void a_refusal_ends_the_connection(void **state)
+{
+    struct fixture f;
+    struct ob_fault fault = {0};
+    set_up(&f);
+    assert_int_equal(send(f.pair[1], "!", 1, 0), 1);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), -EPROTO);
+    assert_string_equal(fault.text, "test: refused");
+    tear_down(&f);
+}
+
+static void the_end_of_the_stream_is_no_fault(void **state)
+{
+    struct fixture f;
+    struct ob_fault fault = {0};
+    set_up(&f);
+    shutdown(f.pair[1], SHUT_WR);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), 0);
+    assert_false(f.stop);
+    assert_int_equal(fault.code, 0);
+    tear_down(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_flood_keeps_nobody_else_waiting),
+        TEST(a_refusal_ends_the_connection),
+        TEST(the_end_of_the_stream_is_no_fault),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/options.h"
+
+#include "support.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <string.h>
+
+#define MAX_WORDS 8
+
+struct config {
+    const char *name;
+    unsigned loud;
+};
+
+static int apply_name(void *config, const char *value, struct ob_fault *fault)
+{
+    struct config *own = config;
+    if (strcmp(value, "bad") == 0)
+        return ob_fault_set(fault, -ERANGE, "'%s' is no name", value);
+    own->name = value;
+    return 0;
+}
+
+static int apply_loud(void *config, const char *value, struct ob_fault *fault)
+{
+    struct config *own = config;
+    assert_null(value);
+    own->loud++;
+    return 0;
+}
+
+static const struct ob_option own_options[] = {
+    {"name", "NAME", "what it is called", apply_name},
+    {"loud", NULL, "say more", apply_loud},
+    {0},
+};
+static const struct ob_program program = {
+    .name = "test", .summary = "Tests.", .type = "test", .options = own_options};
+
+/* Parses the words up to a NULL. */
+static int parse(const char *const *words, struct config *config, struct options *ret_options,
+                 struct ob_fault *fault)
+{
+    char *argv[MAX_WORDS + 2] = {"test"};
+    int argc = 1;
+    while (argc <= MAX_WORDS && words[argc - 1]) {
+        argv[argc] = (char *)words[argc - 1];
+        argc++;
+    }
+    *config = (struct config){0};
+    *fault = (struct ob_fault){0};
+    optind = 0; /* glibc: the next call starts over */
+    assert_int_equal(getopt(1, argv, "+"), -1);
+    return options_parse(&program, config, argc, argv, ret_options, fault);
+}
+
+static void defaults_are_there(void **state)
+{
+    struct config config;
+    struct options options;
+    struct ob_fault fault;
+    const char *const words[] = {"--fd=5", NULL};
+    assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
+    assert_int_equal(options.fd, 5);
+    assert_null(options.socket_path);
+    assert_string_equal(options.wire->wire, "mpqemu");
+    assert_int_equal(options.poll_us, 50);
+}
+
+static void every_option_is_applied(void **state)
+{
+    struct config config;
+    struct options options;
+    struct ob_fault fault;
+    const char *const words[] = {"--socket-path", "/a b",   "--wire=mpqemu", "--poll-us=0",
+                                 "--name=x=y",    "--loud", "--loud",        NULL};
+    assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
+    assert_int_equal(options.fd, -1);
+    assert_string_equal(options.socket_path, "/a b");
+    assert_int_equal(options.poll_us, 0);
+    assert_string_equal(config.name, "x=y");
+    assert_int_equal(config.loud, 2);
+}
+
+static void questions_come_before_service(void **state)
+{
+    static const struct {
+        const char *word;
+        int verdict;
+    } questions[] = {
+        {"--help", OPTIONS_HELP},
+        {"--version", OPTIONS_VERSION},
+        {"--print-capabilities", OPTIONS_CAPABILITIES},
+    };
+    for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+        struct config config;
+        struct options options;
+        struct ob_fault fault;
+        const char *const words[] = {questions[i].word, NULL};
+        assert_int_equal(parse(words, &config, &options, &fault), questions[i].verdict);
+    }
+}
+
+static void mistakes_are_named(void **state)
+{
+    static const struct {
+        const char *words[4];
+        int err;
+        const char *says;
+    } mistakes[] = {
+        {{NULL}, -EINVAL, "--fd=N"},
+        {{"--fd=1", "--socket-path=x"}, -EINVAL, "not both"},
+        {{"--fd=1", "--nope"}, -EINVAL, "'--nope' is no option"},
+        {{"--fd=1", "-x"}, -EINVAL, "'-x' is no option"},
+        {{"--fd=1", "--help=yes"}, -EINVAL, "'--help=yes'"},
+        {{"--fd"}, -EINVAL, "'--fd' is missing its value"},
+        {{"word", "--fd"}, -EINVAL, "'word' is not an option"},
+        {{"--fd=1", "word"}, -EINVAL, "'word' is not an option"},
+        {{"word", "--fd=1"}, -EINVAL, "'word' is not an option"},
+        {{"--fd=1", "--", "--fd=2"}, -EINVAL, "'--fd=2' is not an option"},
+        {{"--fd=-1"}, -EINVAL, "--fd: '-1' is not a number from 0 to 2147483647"},
+        {{"--fd="}, -EINVAL, "--fd: ''"},
+        {{"--fd=2147483648"}, -EINVAL, "--fd: '2147483648'"},
+        {{"--fd=99999999999999999999"}, -EINVAL, "--fd: '99999999999999999999'"},
+        {{"--fd=1x"}, -EINVAL, "--fd: '1x'"},
+        {{"--fd= 1"}, -EINVAL, "--fd: ' 1'"},
+        {{"--poll-us=1001"}, -EINVAL, "from 0 to 1000"},
+        {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
+        {{"--name=bad"}, -ERANGE, "--name: 'bad' is no name"},
+    };
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        struct config config;
+        struct options options;
+        struct ob_fault fault;
+        assert_int_equal(parse(mistakes[i].words, &config, &options, &fault), mistakes[i].err);
+        assert_int_equal(fault.code, mistakes[i].err);
+        if (!strstr(fault.text, mistakes[i].says))
+            fail_msg("'%s' does not say '%s'", fault.text, mistakes[i].says);
+    }
+}
+
+static void numbers_have_bounds(void **state)
+{
+    struct ob_fault fault = {0};
+    uint64_t number = 77;
+    assert_int_equal(ob_option_number("5", 5, 6, &number, &fault), 0);
+    assert_int_equal(number, 5);
+    assert_int_equal(ob_option_number("18446744073709551615", 0, UINT64_MAX, &number, &fault), 0);
+    assert_true(number == UINT64_MAX);
+    assert_int_equal(ob_option_number("4", 5, 6, &number, &fault), -EINVAL);
+    assert_int_equal(ob_option_number("7", 5, 6, &number, NULL), -EINVAL);
+    assert_int_equal(ob_option_number("+5", 5, 6, &number, NULL), -EINVAL);
+    assert_int_equal(ob_option_number("0x5", 5, 6, &number, NULL), -EINVAL);
+    assert_true(number == UINT64_MAX);
+    assert_string_equal(fault.text, "'4' is not a number from 5 to 6");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(defaults_are_there),
+        TEST(every_option_is_applied),
+        TEST(questions_come_before_service),
+        TEST(mistakes_are_named),
+        TEST(numbers_have_bounds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

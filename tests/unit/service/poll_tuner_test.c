@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "service/poll_tuner.h"
+
+#include "support.h"
+
+#define US UINT64_C(1000)
+
+/* Messages come at equal distances. Plays a server that polls as it is told and blocks otherwise;
+ * returns how long it has polled for the last of them. */
+static uint64_t play(struct poll_tuner *tuner, uint64_t *now, uint64_t gap, unsigned messages)
+{
+    uint64_t polled = 0;
+    for (unsigned i = 0; i < messages; i++) {
+        const uint64_t next = *now + gap;
+        polled = 0;
+        while (*now < next && poll_tuner_polls(tuner, *now)) {
+            *now += 1 * US;
+            polled += 1 * US;
+        }
+        if (*now < next) {
+            *now = next;
+            poll_tuner_woken(tuner, *now);
+        }
+        poll_tuner_active(tuner, *now);
+    }
+    return polled;
+}
+
+static void starts_without_polling(void **state)
+{
+    struct poll_tuner tuner;
+    poll_tuner_init(&tuner, 50);
+    assert_false(poll_tuner_polls(&tuner, 0));
+    assert_false(poll_tuner_polls(&tuner, 1000 * US));
+}
+
+static void messages_that_come_soon_are_polled_for(void **state)
+{
+    for (uint64_t gap = 1 * US; gap < 50 * US; gap += 7 * US) {
+        struct poll_tuner tuner;
+        uint64_t now = 1000 * US;
+        poll_tuner_init(&tuner, 50);
+        assert_int_equal(play(&tuner, &now, gap, 20), gap);
+        assert_true(tuner.window_ns <= 50 * US);
+    }
+}
+
+static void messages_that_come_late_are_blocked_for(void **state)
+{
+    for (uint64_t gap = 60 * US; gap < 100000 * US; gap *= 2) {
+        struct poll_tuner tuner;
+        uint64_t now = 1000 * US;
+        poll_tuner_init(&tuner, 50);
+        play(&tuner, &now, 5 * US, 20);
+        assert_true(tuner.window_ns > 0);
+        assert_int_equal(play(&tuner, &now, gap, 10), 0);
+        assert_int_equal(tuner.window_ns, 0);
+        assert_false(poll_tuner_polls(&tuner, now));
+    }
+}
+
+static void polling_ends_with_the_window(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 50);
+    play(&tuner, &now, 5 * US, 20);
+    assert_true(poll_tuner_polls(&tuner, now + tuner.window_ns - 1));
+    assert_false(poll_tuner_polls(&tuner, now + tuner.window_ns));
+    assert_false(poll_tuner_polls(&tuner, UINT64_MAX));
+}
+
+static void a_limit_of_zero_never_polls(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 0);
+    assert_int_equal(play(&tuner, &now, 1 * US, 100), 0);
+    assert_int_equal(tuner.window_ns, 0);
+}
+
+static void a_small_limit_is_kept(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 3);
+    assert_int_equal(play(&tuner, &now, 2 * US, 100), 2 * US);
+    assert_int_equal(tuner.window_ns, 3 * US);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(starts_without_polling),
+        TEST(messages_that_come_soon_are_polled_for),
+        TEST(messages_that_come_late_are_blocked_for),
+        TEST(polling_ends_with_the_window),
+        TEST(a_limit_of_zero_never_polls),
+        TEST(a_small_limit_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
