@@ -21,7 +21,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "os/clock.h"
-#include "os/socket.h"
+#include "proxy/listener.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
 #include "proxy/run.h"
@@ -245,11 +245,14 @@ static void on_connection(void *argument, uint32_t events)
 int control_listen(struct proxy *proxy, struct ob_fault *fault)
 {
     const char *path = proxy->options->control;
+    struct address address = {.kind = ADDRESS_UNIX};
     struct loop_source *source;
     if (!path)
         return 0;
+    if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
+        return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
     mode_t mask = umask(0177);
-    proxy->control_fd = socket_listen(path);
+    proxy->control_fd = listener_socket(&address);
     umask(mask);
     int err = proxy->control_fd < 0 ? proxy->control_fd
                                     : loop_add(proxy->loop, proxy->control_fd, EPOLLIN,

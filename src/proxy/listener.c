@@ -45,9 +45,12 @@ static int bind_and_listen(const struct address *address)
 
 int listener_socket(const struct address *address)
 {
-    if (address->kind == ADDRESS_UNIX && address->name[0] != '@')
-        return socket_listen(address->name);
-    return bind_and_listen(address);
+    if (address->kind != ADDRESS_UNIX || address->name[0] == '@')
+        return bind_and_listen(address);
+    AUTO_FD fd = socket_listen(address->name);
+    if (fd >= 0 && listen(fd, BACKLOG) < 0)
+        return -errno;
+    return take_fd(&fd);
 }
 
 static void on_rested(void *argument)

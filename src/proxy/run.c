@@ -281,12 +281,10 @@ static int take_frames(struct run *run)
             want += (size_t)(run->in_frame[2] | run->in_frame[3] << 8);
         ssize_t got = ob_stream_read(run->flow.stream, run->in_frame + run->in_frame_len,
                                      want - run->in_frame_len);
-        if (got == 0 && run->state == WAITING)
-            return -EPROTO;
-        if (got == 0) /* the client has nothing more to say */
-            close_input(run);
-        if (got <= 0)
-            return got == -ECONNRESET ? -ECONNRESET : 0;
+        if (got == 0) /* the end of stdin is a frame, so this is the client's own */
+            return -ENOTCONN;
+        if (got < 0)
+            return got == -EAGAIN ? 0 : (int)got;
         run->in_frame_len += (size_t)got;
     }
     return 0;
