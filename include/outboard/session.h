@@ -320,6 +320,17 @@ OB_API void ob_stream_refuse(struct ob_stream *stream, uint32_t reason);
  */
 OB_API ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes);
 
+/**
+ * Look at received bytes wherever they lie, for writev(2).
+ *
+ * @iov:     filled with up to @iov_max spans, in order; valid as ob_stream_peek() says.
+ * @iov_max: how many fit, at least 1.
+ *
+ * Returns how many spans were filled (more bytes may follow behind), or 0, -EAGAIN and -ECONNRESET
+ * as ob_stream_peek() does.
+ */
+OB_API int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_max);
+
 /* Consume @len bytes of what peek showed, and so give the peer credit for as many. */
 OB_API void ob_stream_consume(struct ob_stream *stream, size_t len);
 

@@ -8,5 +8,6 @@
 /* argv[0] is the subcommand's name. Each returns the exit status. */
 int cmd_inspect(int argc, char **argv);
 int cmd_poke(int argc, char **argv);
+int cmd_proxy(int argc, char **argv);
 
 #endif

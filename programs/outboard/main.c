@@ -14,6 +14,7 @@ static const struct {
 } commands[] = {
     {"inspect", "print what a device is, as lspci -vv does", cmd_inspect},
     {"poke", "read and write registers of a device", cmd_poke},
+    {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
 };
 
 static void print_help(FILE *out)

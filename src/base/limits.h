@@ -99,4 +99,20 @@
 /* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
+/* Bytes that a relay reads at once, and has on the way to the channel. */
+#define LIMIT_RELAY_BUFFER 131072
+
+/* Bytes that a channel is read by at once. */
+#define LIMIT_CHANNEL_READ 262144
+
+/* Clients of a control socket at a time; connections in the midst of SOCKS at a time. */
+#define LIMIT_CONTROL_CLIENTS 64
+#define LIMIT_SOCKS_CLIENTS   256
+
+/* Longest line of the control protocol, bytes. */
+#define LIMIT_CONTROL_LINE 512
+
+/* Addresses at which a peer may have us listen at a time. */
+#define LIMIT_PEER_LISTENERS 64
+
 #endif

@@ -4,6 +4,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
@@ -207,4 +209,10 @@ int socket_check(int fd)
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
     return getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ? -errno : 0;
+}
+
+void socket_set_no_delay(int fd)
+{
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }

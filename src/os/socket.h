@@ -48,4 +48,7 @@ int socket_accept(int listener);
 /* Whether fd is a connected stream socket. 0, or -ENOTSOCK, -EPROTOTYPE, -ENOTCONN, -EBADF. */
 int socket_check(int fd);
 
+/* TCP: small writes go out at once. */
+void socket_set_no_delay(int fd);
+
 #endif

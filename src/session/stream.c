@@ -128,6 +128,23 @@ ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes)
     return stream->rx.ended ? 0 : -EAGAIN;
 }
 
+int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_max)
+{
+    const struct chain *queued = &stream->rx.unread;
+    const void *first;
+    ssize_t len = ob_stream_peek(stream, &first);
+    int count = 1;
+    if (len <= 0)
+        return (int)len;
+    iov[0] = (struct iovec){.iov_base = (void *)first, .iov_len = (size_t)len};
+    for (size_t at = (size_t)len; at < queued->len && count < iov_max; at += iov[count++].iov_len) {
+        const uint8_t *bytes;
+        iov[count].iov_len = chain_peek(queued, at, &bytes);
+        iov[count].iov_base = (void *)bytes;
+    }
+    return count;
+}
+
 /* Credit goes back in halves of the window: few frames, and the peer never runs dry meanwhile. */
 static void give_credit(struct ob_stream *stream)
 {

@@ -8,12 +8,12 @@
 #include <sys/epoll.h>
 
 #include "base/auto.h"
-#include "os/timer.h"
+#include "os/ticker.h"
 
 static void beat(void *argument, uint32_t events)
 {
     struct ob_client *client = argument;
-    timer_drain(client->timer_fd);
+    ticker_drain(client->timer_fd);
     client_catch_up(client);
     if (client->state != OB_CLIENT_ALIVE)
         return;
@@ -30,7 +30,7 @@ int heartbeat_start(struct ob_client *client)
 {
     if (client->options.heartbeat_ms == 0)
         return 0;
-    int fd = timer_new(client->options.heartbeat_ms);
+    int fd = ticker_new(client->options.heartbeat_ms);
     if (fd < 0)
         return fd;
     client->timer_fd = fd;
