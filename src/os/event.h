@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Eventfds that a peer has sent, and so may be anything. */
+/* Eventfds: our own, and those that a peer has sent, which may be anything. */
 #ifndef OUTBOARD_OS_EVENT_H
 #define OUTBOARD_OS_EVENT_H
 
+/* Makes an eventfd at zero. Returns the descriptor or a negative errno. */
+int event_new(void);
 /* Makes fd non-blocking. 0; -EINVAL when it is no eventfd; or another errno. */
 int event_check(int fd);
 /* Adds one. An event that is full already is as good as signalled. */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -59,30 +60,42 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
     return received == 0 && len > 0 ? -ENOTCONN : received;
 }
 
-static void attach_fd(struct msghdr *message, union control *control, int fd)
+static void attach_fds(struct msghdr *message, union control *control, const int *fds,
+                       unsigned num_fds)
 {
     memset(control, 0, sizeof(*control));
     message->msg_control = control->bytes;
-    message->msg_controllen = CMSG_SPACE(sizeof(int));
+    message->msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    cmsg->cmsg_len = CMSG_LEN(num_fds * sizeof(int));
+    memcpy(CMSG_DATA(cmsg), fds, num_fds * sizeof(int));
 }
 
-ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+static ssize_t send_with_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
 {
     union control control;
     struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd_to_send >= 0)
-        attach_fd(&message, &control, fd_to_send);
+    attach_fds(&message, &control, fds, num_fds);
+    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
+{
+    assert(num_fds <= LIMIT_FDS_PER_RECEIVE);
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = num_fds > 0 ? send_with_fds(fd, buf, len, fds, num_fds)
+                           : send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? stream_error() : sent;
+}
+
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+{
+    return socket_send_fds(fd, buf, len, &fd_to_send, fd_to_send >= 0 ? 1 : 0);
 }
 
 /* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not

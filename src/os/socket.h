@@ -22,6 +22,8 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
 /* Sends what the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
  * length; -EAGAIN when it takes nothing now; -ENOTCONN when the peer is gone; or another errno. */
 ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send);
+/* The same with up to LIMIT_FDS_PER_RECEIVE descriptors on it. */
+ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds);
 
 /* Listens at a path, which a stale socket is removed from. Returns the descriptor, -EADDRINUSE when
  * somebody listens there, -ENAMETOOLONG, or another errno. */

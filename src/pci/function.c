@@ -64,6 +64,12 @@ static int check_bar(const struct ob_device_desc *desc, unsigned index, struct o
     if (bar->flags & OB_BAR_MEMORY && bar->size % 4096)
         return ob_fault_set(fault, -EINVAL, "%s: BAR %u is memory but not whole pages of 4096",
                             desc->name, index);
+    if (bar->flags & OB_BAR_MEMORY &&
+        ((bar->memory.offset | bar->memory.len) % 4096 || bar->memory.offset > bar->size ||
+         bar->memory.len > bar->size - bar->memory.offset))
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: the memory of BAR %u is not whole pages of 4096 within it",
+                            desc->name, index);
     if (bar->kind == OB_BAR_MEM64 &&
         (index + 1 == OB_BAR_COUNT || desc->bars[index + 1].kind != OB_BAR_NONE))
         return ob_fault_set(fault, -EINVAL,
@@ -177,6 +183,24 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
     function->end_of_capabilities = (uint8_t)((at + 2 + len + 3) & ~3u); /* 256 becomes 0: full */
     pci_function_reset(function);
     return (int)at;
+}
+
+/* The list is short and ours: no guest has a say in where its links lead. */
+static void unlink_capability(uint8_t *table, uint8_t id)
+{
+    uint8_t *link = &table[PCI_CAPABILITY_LIST];
+    while (*link && table[*link] != id)
+        link = &table[*link + 1];
+    if (*link)
+        *link = table[*link + 1];
+    if (!table[PCI_CAPABILITY_LIST])
+        table[PCI_STATUS] &= (uint8_t)~PCI_STATUS_CAP_LIST;
+}
+
+void pci_function_hide_capability(struct pci_function *function, uint8_t id)
+{
+    unlink_capability(function->defaults, id);
+    unlink_capability(function->config, id);
 }
 
 static uint64_t bar_base(const struct pci_function *function, unsigned index)

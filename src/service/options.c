@@ -14,7 +14,7 @@
 /* Options that a program may add. */
 #define MAX_OWN_OPTIONS 16
 
-static const struct engine_ops *const wires[] = {&mpqemu_engine};
+static const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engine};
 
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
@@ -71,7 +71,7 @@ static int apply_poll_us(void *config, const char *value, struct ob_fault *fault
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
-    {"wire", "NAME", "the protocol: mpqemu (default)", apply_wire},
+    {"wire", "NAME", "the protocol: mpqemu (default) or vfio-user", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 50)", apply_poll_us},
 };
 

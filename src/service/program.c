@@ -75,8 +75,10 @@ static int prepare(struct service *service, struct ob_fault *fault)
         err = loop_add(service->loop, service->signal_fd, EPOLLIN, on_signal, service, &source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't start: %s", strerror(-err));
-    service_host_use_loop(service->device, service->loop);
-    return 0;
+    err = service_host_use_loop(service->device, service->loop);
+    return err < 0 ? ob_fault_set(fault, err, "can't wait for what the device waits for: %s",
+                                  strerror(-err))
+                   : 0;
 }
 
 static void notify(const char *state, const char *detail)
