@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "server/device.h"
+#include "server/irq.h"
 
 static const struct ob_device_desc desc = {
     .name = "test",
@@ -52,7 +53,7 @@ static void tear_down(struct fixture *f)
 static int connect_intx(struct fixture *f)
 {
     int trigger = dup(f->trigger), resample = dup(f->resample);
-    int err = device_set_intx(f->device, trigger, resample);
+    int err = irq_set_intx(f->device, trigger, resample);
     if (err < 0) {
         close(trigger);
         close(resample);
