@@ -141,14 +141,13 @@ static void finish(struct run *run)
 /* Takes up to so many bytes of replies. */
 static void take_replies(struct run *run, size_t limit)
 {
-    size_t len;
-    int fd;
-    const uint8_t *bytes = engine_pending(run->engine, &len, &fd);
-    CHECK(fd == -1 && len <= LIMIT_REPLY_BYTES);
+    struct engine_output output = engine_pending(run->engine);
+    size_t len = output.len;
+    CHECK(output.num_fds == 0 && len <= LIMIT_REPLY_BYTES);
     if (len > limit)
         len = limit;
     CHECK(run->replies_taken + len <= run->model.replies_len);
-    CHECK(memcmp(bytes, run->model.replies + run->replies_taken, len) == 0);
+    CHECK(memcmp(output.bytes, run->model.replies + run->replies_taken, len) == 0);
     run->replies_taken += len;
     if (len > 0 && engine_sent(run->engine, len) < 0)
         run->engine_refused = true;
@@ -156,10 +155,8 @@ static void take_replies(struct run *run, size_t limit)
 
 static void take_all_replies(struct run *run)
 {
-    size_t len;
-    int fd;
-    for (engine_pending(run->engine, &len, &fd); len > 0; engine_pending(run->engine, &len, &fd))
-        take_replies(run, len);
+    while (engine_pending(run->engine).len > 0)
+        take_replies(run, LIMIT_REPLY_BYTES);
 }
 
 static struct model_fd next_fd(struct run *run)
@@ -180,7 +177,7 @@ static void deliver(struct run *run, const struct model_fd *fds, unsigned num_fd
         take_all_replies(run);
     uint8_t *to = engine_receive_space(run->engine, &room);
     CHECK(room >= len && to >= run->engine->rx);
-    CHECK(to + room <= run->engine->rx + sizeof(run->engine->rx));
+    CHECK(to + room <= run->engine->rx + run->engine->ops->rx_len);
     memcpy(to, run->chunk, len);
     for (unsigned i = 0; i < num_fds; i++) {
         numbers[i] = fake_open(&run->fake, fds[i].kind, fds[i].inode);
@@ -230,8 +227,8 @@ static void compare(struct run *run)
     CHECK(run->num_events == model->num_events);
     CHECK(memcmp(run->device->function.config, model->config, sizeof(model->config)) == 0);
     CHECK(run->device->memory.count == model->num_regions);
-    CHECK(run->device->intx.raised == model->raised);
-    CHECK((run->device->intx.trigger_fd >= 0) == model->has_events);
+    CHECK(run->device->irqs.intx_raised == model->raised);
+    CHECK((run->device->irqs.vectors[IRQ_INTX]->fd >= 0) == model->has_events);
     CHECK(memcmp(ob_device_bar_memory(run->device, MODEL_MEMORY), model->memory,
                  sizeof(model->memory)) == 0);
     for (unsigned i = 0; i < model->num_events; i++) {
@@ -346,15 +343,15 @@ static void step_device(struct run *run)
     compare(run);
     if (run->engine_refused)
         return;
-    int trigger = run->device->intx.trigger_fd;
+    int trigger = run->device->irqs.vectors[IRQ_INTX]->fd;
     unsigned before = trigger >= 0 ? fake_signals(&run->fake, trigger) : 0;
     bool was_raised = run->model.raised;
     if (what % 3 == 0)
         ob_irq_raise(run->device);
     else if (what % 3 == 1)
         ob_irq_lower(run->device);
-    else if (run->device->intx.resample_fd >= 0)
-        fake_fire(&run->fake, run->device->intx.resample_fd);
+    else if (run->device->irqs.intx_unmask_fd >= 0)
+        fake_fire(&run->fake, run->device->irqs.intx_unmask_fd);
     if (what % 3 < 2)
         model_set_raised(&run->model, what % 3 == 0);
     if (trigger < 0)

@@ -33,11 +33,27 @@
 /* Spans into which one DMA range may fall. */
 #define LIMIT_DMA_SPANS 64
 
-/* Bytes of replies that wait for a peer that does not read. */
+/* Bytes of replies that wait for a peer that does not read, on wires whose messages are short. */
 #define LIMIT_REPLY_BYTES 4096
 
-/* Bytes that may wait in an engine before a whole message is there. */
+/* Bytes that may wait in an engine before a whole message is there, on wires whose messages are
+ * short. */
 #define LIMIT_REQUEST_BYTES 4096
+
+/* vfio-user: descriptors of one message (max_msg_fds); QEMU refuses a larger offer. */
+#define LIMIT_VFIO_USER_FDS 16
+
+/* vfio-user: data bytes of one message (max_data_xfer_size). */
+#define LIMIT_VFIO_USER_DATA (1u << 20)
+
+/* vfio-user: the JSON text of VERSION, its NUL included. */
+#define LIMIT_VFIO_USER_JSON 4096
+
+/* vfio-user: writes in one REGION_WRITE_MULTI; QEMU sends up to 200. */
+#define LIMIT_VFIO_USER_WRITES 1024
+
+/* vfio-user: messages that ask the client for its memory and are not answered yet. */
+#define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48

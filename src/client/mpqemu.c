@@ -79,7 +79,7 @@ static int fill_config(struct client *client, const struct client_request *reque
 static int fill_bar(struct client *client, const struct client_request *request, uint8_t *payload,
                     size_t len)
 {
-    const struct ob_bar *bar = &client->bars[request->bar];
+    const struct ob_client_bar *bar = &client->bars[request->bar];
     uint64_t base = client->bar_registers[request->bar];
     if (bar->kind == OB_BAR_NONE)
         return -EINVAL;

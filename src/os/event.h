@@ -3,7 +3,7 @@
 #ifndef OUTBOARD_OS_EVENT_H
 #define OUTBOARD_OS_EVENT_H
 
-/* Returns a new non-blocking eventfd, or a negative errno. */
+/* Makes an eventfd at zero. Returns the descriptor or a negative errno. */
 int event_new(void);
 /* Makes fd non-blocking. 0; -EINVAL when it is no eventfd; or another errno. */
 int event_check(int fd);

@@ -69,12 +69,12 @@ static void attach_fds(struct msghdr *message, union control *control, const int
 {
     memset(control, 0, sizeof(*control));
     message->msg_control = control->bytes;
-    message->msg_controllen = CMSG_SPACE(sizeof(int) * num_fds);
+    message->msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int) * num_fds);
-    memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * num_fds);
+    cmsg->cmsg_len = CMSG_LEN(num_fds * sizeof(int));
+    memcpy(CMSG_DATA(cmsg), fds, num_fds * sizeof(int));
 }
 
 static ssize_t send_with_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
@@ -191,6 +191,7 @@ int socket_connect(const char *path, unsigned timeout_ms)
 
 int socket_accept(int listener)
 {
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }

@@ -142,7 +142,7 @@ static void bar_accesses_go_where_the_guest_put_the_bar(void **state)
     const int *fds;
     unsigned num_fds;
     client_init(&client, &client_mpqemu);
-    client.bars[1] = (struct ob_bar){.kind = OB_BAR_MEM32, .size = 0x1000};
+    client.bars[1] = (struct ob_client_bar){.kind = OB_BAR_MEM32, .size = 0x1000};
     ask(&client, &place);
     ask(&client, &move);
     assert_int_equal(client_request(&client, &read, &serial), 0);

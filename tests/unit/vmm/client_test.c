@@ -129,8 +129,8 @@ static void set_up(struct fixture *f, const char *wire)
     assert_int_equal(pthread_create(&f->thread, NULL, serve, f), 0);
     assert_int_equal(ob_client_new(pair[0], &options, &f->client, NULL), 0);
     assert_int_equal(ob_client_probe(f->client, &info, NULL), 0);
-    assert_int_equal(info.desc.device_id, 0x1234);
-    assert_int_equal(info.desc.bars[0].kind, OB_BAR_MEM32); /* this wire has no wider ones */
+    assert_int_equal(info.device_id, 0x1234);
+    assert_int_equal(info.bars[0].kind, OB_BAR_MEM32); /* this wire has no wider ones */
     assert_int_equal(ob_client_place_bars(f->client, 0x80000000, 0xc000), 0);
 }
 
