@@ -54,7 +54,7 @@ static void describe_kind(uint32_t low, struct ob_client_bar *ret_bar)
     }
     bool wide = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
     ret_bar->kind = wide ? OB_BAR_MEM64 : OB_BAR_MEM32;
-    ret_bar->flags = low & PCI_BASE_ADDRESS_MEM_PREFETCH ? OB_BAR_PREFETCHABLE : 0;
+    ret_bar->flags = (low & PCI_BASE_ADDRESS_MEM_PREFETCH) ? OB_BAR_PREFETCHABLE : 0;
 }
 
 /* Makes a BAR of what stayed in its register, or in its two. */
@@ -75,7 +75,7 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_
     if (bar.kind == OB_BAR_MEM64)
         mask = (mask & UINT32_MAX) | (uint64_t)stays[index + 1] << 32;
     bar.size = ~mask + 1;
-    if (bar.size & (bar.size - 1) || bar.size == 0)
+    if (bar.size & (bar.size - 1))
         return ob_fault_set(fault, -EPROTO,
                             "BAR %u keeps the bits 0x%" PRIx64
                             " when all ones are written, which is no size",
