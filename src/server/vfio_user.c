@@ -42,11 +42,11 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 }
 
 /* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it. */
-static int agree(struct vfio_user_capabilities *capabilities)
+static int agree(const struct engine_ops *ops, struct vfio_user_capabilities *capabilities)
 {
+    const uint64_t longest = ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
     capabilities->max_msg_fds = (uint32_t)smaller(capabilities->max_msg_fds, LIMIT_VFIO_USER_FDS);
-    capabilities->max_data_xfer_size =
-        smaller(capabilities->max_data_xfer_size, LIMIT_VFIO_USER_DATA);
+    capabilities->max_data_xfer_size = smaller(capabilities->max_data_xfer_size, longest);
     capabilities->max_dma_maps =
         (uint32_t)smaller(capabilities->max_dma_maps, LIMIT_MEMORY_REGIONS);
     capabilities->pgsizes &= ~(uint64_t)(MEMORY_PAGE - 1);
@@ -67,7 +67,7 @@ static int version(struct vfio_user_request *request)
     if (version.major != MAJOR)
         return ob_fault_set(fault, -EINVAL, "VERSION: the client speaks major version %u, not %u",
                             version.major, MAJOR);
-    err = agree(&version.capabilities);
+    err = agree(server->engine.ops, &version.capabilities);
     if (err < 0)
         return ob_fault_set(fault, err,
                             "VERSION: page sizes 0x%" PRIx64 " and transfers of %" PRIu64
@@ -118,10 +118,10 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
 {
     struct vfio_user_header header = {0};
     vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
-    if (header.size < VFIO_USER_HEADER_LEN || header.size > VFIO_USER_FRAME_LEN)
+    if (header.size < VFIO_USER_HEADER_LEN || header.size > engine->ops->rx_len)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "a message has %u to %u bytes; its size says %" PRIu32 " (offset 4)",
-                            VFIO_USER_HEADER_LEN, VFIO_USER_FRAME_LEN, header.size);
+                            "a message has %u to %zu bytes; its size says %" PRIu32 " (offset 4)",
+                            VFIO_USER_HEADER_LEN, engine->ops->rx_len, header.size);
     return (int)header.size;
 }
 
@@ -180,7 +180,7 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
                                         .len = len - VFIO_USER_HEADER_LEN,
                                         .fds = fds};
     request.reply = wr_init(engine_reply_room(engine) + VFIO_USER_HEADER_LEN,
-                            VFIO_USER_FRAME_LEN - VFIO_USER_HEADER_LEN);
+                            engine->ops->reply_limit - VFIO_USER_HEADER_LEN);
     int err = carry_out(&request, header.command);
     if (err == ENGINE_LATER)
         return err;
