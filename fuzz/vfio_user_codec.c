@@ -75,6 +75,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK_ROUND_TRIP(region_io_fds, VFIO_USER_REGION_IO_FDS_LEN);
     CHECK_ROUND_TRIP(irq_info, VFIO_USER_IRQ_INFO_LEN);
     CHECK_ROUND_TRIP(irq_set, VFIO_USER_IRQ_SET_LEN);
+    CHECK_ROUND_TRIP(feature, VFIO_USER_FEATURE_LEN);
+    CHECK_ROUND_TRIP(mig_data, VFIO_USER_MIG_DATA_LEN);
     CHECK_ROUND_TRIP(dma_access, VFIO_USER_ACCESS_LEN);
     CHECK_ROUND_TRIP(access, VFIO_USER_ACCESS_LEN);
     check_sub_region(data, size);

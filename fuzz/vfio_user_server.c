@@ -39,6 +39,7 @@ struct run {
     struct engine_ops ops;
     struct engine *engine;
     bool refused;
+    bool paused;
 
     /* What was delivered and is not a whole message yet; replies that are due. */
     uint8_t stream[STREAM];
@@ -77,6 +78,29 @@ static void ring(void *state, unsigned number)
     CHECK(number == 5);
 }
 
+static void pause_device(void *state, bool paused)
+{
+    struct run *run = state;
+    CHECK(run->paused != paused);
+    run->paused = paused;
+}
+
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    const struct run *run = state;
+    CHECK(run->paused && size == 4);
+    memcpy(ret_buf, "fuzz", 4);
+    return 4;
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    const struct run *run = state;
+    CHECK(run->paused && version <= 3);
+    return len == 4 ? 0 : -EINVAL;
+}
+
 static void finished(struct ob_dma_request *request, int result)
 {
     struct run *run = request->context;
@@ -101,9 +125,15 @@ static void make_device(struct run *run)
         .msix_offset = 0x800,
         .doorbells = doorbells,
         .num_doorbells = 1,
+        .state_len = 4,
+        .state_version = 3,
     };
-    static const struct ob_device_ops ops = {
-        .read = read_register, .write = write_register, .doorbell = ring};
+    static const struct ob_device_ops ops = {.read = read_register,
+                                             .write = write_register,
+                                             .doorbell = ring,
+                                             .pause = pause_device,
+                                             .save = save,
+                                             .load = load};
     fake_host_init(&run->fake);
     CHECK(device_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
     /* As it is but for its buffers, which would take most of the time. */
@@ -239,6 +269,30 @@ static void send_irqs(struct run *run)
     rd_bytes(&run->input, payload + VFIO_USER_IRQ_SET_LEN, len - VFIO_USER_IRQ_SET_LEN);
     deliver_message(run, (struct vfio_user_header){.command = VFIO_USER_DEVICE_SET_IRQS}, payload,
                     len, set.flags & 4 ? set.count : 0);
+}
+
+/* Asks for a state, reads what was saved, or hands in a state that may be right. */
+static void migrate(struct run *run)
+{
+    uint8_t payload[64] = {0}, what = rd_u8(&run->input);
+    struct wr wr = wr_init(payload, sizeof(payload));
+    struct vfio_user_header header = {.command = VFIO_USER_DEVICE_FEATURE};
+    if (what < 128) {
+        wr_u32(&wr, 16);
+        wr_u32(&wr, 1u << 17 | 2); /* set the state */
+        wr_u32(&wr, what % 8);
+        wr_u32(&wr, 0);
+    } else if (what < 192) {
+        header.command = VFIO_USER_MIG_DATA_READ;
+        wr_u32(&wr, 4096);
+        wr_u32(&wr, (uint32_t)(what - 128) * 64);
+    } else {
+        header.command = VFIO_USER_MIG_DATA_WRITE;
+        wr_u32(&wr, 0);
+        wr_u32(&wr, what % 32u);
+        rd_bytes(&run->input, wr_room(&wr, what % 32u), what % 32u);
+    }
+    deliver_message(run, header, payload, (size_t)wr_done(&wr), 0);
 }
 
 /* Replies to one of the engine's commands, in one of the layouts, or wrongly. */
@@ -379,15 +433,15 @@ static void step(struct run *run)
 {
     static void (*const steps[])(struct run * run) = {
         send_raw, send_command, send_version,    send_map,  send_irqs, answer,   submit,
-        cancel,   hold_spans,   give_spans_back, interrupt, fire,      take_all,
+        cancel,   hold_spans,   give_spans_back, interrupt, fire,      take_all, migrate,
     };
     uint8_t byte = rd_u8(&run->input);
     if (byte % 16 < sizeof(steps) / sizeof(steps[0]))
         steps[byte % 16](run);
-    else if (byte % 16 == 13)
-        take(run, byte / 16);
     else if (byte % 16 == 14)
-        device_config_write(run->device, 4, 2, byte & 0x80 ? 0 : 4);
+        take(run, byte / 16);
+    else if (byte & 0x80)
+        device_config_write(run->device, 4, 2, byte & 0x40 ? 0 : 4);
     else if (!run->refused && engine_poke(run->engine) < 0)
         run->refused = true;
 }

@@ -42,6 +42,12 @@
 /* vfio-user: messages that ask the client for its memory and are not answered yet. */
 #define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
+/* The saved state of one device, memory BARs included. */
+#define LIMIT_STATE_BYTES (64u << 20)
+
+/* Bytes of a device's name in a saved state. */
+#define LIMIT_NAME_BYTES 255
+
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48
 

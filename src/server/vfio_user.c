@@ -13,7 +13,8 @@
  * come in among the client's commands and end the device's request.
  *
  * What the device is, is told by vfio_user_info.c; register accesses are in vfio_user_access.c,
- * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c.
+ * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c, and the
+ * device's state, to be carried elsewhere, in vfio_user_migration.c.
  */
 #include "server/vfio_user.h"
 
@@ -76,6 +77,7 @@ static int version(struct vfio_user_request *request)
     version.minor = MINOR;
     server->capabilities = version.capabilities;
     server->negotiated = true;
+    vfio_user_migration_start(server);
     int len = vfio_user_version_reply_put(request->reply.at, request->reply.left, request->payload,
                                           request->len, &version);
     wr_room(&request->reply, (size_t)len);
@@ -85,6 +87,7 @@ static int version(struct vfio_user_request *request)
 static int reset(struct vfio_user_request *request)
 {
     device_reset(request->device);
+    vfio_user_migration_reset(request->server);
     return 0;
 }
 
@@ -102,6 +105,9 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
                                             vfio_user_device_get_region_io_fds},
     [VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 20 + MSIX_MAX_VECTORS,
                                    LIMIT_VFIO_USER_FDS, vfio_user_device_set_irqs},
+    [VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", 8, 8 + 4096, 0, vfio_user_device_feature},
+    [VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", 8, 8, 0, vfio_user_mig_data_read},
+    [VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", 8, 8 + DATA_LEN, 0, vfio_user_mig_data_write},
     [VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, 0, vfio_user_device_get_info},
     [VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32, 0,
                                           vfio_user_device_get_region_info},
@@ -210,6 +216,7 @@ static void stop(struct engine *engine)
     doorbells_unwatch(engine->device);
     vfio_user_dma_stop(server_of(engine));
     vfio_user_unmap_stop(server_of(engine));
+    vfio_user_migration_stop(server_of(engine));
 }
 
 static void pump(struct engine *engine)
