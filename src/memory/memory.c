@@ -59,6 +59,7 @@ static void empty(struct memory *memory, void **tree)
 void memory_done(struct memory *memory)
 {
     empty(memory, &memory->tree);
+    dirty_stop(&memory->dirty);
     *memory = (struct memory){.host = memory->host};
 }
 
@@ -288,6 +289,8 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
 {
     const uint8_t *from = buf;
     int err = check_range(memory, gpa, len, true);
+    if (err == 0)
+        dirty_mark(&memory->dirty, gpa, len);
     while (err == 0 && len > 0) {
         uint8_t *at;
         size_t piece;
@@ -309,7 +312,7 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
     unsigned count = 0;
     int err = wraps(gpa, len) ? -EFAULT : 0;
     while (err == 0 && len > 0) {
-        struct ob_dma_span span = {0};
+        struct ob_dma_span span = {.direction = write ? OB_DMA_FROM_DEVICE : OB_DMA_TO_DEVICE};
         uint8_t *at = NULL;
         err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
         if (err == 0 && count == max_spans)
@@ -318,6 +321,8 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
             break;
         span.address = at;
         span.region->references++;
+        if (write)
+            dirty_mark(&memory->dirty, gpa, span.len);
         ret_spans[count++] = span;
         gpa += span.len;
         len -= span.len;
@@ -332,7 +337,11 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
 void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        release(memory, spans[i].region);
+        struct ob_dma_region *region = spans[i].region;
+        uint64_t into = (uint64_t)((uint8_t *)spans[i].address - region->address);
+        if (spans[i].direction == OB_DMA_FROM_DEVICE && region->current)
+            dirty_mark(&memory->dirty, region->gpa + into, spans[i].len);
+        release(memory, region);
         spans[i] = (struct ob_dma_span){0};
     }
 }

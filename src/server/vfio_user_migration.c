@@ -14,6 +14,9 @@
  * RESUMING is loaded on leaving. In PRE_COPY there is nothing to read yet: the states of devices
  * are small. An arc that fails leaves the state where it was, but a load that fails leaves ERROR,
  * which only a reset ends.
+ *
+ * DMA logging tells which pages the device has written in memory that it reaches itself; what it
+ * writes by message, the client sees.
  */
 #include <errno.h>
 #include <linux/vfio.h>
@@ -166,8 +169,6 @@ void vfio_user_migration_reset(struct vfio_user_server *server)
 
 static int feature_migration(struct vfio_user_request *request, bool set, struct rd *rd)
 {
-    if (set)
-        return -EINVAL;
     wr_u64(&request->reply, VFIO_USER_MIG_FLAG_STOP_COPY | VFIO_USER_MIG_FLAG_PRE_COPY);
     return 0;
 }
@@ -186,38 +187,94 @@ static int feature_device_state(struct vfio_user_request *request, bool set, str
     return err;
 }
 
+/* 0 page_size, 8 num_ranges, 12 reserved, 16 ranges: 0 iova, 8 length */
+static int feature_logging_start(struct vfio_user_request *request, bool set, struct rd *rd)
+{
+    struct dirty_range ranges[LIMIT_DIRTY_RANGES];
+    uint64_t page = rd_u64(rd);
+    uint32_t count = rd_u32(rd);
+    rd_skip(rd, 4);
+    if (count > LIMIT_DIRTY_RANGES)
+        return -E2BIG;
+    for (uint32_t i = 0; i < count; i++) {
+        ranges[i].start = rd_u64(rd);
+        ranges[i].len = rd_u64(rd);
+    }
+    return rd_done(rd) < 0 ? -EINVAL
+                           : dirty_start(&request->device->memory.dirty, page, ranges, count);
+}
+
+static int feature_logging_stop(struct vfio_user_request *request, bool set, struct rd *rd)
+{
+    if (rd_done(rd) < 0)
+        return -EINVAL;
+    dirty_stop(&request->device->memory.dirty);
+    return 0;
+}
+
+/* 0 iova, 8 length, 16 page_size; the reply has a bit per page behind */
+static int feature_logging_report(struct vfio_user_request *request, bool set, struct rd *rd)
+{
+    struct dirty_log *log = &request->device->memory.dirty;
+    uint64_t start = rd_u64(rd), len = rd_u64(rd), page = rd_u64(rd);
+    int64_t report_len = rd_done(rd) < 0 ? -EINVAL : dirty_report_len(log, page, start, len);
+    if (report_len < 0)
+        return -EINVAL;
+    if ((uint64_t)report_len > request->server->capabilities.max_data_xfer_size)
+        return -E2BIG;
+    wr_u64(&request->reply, start);
+    wr_u64(&request->reply, len);
+    wr_u64(&request->reply, page);
+    dirty_report(log, start, len, wr_room(&request->reply, (size_t)report_len));
+    return 0;
+}
+
+/* What a client may get and set, how much argsz it needs at least for the reply, and by whom. */
+static const struct feature {
+    uint32_t flags;
+    uint32_t reply_len;
+    bool needs_state; /* only of a device that can be saved */
+    int (*handle)(struct vfio_user_request *request, bool set, struct rd *rd);
+} features[] = {
+    [VFIO_USER_FEATURE_MIGRATION] = {VFIO_DEVICE_FEATURE_GET, 8, true, feature_migration},
+    [VFIO_USER_FEATURE_DEVICE_STATE] = {VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET, 8, true,
+                                        feature_device_state},
+    [VFIO_USER_FEATURE_LOGGING_START] = {VFIO_DEVICE_FEATURE_SET, 0, false, feature_logging_start},
+    [VFIO_USER_FEATURE_LOGGING_STOP] = {VFIO_DEVICE_FEATURE_SET, 0, false, feature_logging_stop},
+    [VFIO_USER_FEATURE_LOGGING_REPORT] = {VFIO_DEVICE_FEATURE_GET, 24, false,
+                                          feature_logging_report},
+};
+
+static const struct feature *find_feature(const struct vfio_user_request *request, uint32_t number)
+{
+    const struct feature *feature =
+        number < sizeof(features) / sizeof(features[0]) ? &features[number] : NULL;
+    if (!feature || !feature->handle)
+        return NULL;
+    return feature->needs_state && state_limit(request->device) == 0 ? NULL : feature;
+}
+
 /* 0 argsz, 4 flags, 8 data */
 int vfio_user_device_feature(struct vfio_user_request *request)
 {
-    struct vfio_user_feature feature = {0};
+    const uint32_t both = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+    struct vfio_user_feature head = {0};
     struct rd rd = rd_init(request->payload, request->len);
-    vfio_user_feature_get(rd_take(&rd, VFIO_USER_FEATURE_LEN), VFIO_USER_FEATURE_LEN, &feature);
-    int (*handle)(struct vfio_user_request *, bool, struct rd *) = NULL;
-    const uint32_t number = feature.flags & VFIO_DEVICE_FEATURE_MASK;
-    const bool set = feature.flags & VFIO_DEVICE_FEATURE_SET;
-    const bool get = feature.flags & VFIO_DEVICE_FEATURE_GET;
-    const uint32_t known = VFIO_DEVICE_FEATURE_MASK | VFIO_DEVICE_FEATURE_SET |
-                           VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_PROBE;
-    if (number == VFIO_DEVICE_FEATURE_MIGRATION)
-        handle = feature_migration;
-    else if (number == VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE)
-        handle = feature_device_state;
-    if (!handle || state_limit(request->device) == 0)
+    vfio_user_feature_get(rd_take(&rd, VFIO_USER_FEATURE_LEN), VFIO_USER_FEATURE_LEN, &head);
+    const struct feature *feature = find_feature(request, head.flags & VFIO_DEVICE_FEATURE_MASK);
+    if (!feature)
         return -ENOTSUP;
-    uint8_t *head = wr_room(&request->reply, VFIO_USER_FEATURE_LEN);
-    if (feature.flags & VFIO_DEVICE_FEATURE_PROBE) {
-        feature.argsz = VFIO_USER_FEATURE_LEN;
-        vfio_user_feature_put(head, VFIO_USER_FEATURE_LEN, &feature);
-        return feature.flags & ~known || (set && number == VFIO_DEVICE_FEATURE_MIGRATION) ? -EINVAL
-                                                                                          : 0;
-    }
-    if (feature.flags & ~known || set == get)
+    const uint32_t action = head.flags & ~(uint32_t)VFIO_DEVICE_FEATURE_MASK;
+    const bool probes = action & VFIO_DEVICE_FEATURE_PROBE;
+    if (action & ~(feature->flags | VFIO_DEVICE_FEATURE_PROBE) ||
+        (!probes && (action == both || action == 0)))
         return -EINVAL;
-    if (feature.argsz < VFIO_USER_FEATURE_LEN + 8)
+    if (!probes && head.argsz < VFIO_USER_FEATURE_LEN + feature->reply_len)
         return -EINVAL;
-    int err = handle(request, set, &rd);
-    feature.argsz = (uint32_t)request->reply.len;
-    vfio_user_feature_put(head, VFIO_USER_FEATURE_LEN, &feature);
+    uint8_t *at = wr_room(&request->reply, VFIO_USER_FEATURE_LEN);
+    int err = probes ? 0 : feature->handle(request, action & VFIO_DEVICE_FEATURE_SET, &rd);
+    head.argsz = (uint32_t)request->reply.len;
+    vfio_user_feature_put(at, VFIO_USER_FEATURE_LEN, &head);
     return err;
 }
 

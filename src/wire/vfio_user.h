@@ -145,6 +145,15 @@ struct vfio_user_feature {
     uint32_t flags; /* VFIO_DEVICE_FEATURE_*: the number, and what to do with it */
 };
 
+/* The kernel's numbers, of which older headers lack some. */
+enum vfio_user_feature_number {
+    VFIO_USER_FEATURE_MIGRATION = 1,
+    VFIO_USER_FEATURE_DEVICE_STATE = 2,
+    VFIO_USER_FEATURE_LOGGING_START = 6,
+    VFIO_USER_FEATURE_LOGGING_STOP = 7,
+    VFIO_USER_FEATURE_LOGGING_REPORT = 8,
+};
+
 /* What a device that migrates does; the kernel's numbers, of which older headers lack some. */
 enum vfio_user_mig_state {
     VFIO_USER_MIG_ERROR = 0,

@@ -8,11 +8,11 @@ import pytest
 import registers
 from registers import PAUSES, RAISE, WINDOW, command, get
 from server import EXERCISE, Server
-from vfio_user import CONFIG, DEVICE_RESET, EVENTFD, INTX, TRIGGER, Event, ServerError, close_all
+from vfio_user import CONFIG, DEVICE_RESET, EVENTFD, INTX, TRIGGER, Event, Memory, ServerError, close_all
 
 FEATURE, DATA_READ, DATA_WRITE = 16, 17, 18
 GET, SET, PROBE = 1 << 16, 1 << 17, 1 << 18
-MIGRATION, DEVICE_STATE = 1, 2
+MIGRATION, DEVICE_STATE, LOGGING_START, LOGGING_STOP, LOGGING_REPORT = 1, 2, 6, 7, 8
 ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY = range(7)
 
 
@@ -156,10 +156,13 @@ def test_every_way_between_states(exercise):
 
 def test_wrong_features(exercise):
     client = exercise.client()
-    for flags in (GET, GET | 3, GET | 6, SET | 7, GET | 0xFFFF):
+    for flags in (GET, GET | 3, GET | 5, SET | 9, GET | 0xFFFF):
         assert refusal(feature, client, flags) == errno.ENOTSUP
     for flags, data in [
         (DEVICE_STATE, b""),
+        (GET | LOGGING_START, b""),
+        (SET | LOGGING_REPORT, bytes(24)),
+        (SET | LOGGING_STOP, b"x"),
         (GET | SET | DEVICE_STATE, bytes(8)),
         (SET | DEVICE_STATE, b""),
         (SET | DEVICE_STATE, bytes(9)),
@@ -272,3 +275,87 @@ def test_backdoor_migrates_with_its_data_channel(backdoor):
         assert channel[100:105] == b"guest"
         client.write(0, 1, bytes(7))
         assert struct.unpack("<Q", channel[:8])[0] == 6
+
+
+PAGE = 4096
+
+
+def start_logging(client, *ranges, page=PAGE):
+    packed = b"".join(struct.pack("<QQ", *entry) for entry in ranges)
+    feature(client, SET | LOGGING_START, struct.pack("<QII", page, len(ranges), 0) + packed)
+
+
+def report(client, start, length, page=PAGE):
+    """The numbers of the pages that were written."""
+    request = struct.pack("<QQQ", start, length, page)
+    answer = feature(client, GET | LOGGING_REPORT, request)
+    assert answer[:24] == request
+    bits = int.from_bytes(answer[24:], "little")
+    assert len(answer) == 24 + (length // page + 63) // 64 * 8
+    return [number for number in range(length // page) if bits >> number & 1]
+
+
+@pytest.fixture
+def mapped(exercise):
+    """A client that shares 130 pages at 0x100000."""
+    client = exercise.client()
+    memory = Memory(130 * PAGE)
+    registers.enable_dma(client)
+    client.map(0x100000, 130 * PAGE, [memory.fd])
+    yield client
+    memory.close()
+
+
+def test_dma_logging(mapped):
+    start_logging(mapped, (0x100000, 130 * PAGE))
+    assert report(mapped, 0x100000, 130 * PAGE) == []
+    command(mapped, registers.DMA_WRITE, 0x100000 + 3 * PAGE - 1, 2)
+    command(mapped, registers.DMA_WRITE, 0x100000 + 129 * PAGE, 1)
+    command(mapped, registers.DMA_READ, 0x100000 + 70 * PAGE, 1)
+    assert report(mapped, 0x100000, 10 * PAGE) == [2, 3]
+    assert report(mapped, 0x100000, 130 * PAGE) == [129]
+    assert report(mapped, 0x100000, 130 * PAGE) == []
+
+
+def test_mapped_memory_counts_as_written_while_it_is_mapped(mapped):
+    start_logging(mapped, (0x100000, 130 * PAGE))
+    command(mapped, registers.MAP, 0x100000 + 5 * PAGE, 2 * PAGE)
+    assert report(mapped, 0x100000, 130 * PAGE) == [5, 6]
+    command(mapped, registers.UNMAP)
+    assert report(mapped, 0x100000, 130 * PAGE) == [5, 6]
+    assert report(mapped, 0x100000, 130 * PAGE) == []
+
+
+def test_dma_logging_starts_and_stops(mapped):
+    assert refusal(report, mapped, 0x100000, PAGE) == errno.EINVAL
+    start_logging(mapped, (0x100000, 2 * PAGE), (0x180000, 4 * PAGE))
+    assert refusal(start_logging, mapped, (0, PAGE)) == errno.EBUSY
+    command(mapped, registers.DMA_WRITE, 0x100000, 1)
+    feature(mapped, SET | LOGGING_STOP)
+    feature(mapped, SET | LOGGING_STOP)
+    start_logging(mapped, (0x100000, 0x4000), page=0x4000)
+    assert report(mapped, 0x100000, 0x4000, page=0x4000) == []
+
+
+def test_wrong_dma_logging(mapped):
+    for ranges, page in [
+        ([], PAGE),
+        ([(0, PAGE)], 2048),
+        ([(0, PAGE)], 6000),
+        ([(0, PAGE)], 0),
+        ([(0, 0)], PAGE),
+        ([(1, PAGE)], PAGE),
+        ([(0, PAGE + 1)], PAGE),
+        ([(2**64 - PAGE, 2 * PAGE)], PAGE),
+        ([(0, 2 * PAGE), (PAGE, PAGE)], PAGE),
+    ]:
+        with pytest.raises(ServerError) as caught:
+            start_logging(mapped, *ranges, page=page)
+        assert caught.value.errno == errno.EINVAL
+    assert refusal(start_logging, mapped, (0, 2**63)) == errno.E2BIG
+    assert refusal(start_logging, mapped, *[(at * PAGE, PAGE) for at in range(65)]) == errno.E2BIG
+    assert refusal(feature, mapped, SET | LOGGING_START, struct.pack("<QII", PAGE, 1, 0)) == errno.EINVAL
+    start_logging(mapped, (0x100000, 4 * PAGE))
+    for start, length, page in [(0x100000, 5 * PAGE, PAGE), (0, PAGE, PAGE), (0x100000, 0, PAGE), (0x100001, PAGE, PAGE)]:
+        assert refusal(report, mapped, start, length, page) == errno.EINVAL
+    assert refusal(report, mapped, 0x100000, 4 * PAGE, 2 * PAGE) == errno.EINVAL
