@@ -75,7 +75,7 @@ void model_set_raised(struct model *model, bool raised)
 uint64_t model_base(const struct model *model, unsigned bar)
 {
     uint64_t mask = bar == MODEL_PORTS ? 3 : 15;
-    return le(&model->config[0x10 + 4 * bar], 4) & ~mask;
+    return le(model->config + 0x10 + (size_t)4 * bar, 4) & ~mask;
 }
 
 uint64_t model_register(unsigned bar, uint64_t offset)

@@ -122,6 +122,23 @@ struct ob_device_ops {
     void (*reset)(void *state);
 
     /**
+     * Do what is due: work that a register write has only noted, completions that are there to be
+     * seen. Called between messages and before the server waits, so it must be cheap when nothing
+     * is due, and give way after a bounded amount of work.
+     *
+     * Returns whether more is due right now; the server then comes back without waiting.
+     */
+    bool (*poll)(void *state);
+
+    /**
+     * The VMM is taking memory back on which the device holds spans (dma.h), or it has gone and
+     * takes all of it back: end or cancel the I/O that is in flight and give all spans back before
+     * returning. Until then the VMM may wait, so wait for nothing else. NULL: the memory is kept
+     * mapped until its spans are given back, and I/O in flight goes on in it.
+     */
+    void (*quiesce)(void *state);
+
+    /**
      * The VM is about to be stopped, or runs again. A paused device starts nothing of its own
      * accord: no DMA, no interrupt. What is on its way may end, or be kept for save().
      */

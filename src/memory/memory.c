@@ -14,6 +14,12 @@ void memory_init(struct memory *memory, struct memory_host host)
     *memory = (struct memory){.host = host};
 }
 
+void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument)
+{
+    memory->leaving = leaving;
+    memory->leaving_argument = argument;
+}
+
 /* Orders regions by address; regions that overlap are equal, so that a search for one byte finds
  * the region around it and an insertion finds what it would overlap. */
 static int compare(const void *left, const void *right)
@@ -51,16 +57,56 @@ static void empty(struct memory *memory, void **tree)
     while (*tree) {
         struct ob_dma_region *region = **(struct ob_dma_region ***)tree;
         tdelete(region, tree, compare);
-        region->current = false;
         release(memory, region);
     }
 }
 
+static struct ob_dma_region *visited(const void *node, VISIT visit)
+{
+    return visit == preorder || visit == leaf ? *(struct ob_dma_region *const *)node : NULL;
+}
+
+static void mark_current(const void *node, VISIT visit, void *unused)
+{
+    struct ob_dma_region *region = visited(node, visit);
+    if (region)
+        region->current = true;
+}
+
+static void mark_gone(const void *node, VISIT visit, void *unused)
+{
+    struct ob_dma_region *region = visited(node, visit);
+    if (region)
+        region->current = false;
+}
+
+static void find_held(const void *node, VISIT visit, void *ret_held)
+{
+    const struct ob_dma_region *region = visited(node, visit);
+    if (region && !region->current && region->references > 1)
+        *(bool *)ret_held = true;
+}
+
+/* Installs a set in the place of the one before. Regions of both stay current throughout. */
+static void install(struct memory *memory, void *tree, unsigned count)
+{
+    void *old = memory->tree;
+    bool held = false;
+    twalk_r(old, mark_gone, NULL);
+    twalk_r(tree, mark_current, NULL);
+    twalk_r(old, find_held, &held);
+    memory->tree = tree;
+    memory->count = count;
+    memory->last = NULL;
+    if (held && memory->leaving)
+        memory->leaving(memory->leaving_argument);
+    empty(memory, &old);
+}
+
 void memory_done(struct memory *memory)
 {
-    empty(memory, &memory->tree);
+    install(memory, NULL, 0);
     dirty_stop(&memory->dirty);
-    *memory = (struct memory){.host = memory->host};
 }
 
 static int check_desc(const struct memory_region_desc *desc, unsigned index, struct ob_fault *fault)
@@ -141,7 +187,7 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
                             index, desc->gpa, desc->len, (*there)->gpa);
     struct ob_dma_region *region = NULL;
     err = make_region(memory, desc, index, &region, fault);
-    if (err < 0)
+    if (!region)
         return err;
     if (tree != &memory->tree)
         region = reuse(memory, region);
@@ -149,12 +195,6 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
         return 0;
     release(memory, region);
     return ob_fault_set(fault, -ENOMEM, "no memory for memory region %u", index);
-}
-
-static void mark_current(const void *node, VISIT visit, void *unused)
-{
-    if (visit == preorder || visit == leaf)
-        (*(struct ob_dma_region *const *)node)->current = true;
 }
 
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
@@ -167,14 +207,10 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
                            LIMIT_MEMORY_REGIONS);
     for (unsigned i = 0; i < count && err == 0; i++)
         err = insert(memory, &tree, &descs[i], i, fault);
-    void *old = err < 0 ? tree : memory->tree;
-    if (err == 0) {
-        memory->tree = tree;
-        memory->count = count;
-        memory->last = NULL;
-    }
-    empty(memory, &old);
-    twalk_r(memory->tree, mark_current, NULL);
+    if (err < 0)
+        empty(memory, &tree);
+    else
+        install(memory, tree, count);
     return err;
 }
 
@@ -195,6 +231,11 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
     return 0;
 }
 
+bool memory_is_held(const struct ob_dma_region *region)
+{
+    return region->references > 1;
+}
+
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region)
 {
@@ -205,13 +246,10 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
     region->current = false;
     memory->last = NULL;
     memory->count--;
+    if (memory_is_held(region) && memory->leaving)
+        memory->leaving(memory->leaving_argument);
     *ret_region = region;
     return 0;
-}
-
-bool memory_is_held(const struct ob_dma_region *region)
-{
-    return region->references > 1;
 }
 
 void memory_drop(struct memory *memory, struct ob_dma_region *region)
@@ -306,30 +344,36 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
     return err;
 }
 
+static void mark_written(struct memory *memory, const struct ob_dma_span *span)
+{
+    const struct ob_dma_region *region = span->region;
+    uint64_t into = (uint64_t)((const uint8_t *)span->address - region->address);
+    if (span->direction == OB_DMA_FROM_DEVICE)
+        dirty_mark(&memory->dirty, region->gpa + into, span->len);
+}
+
 int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
     unsigned count = 0;
-    int err = wraps(gpa, len) ? -EFAULT : 0;
-    while (err == 0 && len > 0) {
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (len > 0) {
         struct ob_dma_span span = {.direction = write ? OB_DMA_FROM_DEVICE : OB_DMA_TO_DEVICE};
         uint8_t *at = NULL;
-        err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
-        if (err == 0 && count == max_spans)
-            err = -E2BIG;
+        int err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
         if (err < 0)
-            break;
+            return err;
+        if (count == max_spans)
+            return -E2BIG;
         span.address = at;
-        span.region->references++;
-        if (write)
-            dirty_mark(&memory->dirty, gpa, span.len);
         ret_spans[count++] = span;
         gpa += span.len;
         len -= span.len;
     }
-    if (err < 0) {
-        memory_unmap(memory, ret_spans, count);
-        return err;
+    for (unsigned i = 0; i < count; i++) {
+        ret_spans[i].region->references++;
+        mark_written(memory, &ret_spans[i]);
     }
     return (int)count;
 }
@@ -337,11 +381,8 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
 void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
-        struct ob_dma_region *region = spans[i].region;
-        uint64_t into = (uint64_t)((uint8_t *)spans[i].address - region->address);
-        if (spans[i].direction == OB_DMA_FROM_DEVICE && region->current)
-            dirty_mark(&memory->dirty, region->gpa + into, spans[i].len);
-        release(memory, region);
+        mark_written(memory, &spans[i]);
+        release(memory, spans[i].region);
         spans[i] = (struct ob_dma_span){0};
     }
 }

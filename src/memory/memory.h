@@ -69,10 +69,15 @@ struct memory {
     unsigned count;
     struct ob_dma_region *last; /* the region of the last look-up, or NULL */
     struct dirty_log dirty;
+    void (*leaving)(void *argument);
+    void *leaving_argument;
 };
 
 void memory_init(struct memory *memory, struct memory_host host);
-/* Spans must have been given back before. */
+/* Has leaving(argument) called whenever regions leave the set on which spans are held, for the
+ * spans to be given back. */
+void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument);
+/* Empties the set. */
 void memory_done(struct memory *memory);
 
 /* Replaces the whole set; on failure the old one stays. Returns 0, -EINVAL for a region that is

@@ -11,5 +11,7 @@ int event_check(int fd);
 void event_signal(int fd);
 /* Sets it back to zero. */
 void event_drain(int fd);
+/* The same where the peer may have made it blocking again, as it can with one that both hold. */
+void event_drain_nowait(int fd);
 
 #endif

@@ -175,8 +175,11 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     uint8_t *page = (uint8_t *)info->si_addr - (uintptr_t)info->si_addr % PAGE;
     int saved = errno;
-    if (!find(page) || mmap(page, PAGE, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    void *fresh = MAP_FAILED;
+    if (find(page))
+        fresh = mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                     -1, 0);
+    if (fresh == MAP_FAILED)
         signal(number, SIG_DFL); /* returning repeats the access, which then kills */
     was_cut = 1;
     errno = saved;

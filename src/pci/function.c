@@ -138,11 +138,11 @@ int pci_function_init(struct pci_function *function, const struct ob_device_desc
         if (err < 0)
             return err;
     }
-    uint32_t len = desc->express ? PCI_EXPRESS_CONFIG_LEN : PCI_CONVENTIONAL_CONFIG_LEN;
+    const size_t len = desc->express ? PCI_EXPRESS_CONFIG_LEN : PCI_CONVENTIONAL_CONFIG_LEN;
     uint8_t *tables = calloc(4, len);
     if (!tables)
         return ob_fault_set(fault, -ENOMEM, "%s: no memory for configuration space", desc->name);
-    *function = (struct pci_function){.config_len = len,
+    *function = (struct pci_function){.config_len = (uint32_t)len,
                                       .config = tables,
                                       .defaults = tables + len,
                                       .writable = tables + 2 * len,
@@ -241,7 +241,7 @@ int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fau
     }
     /* Only the BARs start over: the device may have raised an interrupt already. */
     memcpy(function->config + PCI_BASE_ADDRESS_0, function->defaults + PCI_BASE_ADDRESS_0,
-           4 * OB_BAR_COUNT);
+           sizeof(uint32_t) * OB_BAR_COUNT);
     update_decoding(function);
     return 0;
 }

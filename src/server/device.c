@@ -54,6 +54,8 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
         .name = strdup(desc->name),
     };
     memory_init(&device->memory, host->memory);
+    if (ops->quiesce)
+        memory_on_leaving(&device->memory, ops->quiesce, state);
     int err = device->name ? pci_function_init(&device->function, desc, fault) : -ENOMEM;
     if (err == 0)
         err = irqs_init(device, desc, fault);
@@ -187,8 +189,26 @@ void device_pause(struct ob_device *device, bool paused)
         device->ops.pause(device->state, paused);
 }
 
+bool device_poll(struct ob_device *device)
+{
+    return device->ops.poll && device->ops.poll(device->state);
+}
+
+int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
+                    void *argument)
+{
+    return device->host->watch(device->host->context, fd, events, ready, argument);
+}
+
+void ob_device_unwatch(struct ob_device *device, int fd)
+{
+    device->host->unwatch(device->host->context, fd);
+}
+
 void device_disconnect(struct ob_device *device)
 {
+    if (device->ops.quiesce)
+        device->ops.quiesce(device->state);
     irqs_disconnect(device);
     memory_done(&device->memory);
 }

@@ -98,4 +98,7 @@ void device_pause(struct ob_device *device, bool paused);
 
 void device_reset(struct ob_device *device);
 
+/* Has the device do what is due. Returns whether more is due right now. */
+bool device_poll(struct ob_device *device);
+
 #endif

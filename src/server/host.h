@@ -7,6 +7,8 @@
 #ifndef OUTBOARD_SERVER_HOST_H
 #define OUTBOARD_SERVER_HOST_H
 
+#include <outboard/watch.h>
+
 #include "memory/memory.h"
 
 struct server_host {
@@ -21,6 +23,9 @@ struct server_host {
     /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(). */
     int (*event_watch)(void *context, int fd, void (*fired)(void *argument), void *argument);
     void (*event_unwatch)(void *context, int fd);
+    /* As ob_device_watch() and ob_device_unwatch(). */
+    int (*watch)(void *context, int fd, unsigned events, ob_watch_fn ready, void *argument);
+    void (*unwatch)(void *context, int fd);
     /* Shared memory of len bytes, zeroed, with a descriptor that others can map. */
     int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);

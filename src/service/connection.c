@@ -80,22 +80,29 @@ static int turn(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Waits for anything; what the device has done in its callbacks may have let the engine go on. */
-static int look_around(struct connection *connection, int timeout_ms)
+/* Lets the engine go on with what the device has done since: memory given back, DMA submitted. */
+static int poke(struct connection *connection)
 {
-    int err = loop_wait(connection->loop, timeout_ms);
-    if (err > 0)
-        err = engine_poke(connection->engine);
+    int err = engine_poke(connection->engine);
     int send_err = send_pending(connection);
     return err < 0 ? err : send_err;
 }
 
-/* Polls while that pays. Returns what turn() said, -EAGAIN once it is time to block. The rounds are
- * counted across messages: a peer that never pauses must not keep signals, interrupts and I/O
- * waiting. */
+/* Waits for anything, and lets the engine go on with what followed from it. */
+static int look_around(struct connection *connection, int timeout_ms)
+{
+    int err = loop_wait(connection->loop, timeout_ms);
+    return err < 0 ? err : poke(connection);
+}
+
+/* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
+ * block. The rounds are counted across messages: a peer that never pauses must not keep signals,
+ * interrupts and I/O waiting. */
 static int poll_socket(struct connection *connection)
 {
-    while (can_receive(connection) && poll_tuner_polls(&connection->tuner, clock_now_ns())) {
+    struct ob_device *device = connection->engine->device;
+    while ((device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns())) &&
+           can_receive(connection) && !*connection->stop) {
         if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
             int err = look_around(connection, 0);
             if (err < 0)
@@ -108,13 +115,17 @@ static int poll_socket(struct connection *connection)
     return -EAGAIN;
 }
 
-/* Blocks until something happens; takes a turn when it was the socket. */
+/* Blocks until something happens, unless the device is busy; takes a turn when it was the socket.
+ */
 static int block(struct connection *connection)
 {
     connection->ready = connection->hung_up = false;
-    int err = choose_events(connection);
+    bool is_busy = device_poll(connection->engine->device);
+    int err = poke(connection);
     if (err == 0)
-        err = look_around(connection, -1);
+        err = choose_events(connection);
+    if (err == 0)
+        err = look_around(connection, is_busy ? 0 : -1);
     if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
     if (!(connection->events & EPOLLIN))
@@ -123,11 +134,11 @@ static int block(struct connection *connection)
     return turn(connection);
 }
 
-static int serve(struct connection *connection, const bool *stop)
+static int serve(struct connection *connection)
 {
-    while (!*stop) {
+    while (!*connection->stop) {
         int err = poll_socket(connection);
-        if (err == -EAGAIN && !*stop)
+        if (err == -EAGAIN && !*connection->stop)
             err = block(connection);
         if (err < 0 && err != -EAGAIN)
             return err;
@@ -140,13 +151,14 @@ static int serve(struct connection *connection, const bool *stop)
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
-    struct connection connection = {.fd = fd, .loop = loop, .engine = engine, .events = EPOLLIN};
+    struct connection connection = {
+        .fd = fd, .loop = loop, .engine = engine, .stop = stop, .events = EPOLLIN};
     poll_tuner_init(&connection.tuner, poll_limit_us);
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
     shared_memory_forget_cut();
-    err = serve(&connection, stop);
+    err = serve(&connection);
     loop_remove(connection.source);
     if (err == -ENOTCONN)
         return 0;

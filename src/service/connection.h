@@ -23,6 +23,7 @@ struct connection {
     struct loop_source *source;
     struct engine *engine;
     struct poll_tuner tuner;
+    const bool *stop;
     unsigned rounds; /* of polling, ever */
     uint32_t events; /* what the source waits for */
     bool ready;      /* the loop has called for the socket */

@@ -12,14 +12,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#define PAGE UINT64_C(4096)
 
 /* A peer's file of so many pages. */
 static int file_of(unsigned pages)
 {
     int fd = memfd_create("peer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)pages * PAGE), 0);
+    assert_int_equal(ftruncate(fd, (off_t)(pages * PAGE)), 0);
     return fd;
 }
 
@@ -177,7 +177,7 @@ static void memory_that_is_cut_reads_zero(void **state)
     assert_int_equal(shared_memory_guard(), 0);
     assert_int_equal(map(other, 0, PAGE, true, &address[1]), 0);
     assert_int_equal(map(fd, 0, 4 * PAGE, true, &address[0]), 0);
-    memset(address[0], 0xaa, (size_t)4 * PAGE);
+    memset(address[0], 0xaa, 4 * PAGE);
     memset(address[1], 0xbb, PAGE);
     assert_false(shared_memory_was_cut());
     assert_int_equal(ftruncate(fd, PAGE), 0);
@@ -186,7 +186,7 @@ static void memory_that_is_cut_reads_zero(void **state)
     assert_int_equal(errno, 77);
     assert_memory_equal(copy, "\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\0\0\0\0\0\0\0\0", 16);
     assert_true(shared_memory_was_cut());
-    memset(address[0] + (size_t)2 * PAGE, 1, (size_t)2 * PAGE); /* writes go nowhere, quietly */
+    memset(address[0] + 2 * PAGE, 1, 2 * PAGE); /* writes go nowhere, quietly */
     assert_int_equal(address[1][0], 0xbb);
     shared_memory_unmap(address[0]);
     shared_memory_unmap(address[1]);

@@ -121,9 +121,9 @@ IN_BOTH_DIALECTS(memory_tables_are_replaced)
     int eight[8];
     for (unsigned i = 0; i < 8; i++) {
         eight[i] = fake_file(&f->fake, 1);
-        sysmem.gpas[i] = 0x10000 * (8 - i);
+        sysmem.gpas[i] = UINT64_C(0x10000) * (8 - i);
         sysmem.sizes[i] = 0x1000;
-        sysmem.offsets[i] = 0x1000 * i;
+        sysmem.offsets[i] = UINT64_C(0x1000) * i;
     }
     tell(f, sysmem_message(f, &sysmem), eight, 8);
     assert_int_equal(f->device->memory.count, 8);
