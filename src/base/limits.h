@@ -55,6 +55,17 @@
 /* vfio-user: messages that ask the client for its memory and are not answered yet. */
 #define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
+/* Dirty log: ranges of guest memory, and pages in all of them (256 GiB of 4096 bytes: 8 MiB of
+ * bits). */
+#define LIMIT_DIRTY_RANGES 64
+#define LIMIT_DIRTY_PAGES  (64u << 20)
+
+/* The saved state of one device, memory BARs included. */
+#define LIMIT_STATE_BYTES (64u << 20)
+
+/* Bytes of a device's name in a saved state. */
+#define LIMIT_NAME_BYTES 255
+
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48
 
