@@ -70,6 +70,9 @@
 /* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
+/* Child processes of one program at a time. */
+#define LIMIT_CHILDREN 512
+
 /* Bytes that a relay reads at once, and has on the way to the channel. */
 #define LIMIT_RELAY_BUFFER 131072
 
