@@ -99,6 +99,10 @@ static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
     handle->over = true;
     free(handle->lent);
     handle->lent = NULL;
+    /* One stream often depends on another, and goes with it. */
+    struct handle *next = handle->model->handles + (handle - handle->model->handles + 1) % HANDLES;
+    if (handle->written % 3 == 1 && next->stream)
+        model_free(next, 0);
 }
 
 void model_application(struct model *model, struct ob_session_events *events)
@@ -170,4 +174,20 @@ void model_free(struct handle *handle, uint32_t reason)
     free(handle->lent);
     handle->lent = NULL;
     handle->stream = NULL;
+}
+
+/* What the engine let the peer do to each stream. */
+void model_check_streams(const struct model *model)
+{
+    for (int i = 0; i < HANDLES; i++) {
+        const struct handle *handle = &model->handles[i];
+        struct ob_stream_stats stats;
+        if (!handle->stream || handle->over)
+            continue;
+        ob_stream_stats(handle->stream, &stats);
+        CHECK(stats.unread <= model->config.window);
+        CHECK(stats.bytes_received - stats.unread == handle->read);
+        CHECK(stats.bytes_sent <= handle->written);
+        CHECK(stats.credit <= LIMIT_SESSION_WINDOW);
+    }
 }

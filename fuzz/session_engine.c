@@ -98,6 +98,12 @@ static void peer_raw(struct model *model)
     model->input_len -= len;
 }
 
+/* Mostly little, which is fast; now and then more than one frame holds. */
+static size_t lend_len(uint8_t choice)
+{
+    return choice > 250 ? LIMIT_SESSION_DATA + (size_t)choice : 1 + choice * (size_t)3;
+}
+
 static void act_on_stream(struct model *model, uint8_t what)
 {
     struct handle *handle = pick_handle(model);
@@ -111,7 +117,7 @@ static void act_on_stream(struct model *model, uint8_t what)
         model_write(handle, next(model) * (size_t)3);
         break;
     case 2:
-        model_lend(handle, 1 + next(model) * (size_t)70);
+        model_lend(handle, lend_len(next(model)));
         break;
     case 3:
         model_read(handle, 1 + next(model));

@@ -59,6 +59,7 @@ struct model {
     bool up;
     struct handle handles[HANDLES];
     /* The peer. */
+    uint8_t lives; /* of the engine: each has a seed of its own */
     uint64_t engine_nonce;
     uint64_t tag;
     uint32_t engine_seq, peer_seq;
@@ -96,5 +97,6 @@ void model_write(struct handle *handle, size_t len);
 void model_lend(struct handle *handle, size_t len);
 void model_read(struct handle *handle, size_t len);
 void model_free(struct handle *handle, uint32_t reason);
+void model_check_streams(const struct model *model);
 
 #endif

@@ -7,7 +7,8 @@
 
 static int draw(void *user, void *bytes, size_t len)
 {
-    memset(bytes, 0x5a, len);
+    struct model *model = user;
+    memset(bytes, ++model->lives, len);
     return 0;
 }
 
@@ -52,6 +53,7 @@ void model_check_bounds(const struct model *model)
     ob_session_stats(model->session, &stats);
     uint32_t most = HANDLES + model->config.max_streams + 1;
     CHECK(stats.streams <= most);
+    model_check_streams(model);
     CHECK(stats.buffered_bytes <=
           most * (2 * (uint64_t)(model->config.window + model->config.send_buffer) + 1200));
 }
@@ -140,7 +142,9 @@ static void note_sent(struct model *model, enum session_type type, uint64_t id,
     } else if (type == SESSION_DATA) {
         seen->peer_sent += len;
     } else if (type == SESSION_CREDIT && session_credit_get(payload, len, &credit) == 0) {
-        seen->limit = credit.consumed + credit.window;
+        /* One that goes back is refused, or dropped because the stream is over. */
+        uint64_t limit = credit.consumed + credit.window;
+        seen->limit = limit > seen->limit ? limit : seen->limit;
     }
 }
 

@@ -239,7 +239,8 @@ OB_API bool ob_session_has_output(const struct ob_session *session);
  * @iov_max: how many fit.
  *
  * Returns how many spans were filled, 0 when there is nothing to send. Write as much of them as the
- * channel takes at once, then report it, before anything else, with ob_session_transmitted().
+ * channel takes at once, then report it, before anything else, with ob_session_transmitted(). (If
+ * the channel turns out to be gone, ob_session_transport_down() will do as well.)
  */
 OB_API int ob_session_transmit(struct ob_session *session, struct iovec *iov, int iov_max,
                                uint64_t now_ns);

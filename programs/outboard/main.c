@@ -12,6 +12,8 @@ static const struct {
     const char *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"inspect", "print what a device is, as lspci -vv does", cmd_inspect},
+    {"poke", "read and write registers of a device", cmd_poke},
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
 };
 

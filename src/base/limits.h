@@ -14,17 +14,46 @@
 /* mpqemu: payload of one message, the v8 union. */
 #define LIMIT_MPQEMU_PAYLOAD 192
 
+/* mpqemu: regions of one table that we send; QEMU's remote refuses a message with all
+ * LIMIT_MPQEMU_FDS descriptors. */
+#define LIMIT_MPQEMU_REGIONS 7
+
+/* Regions of guest memory that a client takes before those that touch are merged. */
+#define LIMIT_CLIENT_REGIONS 64
+
+/* Calls of a client that may wait for an answer: an access, a heartbeat, and late ones of each. */
+#define LIMIT_CLIENT_CALLS 4
+
+/* Longest time that a client waits for an answer, milliseconds. */
+#define LIMIT_CLIENT_TIMEOUT_MS 60000
+
 /* Regions of one guest memory table. vfio-user allows this many DMA maps. */
 #define LIMIT_MEMORY_REGIONS 65535
 
 /* Spans into which one DMA range may fall. */
 #define LIMIT_DMA_SPANS 64
 
-/* Bytes of replies that wait for a peer that does not read. */
+/* Bytes of replies that wait for a peer that does not read, on wires whose messages are short. */
 #define LIMIT_REPLY_BYTES 4096
 
-/* Bytes that may wait in an engine before a whole message is there. */
+/* Bytes that may wait in an engine before a whole message is there, on wires whose messages are
+ * short. */
 #define LIMIT_REQUEST_BYTES 4096
+
+/* vfio-user: descriptors of one message (max_msg_fds); QEMU refuses a larger offer. */
+#define LIMIT_VFIO_USER_FDS 16
+
+/* vfio-user: data bytes of one message (max_data_xfer_size). */
+#define LIMIT_VFIO_USER_DATA (1u << 20)
+
+/* vfio-user: the JSON text of VERSION, its NUL included. */
+#define LIMIT_VFIO_USER_JSON 4096
+
+/* vfio-user: writes in one REGION_WRITE_MULTI; QEMU sends up to 200. */
+#define LIMIT_VFIO_USER_WRITES 1024
+
+/* vfio-user: messages that ask the client for its memory and are not answered yet. */
+#define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48

@@ -7,11 +7,15 @@
 #ifndef OUTBOARD_SERVER_HOST_H
 #define OUTBOARD_SERVER_HOST_H
 
+#include <outboard/watch.h>
+
 #include "memory/memory.h"
 
 struct server_host {
     struct memory_host memory;
 
+    /* Makes an eventfd, to be closed with close(). 0 or a negative errno. */
+    int (*event_new)(void *context, int *ret_fd);
     /* Whether fd is an eventfd; makes it non-blocking. 0 or a negative errno. */
     int (*event_check)(void *context, int fd);
     /* Adds one to an eventfd that event_check() has accepted. */
@@ -19,6 +23,9 @@ struct server_host {
     /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(). */
     int (*event_watch)(void *context, int fd, void (*fired)(void *argument), void *argument);
     void (*event_unwatch)(void *context, int fd);
+    /* As ob_device_watch() and ob_device_unwatch(). */
+    int (*watch)(void *context, int fd, unsigned events, ob_watch_fn ready, void *argument);
+    void (*unwatch)(void *context, int fd);
     /* Shared memory of len bytes, zeroed, with a descriptor that others can map. */
     int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);

@@ -11,11 +11,13 @@
 #include "os/shared_memory.h"
 #include "server/device.h"
 
-/* An eventfd that is watched for the device. */
+/* A descriptor that is watched for the device. */
 struct watch {
     struct watch *next;
     int fd;
-    struct loop_source *source;
+    unsigned events;            /* enum ob_watch_event */
+    struct loop_source *source; /* NULL until there is a loop */
+    ob_watch_fn ready;          /* NULL: an eventfd, to be drained and told by fired */
     void (*fired)(void *argument);
     void *argument;
 };
@@ -35,7 +37,16 @@ static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool
 
 static void unmap_memory(void *context, uint8_t *address, uint64_t len)
 {
-    shared_memory_unmap(address, len);
+    shared_memory_unmap(address);
+}
+
+static int new_event(void *context, int *ret_fd)
+{
+    int fd = event_new();
+    if (fd < 0)
+        return fd;
+    *ret_fd = fd;
+    return 0;
 }
 
 static int check_event(void *context, int fd)
@@ -48,30 +59,77 @@ static void signal_event(void *context, int fd)
     event_signal(fd);
 }
 
-static void event_ready(void *argument, uint32_t events)
+static void watch_ready(void *argument, uint32_t events)
 {
     struct watch *watch = argument;
-    event_drain(watch->fd);
-    watch->fired(watch->argument);
+    if (!watch->ready) {
+        event_drain(watch->fd);
+        watch->fired(watch->argument);
+        return;
+    }
+    unsigned ready = 0;
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        ready |= OB_WATCH_READABLE;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        ready |= OB_WATCH_WRITABLE;
+    watch->ready(watch->argument, ready & watch->events);
 }
 
-static int watch_event(void *context, int fd, void (*fired)(void *argument), void *argument)
+/* Puts a watch on the loop, once there is one, or changes what it waits for there. */
+static int update_source(struct service_host *host, struct watch *watch)
 {
-    struct service_host *host = context;
+    uint32_t events = 0;
+    if (watch->events & OB_WATCH_READABLE)
+        events |= EPOLLIN;
+    if (watch->events & OB_WATCH_WRITABLE)
+        events |= EPOLLOUT;
+    if (!host->loop)
+        return 0;
+    if (watch->source)
+        return loop_change(watch->source, events);
+    return loop_add(host->loop, watch->fd, events, watch_ready, watch, &watch->source);
+}
+
+static int add_watch(struct service_host *host, const struct watch *model)
+{
     struct watch *watch = malloc(sizeof(*watch));
     if (!watch)
         return -ENOMEM;
-    *watch = (struct watch){.next = host->watches, .fd = fd, .fired = fired, .argument = argument};
-    int err = loop_add(host->loop, fd, EPOLLIN, event_ready, watch, &watch->source);
+    *watch = *model;
+    int err = update_source(host, watch);
     if (err < 0) {
         free(watch);
         return err;
     }
+    watch->next = host->watches;
     host->watches = watch;
     return 0;
 }
 
-static void unwatch_event(void *context, int fd)
+static int watch_event(void *context, int fd, void (*fired)(void *argument), void *argument)
+{
+    const struct watch watch = {
+        .fd = fd, .events = OB_WATCH_READABLE, .fired = fired, .argument = argument};
+    return add_watch(context, &watch);
+}
+
+static int watch_descriptor(void *context, int fd, unsigned events, ob_watch_fn ready,
+                            void *argument)
+{
+    struct service_host *host = context;
+    for (struct watch *watch = host->watches; watch; watch = watch->next) {
+        if (watch->fd != fd)
+            continue;
+        watch->events = events;
+        watch->ready = ready;
+        watch->argument = argument;
+        return update_source(host, watch);
+    }
+    const struct watch watch = {.fd = fd, .events = events, .ready = ready, .argument = argument};
+    return add_watch(host, &watch);
+}
+
+static void unwatch(void *context, int fd)
 {
     struct service_host *host = context;
     for (struct watch **link = &host->watches; *link; link = &(*link)->next) {
@@ -109,10 +167,13 @@ static void init_host(struct service_host *host)
 {
     host->host = (struct server_host){
         .memory = {.map = map_memory, .unmap = unmap_memory, .context = host},
+        .event_new = new_event,
         .event_check = check_event,
         .event_signal = signal_event,
         .event_watch = watch_event,
-        .event_unwatch = unwatch_event,
+        .event_unwatch = unwatch,
+        .watch = watch_descriptor,
+        .unwatch = unwatch,
         .memory_new = new_memory,
         .memory_free = free_memory,
         .close = close_descriptor,
@@ -145,10 +206,17 @@ void ob_device_free(struct ob_device *device)
         return;
     struct service_host *host = host_of(device);
     device_free(device);
+    while (host->watches)
+        unwatch(host, host->watches->fd);
     free(host);
 }
 
-void service_host_use_loop(struct ob_device *device, struct loop *loop)
+int service_host_use_loop(struct ob_device *device, struct loop *loop)
 {
-    host_of(device)->loop = loop;
+    struct service_host *host = host_of(device);
+    int err = 0;
+    host->loop = loop;
+    for (struct watch *watch = host->watches; watch && err == 0; watch = watch->next)
+        err = update_source(host, watch);
+    return err;
 }

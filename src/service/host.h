@@ -2,8 +2,8 @@
 /*
  * The server_host of device programs: answers what devices and engines ask with system calls.
  *
- * ob_device_new() makes one host per device. It gets the loop that eventfds are watched on when the
- * device is served.
+ * ob_device_new() makes one host per device. It gets the loop that descriptors are watched on when
+ * the device is served.
  */
 #ifndef OUTBOARD_SERVICE_HOST_H
 #define OUTBOARD_SERVICE_HOST_H
@@ -12,7 +12,8 @@
 
 #include "os/loop.h"
 
-/* From now on the device's eventfds are watched on this loop. */
-void service_host_use_loop(struct ob_device *device, struct loop *loop);
+/* From now on the device's descriptors are watched on this loop. Returns 0 or the errno of one that
+ * can't be. */
+int service_host_use_loop(struct ob_device *device, struct loop *loop);
 
 #endif

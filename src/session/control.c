@@ -73,7 +73,9 @@ static void put_greeting(struct ob_session *session, enum session_type type)
 
 void control_bye(struct ob_session *session, uint32_t reason)
 {
-    put_u32(session, SESSION_BYE, 0, reason);
+    /* A lane that holds the farewell of an earlier session may be full; then HELLO has to do. */
+    if (session->tx.lane_len + SHORT_FRAME_MAX <= LIMIT_SESSION_LANE)
+        put_u32(session, SESSION_BYE, 0, reason);
 }
 
 static void fill_session(struct ob_session *session)

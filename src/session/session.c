@@ -159,6 +159,7 @@ int ob_session_transport_up(struct ob_session *session, uint64_t now_ns)
 void ob_session_transport_down(struct ob_session *session, uint64_t now_ns)
 {
     session_enter(session, now_ns);
+    transmitter_abandon(session);
     session_over(session, OB_REASON_TRANSPORT, false);
     session->state = SESSION_DOWN;
     session->broken = 0;

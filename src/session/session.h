@@ -323,6 +323,8 @@ void header_next(struct ob_session *session, struct session_header *header,
 /* transmit.c */
 int transmitter_init(struct ob_session *session);
 void transmitter_done(struct ob_session *session);
+/* The channel is gone, and with it whatever transmit gave out and nobody has reported. */
+void transmitter_abandon(struct ob_session *session);
 /* Forgets everything that is not sent. */
 void transmitter_reset(struct ob_session *session);
 /* The stream's bytes are about to go away: saves those of a frame that is partly sent. */

@@ -138,7 +138,7 @@ struct ob_stream *stream_new(struct ob_session *session, enum stream_state state
     if (!stream)
         return NULL;
     stream->session = session;
-    stream->state = state;
+    stream->state = (uint8_t)state;
     stream->ours = state == STREAM_OPENING;
     list_init(&stream->control);
     list_init(&stream->active);
@@ -186,7 +186,8 @@ void stream_kill(struct ob_stream *stream, uint32_t reason)
 {
     /* Until ACCEPT is encoded the peer waits for an answer, and this is it. */
     bool refusal = !stream->ours && stream->unanswered;
-    bool known = stream->id != 0;
+    /* And while its session is ending there is nobody to tell. */
+    bool known = stream->id != 0 && stream->session->state == SESSION_UP;
     stream_detach(stream, reason);
     if (known)
         stream_owe(stream, refusal ? PENDING_REFUSE : PENDING_RESET);

@@ -40,6 +40,27 @@ void transmitter_done(struct ob_session *session)
     free(session->tx.orphaned);
 }
 
+/* Takes the last planned frame back, as if it had never been thought of. */
+static void unplan(struct ob_session *session)
+{
+    struct transmitter *tx = &session->tx;
+    const struct data_frame *frame = &tx->planned[--tx->planned_count];
+    struct ob_stream *stream = frame->stream;
+    tx->seq--;
+    session->stats.frames_transmitted--;
+    stream->tx.ahead -= frame->len;
+    stream->tx.sent -= frame->len;
+    stream->tx.deficit += (int32_t)(SESSION_HEADER_LEN + frame->len);
+    list_remove(&stream->active);
+    list_prepend(&tx->active, &stream->active);
+}
+
+void transmitter_abandon(struct ob_session *session)
+{
+    while (session->tx.planned_count)
+        unplan(session);
+}
+
 void transmitter_reset(struct ob_session *session)
 {
     struct transmitter *tx = &session->tx;
@@ -132,21 +153,6 @@ static bool plan(struct ob_session *session)
         list_append(active, &stream->active);
     }
     return false;
-}
-
-/* Takes the last planned frame back, as if it had never been thought of. */
-static void unplan(struct ob_session *session)
-{
-    struct transmitter *tx = &session->tx;
-    const struct data_frame *frame = &tx->planned[--tx->planned_count];
-    struct ob_stream *stream = frame->stream;
-    tx->seq--;
-    session->stats.frames_transmitted--;
-    stream->tx.ahead -= frame->len;
-    stream->tx.sent -= frame->len;
-    stream->tx.deficit += (int32_t)(SESSION_HEADER_LEN + frame->len);
-    list_remove(&stream->active);
-    list_prepend(&tx->active, &stream->active);
 }
 
 static void notify(struct ob_stream *stream)

@@ -159,6 +159,14 @@ static void on_writable(void *user, struct ob_stream *stream)
     take_back(ob_stream_user(stream));
 }
 
+static void give_up(struct application *application, struct connection *connection, uint32_t reason)
+{
+    record_of(connection, application)->gone[connection->side] = true;
+    ob_stream_reset(connection->stream, reason);
+    connection->stream = NULL;
+    take_back(connection);
+}
+
 static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
 {
     struct application *application = user;
@@ -168,6 +176,11 @@ static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
     connection->over = true;
     record_of(connection, application)->gone[connection->side] = true;
     take_back(connection);
+    /* What depends on it goes, too. */
+    struct connection *other =
+        &application->connections[random_below(application->random, CONNECTIONS)];
+    if (other->stream && other != connection && random_below(application->random, 2))
+        give_up(application, other, OB_REASON_NONE);
 }
 
 static int draw(void *user, void *bytes, size_t len)
@@ -194,14 +207,6 @@ void application_start(struct application *application, const struct ob_session_
     };
     if (ob_session_new(&own, &application->session) < 0)
         failed("no memory for the engine");
-}
-
-static void give_up(struct application *application, struct connection *connection, uint32_t reason)
-{
-    record_of(connection, application)->gone[connection->side] = true;
-    ob_stream_reset(connection->stream, reason);
-    connection->stream = NULL;
-    take_back(connection);
 }
 
 void application_kill(struct application *application)

@@ -15,7 +15,7 @@ enum {
 struct talk {
     struct pair pair;
     struct ob_stream *here, *there;
-    struct ob_stream *ours; /* of the end that survives */
+    struct ob_stream *ours;
 };
 
 static void begin(struct talk *talk)
@@ -266,6 +266,26 @@ static void one_sided_loss_of_the_channel_is_learnt_there(void **state)
     }
 }
 
+/* While streams are being reset, the application frees another one: not a word of that is for the
+ * session that comes next. */
+static void what_is_freed_meanwhile_stays_in_the_past(void **state)
+{
+    struct talk talk;
+    pair_up(&talk.pair, line);
+    pair_open(&talk.pair, 0, &talk.here, &talk.there);
+    pair_open(&talk.pair, 0, &talk.ours, &talk.there);
+    talk.pair.ends[0].dependent = talk.ours;
+    talk.pair.ends[1].eats = true;
+    end_restart(&talk.pair, 1, &line);
+    pair_run(&talk.pair);
+    assert_int_equal(talk.pair.ends[0].ends, 1);
+    assert_int_equal(talk.pair.ends[0].resets, 1);
+    assert_recovers(&talk);
+    assert_int_equal(talk.pair.ends[0].ends, 1);
+    assert_int_equal(talk.pair.ends[1].ends, 0);
+    pair_free(&talk.pair);
+}
+
 /* The peer is paused for an hour: probes wait in the channel, nothing ends. */
 static void a_pause_ends_nothing(void **state)
 {
@@ -313,6 +333,7 @@ int main(void)
         TEST(an_echo_is_no_peer),
         TEST(a_frame_without_end_ends_the_session),
         TEST(one_sided_loss_of_the_channel_is_learnt_there),
+        TEST(what_is_freed_meanwhile_stays_in_the_past),
         TEST(a_pause_ends_nothing),
         TEST(a_quiet_line_stays_quiet),
     };

@@ -75,6 +75,9 @@ static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
     struct end *end = user;
     end->resets++;
     end->reason = reason;
+    if (end->dependent != stream)
+        ob_stream_free(end->dependent);
+    end->dependent = NULL;
 }
 
 static int pseudo_random(void *user, void *bytes, size_t len)

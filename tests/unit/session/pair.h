@@ -24,6 +24,7 @@ struct end {
     bool accepts;               /* accept whatever is opened */
     bool eats;                  /* consume whatever comes */
     uint64_t eaten;
+    struct ob_stream *dependent; /* freed as soon as another stream is reset */
 };
 
 struct pair {

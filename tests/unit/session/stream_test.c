@@ -263,6 +263,28 @@ static void reset_in_mid_frame_keeps_the_framing(void **state)
     }
 }
 
+/* The write failed because the channel is gone: nobody reports how much went. */
+static void the_channel_may_go_in_mid_transmit(void **state)
+{
+    EACH_CHANNEL(config)
+    {
+        struct pair pair;
+        struct ob_stream *here, *there;
+        struct iovec iov[8];
+        pair_up(&pair, *config);
+        pair_open(&pair, 0, &here, &there);
+        assert_int_equal(ob_stream_lend(here, "some bytes", 10), 0);
+        assert_true(ob_session_transmit(pair.ends[0].session, iov, 8, pair.now) > 0);
+        for (int i = 0; i < 2; i++)
+            ob_session_transport_down(pair.ends[i].session, pair.now);
+        assert_int_equal(pair.ends[0].resets, 1);
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(ob_session_transport_up(pair.ends[i].session, pair.now), 0);
+        assert_true(pair_settle(&pair, 1000 * MS));
+        pair_free(&pair);
+    }
+}
+
 static void writing_before_accept_is_held(void **state)
 {
     struct pair pair;
@@ -376,6 +398,7 @@ int main(void)
         TEST(an_orderly_close_still_sends_what_was_written),
         TEST(freeing_early_resets),
         TEST(reset_in_mid_frame_keeps_the_framing),
+        TEST(the_channel_may_go_in_mid_transmit),
         TEST(writing_before_accept_is_held),
         TEST(going_away_refuses_new_streams_only),
         TEST(a_farewell_is_heard),

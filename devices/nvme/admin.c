@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "admin.h"
+
+#include "identify.h"
+#include "nvme.h"
+#include "queue_admin.h"
+
+/* Abort, section 5.1. What a back end works on can't be called back and ends soon of itself; an
+ * Asynchronous Event Request would wait for ever. Bit 0 of the result says "not aborted". */
+static void abort_command(struct nvme_request *request)
+{
+    uint32_t which = request->command.dword[10];
+    bool aborted =
+        (which & 0xffff) == 0 && async_event_abort(request->nvme, (uint16_t)(which >> 16));
+    request->result = aborted ? 0 : 1;
+    request_complete(request, NVME_SUCCESS);
+}
+
+static void (*const handlers[])(struct nvme_request *request) = {
+    [NVME_ADMIN_DELETE_SQ] = queue_admin_delete_sq,
+    [NVME_ADMIN_CREATE_SQ] = queue_admin_create_sq,
+    [NVME_ADMIN_GET_LOG_PAGE] = log_page_get,
+    [NVME_ADMIN_DELETE_CQ] = queue_admin_delete_cq,
+    [NVME_ADMIN_CREATE_CQ] = queue_admin_create_cq,
+    [NVME_ADMIN_IDENTIFY] = identify,
+    [NVME_ADMIN_ABORT] = abort_command,
+    [NVME_ADMIN_SET_FEATURES] = features_set,
+    [NVME_ADMIN_GET_FEATURES] = features_get,
+    [NVME_ADMIN_ASYNC_EVENT] = async_event_request,
+};
+
+void admin_execute(struct nvme_request *request)
+{
+    const struct nvme_command *command = &request->command;
+    unsigned opcode = command->opcode;
+    if (opcode >= sizeof(handlers) / sizeof(handlers[0]) || !handlers[opcode])
+        request_complete(request, NVME_INVALID_OPCODE | NVME_DO_NOT_RETRY);
+    else if (command->fuse || command->psdt)
+        request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+    else
+        handlers[opcode](request);
+}

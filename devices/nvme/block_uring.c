@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Raw files and block devices through io_uring(7).
+ *
+ * start() puts an entry into the ring, submit() hands all of them to the kernel with one call, and
+ * the ring's descriptor becomes readable when something has ended. Data goes straight between the
+ * file and the caller's memory. An operation may take several entries, one after the other: what
+ * the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes that
+ * must be on stable storage are followed by a flush. There are never more entries at a time than
+ * operations, of which the caller has fewer than the ring has room.
+ *
+ * With direct I/O, memory that is not aligned as the device wants it goes through a second
+ * descriptor, past whose page cache the kernel keeps both in step.
+ */
+#include "block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <outboard/watch.h>
+
+#define RING_ENTRIES  1024u
+#define ZEROES_LEN    65536u
+#define ZEROES_IOVECS 16u
+#define DIRECT_ALIGN  512u
+
+/* Ways to write zeroes, best first; each is tried until the file system says that it has no such
+ * thing. */
+enum zero_method {
+    ZERO_PUNCH, /* only if the space may go */
+    ZERO_RANGE,
+    ZERO_WRITE,
+};
+
+/* Where an operation is: block_io.step. */
+enum step {
+    STEP_WORK = 0,
+    STEP_SYNC, /* zeroes that must be stable */
+};
+
+struct uring {
+    struct block block;
+    struct io_uring ring;
+    int fd;
+    int buffered_fd; /* -1: fd is not direct */
+    unsigned in_flight;
+    bool no_punch;
+    bool no_zero_range;
+    bool block_device;
+    uint8_t *zeroes;
+    struct iovec zero_iov[ZEROES_IOVECS];
+};
+
+static struct uring *uring_of(struct block *block)
+{
+    return (struct uring *)block;
+}
+
+static struct io_uring_sqe *next_entry(struct uring *uring)
+{
+    struct io_uring_sqe *entry = io_uring_get_sqe(&uring->ring);
+    if (!entry) {
+        io_uring_submit(&uring->ring);
+        entry = io_uring_get_sqe(&uring->ring);
+    }
+    assert(entry);
+    return entry;
+}
+
+static bool aligned(const struct block_io *io)
+{
+    for (unsigned i = 0; i < io->iov_count; i++)
+        if ((uintptr_t)io->iov[i].iov_base % DIRECT_ALIGN || io->iov[i].iov_len % DIRECT_ALIGN)
+            return false;
+    return true;
+}
+
+static int fd_for(const struct uring *uring, const struct block_io *io)
+{
+    return uring->buffered_fd >= 0 && !aligned(io) ? uring->buffered_fd : uring->fd;
+}
+
+static enum zero_method zero_method(const struct uring *uring, const struct block_io *io)
+{
+    if (io->flags & BLOCK_MAY_UNMAP && !uring->no_punch)
+        return ZERO_PUNCH;
+    return uring->no_zero_range ? ZERO_WRITE : ZERO_RANGE;
+}
+
+static void prepare_zeroes(struct uring *uring, const struct block_io *io,
+                           struct io_uring_sqe *entry)
+{
+    uint64_t offset = io->offset + io->progress;
+    uint64_t left = io->len - io->progress;
+    switch (zero_method(uring, io)) {
+    case ZERO_PUNCH:
+        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)offset, (off_t)left);
+        break;
+    case ZERO_RANGE:
+        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)offset, (off_t)left);
+        break;
+    case ZERO_WRITE:
+        if (left >= ZEROES_LEN)
+            io_uring_prep_writev(entry, uring->fd, uring->zero_iov,
+                                 left / ZEROES_LEN < ZEROES_IOVECS ? (unsigned)(left / ZEROES_LEN)
+                                                                   : ZEROES_IOVECS,
+                                 offset);
+        else
+            io_uring_prep_write(entry, uring->fd, uring->zeroes, (unsigned)left, offset);
+        break;
+    }
+}
+
+/* Puts the next piece of an operation into the ring. */
+static void prepare(struct uring *uring, struct block_io *io)
+{
+    struct io_uring_sqe *entry = next_entry(uring);
+    uint64_t offset = io->offset + io->progress;
+    if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
+        io_uring_prep_fsync(entry, uring->fd, IORING_FSYNC_DATASYNC);
+    else if (io->op == BLOCK_READ)
+        io_uring_prep_readv(entry, fd_for(uring, io), io->iov, io->iov_count, offset);
+    else if (io->op == BLOCK_WRITE)
+        io_uring_prep_writev2(entry, fd_for(uring, io), io->iov, io->iov_count, offset,
+                              io->flags & BLOCK_FUA ? RWF_DSYNC : 0);
+    else if (io->op == BLOCK_DISCARD)
+        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                (off_t)offset, (off_t)io->len);
+    else
+        prepare_zeroes(uring, io, entry);
+    io_uring_sqe_set_data(entry, io);
+}
+
+static void start(struct block *block, struct block_io *io)
+{
+    struct uring *uring = uring_of(block);
+    io->progress = 0;
+    io->step = STEP_WORK;
+    uring->in_flight++;
+    prepare(uring, io);
+}
+
+static bool submit(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    if (io_uring_sq_ready(&uring->ring) == 0)
+        return false;
+    io_uring_submit(&uring->ring); /* what the kernel has no memory for stays in the ring */
+    return io_uring_sq_ready(&uring->ring) > 0;
+}
+
+static void advance(struct block_io *io, size_t len)
+{
+    io->progress += len;
+    while (io->iov_count > 0 && len >= io->iov->iov_len) {
+        len -= io->iov->iov_len;
+        io->iov++;
+        io->iov_count--;
+    }
+    if (len > 0) {
+        io->iov->iov_base = (uint8_t *)io->iov->iov_base + len;
+        io->iov->iov_len -= len;
+    }
+}
+
+/* What the kernel says of a piece: 1 when the operation has ended well, 0 when it goes on, or its
+ * errno. */
+static int judge_transfer(struct block_io *io, int result)
+{
+    if (result == -EINTR || result == -EAGAIN)
+        return 0;
+    if (result <= 0)
+        return result < 0 ? result : -EIO; /* the file has become shorter */
+    advance(io, (size_t)result);
+    return io->progress == io->len;
+}
+
+static int judge_zeroes(struct uring *uring, struct block_io *io, int result)
+{
+    enum zero_method method = zero_method(uring, io);
+    if (result == -EINTR || result == -EAGAIN)
+        return 0;
+    if (result == -EOPNOTSUPP && method != ZERO_WRITE) {
+        if (method == ZERO_PUNCH)
+            uring->no_punch = true;
+        else
+            uring->no_zero_range = true;
+        return 0;
+    }
+    if (result < 0)
+        return result;
+    io->progress = method == ZERO_WRITE ? io->progress + (uint64_t)result : io->len;
+    if (io->progress < io->len)
+        return result > 0 ? 0 : -EIO;
+    if (!(io->flags & BLOCK_FUA))
+        return 1;
+    io->step = STEP_SYNC;
+    return 0;
+}
+
+static int judge_discard(struct uring *uring, int result)
+{
+    if (result != -EOPNOTSUPP)
+        return result < 0 ? result : 1;
+    uring->block.can_discard = false; /* discarding is advice */
+    return 1;
+}
+
+static int judge(struct uring *uring, struct block_io *io, int result)
+{
+    if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
+        return result == -EINTR ? 0 : result < 0 ? result : 1;
+    if (io->op == BLOCK_DISCARD)
+        return judge_discard(uring, result);
+    if (io->op == BLOCK_WRITE_ZEROES)
+        return judge_zeroes(uring, io, result);
+    return judge_transfer(io, result);
+}
+
+static void reap(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    struct io_uring_cqe *completion;
+    while (io_uring_peek_cqe(&uring->ring, &completion) == 0) {
+        struct block_io *io = io_uring_cqe_get_data(completion);
+        int result = completion->res;
+        io_uring_cqe_seen(&uring->ring, completion);
+        int verdict = judge(uring, io, result);
+        if (verdict == 0) {
+            prepare(uring, io);
+            continue;
+        }
+        uring->in_flight--;
+        io->done(io, verdict < 0 ? verdict : 0);
+    }
+}
+
+static void drain(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    while (uring->in_flight > 0) {
+        io_uring_submit_and_wait(&uring->ring, 1);
+        reap(block);
+    }
+}
+
+static int file_size(int fd, uint64_t *ret_size)
+{
+    struct stat status;
+    if (fstat(fd, &status) < 0)
+        return -errno;
+    if (S_ISBLK(status.st_mode))
+        return ioctl(fd, BLKGETSIZE64, ret_size) < 0 ? -errno : 0;
+    *ret_size = (uint64_t)status.st_size;
+    return S_ISREG(status.st_mode) ? 0 : -EINVAL;
+}
+
+static bool resized(struct block *block)
+{
+    uint64_t size;
+    if (file_size(uring_of(block)->fd, &size) < 0 || size == block->size)
+        return false;
+    block->size = size;
+    return true;
+}
+
+static void ring_ready(void *argument, unsigned events)
+{
+    reap(argument);
+}
+
+static int watch(struct block *block, struct ob_device *device)
+{
+    return ob_device_watch(device, uring_of(block)->ring.ring_fd, OB_WATCH_READABLE, ring_ready,
+                           block);
+}
+
+static void free_uring(struct uring *uring)
+{
+    if (uring->fd >= 0)
+        close(uring->fd);
+    if (uring->buffered_fd >= 0)
+        close(uring->buffered_fd);
+    free(uring->zeroes);
+    free(uring);
+}
+
+static void close_block(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    io_uring_queue_exit(&uring->ring);
+    free_uring(uring);
+}
+
+/* Two writers would destroy the image, so it is locked for as long as it is open. */
+static int lock(int fd, bool readonly)
+{
+    struct flock whole = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+    if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+        return 0;
+    return errno == EACCES ? -EAGAIN : -errno;
+}
+
+static int open_files(struct uring *uring, const struct block_options *options,
+                      struct ob_fault *fault)
+{
+    const char *path = options->path;
+    int flags = (options->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+    uring->fd = open(path, flags | (options->direct ? O_DIRECT : 0));
+    if (uring->fd >= 0 && options->direct)
+        uring->buffered_fd = open(path, flags);
+    if (uring->fd < 0 || (options->direct && uring->buffered_fd < 0))
+        return ob_fault_set(fault, -errno, "can't open %s: %s%s", path, strerror(errno),
+                            options->direct && errno == EINVAL
+                                ? "; its file system has no direct I/O, leave 'direct' out"
+                                : "");
+    int err = lock(uring->fd, options->readonly);
+    if (err == -EAGAIN)
+        return ob_fault_set(fault, err, "%s is in use by another process", path);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't lock %s: %s", path, strerror(-err));
+    err = file_size(uring->fd, &uring->block.size);
+    if (err < 0)
+        return ob_fault_set(fault, err, "%s is neither a file nor a block device", path);
+    return 0;
+}
+
+/* Direct I/O in blocks that are smaller than the disk's would need reading before writing. */
+static int check_blocks(const struct uring *uring, const struct block_options *options,
+                        struct ob_fault *fault)
+{
+    int sector = 512;
+    if (!options->direct || ioctl(uring->fd, BLKSSZGET, &sector) < 0 ||
+        (uint32_t)sector <= options->block_size)
+        return 0;
+    return ob_fault_set(fault, -EINVAL,
+                        "%s has sectors of %d bytes: give block-size=%d or no "
+                        "'direct'",
+                        options->path, sector, sector);
+}
+
+static int allocate(struct uring *uring)
+{
+    if (posix_memalign((void **)&uring->zeroes, 4096, ZEROES_LEN) != 0)
+        return -ENOMEM;
+    memset(uring->zeroes, 0, ZEROES_LEN);
+    for (unsigned i = 0; i < ZEROES_IOVECS; i++)
+        uring->zero_iov[i] = (struct iovec){.iov_base = uring->zeroes, .iov_len = ZEROES_LEN};
+    return io_uring_queue_init(RING_ENTRIES, &uring->ring, 0);
+}
+
+static const struct block_ops ops = {
+    .watch = watch,
+    .start = start,
+    .submit = submit,
+    .reap = reap,
+    .drain = drain,
+    .resized = resized,
+    .close = close_block,
+};
+
+int block_uring_open(const struct block_options *options, struct block **ret_block,
+                     struct ob_fault *fault)
+{
+    struct uring *uring = calloc(1, sizeof(*uring));
+    if (!uring)
+        return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
+    uring->fd = uring->buffered_fd = -1;
+    uring->block = (struct block){
+        .ops = &ops, .readonly = options->readonly, .can_discard = !options->readonly};
+    int err = open_files(uring, options, fault);
+    if (err == 0)
+        err = check_blocks(uring, options, fault);
+    if (err == 0)
+        err = allocate(uring);
+    if (err < 0) {
+        free_uring(uring);
+        return ob_fault_set(fault, err, "can't set up I/O for %s: %s", options->path,
+                            strerror(-err));
+    }
+    *ret_block = &uring->block;
+    return 0;
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "identify.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "bytes.h"
+#include "nvme.h"
+#include "prp.h"
+
+/* Offsets in the controller's data structure, figure 247. */
+enum {
+    ID_VID = 0,
+    ID_SSVID = 2,
+    ID_SERIAL = 4,
+    ID_MODEL = 24,
+    ID_FIRMWARE = 64,
+    ID_RAB = 72,
+    ID_IEEE = 73,
+    ID_MDTS = 77,
+    ID_VERSION = 80,
+    ID_OAES = 92,
+    ID_CONTROLLER_TYPE = 111,
+    ID_ABORT_LIMIT = 258,
+    ID_EVENT_LIMIT = 259,
+    ID_FIRMWARE_UPDATES = 260,
+    ID_LOG_PAGES = 261,
+    ID_ERROR_LOG = 262,
+    ID_WARNING_TEMPERATURE = 266,
+    ID_CRITICAL_TEMPERATURE = 268,
+    ID_SQES = 512,
+    ID_CQES = 513,
+    ID_NAMESPACES = 516,
+    ID_COMMANDS = 520,
+    ID_WRITE_CACHE = 525,
+    ID_SUBSYSTEM_NAME = 768,
+    ID_POWER_STATES = 2048,
+};
+
+/* Offsets in a namespace's data structure, figure 245. */
+enum {
+    NS_SIZE = 0,
+    NS_CAPACITY = 8,
+    NS_UTILIZATION = 16,
+    NS_FEATURES = 24,
+    NS_DEALLOCATE = 33,
+    NS_ATTRIBUTES = 99,
+    NS_FORMAT = 128,
+};
+
+#define IEEE_OUI                  0x525400u /* locally administered */
+#define CONTROLLER_TYPE_IO        1
+#define FIRMWARE_ONE_READ_ONLY    0x3  /* one slot, read only */
+#define LOG_EFFECTS_AND_OFFSETS   0x6  /* commands supported; extended data (offsets) */
+#define COMMANDS_OPTIONAL         0x1d /* compare, dataset, write zeroes, save and select */
+#define CACHE_PRESENT_NO_NSID_ALL 0x5
+#define CELSIUS_70                343
+#define CELSIUS_100               373
+#define MAX_POWER_CENTIWATTS      2500
+
+/* ASCII, padded with spaces, section 1.5. */
+static void put_text(uint8_t *at, size_t len, const char *text)
+{
+    size_t text_len = strnlen(text, len);
+    memset(at, ' ', len);
+    memcpy(at, text, text_len);
+}
+
+static bool has_write_cache(const struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        if (!nvme->namespaces.list[i].block->readonly)
+            return true;
+    return false;
+}
+
+static void put_subsystem_name(uint8_t *at, const struct nvme *nvme)
+{
+    snprintf((char *)at, 256, "nqn.2014-08.org.nvmexpress:%04x%04x%s:Outboard", NVME_PCI_VENDOR,
+             NVME_PCI_VENDOR, nvme->serial);
+}
+
+static void identify_controller(const struct nvme *nvme, uint8_t *data)
+{
+    put16(data + ID_VID, NVME_PCI_VENDOR);
+    put16(data + ID_SSVID, NVME_PCI_VENDOR);
+    put_text(data + ID_SERIAL, 20, nvme->serial);
+    put_text(data + ID_MODEL, 40, "Outboard NVMe");
+    put_text(data + ID_FIRMWARE, 8, OUTBOARD_VERSION);
+    data[ID_RAB] = 3; /* bursts of two to the power of this */
+    data[ID_IEEE] = (uint8_t)IEEE_OUI;
+    data[ID_IEEE + 1] = (uint8_t)(IEEE_OUI >> 8);
+    data[ID_IEEE + 2] = (uint8_t)(IEEE_OUI >> 16);
+    data[ID_MDTS] = NVME_MDTS;
+    put32(data + ID_VERSION, NVME_VERSION);
+    put32(data + ID_OAES, NVME_NAMESPACE_NOTICES);
+    data[ID_CONTROLLER_TYPE] = CONTROLLER_TYPE_IO;
+    data[ID_ABORT_LIMIT] = 3;
+    data[ID_EVENT_LIMIT] = NVME_ASYNC_EVENTS - 1;
+    data[ID_FIRMWARE_UPDATES] = FIRMWARE_ONE_READ_ONLY;
+    data[ID_LOG_PAGES] = LOG_EFFECTS_AND_OFFSETS;
+    data[ID_ERROR_LOG] = NVME_ERROR_LOG - 1;
+    put16(data + ID_WARNING_TEMPERATURE, CELSIUS_70);
+    put16(data + ID_CRITICAL_TEMPERATURE, CELSIUS_100);
+    data[ID_SQES] = NVME_SQES << 4 | NVME_SQES;
+    data[ID_CQES] = NVME_CQES << 4 | NVME_CQES;
+    put32(data + ID_NAMESPACES, nvme->namespaces.count);
+    put16(data + ID_COMMANDS, COMMANDS_OPTIONAL);
+    data[ID_WRITE_CACHE] = has_write_cache(nvme) ? CACHE_PRESENT_NO_NSID_ALL : 0;
+    put_subsystem_name(data + ID_SUBSYSTEM_NAME, nvme);
+    put16(data + ID_POWER_STATES, MAX_POWER_CENTIWATTS);
+}
+
+static void identify_namespace(const struct nvme_namespace *ns, uint8_t *data)
+{
+    put64(data + NS_SIZE, ns->blocks);
+    put64(data + NS_CAPACITY, ns->blocks);
+    put64(data + NS_UTILIZATION, ns->blocks);
+    data[NS_DEALLOCATE] = 0x9; /* deallocated blocks read as zeroes; write zeroes may deallocate */
+    data[NS_ATTRIBUTES] = ns->block->readonly;
+    put32(data + NS_FORMAT, ns->block_shift << 16);
+}
+
+static void list_active(const struct nvme *nvme, uint32_t after, uint8_t *data)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+        if (nvme->namespaces.list[i].id <= after)
+            continue;
+        put32(data, nvme->namespaces.list[i].id);
+        data += 4;
+    }
+}
+
+/* Namespace Identification Descriptors, figure 249: the UUID is the only one. */
+static void describe(const struct nvme_namespace *ns, uint8_t *data)
+{
+    data[0] = 3; /* UUID */
+    data[1] = sizeof(ns->uuid);
+    memcpy(data + 4, ns->uuid, sizeof(ns->uuid));
+}
+
+/* Fills the data structure that is asked for. Returns an enum nvme_status. */
+static uint16_t fill(const struct nvme_request *request, uint8_t *data)
+{
+    struct nvme *nvme = request->nvme;
+    const struct nvme_command *command = &request->command;
+    const struct nvme_namespace *ns = namespace_find(nvme, command->nsid);
+    switch (command->dword[10] & 0xff) {
+    case NVME_CNS_CONTROLLER:
+        identify_controller(nvme, data);
+        return NVME_SUCCESS;
+    case NVME_CNS_ACTIVE_LIST:
+        if (command->nsid >= NVME_NSID_ALL - 1)
+            return NVME_INVALID_NAMESPACE;
+        list_active(nvme, command->nsid, data);
+        return NVME_SUCCESS;
+    case NVME_CNS_NAMESPACE:
+        if (!ns)
+            return NVME_INVALID_NAMESPACE;
+        identify_namespace(ns, data);
+        return NVME_SUCCESS;
+    case NVME_CNS_DESCRIPTORS:
+        if (!ns)
+            return NVME_INVALID_NAMESPACE;
+        describe(ns, data);
+        return NVME_SUCCESS;
+    default:
+        return NVME_INVALID_FIELD;
+    }
+}
+
+void identify(struct nvme_request *request)
+{
+    uint8_t data[NVME_IDENTIFY_LEN] = {0};
+    uint16_t status = fill(request, data);
+    if (status == NVME_SUCCESS)
+        status = prp_write(request->nvme, &request->command, data, sizeof(data));
+    else
+        status |= NVME_DO_NOT_RETRY;
+    request_complete(request, status);
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* I/O commands of the NVM command set, section 6. */
+#ifndef OUTBOARD_DEVICES_NVME_IO_H
+#define OUTBOARD_DEVICES_NVME_IO_H
+
+#include "request.h"
+
+void io_execute(struct nvme_request *request);
+
+/* Gives the data back, if any is mapped, and completes the command with what the back end said. */
+void io_finish(struct nvme_request *request, int err);
+
+#endif

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard-nvme: disk images as the namespaces of an NVMe controller. */
+#include <errno.h>
+
+#include <outboard/program.h>
+
+#include "image.h"
+#include "nvme.h"
+
+struct config {
+    struct image_option options[NVME_NAMESPACES];
+    unsigned count;
+    struct nvme *nvme;
+};
+
+static int apply_image(void *argument, const char *value, struct ob_fault *fault)
+{
+    struct config *config = argument;
+    if (config->count == NVME_NAMESPACES)
+        return ob_fault_set(fault, -E2BIG, "a controller has %u images at most", NVME_NAMESPACES);
+    int err = image_parse(value, &config->options[config->count], fault);
+    if (err == 0)
+        config->count++;
+    return err;
+}
+
+static void close_images(struct nvme_image *images, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        images[i].block->ops->close(images[i].block);
+}
+
+static int create(void *argument, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct config *config = argument;
+    struct nvme_image images[NVME_NAMESPACES];
+    unsigned opened = 0;
+    int err = 0;
+    if (config->count == 0)
+        return ob_fault_set(fault, -EINVAL, "give --image=PATH, a disk image");
+    while (opened < config->count && err == 0) {
+        err = image_open(&config->options[opened], &images[opened], fault);
+        opened += err == 0;
+    }
+    if (err == 0)
+        err = nvme_new(images, opened, config->options[0].serial, &config->nvme, ret_device, fault);
+    if (err < 0)
+        close_images(images, opened);
+    return err;
+}
+
+static void destroy(void *argument)
+{
+    struct config *config = argument;
+    nvme_free(config->nvme);
+}
+
+static const struct ob_option options[] = {
+    {"image", "PATH[,PROPERTY...]",
+     "a disk: readonly, direct, serial=TEXT, block-size=512|4096; several are namespaces 1, 2...",
+     apply_image},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    static const struct ob_program program = {
+        .name = "outboard-nvme",
+        .summary = "An NVMe controller for disk images: files, block devices, NBD exports.",
+        .type = "nvme",
+        .options = options,
+        .create = create,
+        .destroy = destroy,
+    };
+    struct config config = {0};
+    int status = ob_program_main(&program, &config, argc, argv);
+    for (unsigned i = 0; i < config.count; i++)
+        image_done(&config.options[i]);
+    return status;
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Namespaces: the controller's disks. Namespace n is the n-th image; all are active for the life of
+ * the controller. An image whose size has changed is a changed namespace, which the guest learns
+ * from an asynchronous event and log page 4.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_NAMESPACE_H
+#define OUTBOARD_DEVICES_NVME_NAMESPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "block.h"
+#include "bounds.h"
+
+struct nvme;
+
+struct nvme_namespace {
+    uint32_t id;
+    struct block *block;
+    unsigned block_shift; /* 9 or 12 */
+    uint64_t blocks;
+    uint8_t uuid[16];
+    bool changed; /* since the guest read log page 4 */
+    struct block_io shutdown_flush;
+};
+
+struct nvme_namespaces {
+    struct nvme_namespace list[NVME_NAMESPACES];
+    unsigned count;
+    int timer_fd; /* looks for changed sizes; -1: none yet */
+};
+
+/* The namespace of an id, or NULL. */
+struct nvme_namespace *namespace_find(struct nvme *nvme, uint32_t id);
+/* Whether the blocks exist; slba + count may wrap. */
+bool namespace_has(const struct nvme_namespace *ns, uint64_t slba, uint64_t count);
+
+/* Watches all back ends, and sizes while the controller is on. 0 or a negative errno. */
+int namespaces_watch(struct nvme *nvme);
+void namespaces_look_for_changes(struct nvme *nvme, bool on);
+void namespaces_reset(struct nvme *nvme);
+/* Closes all images. */
+void namespaces_done(struct nvme *nvme);
+
+/* struct block_ops, for all of them. */
+bool namespaces_submit(struct nvme *nvme);
+void namespaces_reap(struct nvme *nvme);
+/* Waits until nothing is in flight in any back end. */
+void namespaces_drain(struct nvme *nvme);
+
+#endif

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "nvme.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "identify.h"
+#include "interrupt.h"
+#include "queue_admin.h"
+#include "schedule.h"
+
+#define CLASS_NVME     0x010802u
+#define REGISTERS_BAR  0
+#define REGISTERS_SIZE 0x4000u /* registers, doorbells of 64 queue pairs, and room */
+
+static uint64_t read_register(void *state, unsigned bar, uint64_t offset, unsigned size)
+{
+    return controller_read(state, offset, size);
+}
+
+static void write_register(void *state, unsigned bar, uint64_t offset, unsigned size,
+                           uint64_t value)
+{
+    controller_write(state, offset, size, value);
+}
+
+static void reset(void *state)
+{
+    controller_reset(state);
+}
+
+/* Completions that found no room before. */
+static void post_waiting(struct nvme *nvme)
+{
+    for (unsigned i = 0; i < NVME_QUEUES; i++) {
+        struct nvme_cq *cq = &nvme->queues.cq[i];
+        if (cq->finished && queue_post(nvme, cq) < 0)
+            controller_fail(nvme);
+    }
+}
+
+static bool poll(void *state)
+{
+    struct nvme *nvme = state;
+    namespaces_reap(nvme);
+    post_waiting(nvme);
+    bool more = schedule_run(nvme);
+    namespaces_submit(nvme);
+    namespaces_reap(nvme); /* what was in the page cache is there already */
+    queue_admin_update(nvme);
+    controller_update(nvme);
+    more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
+    interrupt_update(nvme);
+    return more;
+}
+
+static void quiesce(void *state)
+{
+    namespaces_drain(state);
+}
+
+static void add_namespace(struct nvme *nvme, const struct nvme_image *image)
+{
+    struct nvme_namespace *ns = &nvme->namespaces.list[nvme->namespaces.count++];
+    *ns = (struct nvme_namespace){.id = nvme->namespaces.count,
+                                  .block = image->block,
+                                  .block_shift = image->block_size == 4096 ? 12 : 9};
+    ns->blocks = image->block->size >> ns->block_shift;
+    memcpy(ns->uuid, image->uuid, sizeof(ns->uuid));
+}
+
+static int new_device(struct nvme *nvme, struct ob_fault *fault)
+{
+    static const struct ob_device_ops ops = {.read = read_register,
+                                             .write = write_register,
+                                             .reset = reset,
+                                             .poll = poll,
+                                             .quiesce = quiesce};
+    const struct ob_device_desc desc = {
+        .name = "nvme",
+        .vendor_id = NVME_PCI_VENDOR,
+        .device_id = NVME_PCI_DEVICE,
+        .subsystem_vendor_id = NVME_PCI_VENDOR,
+        .subsystem_id = NVME_PCI_SUBSYSTEM,
+        .class_code = CLASS_NVME,
+        .intx = true,
+        .bars = {[REGISTERS_BAR] = {.kind = OB_BAR_MEM64, .size = REGISTERS_SIZE}},
+    };
+    return ob_device_new(&desc, &ops, nvme, &nvme->device, fault);
+}
+
+int nvme_new(const struct nvme_image *images, unsigned count, const char *serial,
+             struct nvme **ret_nvme, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct nvme *nvme = calloc(1, sizeof(*nvme));
+    if (!nvme)
+        return ob_fault_set(fault, -ENOMEM, "no memory for the controller");
+    nvme->namespaces.timer_fd = -1;
+    nvme->log.since = time(NULL);
+    snprintf(nvme->serial, sizeof(nvme->serial), "%s", serial);
+    int err = requests_init(nvme);
+    if (err < 0)
+        ob_fault_set(fault, err, "no memory for the controller's requests");
+    if (err == 0)
+        err = new_device(nvme, fault);
+    for (unsigned i = 0; i < count && err == 0; i++)
+        add_namespace(nvme, &images[i]);
+    if (err == 0)
+        err = namespaces_watch(nvme);
+    if (err < 0) {
+        ob_fault_set(fault, err, "can't watch the images: %s", strerror(-err));
+        ob_device_free(nvme->device);
+        nvme->namespaces.count = 0;
+        nvme_free(nvme);
+        return err;
+    }
+    controller_reset(nvme);
+    *ret_nvme = nvme;
+    *ret_device = nvme->device;
+    return 0;
+}
+
+void nvme_free(struct nvme *nvme)
+{
+    if (!nvme)
+        return;
+    namespaces_done(nvme);
+    requests_done(nvme);
+    free(nvme);
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * An NVM Express 1.4 controller with the NVM command set: what its parts share.
+ *
+ *   controller.c   registers: enable, disable, shutdown, reset
+ *   doorbell.c     how the guest says that it has moved a head or a tail
+ *   queue.c        submission and completion rings in guest memory
+ *   schedule.c     which queue is fetched from next
+ *   request.c      a command between its two queues
+ *   admin.c ...    admin commands: queue_admin.c, identify.c, feature.c, log_page.c, async_event.c
+ *   io.c ...       I/O commands: dataset.c, compare.c
+ *   prp.c          from PRPs to guest memory
+ *   interrupt.c    from completion queues to INTx
+ *   namespace.c    from namespaces to images
+ *   block_*.c      images
+ *
+ * A register write only notes what the guest wants; poll() then does it, so that the guest goes on
+ * meanwhile, and one round of system calls serves many commands.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_NVME_H
+#define OUTBOARD_DEVICES_NVME_NVME_H
+
+#include <outboard/device.h>
+
+#include "async_event.h"
+#include "compare.h"
+#include "controller.h"
+#include "feature.h"
+#include "log_page.h"
+#include "namespace.h"
+#include "queue.h"
+#include "request.h"
+
+#define NVME_SERIAL_LEN 20u
+
+struct nvme {
+    struct ob_device *device;
+    struct nvme_controller controller;
+    struct nvme_queues queues;
+    struct nvme_requests requests;
+    struct nvme_features features;
+    struct nvme_events events;
+    struct nvme_log log;
+    struct nvme_namespaces namespaces;
+    struct nvme_compare compare;
+    char serial[NVME_SERIAL_LEN + 1];
+};
+
+/* An image that becomes a namespace. */
+struct nvme_image {
+    struct block *block;
+    uint32_t block_size; /* 512 or 4096 */
+    uint8_t uuid[16];
+};
+
+/* Makes the controller and its device, with the images as namespaces 1, 2 and so on, which it takes
+ * over. 0, or a negative errno with the fault filled; then the images stay the caller's. */
+int nvme_new(const struct nvme_image *images, unsigned count, const char *serial,
+             struct nvme **ret_nvme, struct ob_device **ret_device, struct ob_fault *fault);
+/* Closes the images. The device is freed already. */
+void nvme_free(struct nvme *nvme);
+
+#endif

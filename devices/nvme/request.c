@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "request.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "nvme.h"
+
+#define ALL_REQUESTS (NVME_ADMIN_REQUESTS + NVME_IO_REQUESTS)
+
+int requests_init(struct nvme *nvme)
+{
+    struct nvme_requests *requests = &nvme->requests;
+    requests->all = calloc(ALL_REQUESTS, sizeof(*requests->all));
+    requests->transfers = calloc(NVME_IO_REQUESTS, sizeof(*requests->transfers));
+    if (!requests->all || !requests->transfers)
+        return -ENOMEM;
+    for (unsigned i = 0; i < ALL_REQUESTS; i++)
+        requests->all[i].nvme = nvme;
+    for (unsigned i = 0; i < NVME_IO_REQUESTS; i++)
+        requests->all[NVME_ADMIN_REQUESTS + i].transfer = &requests->transfers[i];
+    requests_reset(nvme);
+    return 0;
+}
+
+void requests_done(struct nvme *nvme)
+{
+    free(nvme->requests.all);
+    free(nvme->requests.transfers);
+}
+
+static struct nvme_request **free_list(struct nvme_requests *requests, bool admin)
+{
+    return admin ? &requests->free_admin : &requests->free_io;
+}
+
+static void put(struct nvme_requests *requests, struct nvme_request *request)
+{
+    struct nvme_request **list = free_list(requests, !request->transfer);
+    request->sq = NULL;
+    request->next = *list;
+    *list = request;
+}
+
+void requests_reset(struct nvme *nvme)
+{
+    struct nvme_requests *requests = &nvme->requests;
+    assert(requests->in_flight == 0);
+    requests->free_admin = requests->free_io = NULL;
+    for (unsigned i = ALL_REQUESTS; i-- > 0;)
+        put(requests, &requests->all[i]);
+}
+
+struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
+{
+    struct nvme_request **list = free_list(&nvme->requests, sq->id == 0);
+    struct nvme_request *request = *list;
+    if (!request)
+        return NULL;
+    *list = request->next;
+    request->sq = sq;
+    request->result = 0;
+    request->status = NVME_SUCCESS;
+    request->ns = NULL;
+    sq->outstanding++;
+    return request;
+}
+
+void request_free(struct nvme_request *request)
+{
+    request->sq->outstanding--;
+    put(&request->nvme->requests, request);
+}
+
+void request_complete(struct nvme_request *request, uint16_t status)
+{
+    struct nvme *nvme = request->nvme;
+    struct nvme_cq *cq = request->sq->cq;
+    request->status = status;
+    if (status != NVME_SUCCESS)
+        log_error(nvme, request);
+    queue_finish(cq, request);
+    if (queue_post(nvme, cq) < 0)
+        controller_fail(nvme);
+}
+
+void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err))
+{
+    struct block *block = request->ns->block;
+    request->io.done = done;
+    request->nvme->requests.in_flight++;
+    block->ops->start(block, &request->io);
+}
+
+struct nvme_request *request_of_io(struct block_io *io)
+{
+    struct nvme_request *request =
+        (struct nvme_request *)((char *)io - offsetof(struct nvme_request, io));
+    request->nvme->requests.in_flight--;
+    return request;
+}
+
+uint16_t status_of_errno(enum block_op op, int err)
+{
+    switch (-err) {
+    case 0:
+        return NVME_SUCCESS;
+    case EFAULT:
+        return NVME_DATA_TRANSFER_ERROR;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+        return NVME_CAPACITY_EXCEEDED;
+    case EROFS:
+    case EPERM:
+    case EACCES:
+    case EBADF:
+        return NVME_NAMESPACE_WRITE_PROTECTED | NVME_DO_NOT_RETRY;
+    case ECANCELED:
+        return NVME_ABORT_REQUESTED;
+    case EIO:
+    case EILSEQ:
+    case EBADMSG:
+    case ENODATA:
+        return op == BLOCK_READ ? NVME_UNRECOVERED_READ : NVME_WRITE_FAULT;
+    default:
+        return NVME_INTERNAL_ERROR;
+    }
+}

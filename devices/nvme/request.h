@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Request: a command from the moment it is fetched until its completion is posted.
+ *
+ * All requests are allocated with the controller. There are two kinds: those of the admin queue,
+ * and those of I/O queues, which have room for the data's place in guest memory. A queue is only
+ * fetched from while a request of its kind is free. A finished request waits in its completion
+ * queue's list until an entry is free there.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_REQUEST_H
+#define OUTBOARD_DEVICES_NVME_REQUEST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <outboard/dma.h>
+
+#include "block.h"
+#include "bounds.h"
+#include "spec.h"
+
+struct nvme;
+struct nvme_sq;
+struct nvme_namespace;
+
+/* A submission queue entry, section 4.2. */
+struct nvme_command {
+    uint8_t opcode;
+    uint8_t fuse; /* 0: not fused */
+    uint8_t psdt; /* 0: PRPs */
+    uint16_t id;
+    uint32_t nsid;
+    uint64_t prp1;
+    uint64_t prp2;
+    uint32_t dword[16]; /* 10 to 15 are used */
+};
+
+/* Blocks of a Dataset Management range. */
+struct nvme_range {
+    uint64_t slba;
+    uint32_t count;
+};
+
+/* What an I/O command works on. */
+struct nvme_transfer {
+    union {
+        struct {
+            struct ob_dma_span spans[NVME_SPANS];
+            struct iovec iov[NVME_SPANS];
+        };
+        struct nvme_range ranges[NVME_DATASET_RANGES];
+    };
+    unsigned span_count;
+    unsigned range_count;
+    unsigned next_range;
+};
+
+struct nvme_request {
+    struct nvme_request *next; /* in the list that it is in */
+    struct nvme *nvme;
+    struct nvme_sq *sq;
+    struct nvme_command command;
+    uint16_t status; /* enum nvme_status */
+    uint32_t result; /* dword 0 of the completion */
+    struct nvme_namespace *ns;
+    struct nvme_transfer *transfer; /* NULL: an admin request */
+    struct block_io io;
+};
+
+struct nvme_requests {
+    struct nvme_request *all; /* admin ones first */
+    struct nvme_transfer *transfers;
+    struct nvme_request *free_admin;
+    struct nvme_request *free_io;
+    unsigned in_flight; /* operations of back ends, those without a request included */
+};
+
+/* 0 or -ENOMEM. */
+int requests_init(struct nvme *nvme);
+void requests_done(struct nvme *nvme);
+/* Forgets what every request was about. Nothing may be in flight. */
+void requests_reset(struct nvme *nvme);
+
+/* A request for the next command of a queue, or NULL when all of its kind are in use. */
+struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq);
+void request_free(struct nvme_request *request);
+
+/* The command has ended; its completion is posted as soon as there is room. */
+void request_complete(struct nvme_request *request, uint16_t status);
+
+/* Hands the request's io, with op, flags, offset and len set, to the namespace's back end. */
+void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err));
+/* For done callbacks: which request, which is no longer in flight. */
+struct nvme_request *request_of_io(struct block_io *io);
+
+/* What a back end's errno means to the guest. */
+uint16_t status_of_errno(enum block_op op, int err);
+
+#endif

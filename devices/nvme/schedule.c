@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "schedule.h"
+
+#include "admin.h"
+#include "io.h"
+#include "nvme.h"
+
+/* A queue whose completions find no room is not fetched from: the guest must read them first. */
+static bool ready(const struct nvme *nvme, const struct nvme_sq *sq)
+{
+    return sq->state == SQ_LIVE && !queue_sq_empty(sq) && !sq->cq->finished &&
+           controller_runs(nvme);
+}
+
+/* Starts up to so many commands of one queue. Returns how many. */
+static unsigned serve(struct nvme *nvme, struct nvme_sq *sq, unsigned max)
+{
+    unsigned served = 0;
+    while (served < max && ready(nvme, sq)) {
+        struct nvme_request *request = request_new(nvme, sq);
+        if (!request)
+            break;
+        if (queue_fetch(nvme, sq, &request->command) < 0) {
+            request_free(request);
+            controller_fail(nvme);
+            break;
+        }
+        served++;
+        if (sq->id == 0)
+            admin_execute(request);
+        else
+            io_execute(request);
+    }
+    return served;
+}
+
+/* One burst of every I/O queue. Returns how many commands were started, max at most. */
+static unsigned serve_round(struct nvme *nvme, unsigned max)
+{
+    struct nvme_queues *queues = &nvme->queues;
+    unsigned served = 0;
+    for (unsigned i = 0; i < NVME_IO_QUEUES && served < max; i++) {
+        unsigned burst = max - served < NVME_BURST ? max - served : NVME_BURST;
+        struct nvme_sq *sq = &queues->sq[1 + queues->turn];
+        queues->turn = (queues->turn + 1) % NVME_IO_QUEUES;
+        served += serve(nvme, sq, burst);
+    }
+    return served;
+}
+
+bool schedule_run(struct nvme *nvme)
+{
+    unsigned left = NVME_BUDGET - serve(nvme, &nvme->queues.sq[0], NVME_BURST);
+    unsigned served;
+    do {
+        served = serve_round(nvme, left);
+        left -= served;
+    } while (served > 0 && left > 0);
+    return left == 0 || ready(nvme, &nvme->queues.sq[0]);
+}
