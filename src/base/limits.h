@@ -110,8 +110,12 @@
 /* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
-/* Bytes that a relay reads at once, and has on the way to the channel. */
-#define LIMIT_RELAY_BUFFER 131072
+/* Child processes of one program at a time. */
+#define LIMIT_CHILDREN 512
+
+/* Bytes that a relay reads at once for a stream that has credit, and for one that has none. */
+#define LIMIT_RELAY_BUFFER  131072
+#define LIMIT_RELAY_BLOCKED 32768
 
 /* Bytes that a channel is read by at once. */
 #define LIMIT_CHANNEL_READ 262144
