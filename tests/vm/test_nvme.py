@@ -93,8 +93,9 @@ def test_each_completion_is_told_by_an_interrupt(boot, disk, image):
 @pytest.mark.irqfd
 def test_the_guest_boots_from_the_disk(boot, disk, image):
     """A system that one guest has put there is the root of the next."""
-    first = boot(name="first", files={"/etc/greeting": b"hello"}, **disk(image))
-    first.run("mke2fs /dev/nvme0n1 2>/dev/null && mount /dev/nvme0n1 /mnt")
+    files = {"/etc/greeting": b"hello", **with_libraries("/sbin/mke2fs")}
+    first = boot(name="first", files=files, **disk(image))
+    first.run("/sbin/mke2fs -t ext4 -q /dev/nvme0n1 && mount /dev/nvme0n1 /mnt")
     first.install("/mnt")
     first.run("umount /mnt")
     assert complaints(first) == ""
