@@ -75,7 +75,7 @@ void model_set_raised(struct model *model, bool raised)
 uint64_t model_base(const struct model *model, unsigned bar)
 {
     uint64_t mask = bar == MODEL_PORTS ? 3 : 15;
-    return le(&model->config[0x10 + 4 * bar], 4) & ~mask;
+    return le(model->config + 0x10 + (size_t)4 * bar, 4) & ~mask;
 }
 
 uint64_t model_register(unsigned bar, uint64_t offset)
@@ -146,7 +146,7 @@ static void dma(struct model *model, uint64_t gpa, uint64_t len)
         const struct model_region *region = region_at(model, gpa + i);
         if (!region)
             copied.result = -EFAULT;
-        if (region != last && mapped.result >= 0) {
+        if ((region != last || !region) && mapped.result >= 0) {
             if (!region)
                 mapped.result = -EFAULT;
             else if (mapped.result == (int)MODEL_SPANS)

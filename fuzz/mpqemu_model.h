@@ -34,7 +34,7 @@ enum {
 #define MODEL_SPANS    2u
 
 #define MODEL_EVENTS  256u
-#define MODEL_REPLIES (MODEL_EVENTS * 208u)
+#define MODEL_REPLIES ((size_t)MODEL_EVENTS * 208)
 
 /* Something that a callback of the device saw. */
 struct model_event {

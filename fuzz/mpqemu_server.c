@@ -28,6 +28,8 @@ struct run {
     struct ob_device *device;
     struct engine *engine;
     bool engine_refused;
+    uint8_t chunk[1024]; /* what the next receive brings */
+    size_t chunk_len;
     unsigned num_events;
     size_t replies_taken;
     struct ob_dma_span spans[MODEL_SPANS];
@@ -139,14 +141,13 @@ static void finish(struct run *run)
 /* Takes up to so many bytes of replies. */
 static void take_replies(struct run *run, size_t limit)
 {
-    size_t len;
-    int fd;
-    const uint8_t *bytes = engine_pending(run->engine, &len, &fd);
-    CHECK(fd == -1 && len <= LIMIT_REPLY_BYTES);
+    struct engine_output output = engine_pending(run->engine);
+    size_t len = output.len;
+    CHECK(output.num_fds == 0 && len <= LIMIT_REPLY_BYTES);
     if (len > limit)
         len = limit;
     CHECK(run->replies_taken + len <= run->model.replies_len);
-    CHECK(memcmp(bytes, run->model.replies + run->replies_taken, len) == 0);
+    CHECK(memcmp(output.bytes, run->model.replies + run->replies_taken, len) == 0);
     run->replies_taken += len;
     if (len > 0 && engine_sent(run->engine, len) < 0)
         run->engine_refused = true;
@@ -154,33 +155,8 @@ static void take_replies(struct run *run, size_t limit)
 
 static void take_all_replies(struct run *run)
 {
-    size_t len;
-    int fd;
-    for (engine_pending(run->engine, &len, &fd); len > 0; engine_pending(run->engine, &len, &fd))
-        take_replies(run, len);
-}
-
-/* Compares engine and model once both have done all that was asked. */
-static void compare(struct run *run)
-{
-    const struct model *model = &run->model;
-    take_all_replies(run);
-    CHECK(run->engine_refused == model->refused);
-    CHECK((run->engine->fault.code < 0) == model->refused);
-    CHECK(run->replies_taken == model->replies_len);
-    CHECK(run->num_events == model->num_events);
-    CHECK(memcmp(run->device->function.config, model->config, sizeof(model->config)) == 0);
-    CHECK(run->device->memory.count == model->num_regions);
-    CHECK(run->device->intx.raised == model->raised);
-    CHECK((run->device->intx.trigger_fd >= 0) == model->has_events);
-    CHECK(memcmp(ob_device_bar_memory(run->device, MODEL_MEMORY), model->memory,
-                 sizeof(model->memory)) == 0);
-    for (unsigned i = 0; i < model->num_events; i++) {
-        const struct model_event *is = &run->events[i], *must = &model->events[i];
-        CHECK(is->kind == must->kind && is->bar == must->bar && is->size == must->size);
-        CHECK(is->offset == must->offset && is->value == must->value);
-        CHECK(is->result == must->result);
-    }
+    while (engine_pending(run->engine).len > 0)
+        take_replies(run, LIMIT_REPLY_BYTES);
 }
 
 static struct model_fd next_fd(struct run *run)
@@ -191,38 +167,76 @@ static struct model_fd next_fd(struct run *run)
     return (struct model_fd){.kind = kind, .inode = kind == FAKE_FILE ? byte / 64 : 0};
 }
 
-/* Gives the same bytes and descriptors to the engine and to the model. */
-static void feed(struct run *run, const uint8_t *bytes, size_t len, const struct model_fd *fds,
-                 unsigned num_fds)
+/* Gives the chunk with descriptors on it to the engine and to the model. */
+static void deliver(struct run *run, const struct model_fd *fds, unsigned num_fds)
 {
     int numbers[LIMIT_FDS_PER_RECEIVE];
-    size_t room;
+    size_t room, len = run->chunk_len;
     engine_receive_space(run->engine, &room);
     if (room < len)
         take_all_replies(run);
     uint8_t *to = engine_receive_space(run->engine, &room);
     CHECK(room >= len && to >= run->engine->rx);
-    CHECK(to + room <= run->engine->rx + sizeof(run->engine->rx));
-    memcpy(to, bytes, len);
+    CHECK(to + room <= run->engine->rx + run->engine->ops->rx_len);
+    memcpy(to, run->chunk, len);
     for (unsigned i = 0; i < num_fds; i++) {
         numbers[i] = fake_open(&run->fake, fds[i].kind, fds[i].inode);
         CHECK(numbers[i] >= 0);
     }
     if (engine_received(run->engine, len, numbers, num_fds) < 0)
         run->engine_refused = true;
-    model_feed(&run->model, bytes, len, fds, num_fds);
+    model_feed(&run->model, run->chunk, len, fds, num_fds);
+    run->chunk_len = 0;
 }
 
-/* Feeds a message, at once or in two pieces; its descriptors ride on the first. */
-static void feed_message(struct run *run, const uint8_t *bytes, size_t len,
+static void append(struct run *run, const uint8_t *bytes, size_t len)
+{
+    CHECK(len <= sizeof(run->chunk) - run->chunk_len);
+    memcpy(run->chunk + run->chunk_len, bytes, len);
+    run->chunk_len += len;
+}
+
+/* Sends a message: at once, in two pieces, of which the first carries its descriptors, or together
+ * with what comes next. */
+static void send_message(struct run *run, const uint8_t *bytes, size_t len,
                          const struct model_fd *fds, unsigned num_fds)
 {
     size_t cut = rd_u8(&run->input);
+    bool waits = cut >= 224 && num_fds == 0 && run->chunk_len < sizeof(run->chunk) / 2;
     if (cut == 0 || cut >= len)
         cut = len;
-    feed(run, bytes, cut, fds, num_fds);
+    append(run, bytes, cut);
+    if (waits)
+        return;
+    deliver(run, fds, num_fds);
+    append(run, bytes + cut, len - cut);
     if (cut < len)
-        feed(run, bytes + cut, len - cut, NULL, 0);
+        deliver(run, NULL, 0);
+}
+
+/* Compares engine and model once both have done all that was asked. */
+static void compare(struct run *run)
+{
+    const struct model *model = &run->model;
+    if (run->chunk_len > 0)
+        deliver(run, NULL, 0);
+    take_all_replies(run);
+    CHECK(run->engine_refused == model->refused);
+    CHECK((run->engine->fault.code < 0) == model->refused);
+    CHECK(run->replies_taken == model->replies_len);
+    CHECK(run->num_events == model->num_events);
+    CHECK(memcmp(run->device->function.config, model->config, sizeof(model->config)) == 0);
+    CHECK(run->device->memory.count == model->num_regions);
+    CHECK(run->device->irqs.intx_raised == model->raised);
+    CHECK((run->device->irqs.vectors[IRQ_INTX]->fd >= 0) == model->has_events);
+    CHECK(memcmp(ob_device_bar_memory(run->device, MODEL_MEMORY), model->memory,
+                 sizeof(model->memory)) == 0);
+    for (unsigned i = 0; i < model->num_events; i++) {
+        const struct model_event *is = &run->events[i], *must = &model->events[i];
+        CHECK(is->kind == must->kind && is->bar == must->bar && is->size == must->size);
+        CHECK(is->offset == must->offset && is->value == must->value);
+        CHECK(is->result == must->result);
+    }
 }
 
 /* Writes a header; its command is a number of the shipped dialect. */
@@ -247,8 +261,9 @@ static void step_raw(struct run *run)
     if (len > run->input.left)
         len = run->input.left;
     rd_bytes(&run->input, bytes, len);
-    if (len > 0)
-        feed(run, bytes, len, fds, num_fds);
+    append(run, bytes, len);
+    if (run->chunk_len > 0)
+        deliver(run, fds, num_fds);
 }
 
 static void step_config(struct run *run)
@@ -259,7 +274,7 @@ static void step_config(struct run *run)
     wr_u32(&wr, offset);
     wr_u32(&wr, rd_u32(&run->input));
     wr_u32(&wr, what & 4 ? rd_u32(&run->input) : 1u << (what >> 6) % 3);
-    feed_message(run, frame, wr.len, NULL, 0);
+    send_message(run, frame, wr.len, NULL, 0);
 }
 
 static void step_bar(struct run *run)
@@ -274,7 +289,7 @@ static void step_bar(struct run *run)
     wr_u32(&wr, what & 32 ? rd_u8(&run->input) : 1u << (what >> 6));
     wr_u8(&wr, bar != MODEL_PORTS);
     wr_zero(&wr, run->v8 ? 192 - 21 : 3);
-    feed_message(run, frame, wr.len, NULL, 0);
+    send_message(run, frame, wr.len, NULL, 0);
 }
 
 static void step_sysmem(struct run *run)
@@ -297,7 +312,7 @@ static void step_sysmem(struct run *run)
     struct wr wr = header(run, frame, 0, 192);
     for (unsigned i = 0; i < 24; i++)
         wr_u64(&wr, fields[i / 8][i % 8]);
-    feed_message(run, frame, wr.len, fds, count);
+    send_message(run, frame, wr.len, fds, count);
 }
 
 static void step_irqfd(struct run *run)
@@ -308,7 +323,7 @@ static void step_irqfd(struct run *run)
     for (unsigned i = 0; i < count; i++)
         fds[i] = what & 1 ? next_fd(run) : (struct model_fd){.kind = FAKE_EVENT};
     struct wr wr = header(run, frame, 6, 0);
-    feed_message(run, frame, wr.len, fds, count);
+    send_message(run, frame, wr.len, fds, count);
 }
 
 static void step_other(struct run *run)
@@ -318,7 +333,7 @@ static void step_other(struct run *run)
     size_t len = number == 7 && run->v8 ? 192 : 0;
     struct wr wr = header(run, frame, number, len);
     wr_zero(&wr, len);
-    feed_message(run, frame, wr.len, NULL, 0);
+    send_message(run, frame, wr.len, NULL, 0);
 }
 
 /* The device's side, when engine and model stand at the same place. */
@@ -328,15 +343,15 @@ static void step_device(struct run *run)
     compare(run);
     if (run->engine_refused)
         return;
-    int trigger = run->device->intx.trigger_fd;
+    int trigger = run->device->irqs.vectors[IRQ_INTX]->fd;
     unsigned before = trigger >= 0 ? fake_signals(&run->fake, trigger) : 0;
     bool was_raised = run->model.raised;
     if (what % 3 == 0)
         ob_irq_raise(run->device);
     else if (what % 3 == 1)
         ob_irq_lower(run->device);
-    else if (run->device->intx.resample_fd >= 0)
-        fake_fire(&run->fake, run->device->intx.resample_fd);
+    else if (run->device->irqs.intx_unmask_fd >= 0)
+        fake_fire(&run->fake, run->device->irqs.intx_unmask_fd);
     if (what % 3 < 2)
         model_set_raised(&run->model, what % 3 == 0);
     if (trigger < 0)

@@ -17,7 +17,7 @@ int library_load(const char *path, struct ob_backdoor_ops *ret_ops, struct ob_fa
     void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!library)
         return ob_fault_set(fault, -ENOENT, "can't load the library: %s", dlerror());
-    struct ob_backdoor_ops ops;
+    struct ob_backdoor_ops ops = {0};
     *(void **)&ops.init = find(library, "backdoor_init", "qemu_backdoor_init");
     *(void **)&ops.call = find(library, "backdoor", "qemu_backdoor");
     *(void **)&ops.fini = find(library, "backdoor_fini", NULL);

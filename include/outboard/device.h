@@ -42,11 +42,30 @@ enum ob_bar_flag {
     OB_BAR_MEMORY = 1u << 1,
 };
 
+/** A part of a BAR, in whole pages of 4096 bytes. */
+struct ob_bar_range {
+    uint64_t offset;
+    uint64_t len;
+};
+
 struct ob_bar {
     enum ob_bar_kind kind;
     unsigned flags; /* enum ob_bar_flag */
     uint64_t size;  /* bytes, a power of two; OB_BAR_MEMORY needs whole pages of 4096 */
+    /* Which part of an OB_BAR_MEMORY BAR is memory; len 0: all of it. The rest is registers. */
+    struct ob_bar_range memory;
 };
+
+/** A register of which only the fact matters that it was written (an ioeventfd). */
+struct ob_doorbell {
+    unsigned bar;
+    uint64_t offset;
+    unsigned size;   /* of the write: 1, 2, 4 or 8 bytes; 0: any */
+    unsigned number; /* handed to ob_device_ops.doorbell, below OB_DOORBELL_NUMBERS */
+};
+
+#define OB_DOORBELL_NUMBERS 16 /* several doorbells may share a number */
+#define OB_DOORBELLS        256
 
 /** What a function is. Copied by ob_device_new(). */
 struct ob_device_desc {
@@ -60,6 +79,17 @@ struct ob_device_desc {
     bool express; /* 4096 bytes of configuration space instead of 256 */
     bool intx;    /* has an interrupt pin (INTA) */
     struct ob_bar bars[OB_BAR_COUNT];
+    /* MSI: 1, 2, 4, 8, 16 or 32 vectors; 0: none. */
+    uint8_t msi_vectors;
+    /* MSI-X: up to 2048 vectors; 0: none. Table and pending bits lie in the memory BAR msix_bar, at
+     * msix_offset, a multiple of 8: 16 bytes a vector, then a bit a vector in whole 8 bytes. The
+     * library answers accesses there. */
+    uint16_t msix_vectors;
+    uint8_t msix_bar;
+    uint32_t msix_offset;
+    /* Registers that wires which can do so connect to a callback without the VMM; may be NULL. */
+    const struct ob_doorbell *doorbells;
+    unsigned num_doorbells;
 };
 
 /** What a function does. Copied by ob_device_new(). Unused callbacks may be NULL. */
@@ -78,6 +108,10 @@ struct ob_device_ops {
 
     /** The guest writes a register; arguments as for read. NULL: writes are ignored. */
     void (*write)(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
+
+    /** The guest has written doorbells with this number, once or more often. What it wrote is not
+     * known: the device looks in guest memory. A VMM that does not know doorbells calls write. */
+    void (*doorbell)(void *state, unsigned number);
 
     /** The guest or the VMM resets the function. Interrupts have been lowered, configuration space
      * is at its defaults, DMA is off. */
@@ -120,8 +154,8 @@ OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_devi
 OB_API void ob_device_free(struct ob_device *device);
 
 /**
- * The memory behind an OB_BAR_MEMORY BAR: @bar's size in bytes, page aligned, zeroed at start,
- * valid until the device is freed. The guest may change it at any time. NULL for other BARs.
+ * The memory behind an OB_BAR_MEMORY BAR: as long as ob_bar.memory says, page aligned, zeroed at
+ * start, valid until the device is freed. The guest may change it at any time. NULL for other BARs.
  */
 OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
 

@@ -8,6 +8,10 @@
  * the VMM still means it to be the guest's.
  *
  * The guest can write to its memory at any moment: copy what must be checked, then check the copy.
+ *
+ * A VMM may tell where memory is and share no descriptor for it. Then the calls that copy or map at
+ * once return -EREMOTE, and only ob_dma_submit() gets there, by asking the VMM. A device that uses
+ * nothing but ob_dma_submit() need not know the difference.
  */
 #ifndef OUTBOARD_DMA_H
 #define OUTBOARD_DMA_H
@@ -25,6 +29,26 @@ enum ob_dma_direction {
 
 struct ob_dma_region; /* what a span holds on to */
 
+/** A copy that may take its time. The device owns it, and the buffer, until done is called. */
+struct ob_dma_request {
+    uint64_t iova;
+    void *buf;
+    size_t len; /* bytes */
+    enum ob_dma_direction direction;
+    /**
+     * The copy has ended. Called exactly once, from within ob_dma_submit() where the memory is
+     * shared, later where it is not; may submit again and may free the request.
+     *
+     * @result: 0; -EFAULT, -EACCES, -EPERM as ob_dma_write(); -ECANCELED when the device was
+     *          reset; -ENOTCONN when the VMM has gone; or an errno that the VMM gave.
+     */
+    void (*done)(struct ob_dma_request *request, int result);
+    void *context; /* the device's */
+    /* The library's. */
+    struct ob_dma_request *next;
+    size_t moved;
+};
+
 /** A piece of guest memory that is contiguous in this process. */
 struct ob_dma_span {
     void *address;
@@ -39,18 +63,27 @@ struct ob_dma_span {
  * @ret_buf: filled on success, unspecified on failure.
  * @len:     bytes.
  *
- * Returns 0, -EFAULT when part of the range is not memory, -EPERM while the guest has not enabled
- * bus mastering (PCI Local Bus 3.0, section 6.2.2). Any callback of the device.
+ * Returns 0, -EFAULT when part of the range is not memory, -EREMOTE when part of it is not shared,
+ * -EPERM while the guest has not enabled bus mastering (PCI Local Bus 3.0, section 6.2.2). Any
+ * callback of the device.
  */
 OB_API int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len);
 
 /**
  * Copy into guest memory. Nothing is written unless all of the range can be.
  *
- * Returns 0, -EFAULT when part of the range is not memory, -EACCES when part of it is read only,
- * -EPERM while the guest has not enabled bus mastering. Any callback of the device.
+ * Returns 0, -EFAULT when part of the range is not memory, -EREMOTE when part of it is not shared,
+ * -EACCES when part of it is read only, -EPERM while the guest has not enabled bus mastering. Any
+ * callback of the device.
  */
 OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len);
+
+/** Start a copy from or to guest memory, wherever it is. Any callback of the device. */
+OB_API void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request);
+
+/** Forget a copy: done is not called, the buffer is not touched any more. What was on its way to
+ * the guest's memory may still arrive there. */
+OB_API void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request);
 
 /**
  * Map a range of guest memory for zero-copy I/O.
@@ -60,8 +93,9 @@ OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf
  * @ret_spans:  filled in address order.
  * @max_spans:  how many fit.
  *
- * Returns the number of spans, each to be given back by ob_dma_unmap(), or -EFAULT, -EACCES, -EPERM
- * as above, -E2BIG when more than @max_spans would be needed. On failure nothing is held.
+ * Returns the number of spans, each to be given back by ob_dma_unmap(), or -EFAULT, -EREMOTE,
+ * -EACCES, -EPERM as above, -E2BIG when more than @max_spans would be needed. On failure nothing is
+ * held.
  */
 OB_API int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len,
                       enum ob_dma_direction direction, struct ob_dma_span *ret_spans,

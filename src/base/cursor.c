@@ -9,8 +9,7 @@ struct rd rd_init(const void *buf, size_t len)
     return (struct rd){.at = buf, .left = len};
 }
 
-/* Takes len bytes off the reader; NULL, for good, when they are not there. */
-static const uint8_t *take(struct rd *rd, size_t len)
+const uint8_t *rd_take(struct rd *rd, size_t len)
 {
     if (rd->bad || len > rd->left) {
         rd->bad = true;
@@ -24,7 +23,7 @@ static const uint8_t *take(struct rd *rd, size_t len)
 
 static uint64_t take_le(struct rd *rd, size_t len)
 {
-    const uint8_t *at = take(rd, len);
+    const uint8_t *at = rd_take(rd, len);
     uint64_t value = 0;
     for (size_t i = 0; at && i < len; i++)
         value |= (uint64_t)at[i] << (8 * i);
@@ -53,12 +52,12 @@ uint64_t rd_u64(struct rd *rd)
 
 void rd_skip(struct rd *rd, size_t len)
 {
-    take(rd, len);
+    rd_take(rd, len);
 }
 
 void rd_bytes(struct rd *rd, void *ret_bytes, size_t len)
 {
-    const uint8_t *at = take(rd, len);
+    const uint8_t *at = rd_take(rd, len);
     if (at)
         memcpy(ret_bytes, at, len);
     else
@@ -75,7 +74,7 @@ struct wr wr_init(void *buf, size_t len)
     return (struct wr){.at = buf, .left = len};
 }
 
-static uint8_t *room(struct wr *wr, size_t len)
+uint8_t *wr_room(struct wr *wr, size_t len)
 {
     if (wr->bad || len > wr->left) {
         wr->bad = true;
@@ -90,7 +89,7 @@ static uint8_t *room(struct wr *wr, size_t len)
 
 static void put_le(struct wr *wr, uint64_t value, size_t len)
 {
-    uint8_t *at = room(wr, len);
+    uint8_t *at = wr_room(wr, len);
     for (size_t i = 0; at && i < len; i++)
         at[i] = (uint8_t)(value >> (8 * i));
 }
@@ -117,14 +116,14 @@ void wr_u64(struct wr *wr, uint64_t value)
 
 void wr_zero(struct wr *wr, size_t len)
 {
-    uint8_t *at = room(wr, len);
+    uint8_t *at = wr_room(wr, len);
     if (at)
         memset(at, 0, len);
 }
 
 void wr_bytes(struct wr *wr, const void *bytes, size_t len)
 {
-    uint8_t *at = room(wr, len);
+    uint8_t *at = wr_room(wr, len);
     if (at && len)
         memcpy(at, bytes, len);
 }

@@ -32,6 +32,8 @@ uint16_t rd_u16(struct rd *rd);
 uint32_t rd_u32(struct rd *rd);
 uint64_t rd_u64(struct rd *rd);
 void rd_skip(struct rd *rd, size_t len);
+/* The next len bytes where they are, or NULL when they are not there. */
+const uint8_t *rd_take(struct rd *rd, size_t len);
 /* Copies len bytes to ret_bytes; zeroes when they are not there. */
 void rd_bytes(struct rd *rd, void *ret_bytes, size_t len);
 /* Returns 0, or -EPROTO when a read did not fit or bytes are left over. */
@@ -44,6 +46,8 @@ void wr_u32(struct wr *wr, uint32_t value);
 void wr_u64(struct wr *wr, uint64_t value);
 void wr_zero(struct wr *wr, size_t len);
 void wr_bytes(struct wr *wr, const void *bytes, size_t len);
+/* Room for len bytes that the caller fills, or NULL when they do not fit. */
+uint8_t *wr_room(struct wr *wr, size_t len);
 /* Returns the length written, or -ENOSPC when something did not fit. */
 int wr_done(const struct wr *wr);
 

@@ -14,17 +14,46 @@
 /* mpqemu: payload of one message, the v8 union. */
 #define LIMIT_MPQEMU_PAYLOAD 192
 
+/* mpqemu: regions of one table that we send; QEMU's remote refuses a message with all
+ * LIMIT_MPQEMU_FDS descriptors. */
+#define LIMIT_MPQEMU_REGIONS 7
+
+/* Regions of guest memory that a client takes before those that touch are merged. */
+#define LIMIT_CLIENT_REGIONS 64
+
+/* Calls of a client that may wait for an answer: an access, a heartbeat, and late ones of each. */
+#define LIMIT_CLIENT_CALLS 4
+
+/* Longest time that a client waits for an answer, milliseconds. */
+#define LIMIT_CLIENT_TIMEOUT_MS 60000
+
 /* Regions of one guest memory table. vfio-user allows this many DMA maps. */
 #define LIMIT_MEMORY_REGIONS 65535
 
 /* Spans into which one DMA range may fall. */
 #define LIMIT_DMA_SPANS 64
 
-/* Bytes of replies that wait for a peer that does not read. */
+/* Bytes of replies that wait for a peer that does not read, on wires whose messages are short. */
 #define LIMIT_REPLY_BYTES 4096
 
-/* Bytes that may wait in an engine before a whole message is there. */
+/* Bytes that may wait in an engine before a whole message is there, on wires whose messages are
+ * short. */
 #define LIMIT_REQUEST_BYTES 4096
+
+/* vfio-user: descriptors of one message (max_msg_fds); QEMU refuses a larger offer. */
+#define LIMIT_VFIO_USER_FDS 16
+
+/* vfio-user: data bytes of one message (max_data_xfer_size). */
+#define LIMIT_VFIO_USER_DATA (1u << 20)
+
+/* vfio-user: the JSON text of VERSION, its NUL included. */
+#define LIMIT_VFIO_USER_JSON 4096
+
+/* vfio-user: writes in one REGION_WRITE_MULTI; QEMU sends up to 200. */
+#define LIMIT_VFIO_USER_WRITES 1024
+
+/* vfio-user: messages that ask the client for its memory and are not answered yet. */
+#define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48
@@ -34,5 +63,56 @@
 
 /* Longest time that a server polls before it blocks, microseconds. */
 #define LIMIT_POLL_US 1000
+
+/* Session: payload of one DATA frame that is accepted, and that is sent on a clean channel. */
+#define LIMIT_SESSION_DATA 16384
+
+/* Session: payload of one DATA frame sent on a raw line, so that control frames wait less. */
+#define LIMIT_SESSION_LINE_DATA 4096
+
+/* Session: service name and metadata of one OPEN; the public header has the same numbers. */
+#define LIMIT_SESSION_SERVICE_BYTES  255
+#define LIMIT_SESSION_METADATA_BYTES 1024
+
+/* Session: payload of one control frame; that of the longest OPEN. */
+#define LIMIT_SESSION_CONTROL_PAYLOAD                                                              \
+    (8 + LIMIT_SESSION_SERVICE_BYTES + LIMIT_SESSION_METADATA_BYTES)
+
+/* Session: window that one end may grant, bytes. */
+#define LIMIT_SESSION_WINDOW (64u << 20)
+
+/* Session: streams that one end may allow the other. */
+#define LIMIT_SESSION_STREAMS 65536
+
+/* Session: OPENs that one end may have sent and that were neither answered nor reset. */
+#define LIMIT_SESSION_UNANSWERED 256
+
+/* Session: control frames that go before the next data frame. */
+#define LIMIT_SESSION_CONTROL_BURST 64
+
+/* Session: the control lane, bytes of frames that are encoded and not yet sent. */
+#define LIMIT_SESSION_LANE 4096
+
+/* Session: DATA frames in one gather list. */
+#define LIMIT_SESSION_BATCH 32
+
+/* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
+#define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
+
+/* Bytes that a relay reads at once, and has on the way to the channel. */
+#define LIMIT_RELAY_BUFFER 131072
+
+/* Bytes that a channel is read by at once. */
+#define LIMIT_CHANNEL_READ 262144
+
+/* Clients of a control socket at a time; connections in the midst of SOCKS at a time. */
+#define LIMIT_CONTROL_CLIENTS 64
+#define LIMIT_SOCKS_CLIENTS   256
+
+/* Longest line of the control protocol, bytes. */
+#define LIMIT_CONTROL_LINE 512
+
+/* Addresses at which a peer may have us listen at a time. */
+#define LIMIT_PEER_LISTENERS 64
 
 #endif

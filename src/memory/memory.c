@@ -46,7 +46,8 @@ static void release(struct memory *memory, struct ob_dma_region *region)
 {
     if (--region->references > 0)
         return;
-    memory->host.unmap(memory->host.context, region->address, region->len);
+    if (region->address)
+        memory->host.unmap(memory->host.context, region->address, region->len);
     free(region);
 }
 
@@ -136,7 +137,9 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
                                      .offset = desc->offset,
                                      .references = 1,
                                      .writable = desc->writable};
-    int err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
+    int err = 0;
+    if (desc->fd >= 0)
+        err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
                                desc->writable, &region->address, &region->file);
     if (err < 0) {
         free(region);
@@ -183,9 +186,10 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
                             index, desc->gpa, desc->len, (*there)->gpa);
     struct ob_dma_region *region = NULL;
     err = make_region(memory, desc, index, &region, fault);
-    if (err < 0)
+    if (!region)
         return err;
-    region = reuse(memory, region);
+    if (tree != &memory->tree)
+        region = reuse(memory, region);
     if (tsearch(region, tree, compare))
         return 0;
     release(memory, region);
@@ -209,6 +213,47 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
     return err;
 }
 
+int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions)
+{
+    const struct ob_dma_region key = {.gpa = desc->gpa, .len = desc->len};
+    if (memory->count >= max_regions)
+        return -ENOSPC;
+    int err = check_desc(desc, memory->count, NULL);
+    if (err == 0 && tfind(&key, &memory->tree, compare))
+        err = -EEXIST;
+    if (err == 0)
+        err = insert(memory, &memory->tree, desc, memory->count, NULL);
+    if (err < 0)
+        return err;
+    find(memory, desc->gpa)->current = true;
+    memory->count++;
+    return 0;
+}
+
+int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
+                  struct ob_dma_region **ret_region)
+{
+    struct ob_dma_region *region = find(memory, gpa);
+    if (!region || region->gpa != gpa || region->len != len)
+        return -ENOENT;
+    tdelete(region, &memory->tree, compare);
+    region->current = false;
+    memory->last = NULL;
+    memory->count--;
+    *ret_region = region;
+    return 0;
+}
+
+bool memory_is_held(const struct ob_dma_region *region)
+{
+    return region->references > 1;
+}
+
+void memory_drop(struct memory *memory, struct ob_dma_region *region)
+{
+    release(memory, region);
+}
+
 /* Finds the bytes at gpa; *ret_len is how many are contiguous there, at most len. */
 static int look_up(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at,
                    size_t *ret_len, struct ob_dma_region **ret_region)
@@ -220,10 +265,10 @@ static int look_up(struct memory *memory, uint64_t gpa, size_t len, bool write, 
         return -EACCES;
     uint64_t into = gpa - region->gpa;
     uint64_t left = region->len - into;
-    *ret_at = region->address + into;
+    *ret_at = region->address ? region->address + into : NULL;
     *ret_len = len < left ? len : (size_t)left;
     *ret_region = region;
-    return 0;
+    return region->address ? 0 : -EREMOTE;
 }
 
 static bool wraps(uint64_t gpa, size_t len)
@@ -231,22 +276,28 @@ static bool wraps(uint64_t gpa, size_t len)
     return len > 0 && gpa + (len - 1) < gpa;
 }
 
-/* Whether all of a range is there, so that a copy is done as a whole or not at all. */
+/* Whether all of a range is there, so that a copy is done as a whole or not at all: 0, -EFAULT or
+ * -EACCES, and -EREMOTE when nothing worse was found. */
 static int check_range(struct memory *memory, uint64_t gpa, size_t len, bool write)
 {
-    if (wraps(gpa, len))
-        return -EFAULT;
-    while (len > 0) {
+    int result = wraps(gpa, len) ? -EFAULT : 0;
+    while ((result == 0 || result == -EREMOTE) && len > 0) {
         uint8_t *at;
-        size_t piece;
+        size_t piece = 0;
         struct ob_dma_region *region;
         int err = look_up(memory, gpa, len, write, &at, &piece, &region);
         if (err < 0)
-            return err;
+            result = err;
         gpa += piece;
         len -= piece;
     }
-    return 0;
+    return result;
+}
+
+int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write)
+{
+    int err = check_range(memory, gpa, len, write);
+    return err == -EREMOTE ? 0 : err;
 }
 
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len)
@@ -292,25 +343,23 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
     unsigned count = 0;
-    int err = wraps(gpa, len) ? -EFAULT : 0;
-    while (err == 0 && len > 0) {
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (len > 0) {
         struct ob_dma_span span = {0};
         uint8_t *at = NULL;
-        err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
-        if (err == 0 && count == max_spans)
-            err = -E2BIG;
+        int err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
         if (err < 0)
-            break;
+            return err;
+        if (count == max_spans)
+            return -E2BIG;
         span.address = at;
-        span.region->references++;
         ret_spans[count++] = span;
         gpa += span.len;
         len -= span.len;
     }
-    if (err < 0) {
-        memory_unmap(memory, ret_spans, count);
-        return err;
-    }
+    for (unsigned i = 0; i < count; i++)
+        ret_spans[i].region->references++;
     return (int)count;
 }
 

@@ -9,6 +9,9 @@
  * flight: the mapping goes with the last span. A region that the VMM names again, same file, same
  * place, is kept as it is, so that spans on it stay current.
  *
+ * A region may have no descriptor: the VMM tells where memory is but not how to get at it. Copies
+ * and mappings that meet such a region end with -EREMOTE; the wire has to ask the VMM.
+ *
  * Mapping a descriptor is the operating system's business and comes in as a struct memory_host.
  */
 #ifndef OUTBOARD_MEMORY_MEMORY_H
@@ -43,7 +46,7 @@ struct memory_region_desc {
     uint64_t gpa;
     uint64_t len;
     uint64_t offset; /* into the file */
-    int fd;          /* stays the caller's */
+    int fd;          /* stays the caller's; -1: memory that only the VMM reaches */
     bool writable;
 };
 
@@ -51,7 +54,7 @@ struct ob_dma_region {
     uint64_t gpa;
     uint64_t len;
     uint64_t offset;
-    uint8_t *address;
+    uint8_t *address; /* NULL: only the VMM reaches it */
     struct memory_file file;
     unsigned references;
     bool writable;
@@ -79,6 +82,22 @@ void memory_done(struct memory *memory);
  * or the host's errno. */
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
                    struct ob_fault *fault);
+
+/* Adds one region. As memory_replace(), but -EEXIST when it overlaps another, and -ENOSPC when
+ * there are max_regions already. */
+int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions);
+
+/* Removes the region of exactly this address and length, or returns -ENOENT. The caller gets the
+ * set's reference to it, for memory_is_held() and memory_drop(). */
+int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
+                  struct ob_dma_region **ret_region);
+/* Whether spans are on a region that was removed. */
+bool memory_is_held(const struct ob_dma_region *region);
+void memory_drop(struct memory *memory, struct ob_dma_region *region);
+
+/* Whether all of a range is memory, reachable or not: 0, -EFAULT, or -EACCES when part of it is
+ * read only and write is asked for. */
+int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write);
 
 /* As ob_dma_read(), ob_dma_write() and ob_dma_map(), without regard to bus mastering. */
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len);

@@ -4,8 +4,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+int event_new(void)
+{
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return fd < 0 ? -errno : fd;
+}
 
 int event_check(int fd)
 {
@@ -34,5 +42,13 @@ void event_drain(int fd)
 {
     uint64_t count;
     ssize_t got = read(fd, &count, sizeof(count));
+    (void)got;
+}
+
+void event_drain_nowait(int fd)
+{
+    uint64_t count;
+    struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
+    ssize_t got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
     (void)got;
 }

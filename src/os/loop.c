@@ -62,6 +62,11 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
+int loop_fd(const struct loop *loop)
+{
+    return loop->epoll_fd;
+}
+
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn ready, void *argument,
              struct loop_source **ret_source)
 {

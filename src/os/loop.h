@@ -18,6 +18,10 @@ int loop_new(struct loop **ret_loop);
 /* Frees the sources too; their descriptors stay the callers'. */
 void loop_free(struct loop *loop);
 
+/* A descriptor that is readable while a source is ready, to be watched by another loop. It stays
+ * the loop's. */
+int loop_fd(const struct loop *loop);
+
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn ready, void *argument,
              struct loop_source **ret_source);
 int loop_change(struct loop_source *source, uint32_t events);

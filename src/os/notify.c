@@ -26,7 +26,7 @@ int notify_send(const char *assignments)
     if (fd < 0)
         return -errno;
     socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
-    ssize_t sent = sendto(fd, assignments, strlen(assignments), MSG_NOSIGNAL,
+    ssize_t sent = sendto(fd, assignments, strlen(assignments), MSG_NOSIGNAL | MSG_DONTWAIT,
                           (const struct sockaddr *)&address, address_len);
     return sent < 0 ? -errno : 0;
 }

@@ -3,7 +3,8 @@
 #ifndef OUTBOARD_OS_NOTIFY_H
 #define OUTBOARD_OS_NOTIFY_H
 
-/* Sends assignments ("READY=1\nSTATUS=...") to $NOTIFY_SOCKET. 0 when there is none, or sent; or a
+/* Sends assignments ("READY=1\nSTATUS=...") to $NOTIFY_SOCKET, and never waits for whoever should
+ * read them. 0 when there is none, or sent; -EAGAIN when the receiver lets them pile up; or another
  * negative errno. */
 int notify_send(const char *assignments);
 

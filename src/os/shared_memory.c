@@ -14,23 +14,40 @@
 
 #define PAGE 4096u
 
-/* A mapped peer's file. The signal handler, which gets no argument, finds them through `guarded`, a
- * tree of tsearch(3): with the handler's own state the only globals of the program. */
-struct guarded {
+/* A peer's file, or a part of one, as it is mapped. The signal handler, which gets no argument,
+ * finds mappings by address; regions of a file that is mapped already find it by identity. With the
+ * handler's own state these trees of tsearch(3) are the only globals of the program. */
+struct mapping {
     uint8_t *address;
     uint64_t len;
+    uint64_t offset; /* into the file */
+    uint64_t device;
+    uint64_t inode;
+    bool writable;
+    unsigned references;
 };
 
-static void *guarded;
+static void *by_address;
+static void *by_file; /* whole files, of each the newest mapping */
 static volatile sig_atomic_t was_cut;
 
 /* Ranges that overlap are equal, so that a byte finds the range around it. */
-static int compare(const void *left, const void *right)
+static int compare_addresses(const void *left, const void *right)
 {
-    const struct guarded *a = left, *b = right;
+    const struct mapping *a = left, *b = right;
     if (a->address + a->len <= b->address)
         return -1;
     return b->address + b->len <= a->address;
+}
+
+static int compare_files(const void *left, const void *right)
+{
+    const struct mapping *a = left, *b = right;
+    if (a->device != b->device)
+        return a->device < b->device ? -1 : 1;
+    if (a->inode != b->inode)
+        return a->inode < b->inode ? -1 : 1;
+    return (int)a->writable - (int)b->writable;
 }
 
 int shared_memory_new(const char *name, uint64_t len, uint8_t **ret_address, int *ret_fd)
@@ -64,6 +81,59 @@ static int check_file(int fd, uint64_t end, struct stat *ret_status)
     return end > (uint64_t)ret_status->st_size ? -EOVERFLOW : 0;
 }
 
+/* Maps what `wanted` describes and remembers it under its address. NULL with errno set. */
+static struct mapping *map_new(int fd, const struct mapping *wanted)
+{
+    struct mapping *mapping = malloc(sizeof(*mapping));
+    errno = ENOMEM;
+    if (!mapping)
+        return NULL;
+    *mapping = *wanted;
+    mapping->references = 1;
+    int protection = PROT_READ | (wanted->writable ? PROT_WRITE : 0);
+    void *address = mmap(NULL, wanted->len, protection, MAP_SHARED, fd, (off_t)wanted->offset);
+    mapping->address = address;
+    if (address != MAP_FAILED && tsearch(mapping, &by_address, compare_addresses))
+        return mapping;
+    int err = address == MAP_FAILED ? errno : ENOMEM;
+    if (address != MAP_FAILED)
+        munmap(address, wanted->len);
+    free(mapping);
+    errno = err;
+    return NULL;
+}
+
+static void release(struct mapping *mapping)
+{
+    if (--mapping->references > 0)
+        return;
+    struct mapping **known = tfind(mapping, &by_file, compare_files);
+    if (known && *known == mapping)
+        tdelete(mapping, &by_file, compare_files);
+    tdelete(mapping, &by_address, compare_addresses);
+    munmap(mapping->address, mapping->len);
+    free(mapping);
+}
+
+/* Has the whole file mapped, and makes that what later regions of it find. NULL with errno set. */
+static struct mapping *map_whole(int fd, const struct mapping *wanted)
+{
+    struct mapping **known = tfind(wanted, &by_file, compare_files);
+    if (known && wanted->len <= (*known)->len) {
+        (*known)->references++;
+        return *known;
+    }
+    struct mapping *mapping = map_new(fd, wanted);
+    if (mapping && known)
+        tdelete(wanted, &by_file, compare_files); /* the file has grown */
+    if (mapping && !tsearch(mapping, &by_file, compare_files)) {
+        release(mapping);
+        mapping = NULL;
+        errno = ENOMEM;
+    }
+    return mapping;
+}
+
 int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint8_t **ret_address,
                       uint64_t *ret_device, uint64_t *ret_inode)
 {
@@ -71,50 +141,45 @@ int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint
     int err = check_file(fd, offset + len, &status);
     if (err < 0)
         return err;
-    struct guarded *entry = malloc(sizeof(*entry));
-    if (!entry)
-        return -ENOMEM;
-    int protection = PROT_READ | (writable ? PROT_WRITE : 0);
-    void *address = mmap(NULL, len, protection, MAP_SHARED, fd, (off_t)offset);
-    if (address == MAP_FAILED) {
-        err = -errno;
-        free(entry);
-        return err;
+    struct mapping wanted = {.len = (uint64_t)status.st_size,
+                             .device = status.st_dev,
+                             .inode = status.st_ino,
+                             .writable = writable};
+    struct mapping *mapping = map_whole(fd, &wanted);
+    if (!mapping && len < wanted.len) { /* too large as a whole */
+        wanted.offset = offset;
+        wanted.len = len;
+        mapping = map_new(fd, &wanted);
     }
-    *entry = (struct guarded){.address = address, .len = len};
-    if (!tsearch(entry, &guarded, compare)) {
-        munmap(address, len);
-        free(entry);
-        return -ENOMEM;
-    }
-    *ret_address = address;
-    *ret_device = status.st_dev;
-    *ret_inode = status.st_ino;
+    if (!mapping)
+        return -errno;
+    *ret_address = mapping->address + (offset - mapping->offset);
+    *ret_device = wanted.device;
+    *ret_inode = wanted.inode;
     return 0;
 }
 
-void shared_memory_unmap(uint8_t *address, uint64_t len)
+static struct mapping *find(uint8_t *address)
 {
-    const struct guarded key = {.address = address, .len = len};
-    struct guarded **node = tfind(&key, &guarded, compare);
-    struct guarded *entry = node ? *node : NULL;
-    tdelete(&key, &guarded, compare);
-    free(entry);
-    munmap(address, len);
+    const struct mapping key = {.address = address, .len = 1};
+    struct mapping **node = tfind(&key, &by_address, compare_addresses);
+    return node ? *node : NULL;
 }
 
-static bool is_guarded(uint8_t *address)
+void shared_memory_unmap(uint8_t *address)
 {
-    const struct guarded key = {.address = address, .len = 1};
-    return tfind(&key, &guarded, compare);
+    release(find(address));
 }
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     uint8_t *page = (uint8_t *)info->si_addr - (uintptr_t)info->si_addr % PAGE;
     int saved = errno;
-    if (!is_guarded(page) || mmap(page, PAGE, PROT_READ | PROT_WRITE,
-                                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    void *fresh = MAP_FAILED;
+    if (find(page))
+        fresh = mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+                     -1, 0);
+    if (fresh == MAP_FAILED)
         signal(number, SIG_DFL); /* returning repeats the access, which then kills */
     was_cut = 1;
     errno = saved;
@@ -129,4 +194,9 @@ int shared_memory_guard(void)
 bool shared_memory_was_cut(void)
 {
     return was_cut;
+}
+
+void shared_memory_forget_cut(void)
+{
+    was_cut = 0;
 }

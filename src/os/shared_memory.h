@@ -4,8 +4,10 @@
  *
  * Whoever else holds the peer's file can shorten it, and touching a page beyond the new end raises
  * SIGBUS. shared_memory_guard() turns that into zeroes: the page is replaced by an empty one of
- * this process and shared_memory_was_cut() says so ever after, upon which the peer is to be
- * dropped.
+ * this process and shared_memory_was_cut() says so, upon which the peer is to be dropped.
+ *
+ * A file is mapped once, whole, and its parts are shared out: the kernel allows a process some
+ * 65,000 mappings, and a VMM may name more parts than that.
  */
 #ifndef OUTBOARD_OS_SHARED_MEMORY_H
 #define OUTBOARD_OS_SHARED_MEMORY_H
@@ -21,10 +23,12 @@ void shared_memory_free(uint8_t *address, uint64_t len, int fd);
  * file ends before; -EINVAL when it is no file; or another errno. */
 int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint8_t **ret_address,
                       uint64_t *ret_device, uint64_t *ret_inode);
-void shared_memory_unmap(uint8_t *address, uint64_t len);
+void shared_memory_unmap(uint8_t *address);
 
 /* Installs the SIGBUS handler of this process. Faults outside of mapped peers' files still kill. */
 int shared_memory_guard(void);
 bool shared_memory_was_cut(void);
+/* Starts afresh, for the next peer. */
+void shared_memory_forget_cut(void);
 
 #endif

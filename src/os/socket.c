@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/socket.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/clock.h"
 
 union control {
     struct cmsghdr align;
@@ -59,30 +66,65 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
     return received == 0 && len > 0 ? -ENOTCONN : received;
 }
 
-static void attach_fd(struct msghdr *message, union control *control, int fd)
+static void attach_fds(struct msghdr *message, union control *control, const int *fds,
+                       unsigned num_fds)
 {
     memset(control, 0, sizeof(*control));
     message->msg_control = control->bytes;
-    message->msg_controllen = CMSG_SPACE(sizeof(int));
+    message->msg_controllen = CMSG_SPACE(num_fds * sizeof(int));
     struct cmsghdr *cmsg = CMSG_FIRSTHDR(message);
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &fd, sizeof(int));
+    cmsg->cmsg_len = CMSG_LEN(num_fds * sizeof(int));
+    memcpy(CMSG_DATA(cmsg), fds, num_fds * sizeof(int));
 }
 
-ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+static ssize_t send_with_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
 {
     union control control;
     struct iovec iov = {.iov_base = (void *)buf, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-    if (fd_to_send >= 0)
-        attach_fd(&message, &control, fd_to_send);
+    attach_fds(&message, &control, fds, num_fds);
+    return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds)
+{
+    assert(num_fds <= LIMIT_FDS_PER_RECEIVE);
     ssize_t sent;
     do
-        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        sent = num_fds > 0 ? send_with_fds(fd, buf, len, fds, num_fds)
+                           : send(fd, buf, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? stream_error() : sent;
+}
+
+ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
+{
+    return socket_send_fds(fd, buf, len, &fd_to_send, fd_to_send >= 0 ? 1 : 0);
+}
+
+bool descriptor_is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+int socket_wait(int fd, short events, uint64_t deadline_ns)
+{
+    for (;;) {
+        uint64_t now_ns = clock_now_ns();
+        uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+        const struct timespec left = {.tv_sec = (time_t)(left_ns / 1000000000u),
+                                      .tv_nsec = (long)(left_ns % 1000000000u)};
+        struct pollfd waiting = {.fd = fd, .events = events};
+        int count = ppoll(&waiting, 1, &left, NULL);
+        if (count > 0)
+            return 0;
+        if (count == 0)
+            return -ETIMEDOUT;
+        if (errno != EINTR)
+            return -errno;
+    }
 }
 
 /* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not
@@ -106,14 +148,22 @@ static int remove_stale(const struct sockaddr_un *address)
     return unlink(address->sun_path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+static int fill_address(const char *path, struct sockaddr_un *ret_address)
+{
+    size_t len = strlen(path);
+    if (len == 0 || len >= sizeof(ret_address->sun_path))
+        return -ENAMETOOLONG;
+    *ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(ret_address->sun_path, path, len + 1);
+    return 0;
+}
+
 int socket_listen(const char *path)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    size_t len = strlen(path);
-    if (len == 0 || len >= sizeof(address.sun_path))
-        return -ENAMETOOLONG;
-    memcpy(address.sun_path, path, len + 1);
-    int err = remove_stale(&address);
+    struct sockaddr_un address;
+    int err = fill_address(path, &address);
+    if (err == 0)
+        err = remove_stale(&address);
     if (err < 0)
         return err;
     AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -123,8 +173,27 @@ int socket_listen(const char *path)
     return take_fd(&fd);
 }
 
+int socket_connect(const char *path, unsigned timeout_ms)
+{
+    struct sockaddr_un address;
+    int err = fill_address(path, &address);
+    if (err < 0)
+        return err;
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    /* On a Unix socket the send timeout bounds connect() too, which else waits for ever for a
+     * listener that accepts nobody. */
+    const struct timeval timeout = {.tv_sec = timeout_ms / 1000,
+                                    .tv_usec = timeout_ms % 1000 * 1000};
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return errno == EAGAIN ? -ETIMEDOUT : -errno;
+    return take_fd(&fd);
+}
+
 int socket_accept(int listener)
 {
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     return fd < 0 ? -errno : fd;
 }
@@ -140,4 +209,10 @@ int socket_check(int fd)
     struct sockaddr_storage peer;
     socklen_t peer_len = sizeof(peer);
     return getpeername(fd, (struct sockaddr *)&peer, &peer_len) < 0 ? -errno : 0;
+}
+
+void socket_set_no_delay(int fd)
+{
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }

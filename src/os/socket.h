@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Unix stream sockets that carry descriptors. Nothing here waits. */
+/* Unix stream sockets that carry descriptors. Nothing waits but socket_wait() and socket_connect().
+ */
 #ifndef OUTBOARD_OS_SOCKET_H
 #define OUTBOARD_OS_SOCKET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -22,15 +24,31 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
 /* Sends what the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
  * length; -EAGAIN when it takes nothing now; -ENOTCONN when the peer is gone; or another errno. */
 ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send);
+/* The same with up to LIMIT_FDS_PER_RECEIVE descriptors on it. */
+ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, unsigned num_fds);
+
+/* Whether fd is one that could be sent. */
+bool descriptor_is_open(int fd);
+
+/* Waits for events of poll(2), or for the end of the stream. 0, -ETIMEDOUT once clock_now_ns() has
+ * reached the deadline, or another errno. */
+int socket_wait(int fd, short events, uint64_t deadline_ns);
 
 /* Listens at a path, which a stale socket is removed from. Returns the descriptor, -EADDRINUSE when
  * somebody listens there, -ENAMETOOLONG, or another errno. */
 int socket_listen(const char *path);
+
+/* Connects to a listener at a path. Returns the descriptor, -ETIMEDOUT when nobody accepts, or
+ * another errno. */
+int socket_connect(const char *path, unsigned timeout_ms);
 
 /* Accepts one connection. Returns the descriptor or a negative errno. */
 int socket_accept(int listener);
 
 /* Whether fd is a connected stream socket. 0, or -ENOTSOCK, -EPROTOTYPE, -ENOTCONN, -EBADF. */
 int socket_check(int fd);
+
+/* TCP: small writes go out at once. */
+void socket_set_no_delay(int fd);
 
 #endif

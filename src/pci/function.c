@@ -64,6 +64,12 @@ static int check_bar(const struct ob_device_desc *desc, unsigned index, struct o
     if (bar->flags & OB_BAR_MEMORY && bar->size % 4096)
         return ob_fault_set(fault, -EINVAL, "%s: BAR %u is memory but not whole pages of 4096",
                             desc->name, index);
+    if (bar->flags & OB_BAR_MEMORY &&
+        ((bar->memory.offset | bar->memory.len) % 4096 || bar->memory.offset > bar->size ||
+         bar->memory.len > bar->size - bar->memory.offset))
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: the memory of BAR %u is not whole pages of 4096 within it",
+                            desc->name, index);
     if (bar->kind == OB_BAR_MEM64 &&
         (index + 1 == OB_BAR_COUNT || desc->bars[index + 1].kind != OB_BAR_NONE))
         return ob_fault_set(fault, -EINVAL,
@@ -132,11 +138,11 @@ int pci_function_init(struct pci_function *function, const struct ob_device_desc
         if (err < 0)
             return err;
     }
-    uint32_t len = desc->express ? PCI_EXPRESS_CONFIG_LEN : PCI_CONVENTIONAL_CONFIG_LEN;
+    const size_t len = desc->express ? PCI_EXPRESS_CONFIG_LEN : PCI_CONVENTIONAL_CONFIG_LEN;
     uint8_t *tables = calloc(4, len);
     if (!tables)
         return ob_fault_set(fault, -ENOMEM, "%s: no memory for configuration space", desc->name);
-    *function = (struct pci_function){.config_len = len,
+    *function = (struct pci_function){.config_len = (uint32_t)len,
                                       .config = tables,
                                       .defaults = tables + len,
                                       .writable = tables + 2 * len,
@@ -179,6 +185,24 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
     return (int)at;
 }
 
+/* The list is short and ours: no guest has a say in where its links lead. */
+static void unlink_capability(uint8_t *table, uint8_t id)
+{
+    uint8_t *link = &table[PCI_CAPABILITY_LIST];
+    while (*link && table[*link] != id)
+        link = &table[*link + 1];
+    if (*link)
+        *link = table[*link + 1];
+    if (!table[PCI_CAPABILITY_LIST])
+        table[PCI_STATUS] &= (uint8_t)~PCI_STATUS_CAP_LIST;
+}
+
+void pci_function_hide_capability(struct pci_function *function, uint8_t id)
+{
+    unlink_capability(function->defaults, id);
+    unlink_capability(function->config, id);
+}
+
 static uint64_t bar_base(const struct pci_function *function, unsigned index)
 {
     uint32_t at = bar_register(index);
@@ -217,7 +241,7 @@ int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fau
     }
     /* Only the BARs start over: the device may have raised an interrupt already. */
     memcpy(function->config + PCI_BASE_ADDRESS_0, function->defaults + PCI_BASE_ADDRESS_0,
-           4 * OB_BAR_COUNT);
+           sizeof(uint32_t) * OB_BAR_COUNT);
     update_decoding(function);
     return 0;
 }

@@ -44,6 +44,9 @@ void pci_function_done(struct pci_function *function);
 int pci_function_add_capability(struct pci_function *function, uint8_t id, const uint8_t *body,
                                 const uint8_t *writable, size_t len);
 
+/* Takes a capability out of the list, for wires that can't carry what it announces. */
+void pci_function_hide_capability(struct pci_function *function, uint8_t id);
+
 /* For wires without 64-bit BARs: presents them as 32-bit ones, at no address yet. -ENOTSUP when one
  * is too large. */
 int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault);

@@ -10,23 +10,30 @@
 #define OUTBOARD_SERVER_DEVICE_H
 
 #include <outboard/device.h>
+#include <outboard/dma.h>
 
 #include "memory/memory.h"
 #include "pci/function.h"
+#include "server/doorbells.h"
 #include "server/host.h"
+#include "server/irq.h"
 
-/* INTx: a level, signalled over an eventfd and signalled again when the guest's end of interrupt
- * (the resample eventfd) finds it still raised. */
-struct device_intx {
-    bool present;
-    bool raised;
-    int trigger_fd;  /* -1: the peer gave none */
-    int resample_fd; /* -1: the peer gave none */
+/* The memory of a BAR. The file, and the mapping, begin where the BAR does, so that offsets are the
+ * same everywhere; what lies before the range is never touched. */
+struct bar_memory {
+    uint8_t *address; /* NULL: the BAR has no memory */
+    int fd;
+    struct ob_bar_range range;
 };
 
-struct bar_memory {
-    uint8_t *address; /* NULL: the BAR is not memory */
-    int fd;
+/* How a wire reaches memory that its peer has not shared. */
+struct device_messenger {
+    void (*submit)(void *context, struct ob_dma_request *request);
+    /* Forgets the request; its buffer is not touched any more. */
+    void (*cancel)(void *context, struct ob_dma_request *request);
+    /* Ends all requests with this errno. */
+    void (*cancel_all)(void *context, int err);
+    void *context;
 };
 
 struct ob_device {
@@ -36,8 +43,10 @@ struct ob_device {
     const struct server_host *host;
     struct pci_function function;
     struct memory memory;
-    struct device_intx intx;
+    struct device_irqs irqs;
     struct bar_memory bar_memory[OB_BAR_COUNT];
+    struct doorbells doorbells;
+    const struct device_messenger *messenger; /* NULL: this wire has none */
     bool warned_of_size;
 };
 
@@ -55,15 +64,31 @@ uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset
 void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
                       uint64_t value);
 
+/* The same for any number of bytes, in registers' sizes as far as the device sees them. -EINVAL
+ * when they do not lie in the BAR. */
+int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,
+                          size_t len);
+int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offset,
+                           const uint8_t *buf, size_t len);
+
 /* Whether a register access may have this size. Warns, once, when it may not. */
 bool device_check_size(struct ob_device *device, unsigned size);
 
 /* As pci_config_write(), with what follows for interrupts. */
 int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value);
 
-/* Takes both descriptors over; on failure they stay the caller's and the old ones in use. Signals
- * at once when the level is raised. Returns 0 or the errno of the host. */
-int device_set_intx(struct ob_device *device, int trigger_fd, int resample_fd);
+/* Configuration space in any number of bytes. -EINVAL when they do not lie in it. */
+int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
+                             size_t len);
+int device_config_write_bytes(struct ob_device *device, uint64_t offset, const uint8_t *buf,
+                              size_t len);
+
+/* Whether all of an access lies in the BAR's memory. */
+bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_t offset,
+                           size_t len);
+
+/* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
+int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
 
 void device_reset(struct ob_device *device);
 

@@ -18,7 +18,19 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
                             ops->wire);
     engine->ops = ops;
     engine->device = device;
-    engine->tx_fd = -1;
+    engine->rx = malloc(ops->rx_len);
+    engine->tx = malloc(ops->tx_len);
+    if (!engine->rx || !engine->tx) {
+        engine_free(engine);
+        return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device->name,
+                            ops->wire);
+    }
+    err = ops->start ? ops->start(engine, fault) : 0;
+    if (err < 0) {
+        engine_free(engine);
+        return err;
+    }
+    engine->started = true;
     *ret_engine = engine;
     return 0;
 }
@@ -36,16 +48,25 @@ void engine_free(struct engine *engine)
 {
     if (!engine)
         return;
+    if (engine->started && engine->ops->stop)
+        engine->ops->stop(engine);
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
     device_disconnect(engine->device);
+    free(engine->rx);
+    free(engine->tx);
     free(engine);
+}
+
+static bool may_reply(const struct engine *engine)
+{
+    return !engine->later && engine->tx_fds.count == 0 &&
+           engine->tx_len + engine->ops->reply_limit <= engine->ops->tx_len;
 }
 
 uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len)
 {
-    bool must_send = engine->tx_len + engine->ops->reply_limit > sizeof(engine->tx);
-    *ret_len = must_send ? 0 : sizeof(engine->rx) - engine->rx_len;
+    *ret_len = may_reply(engine) ? engine->ops->rx_len - engine->rx_len : 0;
     return engine->rx + engine->rx_len;
 }
 
@@ -80,22 +101,31 @@ static int handle_frames(struct engine *engine)
     const struct engine_ops *ops = engine->ops;
     size_t at = 0;
     int err = engine->fault.code ? -EPROTO : 0;
-    while (err == 0 && engine->rx_len - at >= ops->header_len &&
-           engine->tx_len + ops->reply_limit <= sizeof(engine->tx)) {
+    while (err == 0 && engine->rx_len - at >= ops->header_len && may_reply(engine)) {
         int len = ops->frame_len(engine, engine->rx + at);
         if (len < 0)
             return len;
-        assert((size_t)len >= ops->header_len && (size_t)len <= sizeof(engine->rx));
+        assert((size_t)len >= ops->header_len && (size_t)len <= ops->rx_len);
         if (engine->rx_len - at < (size_t)len)
             break;
         err =
             handle_frame(engine, engine->rx + at, (size_t)len, engine->rx_len - at == (size_t)len);
-        at += (size_t)len;
+        engine->later = err == ENGINE_LATER;
+        if (!engine->later)
+            at += (size_t)len;
     }
     engine->rx_len -= at;
     if (at > 0 && engine->rx_len > 0)
         memmove(engine->rx, engine->rx + at, engine->rx_len);
-    return err;
+    if (err >= 0 && ops->pump)
+        ops->pump(engine);
+    return err < 0 ? err : 0;
+}
+
+int engine_poke(struct engine *engine)
+{
+    engine->later = false;
+    return handle_frames(engine);
 }
 
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds)
@@ -103,35 +133,56 @@ int engine_received(struct engine *engine, size_t len, const int *fds, unsigned 
     /* What arrived before belongs to the frame that is first in the buffer now. */
     move_fds(&engine->arrived, &engine->waiting);
     close_fds(engine, &engine->arrived);
-    assert(len <= sizeof(engine->rx) - engine->rx_len && num_fds <= LIMIT_FDS_PER_RECEIVE);
+    assert(len <= engine->ops->rx_len - engine->rx_len && num_fds <= LIMIT_FDS_PER_RECEIVE);
     engine->rx_len += len;
     for (unsigned i = 0; i < num_fds; i++)
         engine->arrived.fd[engine->arrived.count++] = fds[i];
     return handle_frames(engine);
 }
 
-const uint8_t *engine_pending(const struct engine *engine, size_t *ret_len, int *ret_fd)
+struct engine_output engine_pending(const struct engine *engine)
 {
-    *ret_len = engine->tx_len - engine->tx_sent;
-    *ret_fd = engine->tx_fd;
-    return engine->tx + engine->tx_sent;
+    struct engine_output output = {.bytes = engine->tx + engine->tx_sent,
+                                   .len = engine->tx_len - engine->tx_sent};
+    if (engine->tx_fds.count == 0)
+        return output;
+    if (engine->tx_sent < engine->tx_fds_at) {
+        output.len = engine->tx_fds_at - engine->tx_sent;
+    } else {
+        output.fds = engine->tx_fds.fd;
+        output.num_fds = engine->tx_fds.count;
+    }
+    return output;
 }
 
 int engine_sent(struct engine *engine, size_t len)
 {
     assert(len <= engine->tx_len - engine->tx_sent);
-    engine->tx_fd = -1;
     engine->tx_sent += len;
+    if (engine->tx_sent > engine->tx_fds_at)
+        engine->tx_fds.count = 0;
     if (engine->tx_sent < engine->tx_len)
         return 0;
     engine->tx_len = engine->tx_sent = 0;
     return handle_frames(engine);
 }
 
-uint8_t *engine_reply(struct engine *engine, size_t len)
+bool engine_may_send(const struct engine *engine, size_t len)
 {
-    assert(len <= engine->ops->reply_limit && len <= sizeof(engine->tx) - engine->tx_len);
-    uint8_t *at = engine->tx + engine->tx_len;
+    return engine->tx_len + len + engine->ops->reply_limit <= engine->ops->tx_len;
+}
+
+uint8_t *engine_reply_room(struct engine *engine)
+{
+    return engine->tx + engine->tx_len;
+}
+
+void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned num_fds)
+{
+    assert(len <= engine->ops->reply_limit && num_fds <= LIMIT_FDS_PER_RECEIVE);
+    for (unsigned i = 0; i < num_fds; i++)
+        engine->tx_fds.fd[engine->tx_fds.count++] = fds[i];
+    if (num_fds > 0)
+        engine->tx_fds_at = engine->tx_len;
     engine->tx_len += len;
-    return at;
 }

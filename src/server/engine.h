@@ -12,8 +12,12 @@
  * to the last frame begun by then: those that arrive are `arrived` until later bytes follow; once
  * the frame they belong to is first in the buffer and still incomplete they are `waiting`.
  *
+ * Descriptors that are sent ride on the first byte of their reply, for a peer may take them off the
+ * header alone. So a send ends before such a reply, and the next frame waits until it is gone.
+ *
  * Backpressure. A frame is only looked at while there is room for its reply. A peer that does not
- * read its replies is therefore not read either, and nothing grows.
+ * read its replies is therefore not read either, and nothing grows. The same holds while the device
+ * can't carry a frame out yet.
  */
 #ifndef OUTBOARD_SERVER_ENGINE_H
 #define OUTBOARD_SERVER_ENGINE_H
@@ -39,31 +43,54 @@ struct engine_ops {
     const char *wire;    /* as in --wire= */
     size_t instance_len; /* bytes of the wire's own struct, whose first member is a struct engine */
     size_t header_len;   /* bytes that frame_len() needs */
+    size_t rx_len;       /* of the buffer for what was received; the longest frame fits */
+    size_t tx_len;       /* of the buffer for what is to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool keeps_serving;  /* a device outlives its peer and takes the next one */
 
-    /* Checks a header and tells the length of the whole frame, header included, at most
-     * LIMIT_REQUEST_BYTES; or -EPROTO with the engine's fault filled. */
+    /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
+     * -EPROTO with the engine's fault filled. */
     int (*frame_len)(struct engine *engine, const uint8_t *header);
-    /* Carries out one whole frame. 0, or -EPROTO with the fault filled: the connection is over. */
+    /* Carries out one whole frame. 0; ENGINE_LATER, to get it again when something has happened; or
+     * -EPROTO with the fault filled: the connection is over. */
     int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds);
     /* Fits the device to the wire before anything is received, or tells why it can't be. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
+
+    /* The rest may be NULL. */
+    /* The engine is made; 0 or a negative errno with the fault filled. */
+    int (*start)(struct engine *engine, struct ob_fault *fault);
+    /* The engine is about to go. */
+    void (*stop)(struct engine *engine);
+    /* Sends messages of the engine's own accord, as far as there is room for them. */
+    void (*pump)(struct engine *engine);
+};
+
+#define ENGINE_LATER 1
+
+/* What is to be sent next: bytes, and descriptors that ride on the first of them. */
+struct engine_output {
+    const uint8_t *bytes;
+    size_t len;
+    const int *fds; /* stay the engine's */
+    unsigned num_fds;
 };
 
 struct engine {
     const struct engine_ops *ops;
     struct ob_device *device;
     struct ob_fault fault; /* why the connection is over */
-    uint8_t rx[LIMIT_REQUEST_BYTES];
+    uint8_t *rx;
     size_t rx_len;
     struct engine_fds waiting;
     struct engine_fds arrived;
-    uint8_t tx[LIMIT_REPLY_BYTES];
+    uint8_t *tx;
     size_t tx_len;
     size_t tx_sent;
-    int tx_fd; /* rides on the replies that are pending; -1: none. The engine's owner closes
-                  nothing. */
+    bool started;
+    bool later;               /* the frame that is first in the buffer waits for something */
+    struct engine_fds tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
+    size_t tx_fds_at;
 };
 
 /* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
@@ -73,7 +100,8 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
 /* Closes descriptors that nobody took and takes back what the peer gave to the device. */
 void engine_free(struct engine *engine);
 
-/* Where to receive next, and how much; 0 bytes while replies must be sent first. */
+/* Where to receive next, and how much; 0 bytes while replies must be sent first, or while a frame
+ * waits for something. */
 uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);
 
 /* Says that len bytes were received there with these descriptors, which the engine takes over. Does
@@ -81,14 +109,25 @@ uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);
  * fault. */
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds);
 
-/* What to send next; *ret_fd rides on it, or is -1. */
-const uint8_t *engine_pending(const struct engine *engine, size_t *ret_len, int *ret_fd);
+/* What to send next; no bytes: nothing. */
+struct engine_output engine_pending(const struct engine *engine);
 /* Says that so much was sent; goes on with frames that waited for room. As engine_received(). */
 int engine_sent(struct engine *engine, size_t len);
 
-/* For engine_ops.handle(): room of len bytes for a reply, within reply_limit. */
-uint8_t *engine_reply(struct engine *engine, size_t len);
+/* Says that something has happened besides the connection (a callback of the device has been):
+ * goes on with what waited for it. As engine_received(). */
+int engine_poke(struct engine *engine);
+
+/* For engine_ops.pump(): whether a message of len bytes can be sent now, leaving room for a reply;
+ * if so engine_reply_room() and engine_reply() take it. */
+bool engine_may_send(const struct engine *engine, size_t len);
+/* For engine_ops.handle(): room for a reply, reply_limit bytes... */
+uint8_t *engine_reply_room(struct engine *engine);
+/* ...of which so many are the reply, with these descriptors on it; they must stay open as long as
+ * the engine lives. */
+void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned num_fds);
 
 extern const struct engine_ops mpqemu_engine;
+extern const struct engine_ops vfio_user_engine;
 
 #endif

@@ -14,6 +14,8 @@
 struct server_host {
     struct memory_host memory;
 
+    /* Makes an eventfd, to be closed with close(). 0 or a negative errno. */
+    int (*event_new)(void *context, int *ret_fd);
     /* Whether fd is an eventfd; makes it non-blocking. 0 or a negative errno. */
     int (*event_check)(void *context, int fd);
     /* Adds one to an eventfd that event_check() has accepted. */

@@ -13,6 +13,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/pci_regs.h>
 #include <string.h>
 
 #include "base/cursor.h"
@@ -145,8 +146,8 @@ static int bar_read(struct request *request, uint64_t *ret_value)
 
 static int set_irqfd(struct request *request, uint64_t *ret_value)
 {
-    int *fd = request->fds->fd;
-    int err = device_set_intx(request->device, fd[0], fd[1]);
+    int *fd = request->fds->fd; /* 0 trigger, 1 resample */
+    int err = irq_set_intx(request->device, fd[0], fd[1]);
     if (err < 0)
         return ob_fault_set(&request->server->engine.fault, -EPROTO,
                             "SET_IRQFD: the descriptors are not two eventfds: %s", strerror(-err));
@@ -225,13 +226,14 @@ static void answer(struct mpqemu_server *server, enum answer kind, uint64_t valu
         len = server->dialect == MPQEMU_V8 ? MPQEMU_UNION_LEN : MPQEMU_RET_LEN;
     const struct mpqemu_header header = {
         .number = (uint32_t)mpqemu_command_number(server->dialect, MPQEMU_RET), .size = len};
-    uint8_t *reply = engine_reply(&server->engine, MPQEMU_HEADER_LEN + len);
+    uint8_t *reply = engine_reply_room(&server->engine);
     mpqemu_header_put(reply, MPQEMU_HEADER_LEN, &header);
     struct wr wr = wr_init(reply + MPQEMU_HEADER_LEN, len);
     if (len > 0) {
         wr_u64(&wr, value);
         wr_zero(&wr, len - MPQEMU_RET_LEN);
     }
+    engine_reply(&server->engine, MPQEMU_HEADER_LEN + len, NULL, 0);
 }
 
 static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
@@ -258,6 +260,8 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
+    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSI);
+    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSIX);
     return pci_function_narrow_bars(&device->function, fault);
 }
 
@@ -265,6 +269,8 @@ const struct engine_ops mpqemu_engine = {
     .wire = "mpqemu",
     .instance_len = sizeof(struct mpqemu_server),
     .header_len = MPQEMU_HEADER_LEN,
+    .rx_len = LIMIT_REQUEST_BYTES,
+    .tx_len = LIMIT_REPLY_BYTES,
     .reply_limit = MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN,
     .frame_len = frame_len,
     .handle = handle,

@@ -15,7 +15,28 @@
 static void socket_ready(void *argument, uint32_t events)
 {
     struct connection *connection = argument;
-    connection->readable = true;
+    connection->ready = true;
+    connection->hung_up = events & (EPOLLHUP | EPOLLERR);
+}
+
+static bool can_receive(struct connection *connection)
+{
+    size_t room;
+    engine_receive_space(connection->engine, &room);
+    return room > 0;
+}
+
+/* Waits for what can go on. A peer that pipelines many commands may send for long before it reads,
+ * so both directions go on at once as long as there is room for replies. */
+static int choose_events(struct connection *connection)
+{
+    uint32_t events = can_receive(connection) ? EPOLLIN : 0;
+    if (engine_pending(connection->engine).len > 0)
+        events |= EPOLLOUT;
+    if (events == connection->events)
+        return 0;
+    connection->events = events;
+    return loop_change(connection->source, events);
 }
 
 /* Sends replies until none is left or the peer takes no more. 0 or a negative errno. */
@@ -23,16 +44,11 @@ static int send_pending(struct connection *connection)
 {
     struct engine *engine = connection->engine;
     for (;;) {
-        size_t len;
-        int fd;
-        const uint8_t *bytes = engine_pending(engine, &len, &fd);
-        if (len == 0)
+        struct engine_output output = engine_pending(engine);
+        if (output.len == 0)
             return 0;
-        ssize_t sent = socket_send(connection->fd, bytes, len, fd);
-        if (sent == -EAGAIN && !connection->sending) {
-            connection->sending = true;
-            return loop_change(connection->source, EPOLLOUT);
-        }
+        ssize_t sent =
+            socket_send_fds(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
         int err = engine_sent(engine, (size_t)sent);
@@ -64,17 +80,14 @@ static int turn(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Goes on with replies that the peer did not take before. */
-static int turn_sending(struct connection *connection)
+/* Waits for anything; what the device has done in its callbacks may have let the engine go on. */
+static int look_around(struct connection *connection, int timeout_ms)
 {
-    int err = send_pending(connection);
-    size_t len;
-    int fd;
-    engine_pending(connection->engine, &len, &fd);
-    if (err < 0 || len > 0)
-        return err;
-    connection->sending = false;
-    return loop_change(connection->source, EPOLLIN);
+    int err = loop_wait(connection->loop, timeout_ms);
+    if (err > 0)
+        err = engine_poke(connection->engine);
+    int send_err = send_pending(connection);
+    return err < 0 ? err : send_err;
 }
 
 /* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
@@ -83,11 +96,10 @@ static int turn_sending(struct connection *connection)
 static int poll_socket(struct connection *connection)
 {
     struct ob_device *device = connection->engine->device;
-    while (device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns())) {
-        if (*connection->stop)
-            break;
+    while ((device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns())) &&
+           can_receive(connection) && !*connection->stop) {
         if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
-            int err = loop_wait(connection->loop, 0);
+            int err = look_around(connection, 0);
             if (err < 0)
                 return err;
         }
@@ -102,12 +114,14 @@ static int poll_socket(struct connection *connection)
  */
 static int block(struct connection *connection)
 {
-    connection->readable = false;
-    int err = loop_wait(connection->loop, device_poll(connection->engine->device) ? 0 : -1);
-    if (err < 0 || !connection->readable)
+    connection->ready = connection->hung_up = false;
+    int err = choose_events(connection);
+    if (err == 0)
+        err = look_around(connection, device_poll(connection->engine->device) ? 0 : -1);
+    if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
-    if (connection->sending)
-        return turn_sending(connection);
+    if (!(connection->events & EPOLLIN))
+        return connection->hung_up ? -ENOTCONN : -EAGAIN;
     poll_tuner_woken(&connection->tuner, clock_now_ns());
     return turn(connection);
 }
@@ -115,7 +129,7 @@ static int block(struct connection *connection)
 static int serve(struct connection *connection)
 {
     while (!*connection->stop) {
-        int err = connection->sending ? -EAGAIN : poll_socket(connection);
+        int err = poll_socket(connection);
         if (err == -EAGAIN && !*connection->stop)
             err = block(connection);
         if (err < 0 && err != -EAGAIN)
@@ -129,11 +143,13 @@ static int serve(struct connection *connection)
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
-    struct connection connection = {.fd = fd, .loop = loop, .engine = engine, .stop = stop};
+    struct connection connection = {
+        .fd = fd, .loop = loop, .engine = engine, .stop = stop, .events = EPOLLIN};
     poll_tuner_init(&connection.tuner, poll_limit_us);
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
+    shared_memory_forget_cut();
     err = serve(&connection);
     loop_remove(connection.source);
     if (err == -ENOTCONN)

@@ -25,8 +25,9 @@ struct connection {
     struct poll_tuner tuner;
     const bool *stop;
     unsigned rounds; /* of polling, ever */
-    bool readable;   /* the loop has said so and nothing was received since */
-    bool sending;    /* waits until the peer takes more replies */
+    uint32_t events; /* what the source waits for */
+    bool ready;      /* the loop has called for the socket */
+    bool hung_up;    /* and the peer has gone */
 };
 
 /* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop.

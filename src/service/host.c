@@ -37,7 +37,16 @@ static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool
 
 static void unmap_memory(void *context, uint8_t *address, uint64_t len)
 {
-    shared_memory_unmap(address, len);
+    shared_memory_unmap(address);
+}
+
+static int new_event(void *context, int *ret_fd)
+{
+    int fd = event_new();
+    if (fd < 0)
+        return fd;
+    *ret_fd = fd;
+    return 0;
 }
 
 static int check_event(void *context, int fd)
@@ -158,6 +167,7 @@ static void init_host(struct service_host *host)
 {
     host->host = (struct server_host){
         .memory = {.map = map_memory, .unmap = unmap_memory, .context = host},
+        .event_new = new_event,
         .event_check = check_event,
         .event_signal = signal_event,
         .event_watch = watch_event,

@@ -14,7 +14,7 @@
 /* Options that a program may add. */
 #define MAX_OWN_OPTIONS 16
 
-static const struct engine_ops *const wires[] = {&mpqemu_engine};
+static const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engine};
 
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
@@ -32,7 +32,7 @@ int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *re
 static int apply_fd(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    uint64_t number;
+    uint64_t number = 0;
     int err = ob_option_number(value, 0, INT_MAX, &number, fault);
     if (err == 0)
         options->fd = (int)number;
@@ -61,7 +61,7 @@ static int apply_wire(void *config, const char *value, struct ob_fault *fault)
 static int apply_poll_us(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    uint64_t number;
+    uint64_t number = 0;
     int err = ob_option_number(value, 0, LIMIT_POLL_US, &number, fault);
     if (err == 0)
         options->poll_us = (unsigned)number;
@@ -71,7 +71,7 @@ static int apply_poll_us(void *config, const char *value, struct ob_fault *fault
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
-    {"wire", "NAME", "the protocol: mpqemu (default)", apply_wire},
+    {"wire", "NAME", "the protocol: mpqemu (default) or vfio-user", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 50)", apply_poll_us},
 };
 
@@ -85,8 +85,8 @@ static const struct {
     {"print-capabilities", OPTIONS_CAPABILITIES, "print what the program can do, as JSON"},
 };
 
-#define COMMON_COUNT  ((int)(sizeof(common) / sizeof(common[0])))
-#define VERDICT_COUNT ((int)(sizeof(verdicts) / sizeof(verdicts[0])))
+#define COMMON_COUNT  (sizeof(common) / sizeof(common[0]))
+#define VERDICT_COUNT (sizeof(verdicts) / sizeof(verdicts[0]))
 #define MAX_OPTIONS   (COMMON_COUNT + VERDICT_COUNT + MAX_OWN_OPTIONS)
 
 static struct option getopt_entry(const struct ob_option *option, int value)
@@ -103,9 +103,9 @@ static struct option getopt_entry(const struct ob_option *option, int value)
 static void fill_table(const struct ob_program *program, struct option *table)
 {
     int value = 1;
-    for (int i = 0; i < COMMON_COUNT; i++, value++)
+    for (size_t i = 0; i < COMMON_COUNT; i++, value++)
         *table++ = getopt_entry(&common[i], value);
-    for (int i = 0; i < VERDICT_COUNT; i++, value++)
+    for (size_t i = 0; i < VERDICT_COUNT; i++, value++)
         *table++ = (struct option){.name = verdicts[i].name, .val = value};
     for (int i = 0; program->options && program->options[i].name && i < MAX_OWN_OPTIONS;
          i++, value++)
@@ -119,6 +119,18 @@ static int apply(const struct ob_option *option, void *config, const char *value
     struct ob_fault cause = {0};
     int err = option->apply(config, value, &cause);
     return err < 0 ? ob_fault_set(fault, err, "--%s: %.200s", option->name, cause.text) : 0;
+}
+
+/* Does what an entry of the table asks, counted from 0. As options_parse(). */
+static int apply_entry(const struct ob_program *program, void *config, size_t index,
+                       struct options *options, struct ob_fault *fault)
+{
+    if (index < COMMON_COUNT)
+        return apply(&common[index], options, optarg, fault);
+    index -= COMMON_COUNT;
+    if (index < VERDICT_COUNT)
+        return (int)verdicts[index].verdict;
+    return apply(&program->options[index - VERDICT_COUNT], config, optarg, fault);
 }
 
 static int check_peer(const struct options *options, struct ob_fault *fault)
@@ -141,21 +153,14 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     for (;;) {
         const char *word = optind < argc ? argv[optind] : "";
         int value = getopt_long(argc, argv, "+:", table, NULL);
-        int err = 0;
         if (value < 0)
             break;
         if (value == '?' || value == ':')
             return ob_fault_set(fault, -EINVAL, "'%s' is %s; --help lists the options", word,
                                 value == '?' ? "no option of this program" : "missing its value");
-        if (value <= COMMON_COUNT)
-            err = apply(&common[value - 1], &options, optarg, fault);
-        else if (value <= COMMON_COUNT + VERDICT_COUNT)
-            return (int)verdicts[value - 1 - COMMON_COUNT].verdict;
-        else
-            err = apply(&program->options[value - 1 - COMMON_COUNT - VERDICT_COUNT], config, optarg,
-                        fault);
-        if (err < 0)
-            return err;
+        int verdict = apply_entry(program, config, (unsigned)value - 1, &options, fault);
+        if (verdict != OPTIONS_SERVE)
+            return verdict;
     }
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
@@ -177,9 +182,9 @@ void options_print_help(const struct ob_program *program)
            program->summary);
     for (const struct ob_option *option = program->options; option && option->name; option++)
         print_option(option->name, option->metavar, option->help);
-    for (int i = 0; i < COMMON_COUNT; i++)
+    for (size_t i = 0; i < COMMON_COUNT; i++)
         print_option(common[i].name, common[i].metavar, common[i].help);
-    for (int i = 0; i < VERDICT_COUNT; i++)
+    for (size_t i = 0; i < VERDICT_COUNT; i++)
         print_option(verdicts[i].name, NULL, verdicts[i].help);
 }
 

@@ -133,7 +133,6 @@ static int wait_for_peer(struct service *service)
 
 static int accept_peers(struct service *service, struct ob_fault *fault)
 {
-    int err;
     do {
         AUTO_FD fd = wait_for_peer(service);
         if (fd == -ECANCELED)
@@ -142,7 +141,7 @@ static int accept_peers(struct service *service, struct ob_fault *fault)
             return ob_fault_set(fault, fd, "can't accept a peer: %s", strerror(-fd));
         notify("", "serving");
         struct ob_fault peers_fault = {0};
-        err = serve_peer(service, fd, &peers_fault);
+        int err = serve_peer(service, fd, &peers_fault);
         if (err < 0 && service->options.wire->keeps_serving) {
             say(service, "dropped the peer: %s", peers_fault.text);
             continue;

@@ -62,6 +62,12 @@ static void event_signal(void *context, int fd)
     event->signals++;
 }
 
+static int event_new(void *context, int *ret_fd)
+{
+    *ret_fd = fake_event(context);
+    return *ret_fd < 0 ? -EMFILE : 0;
+}
+
 static int event_watch(void *context, int fd, void (*fired)(void *argument), void *argument)
 {
     struct fake_host *fake = context;
@@ -119,6 +125,7 @@ void fake_host_init(struct fake_host *fake)
 {
     *fake = (struct fake_host){.host = {
                                    .memory = {.map = map, .unmap = unmap, .context = fake},
+                                   .event_new = event_new,
                                    .event_check = event_check,
                                    .event_signal = event_signal,
                                    .event_watch = event_watch,

@@ -16,7 +16,7 @@
 
 #include "server/host.h"
 
-#define FAKE_DESCRIPTORS 64u
+#define FAKE_DESCRIPTORS 128u /* more than an engine may hold at a time */
 #define FAKE_FILE_LEN    UINT64_C(0x10000)
 
 enum fake_kind {

@@ -22,8 +22,10 @@ def test_bad_at_the_end(logs, cleanup):
     (logs / "console.log").write_text("bad")
     cleanup.callback(os.stat, "/no/such/file")
 
+KEPT = []  # or the process would be waited for when its object goes
+
 def test_leaves_a_process():
-    subprocess.Popen(["true"])
+    KEPT.append(subprocess.Popen(["true"]))
 
 def test_leaves_a_descriptor():
     os.open("/dev/null", os.O_RDONLY)
@@ -37,7 +39,7 @@ def test_programs_end_with_the_test(spawn, cleanup):
 def sample(tmp_path_factory):
     """What pytest prints of the sample."""
     folder = tmp_path_factory.mktemp("sample")
-    shutil.copy(pathlib.Path(__file__).with_name("conftest.py"), folder)
+    shutil.copy(paths.TREE / "tests/conftest.py", folder)
     (folder / "test_sample.py").write_text(SAMPLE)
     command = ["/usr/bin/python3", "-m", "pytest", "-v", "-c", paths.TREE / "pytest.ini", "--rootdir", folder, folder]
     yield subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout

@@ -9,6 +9,7 @@ import pytest
 from guestlab import paths
 
 import mpqemu
+from server import EXERCISE, Server
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-backdoor"
 CONTROL = 0xFEBF0000
@@ -84,3 +85,19 @@ def serve(connect):
 @pytest.fixture(params=mpqemu.DIALECTS, ids=str)
 def dialect(request):
     return request.param
+
+
+@pytest.fixture
+def exercise(tmp_path):
+    """The device that does whatever its registers say, over vfio-user."""
+    server = Server(tmp_path, EXERCISE)
+    yield server
+    server.end()
+
+
+@pytest.fixture
+def backdoor(tmp_path, library):
+    """outboard-backdoor over vfio-user."""
+    server = Server(tmp_path, PROGRAM, f"--library={library}")
+    yield server
+    server.end()

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define PAGE MEMORY_PAGE
+#define PAGE ((uint64_t)MEMORY_PAGE)
 
 /* A guest memory in a world of two files, 7 and 8. */
 struct fixture {
@@ -159,13 +159,13 @@ static void a_bad_region_leaves_the_old_table(void **state)
         {region(1, PAGE, 0, f.eight), -EINVAL},                    /* not aligned */
         {region(0, PAGE + 1, 0, f.eight), -EINVAL},                /* not aligned */
         {region(0, PAGE, 8, f.eight), -EINVAL},                    /* not aligned */
-        {region(-(uint64_t)PAGE, 2 * PAGE, 0, f.eight), -EINVAL},  /* wraps */
-        {region(0, PAGE, -(uint64_t)PAGE, f.eight), -EINVAL},      /* wraps in the file */
+        {region(-PAGE, 2 * PAGE, 0, f.eight), -EINVAL},            /* wraps */
+        {region(0, PAGE, -PAGE, f.eight), -EINVAL},                /* wraps in the file */
         {region(0x40000, PAGE, 0, f.eight), -EINVAL},              /* overlaps */
         {region(0x3f000, 3 * PAGE, 0, f.eight), -EINVAL},          /* overlaps */
         {region(0, FAKE_FILE_LEN + PAGE, 0, f.eight), -EOVERFLOW}, /* beyond its file */
         {region(0, PAGE, FAKE_FILE_LEN, f.eight), -EOVERFLOW},     /* beyond its file */
-        {region(0, -(uint64_t)PAGE, 0, f.eight), -EINVAL},         /* overlaps */
+        {region(0, -PAGE, 0, f.eight), -EINVAL},                   /* overlaps */
         {region(0x80000, PAGE, 0, fake_event(&f.fake)), -EINVAL},  /* no file */
     };
     assert_int_equal(replace(&f, &good, 1), 0);
@@ -189,7 +189,7 @@ static void memory_may_end_with_the_address_space(void **state)
 {
     struct fixture f;
     set_up(&f);
-    const struct memory_region_desc last = region(-(uint64_t)PAGE, PAGE, 0, f.seven);
+    const struct memory_region_desc last = region(-PAGE, PAGE, 0, f.seven);
     uint8_t bytes[2];
     struct ob_dma_span span;
     assert_int_equal(replace(&f, &last, 1), 0);

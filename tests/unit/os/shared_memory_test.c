@@ -12,14 +12,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#define PAGE UINT64_C(4096)
 
 /* A peer's file of so many pages. */
 static int file_of(unsigned pages)
 {
     int fd = memfd_create("peer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, (off_t)pages * PAGE), 0);
+    assert_int_equal(ftruncate(fd, (off_t)(pages * PAGE)), 0);
     return fd;
 }
 
@@ -41,7 +41,7 @@ static void our_own_can_not_be_cut(void **state)
     assert_int_equal(ours[PAGE + 5], 9);
     assert_int_equal(ftruncate(fd, PAGE), -1);
     assert_int_equal(errno, EPERM);
-    shared_memory_unmap(theirs, PAGE);
+    shared_memory_unmap(theirs);
     shared_memory_free(ours, 2 * PAGE, fd);
 }
 
@@ -54,7 +54,7 @@ static void a_range_beyond_the_file_is_refused(void **state)
     assert_int_equal(map(fd, 0, UINT64_MAX - PAGE + 1, true, &address), -EOVERFLOW);
     assert_null(address);
     assert_int_equal(map(fd, PAGE, PAGE, true, &address), 0);
-    shared_memory_unmap(address, PAGE);
+    shared_memory_unmap(address);
     close(fd);
 }
 
@@ -94,9 +94,31 @@ static void a_file_is_known_again(void **state)
     assert_true(device[0] == device[1] && inode[0] == inode[1]);
     assert_true(device[0] != device[2] || inode[0] != inode[2]);
     for (unsigned i = 0; i < 3; i++) {
-        shared_memory_unmap(address[i], PAGE);
+        shared_memory_unmap(address[i]);
         close(fds[i]);
     }
+}
+
+static void parts_of_a_file_share_its_mapping(void **state)
+{
+    uint8_t *part[3];
+    int fd = file_of(4);
+    assert_int_equal(map(fd, PAGE, PAGE, true, &part[0]), 0);
+    assert_int_equal(map(fd, (uint64_t)3 * PAGE, PAGE, true, &part[1]), 0);
+    assert_ptr_equal(part[1], part[0] + (size_t)2 * PAGE);
+    /* A file that has grown is mapped anew; what was mapped before stays. */
+    assert_int_equal(ftruncate(fd, (off_t)8 * PAGE), 0);
+    assert_int_equal(map(fd, (uint64_t)7 * PAGE, PAGE, true, &part[2]), 0);
+    part[2][0] = 7;
+    shared_memory_unmap(part[0]);
+    part[1][0] = 1;
+    shared_memory_unmap(part[1]);
+    assert_int_equal(part[2][0], 7);
+    assert_int_equal(map(fd, 0, PAGE, true, &part[0]), 0);
+    assert_ptr_equal(part[2], part[0] + (size_t)7 * PAGE);
+    shared_memory_unmap(part[0]);
+    shared_memory_unmap(part[2]);
+    close(fd);
 }
 
 static void no_memory_is_an_error(void **state)
@@ -107,8 +129,8 @@ static void no_memory_is_an_error(void **state)
         fail_allocation(nth);
         int err = map(fd, 0, PAGE, true, &address);
         if (!allocation_failed()) {
-            assert_int_equal(nth, 3); /* the entry and its tree node */
-            shared_memory_unmap(address, PAGE);
+            assert_int_equal(nth, 4); /* the entry and its two tree nodes */
+            shared_memory_unmap(address);
             break;
         }
         assert_int_equal(err, -ENOMEM);
@@ -148,7 +170,6 @@ static void other_faults_still_kill(void **state)
     assert_int_equal(WTERMSIG(status), SIGBUS);
 }
 
-/* Last: that memory was cut is remembered for good. */
 static void memory_that_is_cut_reads_zero(void **state)
 {
     uint8_t *address[2], copy[2 * PAGE];
@@ -156,7 +177,7 @@ static void memory_that_is_cut_reads_zero(void **state)
     assert_int_equal(shared_memory_guard(), 0);
     assert_int_equal(map(other, 0, PAGE, true, &address[1]), 0);
     assert_int_equal(map(fd, 0, 4 * PAGE, true, &address[0]), 0);
-    memset(address[0], 0xaa, (size_t)4 * PAGE);
+    memset(address[0], 0xaa, 4 * PAGE);
     memset(address[1], 0xbb, PAGE);
     assert_false(shared_memory_was_cut());
     assert_int_equal(ftruncate(fd, PAGE), 0);
@@ -165,10 +186,12 @@ static void memory_that_is_cut_reads_zero(void **state)
     assert_int_equal(errno, 77);
     assert_memory_equal(copy, "\xaa\xaa\xaa\xaa\xaa\xaa\xaa\xaa\0\0\0\0\0\0\0\0", 16);
     assert_true(shared_memory_was_cut());
-    memset(address[0] + (size_t)2 * PAGE, 1, (size_t)2 * PAGE); /* writes go nowhere, quietly */
+    memset(address[0] + 2 * PAGE, 1, 2 * PAGE); /* writes go nowhere, quietly */
     assert_int_equal(address[1][0], 0xbb);
-    shared_memory_unmap(address[0], 4 * PAGE);
-    shared_memory_unmap(address[1], PAGE);
+    shared_memory_unmap(address[0]);
+    shared_memory_unmap(address[1]);
+    shared_memory_forget_cut();
+    assert_false(shared_memory_was_cut());
     close(fd);
     close(other);
     signal(SIGBUS, SIG_DFL);
@@ -177,10 +200,11 @@ static void memory_that_is_cut_reads_zero(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(our_own_can_not_be_cut),     TEST(a_range_beyond_the_file_is_refused),
-        TEST(what_is_no_file_is_refused), TEST(a_file_that_may_only_be_read_is_not_written),
-        TEST(a_file_is_known_again),      TEST(no_memory_is_an_error),
-        TEST(other_faults_still_kill),    TEST(memory_that_is_cut_reads_zero),
+        TEST(our_own_can_not_be_cut),        TEST(a_range_beyond_the_file_is_refused),
+        TEST(what_is_no_file_is_refused),    TEST(a_file_that_may_only_be_read_is_not_written),
+        TEST(a_file_is_known_again),         TEST(parts_of_a_file_share_its_mapping),
+        TEST(no_memory_is_an_error),         TEST(other_faults_still_kill),
+        TEST(memory_that_is_cut_reads_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -185,7 +185,8 @@ static void only_connected_streams_pass_the_check(void **state)
 /* A folder of its own for each test that listens. */
 static void in_folder(char *folder, char *path, size_t size)
 {
-    strcpy(folder, "/tmp/outboard-test-XXXXXX");
+    static const char template[] = "/tmp/outboard-test-XXXXXX";
+    memcpy(folder, template, sizeof(template));
     assert_non_null(mkdtemp(folder));
     snprintf(path, size, "%s/socket", folder);
 }
@@ -199,7 +200,7 @@ static void out_of_folder(const char *folder, const char *path)
 static int connect_to(const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
     return fd;

@@ -177,7 +177,7 @@ static void a_raised_level_is_signalled_once(void **state)
     struct fixture f;
     set_up(&f);
     int trigger = fake_event(&f.fake), resample = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, trigger, resample), 0);
+    assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
     ob_irq_raise(f.device);
     ob_irq_raise(f.device);
     assert_int_equal(fake_signals(&f.fake, trigger), 1);
@@ -199,12 +199,12 @@ static void a_level_waits_for_a_way_to_the_guest(void **state)
     set_up(&f);
     ob_irq_raise(f.device);
     int first = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, first, fake_event(&f.fake)), 0);
+    assert_int_equal(irq_set_intx(f.device, first, fake_event(&f.fake)), 0);
     assert_int_equal(fake_signals(&f.fake, first), 1);
     /* Set again while asserted: the new descriptor hears of it, the old ones are closed. */
     int second = fake_event(&f.fake), resample = fake_event(&f.fake);
     unsigned open = fake_open_count(&f.fake);
-    assert_int_equal(device_set_intx(f.device, second, resample), 0);
+    assert_int_equal(irq_set_intx(f.device, second, resample), 0);
     assert_int_equal(fake_signals(&f.fake, second), 1);
     assert_int_equal(fake_open_count(&f.fake), open - 2);
     fake_fire(&f.fake, resample);
@@ -217,7 +217,7 @@ static void the_disable_bit_holds_a_level_back(void **state)
     struct fixture f;
     set_up(&f);
     int trigger = fake_event(&f.fake), resample = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, trigger, resample), 0);
+    assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
     set_command(&f, PCI_COMMAND_INTX_DISABLE);
     ob_irq_raise(f.device);
     assert_true(status_bit(&f)); /* section 6.2.3: regardless of the disable bit */
@@ -239,11 +239,11 @@ static void bad_interrupt_descriptors_leave_the_old_ones(void **state)
     int trigger = fake_event(&f.fake), resample = fake_event(&f.fake);
     int other = fake_open(&f.fake, FAKE_OTHER, 0), file = fake_file(&f.fake, 1);
     int event = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, trigger, resample), 0);
-    assert_int_equal(device_set_intx(f.device, other, event), -EINVAL);
-    assert_int_equal(device_set_intx(f.device, event, file), -EINVAL);
+    assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
+    assert_int_equal(irq_set_intx(f.device, other, event), -EINVAL);
+    assert_int_equal(irq_set_intx(f.device, event, file), -EINVAL);
     f.fake.refuses_watch = true;
-    assert_int_equal(device_set_intx(f.device, event, event), -ENOMEM);
+    assert_int_equal(irq_set_intx(f.device, event, event), -ENOMEM);
     ob_irq_raise(f.device);
     fake_fire(&f.fake, resample);
     assert_int_equal(fake_signals(&f.fake, trigger), 2);
@@ -261,7 +261,7 @@ static void a_device_without_a_pin_stays_silent(void **state)
     fake_host_init(&f.fake);
     assert_int_equal(device_new(&mute, &all_ops, &f.seen, &f.fake.host, &f.device, NULL), 0);
     int trigger = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, trigger, fake_event(&f.fake)), 0);
+    assert_int_equal(irq_set_intx(f.device, trigger, fake_event(&f.fake)), 0);
     ob_irq_raise(f.device);
     assert_int_equal(fake_signals(&f.fake, trigger), 0);
     assert_false(status_bit(&f));
@@ -274,7 +274,7 @@ static void reset_lowers_and_forgets(void **state)
     struct fixture f;
     set_up(&f);
     int trigger = fake_event(&f.fake), resample = fake_event(&f.fake);
-    assert_int_equal(device_set_intx(f.device, trigger, resample), 0);
+    assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
     set_command(&f, PCI_COMMAND_MASTER);
     ob_irq_raise(f.device);
     device_reset(f.device);
@@ -326,7 +326,7 @@ static void disconnect_gives_up_what_the_peer_gave(void **state)
     struct fixture f;
     set_up(&f);
     unsigned own = fake_open_count(&f.fake); /* the memory of BAR 1 */
-    assert_int_equal(device_set_intx(f.device, fake_event(&f.fake), fake_event(&f.fake)), 0);
+    assert_int_equal(irq_set_intx(f.device, fake_event(&f.fake), fake_event(&f.fake)), 0);
     assert_int_equal(share(&f, 3), 0);
     device_disconnect(f.device);
     assert_int_equal(fake_open_count(&f.fake), own);

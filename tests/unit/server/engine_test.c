@@ -41,8 +41,10 @@ static int toy_handle(struct engine *engine, const uint8_t *frame, size_t len,
     struct toy_engine *toy = (struct toy_engine *)engine;
     assert_int_equal(frame[0], len);
     toy->fds_of_frame[toy->frames++] = fds->count;
-    if (frame[1] == TOY_ASK)
-        memset(engine_reply(engine, TOY_REPLY), (int)len, TOY_REPLY);
+    if (frame[1] == TOY_ASK) {
+        memset(engine_reply_room(engine), (int)len, TOY_REPLY);
+        engine_reply(engine, TOY_REPLY, NULL, 0);
+    }
     for (unsigned i = 0; frame[1] == TOY_TAKE_FDS && i < fds->count; i++) {
         engine->device->host->close(engine->device->host->context, fds->fd[i]);
         fds->fd[i] = -1;
@@ -64,6 +66,8 @@ static const struct engine_ops toy_ops = {
     .wire = "toy",
     .instance_len = sizeof(struct toy_engine),
     .header_len = 1,
+    .rx_len = LIMIT_REQUEST_BYTES,
+    .tx_len = LIMIT_REPLY_BYTES,
     .reply_limit = TOY_REPLY,
     .frame_len = toy_frame_len,
     .handle = toy_handle,
@@ -110,11 +114,9 @@ static int receive(struct fixture *f, const void *bytes, size_t len, unsigned nu
 
 static size_t pending(const struct fixture *f)
 {
-    size_t len;
-    int fd;
-    engine_pending(f->engine, &len, &fd);
-    assert_int_equal(fd, -1);
-    return len;
+    struct engine_output output = engine_pending(f->engine);
+    assert_int_equal(output.num_fds, 0);
+    return output.len;
 }
 
 static void frames_arrive_in_any_pieces(void **state)
@@ -194,9 +196,7 @@ static void unread_replies_hold_requests_back(void **state)
     assert_int_equal(room, 0);
     size_t sent = TOY_REPLY;
     while (pending(&f) > 0) {
-        int fd;
-        size_t len;
-        assert_int_equal(*engine_pending(f.engine, &len, &fd), 7);
+        assert_int_equal(*engine_pending(f.engine).bytes, 7);
         assert_int_equal(engine_sent(f.engine, 1), 0);
         sent++;
     }

@@ -126,15 +126,13 @@ size_t take_replies(struct fixture *f, uint8_t *buf, size_t size)
 {
     size_t total = 0;
     for (;;) {
-        size_t len;
-        int fd;
-        const uint8_t *bytes = engine_pending(f->engine, &len, &fd);
-        if (len == 0)
+        struct engine_output output = engine_pending(f->engine);
+        if (output.len == 0)
             return total;
-        assert_true(total + len <= size);
-        memcpy(buf + total, bytes, len);
-        total += len;
-        assert_int_equal(engine_sent(f->engine, len), 0);
+        assert_true(total + output.len <= size);
+        memcpy(buf + total, output.bytes, output.len);
+        total += output.len;
+        assert_int_equal(engine_sent(f->engine, output.len), 0);
     }
 }
 
@@ -157,11 +155,8 @@ uint64_t ask(struct fixture *f, struct message m)
 
 void tell(struct fixture *f, struct message m, const int *fds, unsigned num_fds)
 {
-    size_t len;
-    int fd;
     assert_int_equal(receive(f, m.bytes, m.len, fds, num_fds), 0);
-    engine_pending(f->engine, &len, &fd);
-    assert_int_equal(len, 0);
+    assert_int_equal(engine_pending(f->engine).len, 0);
 }
 
 void greet(struct fixture *f)

@@ -12,21 +12,20 @@ static void check_refused(struct fixture *f, struct message m, const int *fds, u
 {
     uint8_t config[PCI_CONVENTIONAL_CONFIG_LEN];
     memcpy(config, f->device->function.config, sizeof(config));
-    const struct device_intx intx = f->device->intx;
+    const struct device_irqs irqs = f->device->irqs;
+    const struct irq_vector intx = *irqs.vectors[IRQ_INTX];
     unsigned regions = f->device->memory.count, calls = f->reads + f->writes + f->resets;
     unsigned open = fake_open_count(&f->fake) - num_fds;
 
     assert_int_equal(receive(f, m.bytes, m.len, fds, num_fds), -EPROTO);
-    size_t len;
-    int fd;
-    engine_pending(f->engine, &len, &fd);
-    assert_int_equal(len, 0);
+    assert_int_equal(engine_pending(f->engine).len, 0);
     assert_true(f->engine->fault.code < 0);
     if (!strstr(f->engine->fault.text, says))
         fail_msg("'%s' does not say '%s'", f->engine->fault.text, says);
 
     assert_memory_equal(f->device->function.config, config, sizeof(config));
-    assert_memory_equal(&f->device->intx, &intx, sizeof(intx));
+    assert_memory_equal(&f->device->irqs, &irqs, sizeof(irqs));
+    assert_memory_equal(f->device->irqs.vectors[IRQ_INTX], &intx, sizeof(intx));
     assert_int_equal(f->device->memory.count, regions);
     assert_int_equal(f->reads + f->writes + f->resets, calls);
     assert_int_equal(fake_open_count(&f->fake), open);

@@ -22,8 +22,8 @@ IN_BOTH_DIALECTS(every_command_is_answered)
     assert_true(ask(f, bar_message(f, MPQEMU_BAR_READ, BAR0, 8, true, 0)) == 0x1122334455667788);
     const int fds[] = {fake_event(&f->fake), fake_event(&f->fake)};
     tell(f, message(f, MPQEMU_SET_IRQFD), fds, 2);
-    assert_int_equal(f->device->intx.trigger_fd, fds[0]);
-    assert_int_equal(f->device->intx.resample_fd, fds[1]);
+    assert_int_equal(f->device->irqs.vectors[IRQ_INTX]->fd, fds[0]);
+    assert_int_equal(f->device->irqs.intx_unmask_fd, fds[1]);
 
     uint8_t reply[64];
     struct message reset = message(f, MPQEMU_DEVICE_RESET);
@@ -121,9 +121,9 @@ IN_BOTH_DIALECTS(memory_tables_are_replaced)
     int eight[8];
     for (unsigned i = 0; i < 8; i++) {
         eight[i] = fake_file(&f->fake, 1);
-        sysmem.gpas[i] = 0x10000 * (8 - i);
+        sysmem.gpas[i] = UINT64_C(0x10000) * (8 - i);
         sysmem.sizes[i] = 0x1000;
-        sysmem.offsets[i] = 0x1000 * i;
+        sysmem.offsets[i] = UINT64_C(0x1000) * i;
     }
     tell(f, sysmem_message(f, &sysmem), eight, 8);
     assert_int_equal(f->device->memory.count, 8);
@@ -187,7 +187,7 @@ IN_BOTH_DIALECTS(any_pieces_make_the_same_conversation)
         assert_int_equal(f->writes, 1);
         assert_int_equal(f->reads, 1);
         assert_int_equal(f->resets, 1);
-        assert_true(f->device->intx.trigger_fd >= 0);
+        assert_true(f->device->irqs.vectors[IRQ_INTX]->fd >= 0);
     }
 }
 

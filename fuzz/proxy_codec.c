@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Codecs of the proxy: SOCKS5 and the frames of run. A prefix of a message is never a different
+ * message, nothing is taken that is not there, and what decodes encodes to the same bytes.
+ */
+#include "wire/run.h"
+#include "wire/socks5.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void greetings(const uint8_t *in, size_t len)
+{
+    enum socks5_method method, again;
+    ssize_t used = socks5_get_greeting(in, len, &method);
+    CHECK(used == -EAGAIN || used == -EPROTO || (used >= 2 && (size_t)used <= len));
+    if (used <= 0)
+        return;
+    CHECK(socks5_get_greeting(in, (size_t)used, &again) == used && again == method);
+    CHECK(socks5_get_greeting(in, (size_t)used - 1, &again) == -EAGAIN);
+}
+
+static void requests(const uint8_t *in, size_t len)
+{
+    struct socks5_request request, again;
+    enum socks5_reply reply = SOCKS5_SUCCEEDED;
+    ssize_t used = socks5_get_request(in, len, &request, &reply);
+    CHECK(used == -EAGAIN || used == -EPROTO || (used > 0 && (size_t)used <= len));
+    CHECK((used == -EPROTO) == (reply != SOCKS5_SUCCEEDED));
+    if (used <= 0)
+        return;
+    CHECK(strlen(request.host) > 0 && !strpbrk(request.host, "[] "));
+    CHECK(socks5_get_request(in, (size_t)used, &again, &reply) == used);
+    CHECK(strcmp(again.host, request.host) == 0 && again.port == request.port);
+    CHECK(socks5_get_request(in, (size_t)used - 1, &again, &reply) == -EAGAIN);
+}
+
+static size_t put(const struct run_frame *frame, uint8_t *out)
+{
+    struct run_start start;
+    struct run_exit exit;
+    uint16_t rows, columns;
+    int number;
+    if (frame->type == RUN_START && run_get_start(frame, &start) == 0)
+        return (size_t)run_put_start(&start, out);
+    if (frame->type == RUN_SIGNAL && run_get_signal(frame, &number) == 0)
+        return run_put_signal(number, out);
+    if (frame->type == RUN_RESIZE && run_get_resize(frame, &rows, &columns) == 0)
+        return run_put_resize(rows, columns, out);
+    if (frame->type == RUN_EXIT && run_get_exit(frame, &exit) == 0)
+        return run_put_exit(&exit, out);
+    return 0;
+}
+
+static void frames(const uint8_t *in, size_t len)
+{
+    static uint8_t out[RUN_FRAME_MAX];
+    struct run_frame frame, again;
+    ssize_t used = run_get(in, len, &frame);
+    CHECK(used == -EAGAIN || used == -EPROTO || (used >= RUN_HEADER_LEN && (size_t)used <= len));
+    if (used <= 0)
+        return;
+    CHECK(frame.len + RUN_HEADER_LEN == (size_t)used);
+    CHECK(run_get(in, (size_t)used - 1, &again) == -EAGAIN);
+    size_t put_len = put(&frame, out);
+    CHECK(put_len == 0 || (put_len == (size_t)used && memcmp(out, in, put_len) == 0));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    /* Of exact size, so that a read behind the end is seen. */
+    uint8_t *copy = malloc(size ? size : 1);
+    memcpy(copy, data, size);
+    greetings(copy, size);
+    requests(copy, size);
+    frames(copy, size);
+    free(copy);
+    return 0;
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard-proxy: `outboard proxy` alone, in one static file that can be put into any guest. */
+#include "../outboard/command.h"
+
+int main(int argc, char **argv)
+{
+    return cmd_proxy(argc, argv);
+}

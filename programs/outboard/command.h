@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The subcommands of `outboard`: one file each, one row each in main.c. */
+#ifndef OUTBOARD_PROGRAMS_COMMAND_H
+#define OUTBOARD_PROGRAMS_COMMAND_H
+
+#define EXIT_USAGE 2
+
+/* argv[0] is the subcommand's name. Each returns the exit status. */
+int cmd_inspect(int argc, char **argv);
+int cmd_poke(int argc, char **argv);
+int cmd_proxy(int argc, char **argv);
+
+#endif

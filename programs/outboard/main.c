@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard: what people use by hand, one subcommand for each job. */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "command.h"
+
+static const struct {
+    const char *name;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"inspect", "print what a device is, as lspci -vv does", cmd_inspect},
+    {"poke", "read and write registers of a device", cmd_poke},
+    {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
+};
+
+static void print_help(FILE *out)
+{
+    fputs("usage: outboard COMMAND [ARGUMENT...]\n\n", out);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
+        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n`outboard COMMAND --help` tells more.\n", out);
+}
+
+int main(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "";
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(word, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    if (strcmp(word, "--version") == 0) {
+        puts("outboard " OUTBOARD_VERSION);
+        return EXIT_SUCCESS;
+    }
+    bool asked = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+    print_help(asked ? stdout : stderr);
+    return asked ? EXIT_SUCCESS : EXIT_USAGE;
+}

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard proxy: the proxy itself, and the commands that use a running one. */
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+#include "proxy/proxy.h"
+#include "proxy_client.h"
+
+static void print_help(void)
+{
+    puts("usage: outboard proxy [OPTION...]\n"
+         "       outboard proxy run [OPTION...] [--] [COMMAND [ARGUMENT...]]\n"
+         "       outboard proxy ping [OPTION...]\n"
+         "       outboard proxy status [OPTION...]\n"
+         "\n"
+         "Carries many connections over one channel between two ends, host and guest say, each of\n"
+         "which runs this program. The other end reaches nothing here but what is allowed:\n");
+    proxy_options_help();
+}
+
+static int serve(const struct proxy_options *options)
+{
+    struct proxy proxy;
+    struct ob_fault fault = {0};
+    int status = EXIT_FAILURE;
+    if (proxy_init(&proxy, options, &fault) < 0)
+        proxy_log("%s", fault.text);
+    else
+        status = proxy_run(&proxy);
+    proxy_done(&proxy);
+    return status;
+}
+
+static int parse_and_serve(int argc, char **argv)
+{
+    struct proxy_options options;
+    struct ob_fault fault = {0};
+    int status = EXIT_SUCCESS;
+    int verdict = proxy_options_parse(argc, argv, &options, &fault);
+    if (verdict == PROXY_HELP) {
+        print_help();
+    } else if (verdict == PROXY_VERSION) {
+        puts("outboard proxy " OUTBOARD_VERSION);
+    } else if (verdict < 0) {
+        proxy_log("%s", fault.text);
+        status = EXIT_USAGE;
+    } else {
+        status = serve(&options);
+    }
+    proxy_options_done(&options);
+    return status;
+}
+
+/* Whoever started us with 0, 1 or 2 closed would have them become a socket or a pipe of ours. */
+static bool have_standard_descriptors(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+        if (fd < 0)
+            return false;
+        if (fd <= 2)
+            fcntl(fd, F_SETFD, 0);
+    } while (fd <= 2);
+    close(fd);
+    return true;
+}
+
+int cmd_proxy(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        int (*run)(int argc, char **argv);
+    } commands[] = {{"run", proxy_run_command}, {"ping", proxy_ping}, {"status", proxy_status}};
+    if (!have_standard_descriptors())
+        return EXIT_FAILURE;
+    for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    }
+    return parse_and_serve(argc, argv);
+}

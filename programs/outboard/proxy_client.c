@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "proxy_client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "command.h"
+#include "os/clock.h"
+#include "proxy/proxy.h"
+
+#define TIMEOUT_S 10
+
+static const struct {
+    char letter;
+    const char *name;
+    const char *metavar;
+    const char *help;
+} rows[] = {
+    {'p', "control", "PATH", "use the proxy that listens there"},
+    {'c', "channel", "CHANNEL", "run a proxy on this channel, for this command alone"},
+    {'k', "key-file", "PATH", "with --channel: talk only to who has the same key"},
+    {'w', "timeout", "SECONDS", "wait so long for the other end (10)"},
+    {'s', "service", "NAME", "run the command that the other end declares by this name"},
+    {'t', "terminal", NULL, "give the command a terminal"},
+    {'j', "json", NULL, "print JSON"},
+    {'n', "count", "N", "ping so many times (1)"},
+};
+
+#define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))
+
+static void print_help(const char *name, const char *letters)
+{
+    char left[64];
+    printf("usage: outboard proxy %s [OPTION...]%s\n\n", name,
+           strchr(letters, 't') ? " [--] [COMMAND [ARGUMENT...]]" : "");
+    for (int i = 0; i < ROW_COUNT; i++) {
+        if (!strchr(letters, rows[i].letter))
+            continue;
+        snprintf(left, sizeof(left), "-%c, --%s%s%s", rows[i].letter, rows[i].name,
+                 rows[i].metavar ? "=" : "", rows[i].metavar ? rows[i].metavar : "");
+        printf("  %-26s %s\n", left, rows[i].help);
+    }
+}
+
+static bool apply(struct client_options *options, int letter)
+{
+    switch (letter) {
+    case 'p':
+        options->control = optarg;
+        return true;
+    case 'c':
+        options->channel = optarg;
+        return true;
+    case 'k':
+        options->key_file = optarg;
+        return true;
+    case 's':
+        options->service = optarg;
+        return true;
+    case 't':
+        return options->terminal = true;
+    case 'j':
+        return options->json = true;
+    case 'w':
+        return address_number(optarg, 1000000, &options->timeout_s) == 0;
+    default:
+        return address_number(optarg, 1000000, &options->count) == 0;
+    }
+}
+
+int client_parse(int argc, char **argv, const char *letters, struct client_options *ret_options)
+{
+    struct option table[ROW_COUNT + 2] = {0};
+    char short_options[2 * ROW_COUNT + 4] = "+:h";
+    int count = 0;
+    *ret_options = (struct client_options){.count = 1, .timeout_s = TIMEOUT_S};
+    table[count++] = (struct option){.name = "help", .val = 'h'};
+    for (int i = 0; i < ROW_COUNT; i++) {
+        if (!strchr(letters, rows[i].letter))
+            continue;
+        char text[3] = {rows[i].letter, rows[i].metavar ? ':' : '\0', '\0'};
+        strcat(short_options, text);
+        table[count++] = (struct option){
+            .name = rows[i].name, .has_arg = rows[i].metavar ? 1 : 0, .val = rows[i].letter};
+    }
+    opterr = 0;
+    for (int letter; (letter = getopt_long(argc, argv, short_options, table, NULL)) >= 0;) {
+        if (letter == 'h') {
+            print_help(argv[0], letters);
+            return EXIT_SUCCESS;
+        }
+        if (letter == '?' || letter == ':' || !apply(ret_options, letter)) {
+            fprintf(stderr, "outboard proxy %s: '%s' is not understood; --help tells more\n",
+                    argv[0], argv[optind - 1]);
+            return EXIT_USAGE;
+        }
+    }
+    ret_options->command = argv + optind;
+    if (!ret_options->control == !ret_options->channel) {
+        fprintf(stderr, "outboard proxy %s: give --control=PATH or --channel=CHANNEL\n", argv[0]);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+void client_say(const struct client *client, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "outboard proxy %s: ", client->name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+static int connect_control(struct client *client, const char *path)
+{
+    struct address address = {.kind = ADDRESS_UNIX};
+    struct sockaddr_storage kernel;
+    if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
+        client_say(client, "the path %s is too long", path);
+        return EXIT_USAGE;
+    }
+    strcpy(address.name, path);
+    int len = address_to_kernel(&address, &kernel);
+    client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (client->fd < 0 ||
+        connect(client->fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0) {
+        client_say(client, "can't reach a proxy at %s: %s", path, strerror(errno));
+        return EXIT_NOT_REACHED;
+    }
+    return 0;
+}
+
+/* The child: a proxy whose only user is its parent. */
+static int serve_parent(const struct proxy_options *options, int fd, pid_t parent)
+{
+    struct proxy proxy;
+    struct ob_fault fault = {0};
+    int status = EXIT_FAILURE;
+    setsid(); /* the keyboard's signals are for the command */
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        return status;
+    int err = proxy_init(&proxy, options, &fault);
+    if (err == 0 && proxy_adopt_control(&proxy, fd) == 0)
+        status = proxy_run(&proxy);
+    else
+        proxy_log("%s", fault.text);
+    proxy_done(&proxy);
+    return status;
+}
+
+static int start_proxy(struct client *client, const struct client_options *options)
+{
+    int ends[2];
+    struct ob_fault fault = {0};
+    struct proxy_options proxy_options = {0};
+    int err = channel_spec_parse(options->channel, &proxy_options.channel, &fault);
+    int key_len = options->key_file && err == 0
+                      ? key_file_read(options->key_file, proxy_options.key, &fault)
+                      : 0;
+    if (err < 0 || key_len < 0) {
+        client_say(client, "%s", fault.text);
+        return EXIT_USAGE;
+    }
+    proxy_options.key_len = (size_t)key_len;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
+        return EXIT_NOT_REACHED;
+    pid_t parent = getpid();
+    client->proxy = fork();
+    if (client->proxy == 0) {
+        close(ends[0]);
+        fcntl(ends[1], F_SETFL, O_NONBLOCK);
+        exit(serve_parent(&proxy_options, ends[1], parent));
+    }
+    close(ends[1]);
+    client->fd = ends[0];
+    return client->proxy < 0 ? EXIT_NOT_REACHED : 0;
+}
+
+int client_open(const char *name, const struct client_options *options, struct client *ret_client)
+{
+    *ret_client = (struct client){.name = name, .fd = -1};
+    signal(SIGPIPE, SIG_IGN);
+    return options->control ? connect_control(ret_client, options->control)
+                            : start_proxy(ret_client, options);
+}
+
+void client_close(struct client *client)
+{
+    auto_close(&client->fd);
+    if (client->proxy > 0) {
+        kill(client->proxy, SIGTERM);
+        waitpid(client->proxy, NULL, 0);
+    }
+}
+
+/* Reads up to the newline, and not a byte more: a stream may follow. */
+static ssize_t read_line(struct client *client, uint64_t until_ns, char *ret_line, size_t size)
+{
+    size_t len = 0;
+    while (len + 1 < size) {
+        struct pollfd ready = {.fd = client->fd, .events = POLLIN};
+        uint64_t now = clock_now_ns();
+        int count = poll(&ready, 1, now < until_ns ? (int)((until_ns - now) / 1000000 + 1) : 0);
+        if (count == 0)
+            return -ETIMEDOUT;
+        ssize_t got = count < 0 ? -1 : read(client->fd, &ret_line[len], 1);
+        if (got <= 0)
+            return got < 0 && errno != ECONNRESET ? -errno : -ENOTCONN;
+        if (ret_line[len] == '\n') {
+            ret_line[len] = '\0';
+            return (ssize_t)len;
+        }
+        len++;
+    }
+    return -EPROTO;
+}
+
+ssize_t client_ask(struct client *client, const char *question, int timeout_ms, char *ret_answer,
+                   size_t size)
+{
+    uint64_t until = clock_now_ns() + (uint64_t)timeout_ms * 1000000;
+    ssize_t len = -ENOTCONN;
+    if (dprintf(client->fd, "%s\n", question) > 0)
+        len = read_line(client, until, ret_answer, size);
+    if (len == -ETIMEDOUT)
+        client_say(client, "the other end has not answered within %d s", timeout_ms / 1000);
+    else if (len < 0)
+        client_say(client, "the proxy has gone: %s", strerror((int)-len));
+    return len < 0 ? -1 : len;
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What `outboard proxy run`, `ping` and `status` have in common: a control connection. */
+#ifndef OUTBOARD_PROGRAMS_PROXY_CLIENT_H
+#define OUTBOARD_PROGRAMS_PROXY_CLIENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* The proxy could not be reached, or the other end; as ssh(1) says it. */
+#define EXIT_NOT_REACHED 255
+
+struct client_options {
+    const char *control; /* of a proxy that runs; or */
+    const char *channel; /* where to run one for this command alone */
+    const char *key_file;
+    const char *service; /* run: a declared command */
+    bool terminal;       /* run */
+    bool json;           /* status */
+    uint32_t count;      /* ping */
+    uint32_t timeout_s;
+    char **command; /* run: the words behind the options, NULL at the end */
+};
+
+struct client {
+    const char *name; /* the subcommand */
+    int fd;           /* the control connection */
+    pid_t proxy;      /* of the proxy that runs for this command, 0: none */
+};
+
+int proxy_run_command(int argc, char **argv);
+int proxy_ping(int argc, char **argv);
+int proxy_status(int argc, char **argv);
+
+/* Reads the options that `letters` names. Returns -1, or the exit status when there is nothing more
+ * to do. */
+int client_parse(int argc, char **argv, const char *letters, struct client_options *ret_options);
+
+/* Connects, or starts a proxy. 0, or the exit status once the reason was printed. */
+int client_open(const char *name, const struct client_options *options, struct client *ret_client);
+void client_close(struct client *client);
+
+/* Sends a line and waits for its answer. Returns the length without the newline, or -1 once the
+ * reason was printed. */
+ssize_t client_ask(struct client *client, const char *question, int timeout_ms, char *ret_answer,
+                   size_t size);
+
+void client_say(const struct client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The remote device that a subcommand is about: "SOCKET" or "--fd=N", with how to speak to it. */
+#ifndef OUTBOARD_PROGRAMS_REMOTE_H
+#define OUTBOARD_PROGRAMS_REMOTE_H
+
+#include <stdbool.h>
+
+#include <outboard/client.h>
+
+struct remote {
+    const char *path; /* NULL: fd */
+    int fd;           /* -1: path */
+    struct ob_client_options options;
+};
+
+enum remote_verdict {
+    REMOTE_NO_OPTION, /* the word is none of these options */
+    REMOTE_TAKEN,
+    REMOTE_BAD, /* said so on stderr */
+};
+
+extern const char remote_options_help[];
+
+/* For a subcommand's loop over its words: takes --fd, --wire and --timeout-ms. */
+enum remote_verdict remote_take_option(struct remote *remote, const char *word);
+
+/* Connects, tells the device of a page of memory and probes it. NULL after saying on stderr why
+ * not. A VMM that was connected must be gone: a device has one. */
+struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info);
+
+/* Says on stderr, as the subcommand, what is wrong. */
+void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Reads a whole number, "0x" for hexadecimal, up to max. */
+bool parse_number(const char *text, uint64_t max, uint64_t *ret_number);
+
+#endif

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What `outboard inspect` has found, and the two ways to print it. */
+#ifndef OUTBOARD_PROGRAMS_REPORT_H
+#define OUTBOARD_PROGRAMS_REPORT_H
+
+#include <outboard/client.h>
+
+#include "config_space.h"
+
+struct report {
+    struct ob_client_info info;
+    uint8_t config[CONFIG_LEN];
+    struct capabilities capabilities;
+};
+
+/* Where a BAR is, as configuration space says. */
+uint64_t report_bar_address(const struct report *report, unsigned bar);
+
+void report_print_text(const struct report *report);
+/* 0, or -1 when there is no memory for it. */
+int report_print_json(const struct report *report);
+
+#endif

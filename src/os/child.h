@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Child processes: started without waiting, reaped by the loop.
+ *
+ * Each child leads a session and a process group of its own, has no descriptor of ours but those it
+ * is given, and no signal blocked or ignored. A child whose owner forgot it is still reaped.
+ */
+#ifndef OUTBOARD_OS_CHILD_H
+#define OUTBOARD_OS_CHILD_H
+
+#include <sys/types.h>
+
+#include "os/loop.h"
+
+struct children;
+struct child;
+
+/* status: as of waitpid(2). The child is freed after the call. */
+typedef void (*child_exit_fn)(void *argument, int status);
+
+/* What to start. Descriptors stay the caller's. */
+struct child_spec {
+    char *const *argv;        /* argv[0] is looked up on PATH */
+    char *const *environment; /* NULL: ours */
+    int fd[3];                /* become its descriptors 0, 1, 2; -1: /dev/null */
+    const char *terminal;     /* path of a pseudo terminal for all three instead; NULL: none */
+};
+
+/* Blocks SIGCHLD in this process and watches for it. One per process. */
+int children_new(struct loop *loop, struct children **ret_children);
+/* Children that live go on living, unreaped. NULL is fine. */
+void children_free(struct children *children);
+
+/* Starts a program. 0, the errno of exec, or another negative errno. */
+int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child);
+
+/* Forks this program: work(fd, context) runs in the child, with fd as its only descriptor besides
+ * the standard ones, and its result is the exit status. */
+int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),
+               const void *context, struct child **ret_child);
+
+/* Says whom to tell of its end. Children end by the loop's leave only, so there is no hurry. */
+void child_watch(struct child *child, child_exit_fn exited, void *argument);
+
+/* Sends a signal to the child and the group that it leads. */
+void child_signal(struct child *child, int number);
+
+/* The owner is not interested in its end any more. NULL is fine. */
+void child_forget(struct child *child);
+
+#endif

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/ticker.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+
+int ticker_new(unsigned interval_ms)
+{
+    const struct timespec interval = {.tv_sec = interval_ms / 1000,
+                                      .tv_nsec = (long)(interval_ms % 1000) * 1000000};
+    const struct itimerspec times = {.it_interval = interval, .it_value = interval};
+    AUTO_FD fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd < 0 || timerfd_settime(fd, 0, &times, NULL) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+void ticker_drain(int fd)
+{
+    uint64_t times;
+    ssize_t got = read(fd, &times, sizeof(times));
+    (void)got;
+}

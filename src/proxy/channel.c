@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A channel is
+ *
+ *   CLOSED   no descriptor: a retry is due, a connection is being made, or somebody may connect
+ *   SILENT   a descriptor, at whose other end nobody is: a virtio-serial port that the host has
+ *            not opened, which reads as at its end. It is not closed, or the host would see the
+ *            port close and open with each try; the next edge of its readiness tells.
+ *   UP       the session has it
+ *
+ * Descriptors are watched edge-triggered (a port without a host end hangs up for ever), so
+ * `readable` and `writable` remember what the last system call did not use up.
+ *
+ * To one who listens a new connection takes the place of the old one, which may well be dead
+ * without anybody having said so.
+ */
+#include "proxy/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/limits.h"
+#include "os/clock.h"
+#include "os/socket.h"
+#include "proxy/channel_open.h"
+#include "proxy/dial.h"
+#include "proxy/listener.h"
+#include "proxy/proxy.h"
+#include "proxy/relay.h"
+
+#define SPANS 64
+
+/* Writes in a row before the loop looks at everything else again. */
+#define WRITES_PER_TURN 16
+
+/* Tries to open come this far apart: a new session is to stand within a second. */
+#define RETRY_FIRST_NS 10000000u
+#define RETRY_LAST_NS  250000000u
+
+enum state {
+    CLOSED,
+    SILENT,
+    UP,
+};
+
+struct channel {
+    struct proxy *proxy;
+    const struct channel_spec *spec;
+    enum state state;
+    int in_fd, out_fd; /* the same but for stdio; -1: closed */
+    struct loop_source *in_source, *out_source;
+    bool readable, writable;
+    int listen_fd; /* -1: it does not listen */
+    struct loop_source *listen_source;
+    struct dial *dial;
+    struct timer retry;
+    uint64_t retry_ns;
+    bool complained; /* of a failure to open, since a session last stood */
+    uint8_t buffer[LIMIT_CHANNEL_READ];
+};
+
+static void go_up(struct channel *channel)
+{
+    channel->state = UP;
+    int err = ob_session_transport_up(channel->proxy->session, clock_now_ns());
+    if (err < 0)
+        proxy_log("no random numbers: %s", strerror(-err));
+}
+
+void channel_session_stands(struct channel *channel)
+{
+    channel->retry_ns = RETRY_FIRST_NS;
+    channel->complained = false;
+}
+
+static void go_down(struct channel *channel, enum state state)
+{
+    bool was_up = channel->state == UP;
+    channel->state = state;
+    if (was_up)
+        ob_session_transport_down(channel->proxy->session, clock_now_ns());
+}
+
+static void retry_later(struct channel *channel)
+{
+    timer_set(&channel->proxy->timers, &channel->retry, clock_now_ns() + channel->retry_ns);
+    channel->retry_ns *= 2;
+    if (channel->retry_ns > RETRY_LAST_NS)
+        channel->retry_ns = RETRY_LAST_NS;
+}
+
+static void release_fds(struct channel *channel)
+{
+    loop_remove(take_ptr(&channel->in_source));
+    loop_remove(take_ptr(&channel->out_source));
+    auto_close(&channel->in_fd);
+    if (channel->out_fd != channel->in_fd)
+        auto_close(&channel->out_fd);
+    channel->in_fd = channel->out_fd = -1;
+}
+
+/* It is gone: waits for the next one, or stops where there can't be one. */
+static void lose(struct channel *channel)
+{
+    struct proxy *proxy = channel->proxy;
+    release_fds(channel);
+    go_down(channel, CLOSED);
+    switch (channel->spec->kind) {
+    case CHANNEL_STDIO:
+    case CHANNEL_FD:
+        proxy->stop = true;
+        proxy->exit_status = proxy->ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
+        break;
+    case CHANNEL_LISTEN:
+        break;
+    default:
+        retry_later(channel);
+        break;
+    }
+}
+
+static void on_in_event(void *argument, uint32_t events)
+{
+    struct channel *channel = argument;
+    channel->readable = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        channel->writable = true;
+}
+
+static void on_out_event(void *argument, uint32_t events)
+{
+    struct channel *channel = argument;
+    channel->writable = true;
+}
+
+/* Whether the descriptor can be waited for; files and such always are ready. */
+static int watch(struct channel *channel)
+{
+    struct loop *loop = channel->proxy->loop;
+    uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
+    if (channel->out_fd == channel->in_fd)
+        return loop_add(loop, channel->in_fd, events | EPOLLOUT, on_in_event, channel,
+                        &channel->in_source);
+    int err = loop_add(loop, channel->in_fd, events, on_in_event, channel, &channel->in_source);
+    if (err == 0)
+        err = loop_add(loop, channel->out_fd, EPOLLOUT | EPOLLET, on_out_event, channel,
+                       &channel->out_source);
+    return err;
+}
+
+/* Takes the descriptors. What their other end is, the first read will tell. */
+static int adopt(struct channel *channel, int in_fd, int out_fd)
+{
+    if (channel->in_fd >= 0) {
+        release_fds(channel);
+        go_down(channel, CLOSED);
+    }
+    channel->in_fd = in_fd;
+    channel->out_fd = out_fd;
+    channel->state = SILENT;
+    channel->readable = channel->writable = true;
+    int err = watch(channel);
+    if (err < 0)
+        release_fds(channel);
+    return err;
+}
+
+static void complain(struct channel *channel, int err)
+{
+    if (!channel->complained)
+        proxy_log("can't open the channel yet: %s", strerror(-err));
+    channel->complained = true;
+}
+
+static void on_dialled(void *argument, int fd)
+{
+    struct channel *channel = argument;
+    channel->dial = NULL;
+    int err = fd < 0 ? fd : adopt(channel, fd, fd);
+    if (err < 0) {
+        complain(channel, err);
+        retry_later(channel);
+    }
+}
+
+static void on_connection(void *argument, uint32_t events)
+{
+    struct channel *channel = argument;
+    int fd = accept4(channel->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (channel->in_fd >= 0)
+        proxy_log("a new connection takes the channel's place");
+    if (channel->spec->address.kind == ADDRESS_TCP)
+        socket_set_no_delay(fd);
+    adopt(channel, fd, fd);
+}
+
+/* Makes one try. */
+static int open_now(struct channel *channel)
+{
+    const struct channel_spec *spec = channel->spec;
+    if (spec->kind == CHANNEL_CONNECT)
+        return dial_start(channel->proxy, &spec->address, NULL, on_dialled, channel,
+                          &channel->dial);
+    int fd = spec->kind == CHANNEL_VIRTIO ? channel_open_virtio(spec->path)
+                                          : channel_open_serial(spec->path, spec->number);
+    return fd < 0 ? fd : adopt(channel, fd, fd);
+}
+
+static void on_retry(void *argument)
+{
+    struct channel *channel = argument;
+    int err = open_now(channel);
+    if (err < 0) {
+        complain(channel, err);
+        retry_later(channel);
+    }
+}
+
+/* Once for descriptors that are given. 0 or a negative errno with the fault filled. */
+static int adopt_given(struct channel *channel, int in_fd, int out_fd, struct ob_fault *fault)
+{
+    if (fcntl(in_fd, F_SETFL, fcntl(in_fd, F_GETFL) | O_NONBLOCK) < 0 ||
+        fcntl(out_fd, F_SETFL, fcntl(out_fd, F_GETFL) | O_NONBLOCK) < 0)
+        return ob_fault_set(fault, -errno, "descriptor %d: %s", in_fd, strerror(errno));
+    int err = adopt(channel, in_fd, out_fd);
+    return err < 0
+               ? ob_fault_set(fault, err, "descriptor %d is no channel: %s", in_fd, strerror(-err))
+               : 0;
+}
+
+static int start_listening(struct channel *channel, struct ob_fault *fault)
+{
+    char text[ADDRESS_TEXT_MAX];
+    address_format(&channel->spec->address, text);
+    channel->listen_fd = listener_socket(&channel->spec->address);
+    int err = channel->listen_fd < 0 ? channel->listen_fd
+                                     : loop_add(channel->proxy->loop, channel->listen_fd, EPOLLIN,
+                                                on_connection, channel, &channel->listen_source);
+    return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", text, strerror(-err))
+                   : 0;
+}
+
+static int start(struct channel *channel, struct ob_fault *fault)
+{
+    const struct channel_spec *spec = channel->spec;
+    switch (spec->kind) {
+    case CHANNEL_STDIO:
+        return adopt_given(channel, STDIN_FILENO, STDOUT_FILENO, fault);
+    case CHANNEL_FD:
+        return adopt_given(channel, (int)spec->number, (int)spec->number, fault);
+    case CHANNEL_LISTEN:
+        return start_listening(channel, fault);
+    default:
+        on_retry(channel);
+        return 0;
+    }
+}
+
+int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fault *fault)
+{
+    struct channel *channel = malloc(sizeof(*channel));
+    if (!channel)
+        return ob_fault_set(fault, -ENOMEM, "no memory for the channel");
+    *channel = (struct channel){.proxy = proxy,
+                                .spec = &proxy->options->channel,
+                                .in_fd = -1,
+                                .out_fd = -1,
+                                .listen_fd = -1,
+                                .retry_ns = RETRY_FIRST_NS};
+    timer_init(&channel->retry, on_retry, channel);
+    int err = start(channel, fault);
+    if (err < 0)
+        channel_free(channel);
+    else
+        *ret_channel = channel;
+    return err;
+}
+
+void channel_free(struct channel *channel)
+{
+    if (!channel)
+        return;
+    const struct address *address = &channel->spec->address;
+    release_fds(channel);
+    dial_cancel(channel->dial);
+    timer_cancel(&channel->retry);
+    loop_remove(channel->listen_source);
+    auto_close(&channel->listen_fd);
+    if (channel->listen_fd >= 0 && address->kind == ADDRESS_UNIX && address->name[0] != '@')
+        unlink(address->name);
+    free(channel);
+}
+
+/* Nobody is at the other end of it, or it is gone. */
+static void on_end(struct channel *channel, int err)
+{
+    if (err == 0 && channel->spec->kind == CHANNEL_VIRTIO)
+        go_down(channel, SILENT);
+    else
+        lose(channel);
+}
+
+/* Bytes may still lie on a socket whose other end is closed; the read behind them tells the rest.
+ */
+static void on_write_error(struct channel *channel)
+{
+    channel->writable = false;
+    if (channel->in_fd == channel->out_fd)
+        channel->readable = true;
+    else
+        lose(channel);
+}
+
+/* Writes until the channel takes no more, or for a turn. */
+static void transmit(struct channel *channel)
+{
+    struct ob_session *session = channel->proxy->session;
+    for (int i = 0; i < WRITES_PER_TURN; i++) {
+        struct iovec spans[SPANS];
+        int count = ob_session_transmit(session, spans, SPANS, clock_now_ns());
+        if (count == 0)
+            return;
+        ssize_t put = writev(channel->out_fd, spans, count);
+        int err = put < 0 ? errno : 0;
+        ob_session_transmitted(session, put);
+        if (err == EAGAIN) {
+            channel->writable = false;
+            return;
+        }
+        if (err && err != EINTR) {
+            on_write_error(channel);
+            return;
+        }
+    }
+}
+
+/* Reads once. The session takes it all. */
+static void receive(struct channel *channel)
+{
+    struct ob_session *session = channel->proxy->session;
+    ssize_t got = read(channel->in_fd, channel->buffer, sizeof(channel->buffer));
+    int err = got < 0 ? -errno : 0;
+    if (err == -EINTR)
+        return;
+    if (got <= 0)
+        channel->readable = false;
+    if (got == 0 || (err < 0 && err != -EAGAIN)) {
+        on_end(channel, err);
+        return;
+    }
+    if (channel->state == SILENT)
+        go_up(channel);
+    if (got > 0)
+        err = ob_session_receive(session, channel->buffer, (size_t)got, clock_now_ns());
+    if (err < 0 && err != -EAGAIN) {
+        proxy_log("dropping the channel: %s", ob_session_fault(session)->text);
+        transmit(channel); /* why, if the peer still hears it */
+        lose(channel);
+    }
+}
+
+bool channel_work(struct channel *channel)
+{
+    struct ob_session *session = channel->proxy->session;
+    if (channel->in_fd >= 0 && channel->readable)
+        receive(channel);
+    relay_pump_ready(channel->proxy);
+    if (channel->state == UP && channel->writable)
+        transmit(channel);
+    return channel->in_fd >= 0 &&
+           (channel->readable ||
+            (channel->state == UP && channel->writable && ob_session_has_output(session)));
+}

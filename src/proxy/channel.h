@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Channel: opens what --channel says, moves bytes between it and the session, and opens it again
+ * when it went away.
+ */
+#ifndef OUTBOARD_PROXY_CHANNEL_H
+#define OUTBOARD_PROXY_CHANNEL_H
+
+#include <outboard/fault.h>
+#include <stdbool.h>
+
+struct channel;
+struct proxy;
+
+/* Starts to open. Trouble that waiting will not mend is told at once: 0 or a negative errno with
+ * the fault filled. */
+int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fault *fault);
+/* Closes it. NULL is fine. */
+void channel_free(struct channel *channel);
+
+/* Reads once and writes what can be written. To be called between any two waits of the loop.
+ * Returns whether more can be done at once. */
+bool channel_work(struct channel *channel);
+
+/* It has proved good: when it goes away the next one is tried for at once. */
+void channel_session_stands(struct channel *channel);
+
+#endif

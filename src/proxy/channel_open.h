@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Devices that are channels. */
+#ifndef OUTBOARD_PROXY_CHANNEL_OPEN_H
+#define OUTBOARD_PROXY_CHANNEL_OPEN_H
+
+#include <stdint.h>
+
+/* Opens a virtio-serial port by its name, udev or not. Returns the descriptor, non-blocking;
+ * -ENOENT when there is no such port; or another errno. */
+int channel_open_virtio(const char *name);
+
+/* Opens a serial line, raw, eight bits, no flow control. Returns the descriptor, non-blocking;
+ * -EINVAL when there is no such speed; or another errno. */
+int channel_open_serial(const char *path, uint32_t bits_per_second);
+
+#endif

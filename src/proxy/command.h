@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Command: starts what exec: and pty: services, and `outboard proxy run`, stand for. */
+#ifndef OUTBOARD_PROXY_COMMAND_H
+#define OUTBOARD_PROXY_COMMAND_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "os/child.h"
+
+struct proxy;
+
+struct command {
+    const char *shell;   /* for /bin/sh -c, or */
+    char *const *argv;   /* a program and its arguments */
+    const char *service; /* becomes OUTBOARD_SERVICE in its environment; NULL: none */
+    bool terminal;       /* on a pseudo terminal */
+    uint16_t rows, columns;
+};
+
+/* Our ends of a command's standard streams, non-blocking. */
+struct command_pipes {
+    int in;  /* we write */
+    int out; /* we read; a terminal is both, and the same */
+    int err; /* we read; -1 with a terminal */
+};
+
+/* Starts it with stdin and stdout joined in one socket or terminal, and stderr ours. Returns the
+ * descriptor, non-blocking, or a negative errno. */
+int command_start_joined(struct proxy *proxy, const struct command *command,
+                         struct child **ret_child);
+
+/* Starts it with a pipe for each, or with a terminal for all. 0 or a negative errno. */
+int command_start(struct proxy *proxy, const struct command *command,
+                  struct command_pipes *ret_pipes, struct child **ret_child);
+
+/* Closes what is open. */
+void command_pipes_close(struct command_pipes *pipes);
+
+#endif

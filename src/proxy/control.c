@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A client is READING a line, WAITING for a session or for a PONG, or gets its status WRITTEN; with
+ * OPEN its descriptor becomes a relay's. Bytes are looked at with MSG_PEEK and taken line by line,
+ * so that what comes behind OPEN reaches the stream.
+ */
+#include "proxy/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/limits.h"
+#include "os/clock.h"
+#include "proxy/listener.h"
+#include "proxy/proxy.h"
+#include "proxy/relay.h"
+#include "proxy/run.h"
+#include "proxy/status.h"
+
+enum state {
+    READING,
+    WAITING_UP,
+    WAITING_PONG,
+    WRITING,
+};
+
+struct control {
+    struct proxy *proxy;
+    struct list link; /* proxy.controls */
+    int fd;
+    struct loop_source *source;
+    enum state state;
+    char *text; /* to be written */
+    size_t text_len, text_done;
+};
+
+static void forget(struct control *control)
+{
+    control->proxy->controls_count--;
+    list_remove(&control->link);
+    loop_remove(control->source);
+    free(control->text);
+    free(control);
+}
+
+static void hang_up(struct control *control)
+{
+    int fd = control->fd;
+    forget(control);
+    close(fd);
+}
+
+/* A line; there is always room for one in a socket whose client waits for it. */
+static void say(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void say(int fd, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vdprintf(fd, format, args);
+    va_end(args);
+}
+
+static void on_answer(int fd, uint32_t reason)
+{
+    if (reason == OB_REASON_NONE)
+        say(fd, "OK\n");
+    else
+        say(fd, "REFUSED %" PRIu32 " %s\n", reason, ob_reason_text(reason));
+}
+
+/* Returns whether the client is still there. */
+static bool write_text(struct control *control)
+{
+    while (control->text_done < control->text_len) {
+        ssize_t put = write(control->fd, control->text + control->text_done,
+                            control->text_len - control->text_done);
+        if (put < 0 && errno == EAGAIN)
+            return true;
+        if (put < 0)
+            break;
+        control->text_done += (size_t)put;
+    }
+    hang_up(control);
+    return false;
+}
+
+static bool do_status(struct control *control, const char *format)
+{
+    control->text = status_text(control->proxy, strcmp(format, "json") == 0, &control->text_len);
+    control->state = WRITING;
+    if (control->text)
+        return write_text(control);
+    hang_up(control);
+    return false;
+}
+
+static bool do_ping(struct control *control, const char *unused)
+{
+    int err = ob_session_ping(control->proxy->session, clock_now_ns());
+    if (err == 0 || err == -EBUSY)
+        control->state = WAITING_PONG;
+    else
+        say(control->fd, "DOWN\n");
+    return true;
+}
+
+static void say_up(struct control *control)
+{
+    say(control->fd, "UP %016" PRIx64 "\n", ob_session_tag(control->proxy->session));
+}
+
+static bool do_wait(struct control *control, const char *unused)
+{
+    if (ob_session_tag(control->proxy->session))
+        say_up(control);
+    else
+        control->state = WAITING_UP;
+    return true;
+}
+
+static bool open_stream(struct control *control, const char *service, const char *metadata)
+{
+    int fd = control->fd;
+    struct proxy *proxy = control->proxy;
+    forget(control);
+    relay_open(proxy, fd, service, metadata, on_answer);
+    return false;
+}
+
+static bool do_open(struct control *control, const char *service)
+{
+    return open_stream(control, service, NULL);
+}
+
+static bool do_run(struct control *control, const char *service)
+{
+    return open_stream(control, service, RUN_METADATA);
+}
+
+/* Each returns whether the client is still there. */
+static const struct {
+    const char *word;
+    bool (*apply)(struct control *control, const char *rest);
+} commands[] = {
+    {"WAIT", do_wait}, {"PING", do_ping}, {"STATUS", do_status}, {"OPEN", do_open}, {"RUN", do_run},
+};
+
+static bool apply_line(struct control *control, char *line)
+{
+    char *rest = strchr(line, ' ');
+    if (rest)
+        *rest++ = '\0';
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        if (strcmp(line, commands[i].word) == 0)
+            return commands[i].apply(control, rest ? rest : "");
+    }
+    say(control->fd, "ERROR no such command\n");
+    hang_up(control);
+    return false;
+}
+
+/* Takes the next line off the socket. Returns its length, or a negative errno; -EAGAIN: not there
+ * yet. */
+static ssize_t take_line(const struct control *control, char ret_line[LIMIT_CONTROL_LINE + 1])
+{
+    ssize_t got = recv(control->fd, ret_line, LIMIT_CONTROL_LINE, MSG_PEEK);
+    if (got <= 0)
+        return got < 0 && errno == EAGAIN ? -EAGAIN : -ENOTCONN;
+    const char *newline = memchr(ret_line, '\n', (size_t)got);
+    if (!newline)
+        return got == LIMIT_CONTROL_LINE ? -EPROTO : -EAGAIN;
+    size_t len = (size_t)(newline - ret_line);
+    got = recv(control->fd, ret_line, len + 1, 0);
+    ret_line[len] = '\0';
+    return got == (ssize_t)len + 1 ? (ssize_t)len : -ENOTCONN;
+}
+
+/* Does lines until one has to wait, or none is left. */
+static void read_lines(struct control *control, bool hung_up)
+{
+    char line[LIMIT_CONTROL_LINE + 1];
+    while (control->state == READING) {
+        ssize_t len = take_line(control, line);
+        if (len < 0) {
+            if (len != -EAGAIN || hung_up)
+                hang_up(control);
+            return;
+        }
+        if (!apply_line(control, line))
+            return;
+    }
+}
+
+static void on_event(void *argument, uint32_t events)
+{
+    struct control *control = argument;
+    bool hung_up = events & (EPOLLHUP | EPOLLERR);
+    if (control->state == WRITING)
+        write_text(control);
+    else if (control->state != READING && hung_up)
+        hang_up(control);
+    else
+        read_lines(control, hung_up);
+}
+
+int control_adopt(struct proxy *proxy, int fd)
+{
+    AUTO_FD owned = fd;
+    struct control *control = calloc(1, sizeof(*control));
+    if (!control)
+        return -ENOMEM;
+    *control = (struct control){.proxy = proxy, .fd = fd};
+    int err = loop_add(proxy->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_event, control,
+                       &control->source);
+    if (err < 0) {
+        free(control);
+        return err;
+    }
+    take_fd(&owned);
+    list_init(&control->link);
+    list_append(&proxy->controls, &control->link);
+    proxy->controls_count++;
+    return 0;
+}
+
+static void on_connection(void *argument, uint32_t events)
+{
+    struct proxy *proxy = argument;
+    AUTO_FD fd = accept4(proxy->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0 && proxy->controls_count < LIMIT_CONTROL_CLIENTS)
+        control_adopt(proxy, take_fd(&fd));
+}
+
+int control_listen(struct proxy *proxy, struct ob_fault *fault)
+{
+    const char *path = proxy->options->control;
+    struct address address = {.kind = ADDRESS_UNIX};
+    struct loop_source *source;
+    if (!path)
+        return 0;
+    if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
+        return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
+    mode_t mask = umask(0177);
+    proxy->control_fd = listener_socket(&address);
+    umask(mask);
+    int err = proxy->control_fd < 0 ? proxy->control_fd
+                                    : loop_add(proxy->loop, proxy->control_fd, EPOLLIN,
+                                               on_connection, proxy, &source);
+    return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", path, strerror(-err))
+                   : 0;
+}
+
+void control_done(struct proxy *proxy)
+{
+    while (!list_empty(&proxy->controls))
+        hang_up(list_entry(proxy->controls.next, struct control, link));
+    if (proxy->control_fd >= 0) {
+        close(proxy->control_fd);
+        unlink(proxy->options->control);
+    }
+}
+
+/* Goes on with those clients that wait in this state, once each was told. */
+static void release(struct proxy *proxy, enum state state, void (*tell)(struct control *, uint64_t),
+                    uint64_t value)
+{
+    struct list *next;
+    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+        struct control *control = list_entry(link, struct control, link);
+        next = link->next;
+        if (control->state != state)
+            continue;
+        control->state = READING;
+        tell(control, value);
+        read_lines(control, false);
+    }
+}
+
+static void tell_up(struct control *control, uint64_t unused)
+{
+    say_up(control);
+}
+
+static void tell_pong(struct control *control, uint64_t round_trip_ns)
+{
+    say(control->fd, "PONG %" PRIu64 "\n", round_trip_ns);
+}
+
+static void tell_down(struct control *control, uint64_t unused)
+{
+    say(control->fd, "DOWN\n");
+}
+
+void control_on_up(struct proxy *proxy)
+{
+    release(proxy, WAITING_UP, tell_up, 0);
+}
+
+void control_on_pong(struct proxy *proxy, uint64_t round_trip_ns)
+{
+    release(proxy, WAITING_PONG, tell_pong, round_trip_ns);
+}
+
+void control_on_ended(struct proxy *proxy)
+{
+    release(proxy, WAITING_PONG, tell_down, 0);
+}

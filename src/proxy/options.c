@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "proxy/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_MAX    (64u << 20)
+#define SECONDS_MAX   (365u * 24 * 3600)
+#define FORWARDS_HELP "[ADDRESS:]PORT"
+
+static int add_forward(struct forwards *forwards, const char *text, bool dynamic,
+                       struct ob_fault *fault)
+{
+    struct forward forward;
+    int err = forward_parse(text, &forward, fault);
+    if (err < 0)
+        return err;
+    if (dynamic != !forward.service[0])
+        return ob_fault_set(fault, -EINVAL, "'%.150s' must end %s the name of a service", text,
+                            dynamic ? "without" : "with");
+    struct forward *grown = reallocarray(forwards->forward, forwards->count + 1, sizeof(forward));
+    if (!grown)
+        return ob_fault_set(fault, -ENOMEM, "no memory for a forward");
+    forwards->forward = grown;
+    forwards->forward[forwards->count++] = forward;
+    return 0;
+}
+
+static int apply_local(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return add_forward(&options->local, value, false, fault);
+}
+
+static int apply_dynamic(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return add_forward(&options->local, value, true, fault);
+}
+
+static int apply_remote(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return add_forward(&options->remote, value, false, fault);
+}
+
+static int apply_remote_dynamic(struct proxy_options *options, const char *value,
+                                struct ob_fault *fault)
+{
+    return add_forward(&options->remote, value, true, fault);
+}
+
+static int apply_channel(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return channel_spec_parse(value, &options->channel, fault);
+}
+
+static int apply_service(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    struct services *services = &options->services;
+    struct service service;
+    int err = service_parse(value, &service, fault);
+    if (err < 0)
+        return err;
+    struct service *grown = reallocarray(services->service, services->count + 1, sizeof(service));
+    if (!grown)
+        return ob_fault_set(fault, -ENOMEM, "no memory for a service");
+    services->service = grown;
+    services->service[services->count++] = service;
+    return 0;
+}
+
+static int apply_allow_connect(struct proxy_options *options, const char *value,
+                               struct ob_fault *fault)
+{
+    return rules_add(&options->connect, true, value, fault);
+}
+
+static int apply_deny_connect(struct proxy_options *options, const char *value,
+                              struct ob_fault *fault)
+{
+    return rules_add(&options->connect, false, value, fault);
+}
+
+static int apply_allow_listen(struct proxy_options *options, const char *value,
+                              struct ob_fault *fault)
+{
+    return rules_add(&options->listen, true, value, fault);
+}
+
+static int apply_allow_run(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    options->allow_run = true;
+    return 0;
+}
+
+static int apply_trust_peer(struct proxy_options *options, const char *value,
+                            struct ob_fault *fault)
+{
+    options->trust_peer = true;
+    return 0;
+}
+
+static int apply_key_file(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    int len = key_file_read(value, options->key, fault);
+    if (len < 0)
+        return len;
+    options->key_len = (size_t)len;
+    return 0;
+}
+
+static int apply_control(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    options->control = value;
+    return 0;
+}
+
+static int apply_number(const char *value, uint32_t min, uint32_t max, uint32_t *ret_number,
+                        struct ob_fault *fault)
+{
+    uint32_t number;
+    if (address_number(value, max, &number) < 0 || number < min)
+        return ob_fault_set(fault, -EINVAL, "'%.100s' is not a number from %u to %u", value, min,
+                            max);
+    *ret_number = number;
+    return 0;
+}
+
+static int apply_window(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return apply_number(value, 1, WINDOW_MAX, &options->window, fault);
+}
+
+static int apply_keepalive(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return apply_number(value, 1, SECONDS_MAX, &options->keepalive_s, fault);
+}
+
+static int apply_idle_timeout(struct proxy_options *options, const char *value,
+                              struct ob_fault *fault)
+{
+    return apply_number(value, 1, SECONDS_MAX, &options->idle_timeout_s, fault);
+}
+
+static int apply_verbose(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    options->verbose = true;
+    return 0;
+}
+
+static const struct option_row {
+    char letter; /* 0: long only */
+    const char *name;
+    const char *metavar; /* NULL: takes no value */
+    const char *help;
+    int (*apply)(struct proxy_options *options, const char *value, struct ob_fault *fault);
+} rows[] = {
+    {'c', "channel", "CHANNEL", "what leads to the other end", apply_channel},
+    {'L', "local", FORWARDS_HELP ":SERVICE", "listen here, for a service of the other end",
+     apply_local},
+    {'D', "dynamic", FORWARDS_HELP, "listen here for SOCKS5, connect from the other end",
+     apply_dynamic},
+    {'R', "remote", FORWARDS_HELP ":SERVICE", "listen at the other end, for a service of ours",
+     apply_remote},
+    {0, "remote-dynamic", FORWARDS_HELP, "listen at the other end for SOCKS5, connect from here",
+     apply_remote_dynamic},
+    {'s', "service", "NAME=TARGET", "let the other end open this by name", apply_service},
+    {0, "allow-connect", "HOST:PORT", "let the other end connect from here to this",
+     apply_allow_connect},
+    {0, "deny-connect", "HOST:PORT", "an exception from the --allow-connect that follow",
+     apply_deny_connect},
+    {0, "allow-listen", "ADDRESS:PORT", "let the other end listen at this address of ours",
+     apply_allow_listen},
+    {0, "allow-run", NULL, "let the other end run commands here", apply_allow_run},
+    {0, "trust-peer", NULL, "let the other end do all of that: for guests, who trust their host",
+     apply_trust_peer},
+    {'k', "key-file", "PATH", "talk only to who has the same key", apply_key_file},
+    {0, "control", "PATH", "listen there for `outboard proxy run`, `ping` and `status`",
+     apply_control},
+    {0, "window", "BYTES", "that a stream may have under way (262144)", apply_window},
+    {0, "keepalive", "SECONDS", "ask for a sign of life after this much silence", apply_keepalive},
+    {0, "idle-timeout", "SECONDS", "end the session after this much silence", apply_idle_timeout},
+    {'v', "verbose", NULL, "tell of every stream", apply_verbose},
+};
+
+#define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))
+#define FIRST_ROW 256 /* getopt's value of rows[0]; letters are below */
+
+static void fill_tables(struct option *ret_long, char *ret_short)
+{
+    *ret_short++ = '+'; /* the first word that is no option ends them */
+    *ret_short++ = ':';
+    for (int i = 0; i < ROW_COUNT; i++) {
+        *ret_long++ = (struct option){
+            .name = rows[i].name, .has_arg = rows[i].metavar ? 1 : 0, .val = FIRST_ROW + i};
+        if (!rows[i].letter)
+            continue;
+        *ret_short++ = rows[i].letter;
+        if (rows[i].metavar)
+            *ret_short++ = ':';
+    }
+    *ret_long++ = (struct option){.name = "help", .val = 'h'};
+    *ret_long++ = (struct option){.name = "version", .val = 'V'};
+    *ret_long = (struct option){0};
+    strcpy(ret_short, "hV");
+}
+
+static const struct option_row *find_row(int value)
+{
+    for (int i = 0; i < ROW_COUNT; i++) {
+        if (value == FIRST_ROW + i || value == rows[i].letter)
+            return &rows[i];
+    }
+    return NULL;
+}
+
+int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options,
+                        struct ob_fault *fault)
+{
+    struct option table[ROW_COUNT + 3];
+    char letters[2 * ROW_COUNT + 5];
+    *ret_options = (struct proxy_options){.channel = {.kind = CHANNEL_VIRTIO,
+                                                      .framing = OB_CHANNEL_LINE,
+                                                      .path = CHANNEL_DEFAULT_PORT}};
+    fill_tables(table, letters);
+    opterr = 0;
+    optind = 0; /* also resets what an earlier run left */
+    for (;;) {
+        int value = getopt_long(argc, argv, letters, table, NULL);
+        if (value < 0)
+            break;
+        if (value == 'h')
+            return PROXY_HELP;
+        if (value == 'V')
+            return PROXY_VERSION;
+        if (value == '?' || value == ':')
+            return ob_fault_set(fault, -EINVAL, "'%.150s' is %s; --help lists the options",
+                                argv[optind - 1], value == '?' ? "no option" : "missing its value");
+        const struct option_row *row = find_row(value);
+        struct ob_fault cause = {0};
+        int err = row->apply(ret_options, optarg, &cause);
+        if (err < 0)
+            return ob_fault_set(fault, err, "--%s: %.200s", row->name, cause.text);
+    }
+    return PROXY_RUN;
+}
+
+void proxy_options_done(struct proxy_options *options)
+{
+    free(options->local.forward);
+    free(options->remote.forward);
+    free(options->services.service);
+    rules_done(&options->connect);
+    rules_done(&options->listen);
+    explicit_bzero(options->key, sizeof(options->key));
+}
+
+void proxy_options_help(void)
+{
+    char left[64];
+    for (int i = 0; i < ROW_COUNT; i++) {
+        const struct option_row *row = &rows[i];
+        char letter[5] = "    ";
+        if (row->letter)
+            snprintf(letter, sizeof(letter), "-%c, ", row->letter);
+        snprintf(left, sizeof(left), "%s--%s%s%s", letter, row->name, row->metavar ? "=" : "",
+                 row->metavar ? row->metavar : "");
+        printf("  %-39s %s\n", left, row->help);
+    }
+    puts(
+        "  -h, --help                              print this text\n"
+        "  -V, --version                           print the version\n"
+        "\n"
+        "CHANNEL is virtio:NAME (default: virtio:" CHANNEL_DEFAULT_PORT "), serial:PATH[:SPEED],\n"
+        "unix:PATH, unix-listen:PATH, tcp:HOST:PORT, tcp-listen:[ADDRESS:]PORT, vsock:CID:PORT,\n"
+        "vsock-listen:PORT, stdio or fd:N. Put ,line behind a socket by which a VMM keeps a port.\n"
+        "TARGET is tcp:HOST:PORT, unix:PATH, vsock:CID:PORT, exec:COMMAND or pty:COMMAND.\n"
+        "SERVICE is a NAME, or tcp:HOST:PORT where the other end allows that.");
+}

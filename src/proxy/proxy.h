@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Proxy: one end of a channel, with everything that hangs on it.
+ *
+ * One thread, one loop. The session (outboard/session.h) turns the channel into streams; every
+ * stream belongs to a flow (flow.h), which is what stands at our end of it:
+ *
+ *   listener.c  accepts connections here and opens streams: -L, -D, what a peer's -R asks for
+ *   socks.c     talks SOCKS5 with such a connection first
+ *   control.c   the control socket, by which programs here open streams, ping, and ask for status
+ *   remote.c    asks the peer to listen: -R
+ *   service.c   answers the peer's streams: declared services, destinations, @listen, @run
+ *   relay.c     carries bytes between a stream and a descriptor, once both are there
+ *   run.c       a command with its standard streams, signals and exit status in one stream
+ *
+ * Reading the channel never waits: channel.c reads, the session takes everything, and a relay whose
+ * descriptor takes no more leaves its bytes, at most a window of them, in the session.
+ */
+#ifndef OUTBOARD_PROXY_PROXY_H
+#define OUTBOARD_PROXY_PROXY_H
+
+#include <outboard/session.h>
+
+#include "base/list.h"
+#include "os/child.h"
+#include "os/loop.h"
+#include "os/timer.h"
+#include "proxy/options.h"
+
+struct channel;
+
+struct proxy {
+    const struct proxy_options *options;
+    struct loop *loop;
+    struct timers timers;
+    struct children *children;
+    struct ob_session *session;
+    struct channel *channel;
+    struct list flows;
+    struct list ready; /* relays whose streams have bytes for them */
+    struct list listeners;
+    struct list controls;
+    struct list socks;
+    unsigned controls_count, socks_count;
+    uint8_t *spare;        /* a relay's buffer that nobody uses now; NULL: none */
+    uint64_t up_since_ns;  /* of the session that stands */
+    uint32_t ended_reason; /* of the last one */
+    int signal_fd;
+    int control_fd; /* -1: no control socket */
+    bool stop;
+    int exit_status; /* once it stops */
+};
+
+/* Makes everything that can fail at start: listeners stand afterwards. 0 or a negative errno with
+ * the fault filled; then proxy_done() is to be called nonetheless. */
+int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct ob_fault *fault);
+void proxy_done(struct proxy *proxy);
+
+/* A client of the control socket that is connected already. Takes the descriptor. */
+int proxy_adopt_control(struct proxy *proxy, int fd);
+
+/* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
+int proxy_run(struct proxy *proxy);
+
+/* A line for the log, stderr; the second one with --verbose only. */
+void proxy_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The descriptor is watched edge-triggered, in both directions, for its whole life: an event sets
+ * `readable` or `writable`, the system call that says EAGAIN clears it. So a relay that waits for
+ * the other side costs no system call at all.
+ *
+ * Bytes from the descriptor are lent to the session where they were read, and nothing more is read
+ * until the session gives the buffer back: that is the back pressure. Bytes from the stream stay in
+ * the session, which grants no credit for them, until the descriptor took them. They are written
+ * once the channel's read is worked off, so that one system call takes what many frames brought.
+ */
+#include "proxy/relay.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/limits.h"
+#include "proxy/proxy.h"
+
+#define SPANS       32
+#define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
+
+struct relay {
+    struct flow flow;
+    int fd;
+    enum relay_end end;
+    struct list ready; /* proxy.ready */
+    struct loop_source *source;
+    struct child *child;    /* the command; NULL: none, or it ended */
+    relay_answer_fn answer; /* NULL: answered, or nobody asked */
+    uint8_t *lent;          /* the buffer that the session has, NULL: none */
+    bool readable;          /* a read may give something */
+    bool writable;          /* a write may take something */
+    bool hung_up;           /* no more events come for reading: read to the end */
+    bool fd_ended;          /* read to its end; the stream is shut down */
+    bool stream_ended;      /* likewise, the other way */
+};
+
+static uint8_t *take_buffer(struct proxy *proxy)
+{
+    uint8_t *buffer = take_ptr(&proxy->spare);
+    return buffer ? buffer : malloc(LIMIT_RELAY_BUFFER);
+}
+
+static void give_buffer(struct proxy *proxy, uint8_t *buffer)
+{
+    free(proxy->spare);
+    proxy->spare = buffer;
+}
+
+static void give_answer(struct relay *relay, uint32_t reason)
+{
+    relay_answer_fn answer = relay->answer;
+    relay->answer = NULL;
+    if (answer)
+        answer(relay->fd, reason);
+}
+
+/* A TCP peer sees a reset, not an end. */
+static void close_abruptly(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+}
+
+static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
+{
+    loop_remove(relay->source);
+    list_remove(&relay->ready);
+    flow_end(&relay->flow, reason); /* then what was lent is ours again */
+    if (relay->lent)
+        give_buffer(relay->flow.proxy, relay->lent);
+    if (relay->child && abruptly)
+        child_signal(relay->child, SIGHUP);
+    child_forget(relay->child);
+    if (abruptly)
+        close_abruptly(relay->fd);
+    else
+        close(relay->fd);
+    free(relay);
+}
+
+/* A command that ends without having read all of its input has not failed for that. */
+static bool is_end_of_command(const struct relay *relay, int error)
+{
+    return (relay->end == RELAY_TERMINAL && error == EIO) ||
+           (relay->end == RELAY_COMMAND && (error == ECONNRESET || error == EPIPE));
+}
+
+/* Reads once. Returns the length, 0 at the end, or a negative errno. */
+static ssize_t read_some(struct relay *relay, uint8_t *buffer)
+{
+    ssize_t got = read(relay->fd, buffer, LIMIT_RELAY_BUFFER);
+    if (got < 0 && is_end_of_command(relay, errno))
+        return 0;
+    if (got < 0)
+        return -errno;
+    if (got < LIMIT_RELAY_BUFFER && !relay->hung_up)
+        relay->readable = false; /* it is drained: epoll(7) */
+    return got;
+}
+
+/* Descriptor to stream. 0, or a negative errno when the descriptor failed. */
+static int pump_in(struct relay *relay)
+{
+    while (relay->readable && !relay->lent && !relay->fd_ended) {
+        uint8_t *buffer = take_buffer(relay->flow.proxy);
+        if (!buffer)
+            return -ENOMEM;
+        ssize_t got = read_some(relay, buffer);
+        if (got > 0 && ob_stream_lend(relay->flow.stream, buffer, (size_t)got) == 0) {
+            relay->lent = buffer;
+            return 0;
+        }
+        give_buffer(relay->flow.proxy, buffer);
+        if (got == -EAGAIN)
+            relay->readable = false;
+        else if (got < 0)
+            return (int)got;
+        else if (got == 0)
+            relay->fd_ended = true;
+        else
+            return 0; /* the stream is over; `reset` says so */
+        if (relay->fd_ended)
+            ob_stream_shutdown(relay->flow.stream);
+    }
+    return 0;
+}
+
+/* Writes the spans. Returns how many bytes were taken, or a negative errno. */
+static ssize_t write_some(struct relay *relay, const struct iovec *spans, int count)
+{
+    ssize_t put = writev(relay->fd, spans, count); /* SIGPIPE is ignored */
+    if (put < 0 && is_end_of_command(relay, errno))
+        return (ssize_t)spans[0].iov_len; /* into the void */
+    return put < 0 ? -errno : put;
+}
+
+/* Returns whether the descriptor learnt that nothing more comes. */
+static bool end_writing(struct relay *relay)
+{
+    char end = END_OF_FILE;
+    const struct iovec span = {.iov_base = &end, .iov_len = 1};
+    if (relay->end != RELAY_TERMINAL) {
+        shutdown(relay->fd, SHUT_WR);
+        return true;
+    }
+    return write_some(relay, &span, 1) != -EAGAIN;
+}
+
+/* Stream to descriptor. 0, or a negative errno when the descriptor failed. */
+static int pump_out(struct relay *relay)
+{
+    while (relay->writable && !relay->stream_ended) {
+        struct iovec spans[SPANS];
+        int count = ob_stream_peek_spans(relay->flow.stream, spans, SPANS);
+        if (count < 0)
+            return 0;
+        if (count == 0) {
+            relay->stream_ended = end_writing(relay);
+            relay->writable = relay->stream_ended;
+            return 0;
+        }
+        ssize_t put = write_some(relay, spans, count);
+        if (put == -EAGAIN)
+            relay->writable = false;
+        else if (put < 0)
+            return (int)put;
+        else
+            ob_stream_consume(relay->flow.stream, (size_t)put);
+    }
+    return 0;
+}
+
+/* Does what can be done now; the relay may be gone afterwards. */
+static void pump(struct relay *relay)
+{
+    int err = pump_out(relay);
+    if (err == 0)
+        err = pump_in(relay);
+    if (err < 0) {
+        proxy_log_verbose(relay->flow.proxy, "%s: the connection broke", relay->flow.service);
+        destroy(relay, OB_REASON_FAILED, true);
+    } else if (relay->fd_ended && relay->stream_ended && !relay->lent) {
+        destroy(relay, OB_REASON_NONE, false);
+    }
+}
+
+static void on_fd_event(void *argument, uint32_t events)
+{
+    struct relay *relay = argument;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        relay->readable = true;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        relay->hung_up = true;
+    if (events & (EPOLLOUT | EPOLLERR))
+        relay->writable = true;
+    pump(relay);
+}
+
+static void on_opened(struct flow *flow)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    give_answer(relay, OB_REASON_NONE);
+    pump(relay);
+}
+
+static void on_stream_readable(struct flow *flow)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    list_remove(&relay->ready);
+    list_append(&flow->proxy->ready, &relay->ready);
+}
+
+void relay_pump_ready(struct proxy *proxy)
+{
+    while (!list_empty(&proxy->ready)) {
+        struct relay *relay = list_entry(proxy->ready.next, struct relay, ready);
+        list_remove(&relay->ready);
+        pump(relay);
+    }
+}
+
+static void on_stream_writable(struct flow *flow)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    if (relay->lent)
+        give_buffer(flow->proxy, take_ptr(&relay->lent));
+    pump(relay);
+}
+
+static void on_refused(struct flow *flow, uint32_t reason)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, ob_reason_text(reason));
+    bool told = relay->answer;
+    give_answer(relay, reason);
+    destroy(relay, OB_REASON_NONE, !told); /* an abrupt end could overtake the answer */
+}
+
+static void on_reset(struct flow *flow, uint32_t reason)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    proxy_log_verbose(flow->proxy, "%s: reset: %s", flow->service, ob_reason_text(reason));
+    bool told = relay->answer;
+    give_answer(relay, reason);
+    destroy(relay, OB_REASON_NONE, !told);
+}
+
+static const struct flow_ops ops = {
+    .opened = on_opened,
+    .refused = on_refused,
+    .readable = on_stream_readable,
+    .writable = on_stream_writable,
+    .reset = on_reset,
+};
+
+static struct relay *make(int fd, enum relay_end end)
+{
+    struct relay *relay = calloc(1, sizeof(*relay));
+    if (!relay)
+        return NULL;
+    relay->fd = fd;
+    relay->end = end;
+    list_init(&relay->ready);
+    return relay;
+}
+
+/* Watches the descriptor, whose state the first event tells. */
+static int watch(struct relay *relay)
+{
+    return loop_add(relay->flow.proxy->loop, relay->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                    on_fd_event, relay, &relay->source);
+}
+
+void relay_open(struct proxy *proxy, int fd, const char *service, const char *metadata,
+                relay_answer_fn answer_fn)
+{
+    struct relay *relay = make(fd, RELAY_SOCKET);
+    int err = relay ? flow_open(&relay->flow, proxy, &ops, service, metadata) : -ENOMEM;
+    if (err < 0) {
+        proxy_log_verbose(proxy, "%s: can't open: %s", service, ob_reason_text(flow_reason(err)));
+        if (answer_fn) {
+            answer_fn(fd, flow_reason(err));
+            close(fd);
+        } else {
+            close_abruptly(fd);
+        }
+        free(relay);
+        return;
+    }
+    proxy_log_verbose(proxy, "%s: opened", service);
+    relay->answer = answer_fn;
+    if (watch(relay) < 0)
+        destroy(relay, OB_REASON_NO_MEMORY, true);
+}
+
+static void on_command_exit(void *argument, int status)
+{
+    struct relay *relay = argument;
+    relay->child = NULL;
+    proxy_log_verbose(relay->flow.proxy, "%s: the command ended with %s %d", relay->flow.service,
+                      WIFSIGNALED(status) ? "signal" : "status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *child)
+{
+    struct relay *relay = make(fd, end);
+    if (!relay) {
+        flow_end(from, OB_REASON_NO_MEMORY);
+        close(fd);
+        return;
+    }
+    relay->child = child;
+    if (child)
+        child_watch(child, on_command_exit, relay);
+    flow_move(from, &relay->flow, &ops);
+    proxy_log_verbose(relay->flow.proxy, "%s: accepted", relay->flow.service);
+    if (ob_stream_accept(relay->flow.stream) < 0 || watch(relay) < 0)
+        destroy(relay, OB_REASON_FAILED, true);
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Listening at the other end: what -R asks for, and what a peer's -R gets.
+ *
+ * Whoever wants it opens a stream to the service @listen, whose metadata is ADDRESS, or ADDRESS and
+ * SERVICE with a space between (ADDRESS as address_format() writes it; without SERVICE the clients
+ * speak SOCKS5). The other end accepts once it listens, and sends the address, with the port that
+ * it got, and a newline. It listens for as long as the stream stands; for each connection it opens
+ * a stream of its own to SERVICE.
+ */
+#ifndef OUTBOARD_PROXY_REMOTE_H
+#define OUTBOARD_PROXY_REMOTE_H
+
+#include <outboard/session.h>
+
+#include "proxy/options.h"
+
+#define REMOTE_SERVICE "@listen"
+
+struct proxy;
+
+/* Asks the peer for one address. What comes of it is logged. */
+void remote_request(struct proxy *proxy, const struct forward *forward);
+
+/* Answers the peer's request. */
+void remote_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);
+
+#endif

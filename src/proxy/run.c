@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A run is WAITING for START, then RUNNING, then ENDED when the command has ended and both of its
+ * outputs have; then EXIT goes out and the stream is shut down.
+ *
+ * Frames from the client are taken off the stream one by one; STDIN goes to the command piece by
+ * piece, and while the command takes nothing, no further frame is looked at: its input's back
+ * pressure is the stream's credit. Output is read into one frame, which is lent to the session;
+ * the next read waits until it is given back.
+ *
+ * If the client goes away, the command and its group get SIGHUP.
+ */
+#include "proxy/run.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "proxy/command.h"
+#include "proxy/flow.h"
+#include "proxy/proxy.h"
+#include "wire/run.h"
+
+#define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
+
+enum state {
+    WAITING,
+    RUNNING,
+    ENDED,
+};
+
+/* One output of the command. */
+struct output {
+    struct run *run;
+    enum run_type type;
+    int fd; /* -1: it has ended */
+    struct loop_source *source;
+    bool readable;
+};
+
+struct run {
+    struct flow flow;
+    const struct service *service; /* NULL: START says what to run */
+    enum state state;
+    struct command_pipes pipes;
+    struct loop_source *in_source; /* NULL with a terminal: out's tells */
+    struct output out, err;
+    struct child *child; /* NULL: not started, or ended */
+    struct run_exit exit;
+    bool in_writable;
+    bool in_ended;          /* the command was told that nothing more comes */
+    bool err_first;         /* whose turn it is */
+    bool lent;              /* the session has out_frame */
+    size_t in_len, in_done; /* STDIN at hand: payload, and how much of it the command took */
+    uint8_t in_frame[RUN_FRAME_MAX];
+    size_t in_frame_len; /* bytes of the client's next frame so far */
+    uint8_t out_frame[RUN_FRAME_MAX];
+};
+
+static void advance(struct run *run);
+
+static void close_output(struct output *output)
+{
+    loop_remove(take_ptr(&output->source));
+    output->fd = -1;
+    output->readable = false;
+}
+
+static void destroy(struct run *run, uint32_t reason)
+{
+    if (run->child && reason != OB_REASON_NONE)
+        child_signal(run->child, SIGHUP);
+    child_forget(run->child);
+    loop_remove(run->in_source);
+    close_output(&run->out);
+    close_output(&run->err);
+    command_pipes_close(&run->pipes);
+    flow_end(&run->flow, reason);
+    free(run);
+}
+
+static void close_input(struct run *run)
+{
+    const char end = END_OF_FILE;
+    if (run->in_ended || run->pipes.in < 0)
+        return;
+    run->in_ended = true;
+    if (run->pipes.in == run->pipes.out) {
+        ssize_t put = write(run->pipes.in, &end, 1);
+        (void)put; /* a terminal that is full of input has a command that does not wait for it */
+        return;
+    }
+    loop_remove(take_ptr(&run->in_source));
+    close(run->pipes.in);
+    run->pipes.in = -1;
+}
+
+/* Gives the command what is left of STDIN. Returns whether it took all of it. */
+static bool feed(struct run *run)
+{
+    while (run->in_done < run->in_len) {
+        if (run->pipes.in < 0) /* it reads no more: the rest goes nowhere */
+            break;
+        if (!run->in_writable)
+            return false;
+        ssize_t put = write(run->pipes.in, run->in_frame + RUN_HEADER_LEN + run->in_done,
+                            run->in_len - run->in_done);
+        if (put >= 0)
+            run->in_done += (size_t)put;
+        else if (errno == EAGAIN)
+            run->in_writable = false;
+        else if (run->pipes.in != run->pipes.out)
+            close_input(run);
+        else
+            break;
+    }
+    run->in_len = run->in_done = 0;
+    return true;
+}
+
+static void on_exit_status(void *argument, int status)
+{
+    struct run *run = argument;
+    run->child = NULL;
+    run->exit = WIFSIGNALED(status) ? (struct run_exit){RUN_SIGNALLED, (uint32_t)WTERMSIG(status)}
+                                    : (struct run_exit){RUN_EXITED, (uint32_t)WEXITSTATUS(status)};
+    advance(run);
+}
+
+static void on_output_event(void *argument, uint32_t events)
+{
+    struct output *output = argument;
+    struct run *run = output->run;
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        output->readable = true;
+    if (events & (EPOLLOUT | EPOLLERR) && output->fd == run->pipes.in)
+        run->in_writable = true;
+    advance(run);
+}
+
+static void on_input_event(void *argument, uint32_t events)
+{
+    struct run *run = argument;
+    run->in_writable = true;
+    advance(run);
+}
+
+static int watch_output(struct run *run, struct output *output, enum run_type type, int fd)
+{
+    *output = (struct output){.run = run, .type = type, .fd = fd};
+    return loop_add(run->flow.proxy->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_output_event,
+                    output, &output->source);
+}
+
+static int watch(struct run *run)
+{
+    int err = watch_output(run, &run->out, RUN_STDOUT, run->pipes.out);
+    if (err == 0 && run->pipes.err >= 0)
+        err = watch_output(run, &run->err, RUN_STDERR, run->pipes.err);
+    if (err == 0 && run->pipes.in != run->pipes.out)
+        err = loop_add(run->flow.proxy->loop, run->pipes.in, EPOLLOUT | EPOLLET, on_input_event,
+                       run, &run->in_source);
+    return err;
+}
+
+/* Cuts the arguments into argv. 0 or -E2BIG. */
+static int make_argv(const struct run_start *start, char *argv[RUN_ARGS_MAX + 1])
+{
+    size_t count = 0;
+    const char *at = start->arguments, *end = at + start->arguments_len;
+    for (; at < end; at += strlen(at) + 1) {
+        if (count == RUN_ARGS_MAX)
+            return -E2BIG;
+        argv[count++] = (char *)at;
+    }
+    argv[count] = NULL;
+    return 0;
+}
+
+static int try_start(struct run *run, const struct run_start *start)
+{
+    char *argv[RUN_ARGS_MAX + 1];
+    const struct service *service = run->service;
+    const struct command command = {.shell = service ? service->command : NULL,
+                                    .argv = argv,
+                                    .service = run->flow.service,
+                                    .terminal = start->terminal ||
+                                                (service && service->kind == SERVICE_TERMINAL),
+                                    .rows = start->rows,
+                                    .columns = start->columns};
+    int err = make_argv(start, argv);
+    if (err < 0)
+        return err;
+    if (!service && !argv[0])
+        return -EINVAL;
+    proxy_log_verbose(run->flow.proxy, "running %s", service ? service->name : argv[0]);
+    err = command_start(run->flow.proxy, &command, &run->pipes, &run->child);
+    if (err < 0)
+        return err;
+    child_watch(run->child, on_exit_status, run);
+    return watch(run);
+}
+
+/* 0 or -EPROTO. */
+static int on_start(struct run *run, const struct run_frame *frame)
+{
+    struct run_start start;
+    if (run->state != WAITING || run_get_start(frame, &start) < 0)
+        return -EPROTO;
+    run->state = RUNNING;
+    int err = try_start(run, &start);
+    if (err < 0)
+        run->exit = (struct run_exit){RUN_NOT_STARTED, (uint32_t)-err};
+    return 0;
+}
+
+static int on_signal_frame(struct run *run, const struct run_frame *frame)
+{
+    int number;
+    if (run_get_signal(frame, &number) < 0)
+        return -EPROTO;
+    if (run->child)
+        child_signal(run->child, number);
+    return 0;
+}
+
+static int on_resize(struct run *run, const struct run_frame *frame)
+{
+    struct winsize size = {0};
+    if (run_get_resize(frame, &size.ws_row, &size.ws_col) < 0)
+        return -EPROTO;
+    if (run->pipes.out >= 0 && run->pipes.in == run->pipes.out)
+        ioctl(run->pipes.out, TIOCSWINSZ, &size);
+    return 0;
+}
+
+static int on_frame(struct run *run, const struct run_frame *frame)
+{
+    if (run->state == WAITING && frame->type != RUN_START)
+        return -EPROTO;
+    switch (frame->type) {
+    case RUN_START:
+        return on_start(run, frame);
+    case RUN_STDIN:
+        if (frame->len == 0)
+            close_input(run);
+        run->in_len = frame->len; /* it lies in in_frame, from where feed() takes it */
+        run->in_done = 0;
+        return 0;
+    case RUN_SIGNAL:
+        return on_signal_frame(run, frame);
+    case RUN_RESIZE:
+        return on_resize(run, frame);
+    default:
+        return -EPROTO;
+    }
+}
+
+/* Takes frames off the stream while the command takes its input. 0 or a negative errno. */
+static int take_frames(struct run *run)
+{
+    while (feed(run)) {
+        struct run_frame frame;
+        ssize_t len = run_get(run->in_frame, run->in_frame_len, &frame);
+        size_t want = RUN_HEADER_LEN;
+        if (len > 0) {
+            run->in_frame_len = 0;
+            if (on_frame(run, &frame) < 0)
+                return -EPROTO;
+            continue;
+        }
+        if (len == -EPROTO)
+            return -EPROTO;
+        if (run->in_frame_len >= RUN_HEADER_LEN)
+            want += (size_t)(run->in_frame[2] | run->in_frame[3] << 8);
+        ssize_t got = ob_stream_read(run->flow.stream, run->in_frame + run->in_frame_len,
+                                     want - run->in_frame_len);
+        if (got == 0) /* the end of stdin is a frame, so this is the client's own */
+            return -ENOTCONN;
+        if (got < 0)
+            return got == -EAGAIN ? 0 : (int)got;
+        run->in_frame_len += (size_t)got;
+    }
+    return 0;
+}
+
+/* Reads an output into a frame and sends it. */
+static void pump_output(struct run *run, struct output *output)
+{
+    uint8_t *payload = run->out_frame + RUN_HEADER_LEN;
+    if (!output->readable || run->lent)
+        return;
+    ssize_t got = read(output->fd, payload, RUN_PAYLOAD_MAX);
+    if (got < 0 && errno == EAGAIN) {
+        output->readable = false;
+    } else if (got <= 0) {
+        close_output(output); /* a terminal says EIO at its end */
+    } else {
+        run_put_header(output->type, (size_t)got, run->out_frame);
+        run->lent =
+            ob_stream_lend(run->flow.stream, run->out_frame, RUN_HEADER_LEN + (size_t)got) == 0;
+    }
+}
+
+/* What the client says after the end is dropped, until it says no more and the run is over. */
+static void drain(struct run *run)
+{
+    const void *bytes;
+    ssize_t len;
+    while ((len = ob_stream_peek(run->flow.stream, &bytes)) > 0)
+        ob_stream_consume(run->flow.stream, (size_t)len);
+    if (len == 0)
+        destroy(run, OB_REASON_NONE);
+}
+
+static void send_exit(struct run *run)
+{
+    uint8_t frame[RUN_FRAME_MAX];
+    size_t len = run_put_exit(&run->exit, frame);
+    run->state = ENDED;
+    ob_stream_write(run->flow.stream, frame, len);
+    ob_stream_shutdown(run->flow.stream);
+    drain(run);
+}
+
+/* Does what can be done now; the run may be gone afterwards. */
+static void advance(struct run *run)
+{
+    if (run->state == ENDED) {
+        drain(run);
+        return;
+    }
+    if (take_frames(run) < 0) {
+        destroy(run, OB_REASON_FAILED);
+        return;
+    }
+    pump_output(run, run->err_first ? &run->err : &run->out);
+    pump_output(run, run->err_first ? &run->out : &run->err);
+    run->err_first = !run->err_first;
+    if (run->state == RUNNING && !run->child && run->out.fd < 0 && run->err.fd < 0 && !run->lent)
+        send_exit(run);
+}
+
+static void on_readable(struct flow *flow)
+{
+    advance(list_entry(flow, struct run, flow));
+}
+
+static void on_writable(struct flow *flow)
+{
+    struct run *run = list_entry(flow, struct run, flow);
+    run->lent = false;
+    advance(run);
+}
+
+static void on_reset(struct flow *flow, uint32_t reason)
+{
+    destroy(list_entry(flow, struct run, flow), OB_REASON_CANCELLED);
+}
+
+static const struct flow_ops ops = {
+    .readable = on_readable,
+    .writable = on_writable,
+    .reset = on_reset,
+};
+
+void run_serve(struct proxy *proxy, struct ob_stream *stream, const struct service *service)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    if (!run ||
+        flow_take(&run->flow, proxy, &ops, stream, service ? service->name : RUN_SERVICE) < 0) {
+        ob_stream_refuse(stream, OB_REASON_NO_MEMORY);
+        free(run);
+        return;
+    }
+    run->service = service;
+    run->pipes = (struct command_pipes){-1, -1, -1};
+    run->out.fd = run->err.fd = -1;
+    ob_stream_accept(stream);
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What may be opened:
+ *
+ *   NAME           a service that --service declares; to declare it is to allow it
+ *   tcp:HOST:PORT  a destination that --allow-connect allows
+ *   @listen        remote.c, where --allow-listen allows it
+ *   @run           run.c, where --allow-run does; NAME of a command with the metadata "run" too
+ *
+ * --trust-peer allows the last three altogether. Nothing else exists.
+ */
+#include "proxy/service.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "proxy/command.h"
+#include "proxy/dial.h"
+#include "proxy/flow.h"
+#include "proxy/proxy.h"
+#include "proxy/relay.h"
+#include "proxy/remote.h"
+#include "proxy/run.h"
+
+/* A stream whose destination is being connected to. */
+struct opening {
+    struct flow flow;
+    struct dial *dial;
+};
+
+static void on_dialled(void *argument, int fd)
+{
+    struct opening *opening = argument;
+    struct flow *flow = &opening->flow;
+    if (fd >= 0) {
+        relay_accept(flow, fd, RELAY_SOCKET, NULL);
+    } else {
+        proxy_log_verbose(flow->proxy, "%s: can't connect: %s", flow->service, strerror(-fd));
+        ob_stream_refuse(flow->stream, flow_reason(fd));
+        flow->stream = NULL;
+        flow_end(flow, OB_REASON_NONE);
+    }
+    free(opening);
+}
+
+static void on_reset(struct flow *flow, uint32_t reason)
+{
+    struct opening *opening = list_entry(flow, struct opening, flow);
+    dial_cancel(opening->dial);
+    flow_end(flow, OB_REASON_NONE);
+    free(opening);
+}
+
+static const struct flow_ops opening_ops = {.reset = on_reset};
+
+static void connect_to(struct proxy *proxy, struct ob_stream *stream, const char *name,
+                       const struct address *address, const struct rules *rules)
+{
+    struct opening *opening = calloc(1, sizeof(*opening));
+    if (!opening || flow_take(&opening->flow, proxy, &opening_ops, stream, name) < 0) {
+        ob_stream_refuse(stream, OB_REASON_NO_MEMORY);
+        free(opening);
+        return;
+    }
+    int err = dial_start(proxy, address, rules, on_dialled, opening, &opening->dial);
+    if (err < 0)
+        on_dialled(opening, err);
+}
+
+static void start_command(struct proxy *proxy, struct ob_stream *stream,
+                          const struct service *service)
+{
+    struct flow flow = {0};
+    struct child *child;
+    const struct command command = {.shell = service->command,
+                                    .service = service->name,
+                                    .terminal = service->kind == SERVICE_TERMINAL};
+    int fd = command_start_joined(proxy, &command, &child);
+    if (fd < 0) {
+        proxy_log("%s: can't start the command: %s", service->name, strerror(-fd));
+        ob_stream_refuse(stream, flow_reason(fd));
+        return;
+    }
+    if (flow_take(&flow, proxy, NULL, stream, service->name) < 0) {
+        ob_stream_refuse(stream, OB_REASON_NO_MEMORY);
+        close(fd);
+        return;
+    }
+    relay_accept(&flow, fd, command.terminal ? RELAY_TERMINAL : RELAY_COMMAND, child);
+}
+
+static const struct service *find(const struct services *services, const char *name)
+{
+    for (size_t i = 0; i < services->count; i++) {
+        if (strcmp(services->service[i].name, name) == 0)
+            return &services->service[i];
+    }
+    return NULL;
+}
+
+static void open_declared(struct proxy *proxy, struct ob_stream *stream, const char *name,
+                          const struct ob_open *open)
+{
+    const struct service *service = find(&proxy->options->services, name);
+    bool wants_run = open->metadata_len == strlen(RUN_METADATA) &&
+                     memcmp(open->metadata, RUN_METADATA, open->metadata_len) == 0;
+    if (!service || (wants_run && service->kind == SERVICE_CONNECT))
+        ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
+    else if (service->kind == SERVICE_CONNECT)
+        connect_to(proxy, stream, name, &service->address, NULL);
+    else if (wants_run)
+        run_serve(proxy, stream, service);
+    else
+        start_command(proxy, stream, service);
+}
+
+static void open_destination(struct proxy *proxy, struct ob_stream *stream, const char *name)
+{
+    const struct proxy_options *options = proxy->options;
+    struct address address;
+    struct ob_fault fault = {0};
+    if (address_parse(name, &address, &fault) < 0 || address.kind != ADDRESS_TCP) {
+        ob_stream_refuse(stream, OB_REASON_FORBIDDEN);
+        return;
+    }
+    size_t len = strlen(address.name);
+    if (len > 1 && address.name[len - 1] == '.') /* the same host, for rules too */
+        address.name[len - 1] = '\0';
+    connect_to(proxy, stream, name, &address, options->trust_peer ? NULL : &options->connect);
+}
+
+void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open)
+{
+    char name[OB_SESSION_SERVICE_MAX + 1];
+    memcpy(name, open->service, open->service_len);
+    name[open->service_len] = '\0';
+    const struct proxy_options *options = proxy->options;
+    if (strlen(name) != open->service_len)
+        ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
+    else if (strcmp(name, REMOTE_SERVICE) == 0)
+        remote_incoming(proxy, stream, open);
+    else if (strcmp(name, RUN_SERVICE) != 0 && strchr(name, ':'))
+        open_destination(proxy, stream, name);
+    else if (strcmp(name, RUN_SERVICE) != 0)
+        open_declared(proxy, stream, name, open);
+    else if (options->allow_run || options->trust_peer)
+        run_serve(proxy, stream, NULL);
+    else
+        ob_stream_refuse(stream, OB_REASON_FORBIDDEN);
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Service: what the peer's streams reach at our end, and what they may not. */
+#ifndef OUTBOARD_PROXY_SERVICE_H
+#define OUTBOARD_PROXY_SERVICE_H
+
+#include <outboard/session.h>
+
+struct proxy;
+
+/* Answers a stream that the peer opened, now or later. */
+void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);
+
+#endif

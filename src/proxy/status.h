@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What `outboard proxy status` shows. */
+#ifndef OUTBOARD_PROXY_STATUS_H
+#define OUTBOARD_PROXY_STATUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct proxy;
+
+/* The status as text for people or as one JSON object. The caller frees it; NULL: no memory. */
+char *status_text(const struct proxy *proxy, bool json, size_t *ret_len);
+
+#endif

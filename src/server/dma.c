@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* include/outboard/dma.h: the guest's memory behind the gate of bus mastering. */
+#include <outboard/dma.h>
+
+#include <errno.h>
+
+#include "server/device.h"
+
+static int check_mastering(const struct ob_device *device)
+{
+    return pci_function_may_master(&device->function) ? 0 : -EPERM;
+}
+
+int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
+{
+    int err = check_mastering(device);
+    return err < 0 ? err : memory_read(&device->memory, iova, ret_buf, len);
+}
+
+int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
+{
+    int err = check_mastering(device);
+    return err < 0 ? err : memory_write(&device->memory, iova, buf, len);
+}
+
+int device_check_dma(struct ob_device *device, const struct ob_dma_request *request)
+{
+    int err = check_mastering(device);
+    return err < 0 ? err
+                   : memory_check(&device->memory, request->iova, request->len,
+                                  request->direction == OB_DMA_FROM_DEVICE);
+}
+
+/* Copies at once, or returns -EREMOTE when the VMM has to be asked and can be. */
+static int copy_now(struct ob_device *device, const struct ob_dma_request *request)
+{
+    bool to_guest = request->direction == OB_DMA_FROM_DEVICE;
+    int err = to_guest ? ob_dma_write(device, request->iova, request->buf, request->len)
+                       : ob_dma_read(device, request->iova, request->buf, request->len);
+    if (err != -EREMOTE)
+        return err;
+    if (!device->messenger)
+        return -EFAULT;
+    err = device_check_dma(device, request);
+    return err < 0 ? err : -EREMOTE;
+}
+
+void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request)
+{
+    int result = copy_now(device, request);
+    if (result == -EREMOTE)
+        device->messenger->submit(device->messenger->context, request);
+    else
+        request->done(request, result);
+}
+
+void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request)
+{
+    if (device->messenger)
+        device->messenger->cancel(device->messenger->context, request);
+}
+
+int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_direction direction,
+               struct ob_dma_span *ret_spans, unsigned max_spans)
+{
+    int err = check_mastering(device);
+    return err < 0 ? err
+                   : memory_map(&device->memory, iova, len, direction == OB_DMA_FROM_DEVICE,
+                                ret_spans, max_spans);
+}
+
+void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans)
+{
+    memory_unmap(&device->memory, spans, num_spans);
+}
+
+bool ob_dma_is_current(const struct ob_device *device, const struct ob_dma_span *span)
+{
+    return span->region->current;
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Transfers of any length, cut into the accesses that registers have. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/limits.h"
+#include "server/device.h"
+
+/* The largest naturally aligned access that a transfer may begin with. */
+static unsigned piece_of(uint64_t offset, size_t len, unsigned widest)
+{
+    unsigned size = widest;
+    while (size > len || offset % size)
+        size /= 2;
+    return size;
+}
+
+static void put_le(uint8_t *to, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++)
+        to[i] = (uint8_t)(value >> (8 * i));
+}
+
+static uint64_t get_le(const uint8_t *from, unsigned size)
+{
+    uint64_t value = 0;
+    for (unsigned i = 0; i < size; i++)
+        value |= (uint64_t)from[i] << (8 * i);
+    return value;
+}
+
+static bool in_bar(const struct ob_device *device, unsigned bar, uint64_t offset, size_t len)
+{
+    if (bar >= OB_BAR_COUNT || device->function.bars[bar].kind == OB_BAR_NONE)
+        return false;
+    uint64_t size = device->function.bars[bar].size;
+    return offset <= size && len <= size - offset;
+}
+
+/* One register, where the transfer is one, whatever its alignment; else aligned pieces. */
+static unsigned register_size(uint64_t offset, size_t len)
+{
+    if (len == 1 || len == 2 || len == 4 || len == 8)
+        return (unsigned)len;
+    return piece_of(offset, len, LIMIT_ACCESS_BYTES);
+}
+
+int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,
+                          size_t len)
+{
+    if (!in_bar(device, bar, offset, len))
+        return -EINVAL;
+    if (device_bar_has_memory(device, bar, offset, len)) {
+        memcpy(ret_buf, device->bar_memory[bar].address + offset, len);
+        return 0;
+    }
+    while (len > 0) {
+        unsigned size = register_size(offset, len);
+        put_le(ret_buf, device_bar_read(device, bar, offset, size), size);
+        ret_buf += size;
+        offset += size;
+        len -= size;
+    }
+    return 0;
+}
+
+int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offset,
+                           const uint8_t *buf, size_t len)
+{
+    if (!in_bar(device, bar, offset, len))
+        return -EINVAL;
+    if (device_bar_has_memory(device, bar, offset, len)) {
+        memcpy(device->bar_memory[bar].address + offset, buf, len);
+        return 0;
+    }
+    while (len > 0) {
+        unsigned size = register_size(offset, len);
+        device_bar_write(device, bar, offset, size, get_le(buf, size));
+        buf += size;
+        offset += size;
+        len -= size;
+    }
+    return 0;
+}
+
+static bool in_config(const struct ob_device *device, uint64_t offset, size_t len)
+{
+    uint32_t size = device->function.config_len;
+    return offset <= size && len <= size - offset;
+}
+
+int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
+                             size_t len)
+{
+    if (!in_config(device, offset, len))
+        return -EINVAL;
+    while (len > 0) {
+        uint32_t value;
+        unsigned size = piece_of(offset, len, 4);
+        pci_config_read(&device->function, (uint32_t)offset, size, &value);
+        put_le(ret_buf, value, size);
+        ret_buf += size;
+        offset += size;
+        len -= size;
+    }
+    return 0;
+}
+
+int device_config_write_bytes(struct ob_device *device, uint64_t offset, const uint8_t *buf,
+                              size_t len)
+{
+    if (!in_config(device, offset, len))
+        return -EINVAL;
+    while (len > 0) {
+        unsigned size = piece_of(offset, len, 4);
+        device_config_write(device, (uint32_t)offset, size, (uint32_t)get_le(buf, size));
+        buf += size;
+        offset += size;
+        len -= size;
+    }
+    return 0;
+}

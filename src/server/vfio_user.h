@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the files of the vfio-user engine share. vfio_user.c tells the story. */
+#ifndef OUTBOARD_SERVER_VFIO_USER_H
+#define OUTBOARD_SERVER_VFIO_USER_H
+
+#include "base/cursor.h"
+#include "server/engine.h"
+#include "wire/vfio_user.h"
+
+/* What the client does with DMA_READ and DMA_WRITE. */
+enum vfio_user_dma_layout {
+    VFIO_USER_DMA_UNKNOWN,
+    VFIO_USER_DMA_PROBING,
+    VFIO_USER_DMA_STANDARD, /* a 64-bit count, data at offset 16 */
+    VFIO_USER_DMA_QEMU,     /* a 32-bit count, data at offset 12, no payload in reply to a write */
+};
+
+/* A message on its way to the client and back. */
+struct vfio_user_dma_slot {
+    bool busy;
+    bool probe;
+    uint16_t id;
+    uint16_t command;
+    uint32_t count;
+    struct ob_dma_request *request; /* NULL: nobody waits any more */
+};
+
+/* DMA by message; vfio_user_dma.c. */
+struct vfio_user_dma {
+    enum vfio_user_dma_layout layout;
+    struct ob_dma_request *first; /* waiting for a slot, oldest first */
+    struct vfio_user_dma_slot slots[LIMIT_VFIO_USER_DMA_MESSAGES];
+    uint16_t next_id;
+};
+
+struct vfio_user_server {
+    struct engine engine;                       /* first: an engine of this wire is one of these */
+    bool negotiated;                            /* VERSION is done */
+    struct vfio_user_capabilities capabilities; /* as agreed */
+    struct device_messenger messenger;
+    struct vfio_user_dma dma;
+    struct ob_dma_region *unmapping; /* of the DMA_UNMAP that waits for its spans, or NULL */
+};
+
+/* One command, checked against its row. */
+struct vfio_user_request {
+    struct vfio_user_server *server;
+    struct ob_device *device;
+    const uint8_t *payload;
+    size_t len;
+    struct engine_fds *fds;
+    struct wr reply; /* takes the payload of the reply */
+    int reply_fds[LIMIT_VFIO_USER_FDS];
+    unsigned num_reply_fds;
+};
+
+/* Carries a command out and writes the payload of its reply. Returns 0; ENGINE_LATER; or a negative
+ * errno that the client gets instead. */
+typedef int (*vfio_user_handler_fn)(struct vfio_user_request *request);
+
+int vfio_user_dma_map(struct vfio_user_request *request);
+int vfio_user_dma_unmap(struct vfio_user_request *request);
+int vfio_user_device_set_irqs(struct vfio_user_request *request);
+int vfio_user_device_get_region_io_fds(struct vfio_user_request *request);
+int vfio_user_device_get_info(struct vfio_user_request *request);
+int vfio_user_device_get_region_info(struct vfio_user_request *request);
+int vfio_user_device_get_irq_info(struct vfio_user_request *request);
+int vfio_user_region_read(struct vfio_user_request *request);
+int vfio_user_region_write(struct vfio_user_request *request);
+int vfio_user_region_write_multi(struct vfio_user_request *request);
+
+/* Forgets a DMA_UNMAP that waits. */
+void vfio_user_unmap_stop(struct vfio_user_server *server);
+
+/* DMA by message. The device may use it from start to stop; what is left then ends with -ENOTCONN.
+ */
+void vfio_user_dma_start(struct vfio_user_server *server);
+void vfio_user_dma_stop(struct vfio_user_server *server);
+/* Takes a reply of the client. 0, or -EPROTO with the fault filled. */
+int vfio_user_dma_reply(struct vfio_user_server *server, const struct vfio_user_header *header,
+                        const uint8_t *payload, size_t len);
+/* Sends what waits, as far as there is room. */
+void vfio_user_dma_pump(struct vfio_user_server *server);
+
+#endif

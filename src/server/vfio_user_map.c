@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * DMA_MAP and DMA_UNMAP: which guest memory there is.
+ *
+ * A reply to DMA_UNMAP promises that the memory is not touched any more. As long as the device
+ * holds spans on it, the command therefore waits, and the client's later commands with it.
+ */
+#include <errno.h>
+#include <linux/vfio.h>
+
+#include "server/vfio_user.h"
+
+int vfio_user_dma_map(struct vfio_user_request *request)
+{
+    struct vfio_user_dma_map map = {0};
+    vfio_user_dma_map_get(request->payload, request->len, &map);
+    const uint32_t known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+    if (map.argsz < VFIO_USER_DMA_MAP_LEN || !(map.flags & known) || map.flags & ~known)
+        return -EINVAL;
+    const struct memory_region_desc desc = {
+        .gpa = map.iova,
+        .len = map.size,
+        .offset = map.offset,
+        .fd = request->fds->count > 0 ? request->fds->fd[0] : -1,
+        .writable = map.flags & VFIO_DMA_MAP_FLAG_WRITE,
+    };
+    return memory_add(&request->device->memory, &desc, request->server->capabilities.max_dma_maps);
+}
+
+/* Answers with what was asked; section "VFIO_USER_DMA_UNMAP". */
+static int echo(struct vfio_user_request *request)
+{
+    wr_bytes(&request->reply, request->payload, request->len);
+    return 0;
+}
+
+int vfio_user_dma_unmap(struct vfio_user_request *request)
+{
+    struct vfio_user_server *server = request->server;
+    struct memory *memory = &request->device->memory;
+    struct vfio_user_dma_unmap unmap = {0};
+    vfio_user_dma_unmap_get(request->payload, request->len, &unmap);
+    if (unmap.argsz < VFIO_USER_DMA_UNMAP_LEN || unmap.flags)
+        return -EINVAL;
+    int err =
+        server->unmapping ? 0 : memory_remove(memory, unmap.iova, unmap.size, &server->unmapping);
+    if (err < 0)
+        return err;
+    if (memory_is_held(server->unmapping))
+        return ENGINE_LATER;
+    memory_drop(memory, server->unmapping);
+    server->unmapping = NULL;
+    return echo(request);
+}
+
+void vfio_user_unmap_stop(struct vfio_user_server *server)
+{
+    if (server->unmapping)
+        memory_drop(&server->engine.device->memory, server->unmapping);
+    server->unmapping = NULL;
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What each frame means. A frame is checked against the session (tag, direction, number), then
+ * against its row below (length, whether it names a stream), and only then reaches its handler,
+ * which checks it against the state of the stream.
+ *
+ * A frame for a stream that is over is dropped, since it may have crossed our RESET; a frame for a
+ * stream that never was is a violation.
+ */
+#include "session/session.h"
+
+#include <errno.h>
+
+#define VIOLATION(session, ...) session_violation(session, -EPROTO, OB_REASON_PROTOCOL, __VA_ARGS__)
+
+/* The stream may be NULL only where the row says so. */
+typedef int (*frame_fn)(struct ob_session *session, struct ob_stream *stream,
+                        const struct session_header *header, const uint8_t *payload);
+
+static int on_bye(struct ob_session *session, struct ob_stream *stream,
+                  const struct session_header *header, const uint8_t *payload)
+{
+    uint32_t reason;
+    session_u32_get(payload, header->len, &reason);
+    session_over(session, reason, false);
+    if (on_line(session))
+        session_greet(session);
+    return 0;
+}
+
+static int on_goaway(struct ob_session *session, struct ob_stream *stream,
+                     const struct session_header *header, const uint8_t *payload)
+{
+    uint32_t reason;
+    session_u32_get(payload, header->len, &reason);
+    session->peer_going_away = true;
+    TELL(session, going_away, reason);
+    return 0;
+}
+
+/* Of several PINGs that wait the last one is answered: a flood costs nothing. */
+static int on_ping(struct ob_session *session, struct ob_stream *stream,
+                   const struct session_header *header, const uint8_t *payload)
+{
+    session_u64_get(payload, header->len, &session->tx.pong_value);
+    session->tx.pending |= PENDING_PONG;
+    return 0;
+}
+
+static int on_pong(struct ob_session *session, struct ob_stream *stream,
+                   const struct session_header *header, const uint8_t *payload)
+{
+    uint64_t value;
+    session_u64_get(payload, header->len, &value);
+    liveness_pong(session, value);
+    return 0;
+}
+
+static int open_stream(struct ob_session *session, uint64_t id, const struct session_open *open)
+{
+    struct streams *streams = &session->streams;
+    uint32_t reason = OB_REASON_NONE;
+    if (session->going_away)
+        reason = OB_REASON_SHUTDOWN;
+    else if (!session->config.events.incoming)
+        reason = OB_REASON_NO_SERVICE;
+    else if (streams->count - streams->ours >= session->config.max_streams)
+        reason = OB_REASON_BUSY;
+    struct ob_stream *stream = reason ? NULL : stream_new(session, STREAM_INCOMING);
+    if (!stream) {
+        refuse_unborn(session, id, reason ? reason : OB_REASON_NO_MEMORY);
+        return 0;
+    }
+    stream_enter_table(stream, id);
+    stream->unanswered = true;
+    streams->unanswered_theirs++;
+    stream->tx.limit = open->window;
+    const struct ob_open asked = {
+        .service = (const char *)open->service,
+        .service_len = open->service_len,
+        .metadata = open->metadata,
+        .metadata_len = open->metadata_len,
+    };
+    TELL(session, incoming, stream, &asked);
+    return 0;
+}
+
+static int on_open(struct ob_session *session, struct ob_stream *stream,
+                   const struct session_header *header, const uint8_t *payload)
+{
+    struct streams *streams = &session->streams;
+    struct session_open open;
+    if (header->stream != streams->next_theirs)
+        return VIOLATION(session, "OPEN of stream %ju out of turn", (uintmax_t)header->stream);
+    if (session_open_get(payload, header->len, &open) < 0)
+        return VIOLATION(session, "OPEN is malformed");
+    if (open.window > LIMIT_SESSION_WINDOW)
+        return VIOLATION(session, "OPEN grants %u bytes", open.window);
+    if (streams->unanswered_theirs >= LIMIT_SESSION_UNANSWERED)
+        return VIOLATION(session, "more than %d OPENs at a time", LIMIT_SESSION_UNANSWERED);
+    streams->next_theirs += 2;
+    return open_stream(session, header->stream, &open);
+}
+
+static int on_accept(struct ob_session *session, struct ob_stream *stream,
+                     const struct session_header *header, const uint8_t *payload)
+{
+    uint32_t window;
+    session_u32_get(payload, header->len, &window);
+    if (stream->state != STREAM_OPENING)
+        return VIOLATION(session, "ACCEPT of a stream that is not opening");
+    if (window > LIMIT_SESSION_WINDOW)
+        return VIOLATION(session, "ACCEPT grants %u bytes", window);
+    stream_answered(stream);
+    stream->state = STREAM_OPEN;
+    stream->tx.limit = window;
+    stream_schedule(stream);
+    stream_finish(stream);
+    TELL(session, opened, stream);
+    return 0;
+}
+
+static int on_refuse(struct ob_session *session, struct ob_stream *stream,
+                     const struct session_header *header, const uint8_t *payload)
+{
+    uint32_t reason;
+    session_u32_get(payload, header->len, &reason);
+    if (stream->state != STREAM_OPENING)
+        return VIOLATION(session, "REFUSE of a stream that is not opening");
+    if (!reason)
+        reason = OB_REASON_CANCELLED;
+    stream_answered(stream);
+    stream_detach(stream, reason);
+    TELL(session, refused, stream, reason);
+    return 0;
+}
+
+/* Each count may only grow, and the peer cannot have consumed what it was not sent. */
+static int on_credit(struct ob_session *session, struct ob_stream *stream,
+                     const struct session_header *header, const uint8_t *payload)
+{
+    struct session_credit credit;
+    struct stream_tx *tx = &stream->tx;
+    session_credit_get(payload, header->len, &credit);
+    if (stream->state != STREAM_OPEN)
+        return VIOLATION(session, "CREDIT on a stream that is not open");
+    if (credit.consumed > tx->sent)
+        return VIOLATION(session, "CREDIT for bytes that were never sent");
+    if (credit.consumed < tx->acknowledged)
+        return VIOLATION(session, "CREDIT goes back");
+    if (credit.window > LIMIT_SESSION_WINDOW)
+        return VIOLATION(session, "CREDIT grants %u bytes", credit.window);
+    if (credit.consumed + credit.window < tx->limit)
+        return VIOLATION(session, "CREDIT takes back what was granted");
+    tx->acknowledged = credit.consumed;
+    tx->limit = credit.consumed + credit.window;
+    stream_schedule(stream);
+    return 0;
+}
+
+static int on_fin(struct ob_session *session, struct ob_stream *stream,
+                  const struct session_header *header, const uint8_t *payload)
+{
+    uint64_t total;
+    session_u64_get(payload, header->len, &total);
+    if (stream->state != STREAM_OPEN || stream->rx.ended)
+        return VIOLATION(session, "FIN on a stream that is not open");
+    if (total != stream->rx.received)
+        return VIOLATION(session, "FIN after %ju bytes, but %ju arrived", (uintmax_t)total,
+                         (uintmax_t)stream->rx.received);
+    stream->rx.ended = true;
+    if (!stream->rx.unread.len)
+        TELL(session, readable, stream);
+    return 0;
+}
+
+static int on_reset(struct ob_session *session, struct ob_stream *stream,
+                    const struct session_header *header, const uint8_t *payload)
+{
+    uint32_t reason;
+    session_u32_get(payload, header->len, &reason);
+    if (stream->state == STREAM_OPENING)
+        return VIOLATION(session, "RESET of a stream that was not accepted");
+    if (!reason)
+        reason = OB_REASON_CANCELLED;
+    stream_answered(stream);
+    stream_detach(stream, reason);
+    if (stream->orphan)
+        stream_release(stream);
+    else
+        TELL(session, reset, stream, reason);
+    return 0;
+}
+
+enum subject {
+    OF_SESSION,
+    OF_STREAM,
+    OF_NEW_STREAM,
+};
+
+static const struct {
+    uint16_t min_len, max_len;
+    enum subject subject;
+    frame_fn handler;
+} rows[SESSION_TYPES] = {
+    [SESSION_BYE] = {4, 4, OF_SESSION, on_bye},
+    [SESSION_GOAWAY] = {4, 4, OF_SESSION, on_goaway},
+    [SESSION_PING] = {8, 8, OF_SESSION, on_ping},
+    [SESSION_PONG] = {8, 8, OF_SESSION, on_pong},
+    [SESSION_OPEN] = {SESSION_OPEN_LEN_MIN + 1, LIMIT_SESSION_CONTROL_PAYLOAD, OF_NEW_STREAM,
+                      on_open},
+    [SESSION_ACCEPT] = {4, 4, OF_STREAM, on_accept},
+    [SESSION_REFUSE] = {4, 4, OF_STREAM, on_refuse},
+    [SESSION_DATA] = {1, LIMIT_SESSION_DATA, OF_STREAM, NULL},
+    [SESSION_CREDIT] = {SESSION_CREDIT_LEN, SESSION_CREDIT_LEN, OF_STREAM, on_credit},
+    [SESSION_FIN] = {8, 8, OF_STREAM, on_fin},
+    [SESSION_RESET] = {4, 4, OF_STREAM, on_reset},
+};
+
+static int begin_data(struct ob_session *session, const struct session_header *header)
+{
+    const struct ob_stream *stream = stream_find(session, header->stream);
+    if (!stream && !stream_was_opened(session, header->stream))
+        return VIOLATION(session, "DATA on stream %ju, which never was", (uintmax_t)header->stream);
+    if (!stream) {
+        session->stats.frames_dropped++;
+        return 0;
+    }
+    if (stream->state != STREAM_OPEN || stream->rx.ended)
+        return VIOLATION(session, "DATA on a stream that is not open");
+    if (header->len > stream->rx.limit - stream->rx.received)
+        return VIOLATION(session, "DATA beyond the credit of stream %ju",
+                         (uintmax_t)header->stream);
+    return 1;
+}
+
+/* HELLO and HELLO_ACK belong to no session yet. */
+static int begin_greeting(struct ob_session *session, const struct session_header *header)
+{
+    if (header->flags || header->seq || header->stream || header->tag ||
+        header->len > LIMIT_SESSION_CONTROL_PAYLOAD)
+        return VIOLATION(session, "a greeting with a malformed header");
+    return 1;
+}
+
+/* On a clean channel even a frame of no session of ours has to be a frame. */
+static int begin_foreign(struct ob_session *session, const struct session_header *header)
+{
+    if (!on_line(session) && (header->type < SESSION_HELLO || header->type >= SESSION_TYPES ||
+                              header->len > LIMIT_SESSION_DATA))
+        return VIOLATION(session, header->type ? "the peer does not speak the session protocol"
+                                               : "the peer takes this channel for a raw line");
+    session->stats.frames_dropped++;
+    return 0;
+}
+
+int frame_begin(struct ob_session *session, const struct session_header *header)
+{
+    const struct handshake *handshake = &session->handshake;
+    session->stats.frames_received++;
+    if (header->type == SESSION_HELLO || header->type == SESSION_HELLO_ACK)
+        return begin_greeting(session, header);
+    if (session->state != SESSION_UP || header->tag != handshake->tag)
+        return begin_foreign(session, header);
+    if (header->flags != (handshake->greater ? 0 : SESSION_FLAG_GREATER)) {
+        session->stats.frames_dropped++; /* the line has an echo */
+        return 0;
+    }
+    if (header->seq != session->rx.seq)
+        return session_violation(session, -EPROTO,
+                                 on_line(session) ? OB_REASON_CORRUPT : OB_REASON_PROTOCOL,
+                                 "frame %u came where %u was due", header->seq, session->rx.seq);
+    session->rx.seq++;
+    if (header->type >= SESSION_TYPES || !rows[header->type].max_len)
+        return VIOLATION(session, "frame of unknown type %u", header->type);
+    if (header->len < rows[header->type].min_len || header->len > rows[header->type].max_len)
+        return VIOLATION(session, "frame of type %u with %u bytes", header->type, header->len);
+    if ((header->stream == 0) != (rows[header->type].subject == OF_SESSION))
+        return VIOLATION(session, "frame of type %u names no stream, or one", header->type);
+    return header->type == SESSION_DATA ? begin_data(session, header) : 1;
+}
+
+int frame_control(struct ob_session *session, const struct session_header *header,
+                  const uint8_t *payload)
+{
+    if (header->type == SESSION_HELLO)
+        return handshake_hello(session, payload, header->len);
+    if (header->type == SESSION_HELLO_ACK)
+        return handshake_hello_ack(session, payload, header->len);
+    frame_fn handler = rows[header->type].handler;
+    if (rows[header->type].subject != OF_STREAM)
+        return handler(session, NULL, header, payload);
+    struct ob_stream *stream = stream_find(session, header->stream);
+    if (stream)
+        return handler(session, stream, header, payload);
+    if (!stream_was_opened(session, header->stream))
+        return VIOLATION(session, "frame of type %u on stream %ju, which never was", header->type,
+                         (uintmax_t)header->stream);
+    if (header->type == SESSION_RESET)
+        refusal_cancel(session, header->stream);
+    session->stats.frames_dropped++;
+    return 0;
+}
+
+/* What the application leaves of bytes that it saw in place is kept for it. */
+static size_t offer_in_place(struct ob_session *session, struct ob_stream *stream,
+                             const uint8_t *bytes, size_t len)
+{
+    struct receiver *rx = &session->rx;
+    rx->in_place = stream;
+    rx->in_place_bytes = bytes;
+    rx->in_place_len = len;
+    TELL(session, readable, stream);
+    rx->in_place = NULL;
+    return rx->in_place_len;
+}
+
+void frame_data(struct ob_session *session, uint64_t id, const uint8_t *bytes, size_t len)
+{
+    struct ob_stream *stream = stream_find(session, id);
+    if (!stream)
+        return;
+    size_t left = len;
+    stream->rx.received += len;
+    if (!stream->rx.unread.len)
+        left = offer_in_place(session, stream, bytes, len);
+    if (stream->state != STREAM_OPEN || !left)
+        return;
+    if (chain_append(&stream->rx.unread, bytes + len - left, left) < 0) {
+        stream_kill(stream, OB_REASON_NO_MEMORY);
+        TELL(session, reset, stream, OB_REASON_NO_MEMORY);
+    }
+}

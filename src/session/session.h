@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The parts of the session engine, and what each may ask of the others.
+ *
+ *   session.c    making, ending, the clock               the public ob_session functions
+ *   handshake.c  nonces, HELLO, HELLO_ACK, proof, tag
+ *   receive.c    bytes to frames, on both kinds of channel
+ *   frames.c     what each frame means, and when it is allowed
+ *   streams.c    the table of streams, their life
+ *   stream.c     reading and writing a stream            the public ob_stream functions
+ *   transmit.c   which bytes go next: control, then data in deficit round robin
+ *   control.c    the control lane
+ *   line.c       frames as they go over a raw line
+ *   liveness.c   ping, keepalive, the probe of a line's tail
+ *
+ * Life of a session:
+ *
+ *   DOWN ── transport_up ──► GREETING ── both nonces came back ──► UP
+ *    ▲                          ▲  ▲                              │ │
+ *    │                          │  └── peer restarted, damage ────┘ │
+ *    │                          └───── transport_up ──┐             │
+ *    └── transport_down (from every state)          CLOSED ◄────────┘ ob_session_end, and on
+ *                                                                     a clean channel: BYE, fault
+ *
+ * A session that ends draws a new nonce before it greets again, so that no HELLO_ACK of an earlier
+ * life can complete a later handshake.
+ */
+#ifndef OUTBOARD_SESSION_SESSION_H
+#define OUTBOARD_SESSION_SESSION_H
+
+#include "base/chain.h"
+#include "base/limits.h"
+#include "base/list.h"
+#include "base/sha256.h"
+#include "wire/cobs.h"
+#include "wire/session_wire.h"
+
+#include <outboard/session.h>
+
+enum session_state {
+    SESSION_DOWN,     /* no channel: nothing goes out, nothing is taken in */
+    SESSION_GREETING, /* HELLO goes out; only HELLO and HELLO_ACK are taken */
+    SESSION_UP,
+    SESSION_CLOSED, /* a farewell was said or heard, or the peer broke the rules: silence */
+};
+
+enum stream_state {
+    STREAM_OPENING,  /* ours; OPEN is to be sent or answered. May be written, is held back */
+    STREAM_INCOMING, /* the peer's; our application has not answered */
+    STREAM_OPEN,     /* both directions until their FIN */
+    STREAM_OVER,     /* refused, reset, or its session ended; in no table */
+};
+
+/* Frames that a stream or the session owes the peer. Each is owed once, however often asked for. */
+enum pending {
+    PENDING_ACCEPT = 1 << 0,
+    PENDING_CREDIT = 1 << 1,
+    PENDING_FIN = 1 << 2,
+    PENDING_REFUSE = 1 << 3,
+    PENDING_RESET = 1 << 4,
+    PENDING_HELLO = 1 << 5,
+    PENDING_HELLO_ACK = 1 << 6,
+    PENDING_GOAWAY = 1 << 7,
+    PENDING_PING = 1 << 8,
+    PENDING_PONG = 1 << 9,
+};
+
+/* What OPEN will say; kept until it has been encoded. */
+struct open_request {
+    size_t service_len;
+    size_t metadata_len;
+    uint8_t bytes[]; /* service, metadata */
+};
+
+struct stream_rx {
+    struct chain unread;
+    uint64_t received; /* bytes that came */
+    uint64_t consumed; /* bytes that the application is done with */
+    uint64_t limit;    /* received may not pass it: what we granted so far */
+    bool ended;        /* FIN came */
+};
+
+struct stream_tx {
+    struct chain unsent;   /* written: a copy */
+    const uint8_t *lent;   /* or lent: where it lies */
+    size_t lent_len;       /* of it, not yet wholly handed to the channel */
+    size_t ahead;          /* bytes in front of unsent or lent that are in frames being sent */
+    uint64_t sent;         /* bytes in frames, in all */
+    uint64_t limit;        /* sent may not pass it: what the peer granted so far */
+    uint64_t acknowledged; /* bytes that the peer said it consumed */
+    int32_t deficit;       /* deficit round robin: bytes it may send in this turn */
+    bool ending;           /* shut down: FIN comes after the last byte */
+    bool ended;            /* FIN was sent */
+    bool want_room;        /* a write fell short: tell when there is room */
+    bool want_back;        /* memory is lent: tell when it is all sent */
+};
+
+struct ob_stream {
+    struct ob_session *session;
+    void *user;
+    uint64_t id; /* 0 until OPEN is sent */
+    struct ob_stream *hash_next;
+    struct list all;     /* streams.live, .over or .freed */
+    struct list control; /* tx.control while frames are pending; tx.opening before OPEN */
+    struct list active;  /* tx.active while data may go */
+    struct list notify;  /* tx.notify while `writable` is due */
+    struct open_request *request;
+    struct stream_rx rx;
+    struct stream_tx tx;
+    uint32_t reason;
+    uint16_t pending;
+    uint8_t state;
+    bool ours;       /* we opened it */
+    bool unanswered; /* counted in unanswered_ours or unanswered_theirs */
+    bool orphan;     /* its owner has freed it; it goes once it owes nothing */
+};
+
+struct refusal {
+    uint64_t id;
+    uint32_t reason;
+};
+
+struct streams {
+    struct ob_stream **buckets;
+    uint32_t mask; /* buckets - 1 */
+    struct list live;
+    struct list over;  /* handles that only wait to be freed */
+    struct list freed; /* freed inside a callback; memory goes when the outermost call ends */
+    uint32_t count;    /* objects, over ones too */
+    uint32_t ours;     /* of them, opened by us */
+    uint64_t next_ours;
+    uint64_t next_theirs; /* id that the peer's next OPEN must have */
+    uint32_t unanswered_ours;
+    uint32_t unanswered_theirs;
+    uint32_t refusals_count;
+    struct refusal refusals[LIMIT_SESSION_UNANSWERED]; /* of OPENs that got no object */
+};
+
+struct handshake {
+    uint8_t seed[SHA256_LEN];
+    uint64_t drawn; /* nonces taken from the seed */
+    uint64_t nonce;
+    uint64_t peer_nonce; /* of the last HELLO or HELLO_ACK; 0 before */
+    uint64_t tag;
+    uint32_t peer_max_streams;
+    bool greater;          /* our nonce is the greater one */
+    uint64_t failed_nonce; /* the peer's life whose failure the application knows about */
+    uint64_t hello_at;     /* line: when to repeat HELLO */
+    uint64_t hello_interval;
+};
+
+struct receiver {
+    /* Clean channel: the frame at hand. */
+    uint8_t head[SESSION_HEADER_LEN];
+    size_t head_len;
+    struct session_header header; /* meaningful while in_payload */
+    bool in_payload;
+    bool skip;   /* the payload is of another session, or of a stream that is over */
+    size_t left; /* of the payload */
+    size_t control_len;
+    uint8_t control[LIMIT_SESSION_CONTROL_PAYLOAD];
+    /* Raw line. */
+    struct cobs_decoder cobs;
+    /* Both. */
+    uint32_t seq; /* of the next frame */
+    /* What `readable` may see in place: bytes of the DATA frame at hand. */
+    struct ob_stream *in_place;
+    const uint8_t *in_place_bytes;
+    size_t in_place_len;
+};
+
+/* One DATA frame on its way. */
+struct data_frame {
+    uint8_t head[SESSION_HEADER_LEN];
+    struct ob_stream *stream; /* NULL: the payload lies in tx.orphaned, its stream is over */
+    const uint8_t *payload;
+    size_t len;
+};
+
+struct transmitter {
+    uint16_t pending; /* of the session itself */
+    uint32_t goaway_reason;
+    uint64_t pong_value;
+    uint32_t seq; /* of the next frame */
+    /* A frame of which some bytes went out; at most one, and it goes on before anything else. */
+    struct data_frame partial;
+    size_t partial_done; /* bytes of header and payload that went; 0: none is partial */
+    uint8_t *orphaned;   /* LIMIT_SESSION_DATA bytes, for the rest of a partial frame's payload */
+    /* Then the control lane. */
+    size_t lane_len, lane_done;
+    uint8_t lane[LIMIT_SESSION_LANE];
+    /* Then data, planned by transmit and settled by transmitted. */
+    int planned_count;
+    struct data_frame planned[LIMIT_SESSION_BATCH];
+    struct list opening; /* streams whose OPEN waits */
+    struct list control; /* streams with pending frames */
+    struct list active;  /* streams with data and credit, in round-robin order */
+    struct list notify;  /* streams that have room again, or their lent memory back */
+    struct line_out *line;
+};
+
+struct liveness {
+    uint64_t now;
+    uint64_t silent_ns; /* of the peer, counted in steps of at most LIMIT_SESSION_CLOCK_STEP_NS */
+    uint64_t ping_value;
+    uint64_t ping_sent_at;
+    bool ping_out;     /* PONG is due */
+    bool ping_asked;   /* the application wants to know */
+    bool keepalive;    /* PING was sent for this silence */
+    bool tail_covered; /* line: the PING that is out went after them */
+    uint64_t probe_at;
+    uint64_t probe_interval;
+};
+
+struct ob_session {
+    struct ob_session_config config;
+    uint8_t key[OB_SESSION_KEY_MAX];
+    enum session_state state;
+    int broken; /* clean channel: the errno that receive goes on giving */
+    int depth;  /* > 0 while callbacks may be running */
+    bool going_away;
+    bool peer_going_away;
+    struct handshake handshake;
+    struct streams streams;
+    struct receiver rx;
+    struct transmitter tx;
+    struct liveness live;
+    struct ob_session_stats stats;
+    struct ob_fault fault;
+};
+
+/* Calls back, when the application wants that event. */
+#define TELL(session, event, ...)                                                                  \
+    do {                                                                                           \
+        if ((session)->config.events.event)                                                        \
+            (session)->config.events.event((session)->config.user, __VA_ARGS__);                   \
+    } while (0)
+
+static inline bool on_line(const struct ob_session *session)
+{
+    return session->config.channel == OB_CHANNEL_LINE;
+}
+
+/*
+ * session.c: ends what stands, resets its streams, and says BYE when `farewell`. What comes next is
+ * session_greet() or SESSION_CLOSED.
+ */
+void session_over(struct ob_session *session, uint32_t reason, bool farewell);
+/* Begins a new handshake with a new nonce. */
+void session_greet(struct ob_session *session);
+/*
+ * The peer broke the rules: notes the fault, ends the session, and greets anew on a line or closes
+ * on a clean channel. Returns code.
+ */
+int session_violation(struct ob_session *session, int code, uint32_t reason, const char *format,
+                      ...) __attribute__((format(printf, 4, 5)));
+/* Brackets everything that calls back; the last leave frees what callbacks have freed. */
+void session_enter(struct ob_session *session, uint64_t now_ns);
+void session_leave(struct ob_session *session);
+
+/* handshake.c */
+void handshake_seed(struct ob_session *session, const uint8_t seed[SHA256_LEN]);
+void handshake_begin(struct ob_session *session);
+int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len);
+int handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len);
+size_t handshake_put_hello(const struct ob_session *session, uint8_t *payload);
+size_t handshake_put_hello_ack(const struct ob_session *session, uint8_t *payload);
+void handshake_tick(struct ob_session *session);
+
+/* receive.c */
+int receiver_init(struct ob_session *session);
+void receiver_done(struct ob_session *session);
+void receiver_reset(struct ob_session *session);
+
+/* frames.c: a header says whether its payload is wanted (1), to be skipped (0), or negative. */
+int frame_begin(struct ob_session *session, const struct session_header *header);
+/* A whole control frame. */
+int frame_control(struct ob_session *session, const struct session_header *header,
+                  const uint8_t *payload);
+/* Some bytes of a DATA frame that frame_begin() wanted. */
+void frame_data(struct ob_session *session, uint64_t id, const uint8_t *bytes, size_t len);
+
+/* streams.c */
+int streams_init(struct ob_session *session);
+void streams_done(struct ob_session *session);
+struct ob_stream *stream_new(struct ob_session *session, enum stream_state state);
+void stream_enter_table(struct ob_stream *stream, uint64_t id);
+struct ob_stream *stream_find(const struct ob_session *session, uint64_t id);
+/* Takes a stream out of everything: it is over, for this reason, and its data is gone. */
+void stream_detach(struct ob_stream *stream, uint32_t reason);
+/* Detaches a stream that the peer knows, and owes it the news. */
+void stream_kill(struct ob_stream *stream, uint32_t reason);
+/* Frees the object, now or when the callbacks have returned. */
+void stream_release(struct ob_stream *stream);
+void stream_answered(struct ob_stream *stream);
+/* Owes the peer a REFUSE for an OPEN that got no object. */
+void refuse_unborn(struct ob_session *session, uint64_t id, uint32_t reason);
+void refusal_cancel(struct ob_session *session, uint64_t id);
+/* Whether the id was opened in this session, and so belongs to a stream that may be over by now. */
+bool stream_was_opened(const struct ob_session *session, uint64_t id);
+/* A session begins: numbers start anew. */
+void streams_begin(struct ob_session *session);
+void streams_free_freed(struct ob_session *session);
+
+/* stream.c */
+void stream_owe(struct ob_stream *stream, enum pending pending);
+/* Puts the stream among the active ones, or takes it out, as its data and credit demand. */
+void stream_schedule(struct ob_stream *stream);
+/* Owes FIN once the last byte before it is on its way. */
+void stream_finish(struct ob_stream *stream);
+/* Bytes that wait for a frame. */
+size_t stream_waiting(const struct ob_stream *stream);
+size_t stream_room(const struct ob_stream *stream);
+
+/* control.c */
+void control_reset(struct ob_session *session);
+bool control_waits(const struct ob_session *session);
+void control_fill(struct ob_session *session);
+void control_bye(struct ob_session *session, uint32_t reason);
+void header_next(struct ob_session *session, struct session_header *header,
+                 uint8_t ret_bytes[SESSION_HEADER_LEN]);
+
+/* transmit.c */
+int transmitter_init(struct ob_session *session);
+void transmitter_done(struct ob_session *session);
+/* The channel is gone, and with it whatever transmit gave out and nobody has reported. */
+void transmitter_abandon(struct ob_session *session);
+/* Forgets everything that is not sent. */
+void transmitter_reset(struct ob_session *session);
+/* The stream's bytes are about to go away: saves those of a frame that is partly sent. */
+void transmitter_forget(struct ob_stream *stream);
+
+/* line.c */
+struct line_out *line_out_new(void);
+void line_out_free(struct line_out *line);
+void line_out_reset(struct line_out *line);
+bool line_out_full(const struct line_out *line);
+void line_out_frame(struct line_out *line, const uint8_t *head, const uint8_t *payload, size_t len);
+size_t line_out_waiting(const struct line_out *line, const uint8_t **ret_bytes);
+void line_out_sent(struct line_out *line, size_t len);
+
+/* liveness.c */
+void liveness_reset(struct ob_session *session);
+void liveness_advance(struct ob_session *session, uint64_t now_ns);
+void liveness_heard(struct ob_session *session);
+void liveness_sent(struct ob_session *session, uint8_t type);
+void liveness_pong(struct ob_session *session, uint64_t value);
+void liveness_tick(struct ob_session *session);
+uint64_t liveness_deadline(const struct ob_session *session);
+
+#endif

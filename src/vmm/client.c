@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The life of a client, and the guest's accesses. */
+#include "vmm/client.h"
+
+#include <errno.h>
+#include <linux/pci_regs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "client/probe.h"
+#include "client/regions.h"
+#include "os/socket.h"
+
+#define DEFAULT_TIMEOUT_MS 1000
+
+static const struct client_wire *const wires[] = {&client_mpqemu, &client_mpqemu_v8};
+
+static const struct client_wire *find_wire(const char *name)
+{
+    for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
+        if (!name || strcmp(name, wires[i]->name) == 0)
+            return wires[i];
+    return NULL;
+}
+
+static void socket_ready(void *argument, uint32_t events)
+{
+    client_catch_up(argument);
+}
+
+/* The loop, with what it watches. The client is freed by the caller when this fails. */
+static int prepare(struct ob_client *client, int fd)
+{
+    int err = loop_new(&client->loop);
+    if (err == 0)
+        err = loop_add(client->loop, fd, EPOLLRDHUP, socket_ready, client, &client->socket);
+    return err < 0 ? err : heartbeat_start(client);
+}
+
+static int check_options(const struct ob_client_options *options, struct ob_fault *fault)
+{
+    if (!find_wire(options->wire))
+        return ob_fault_set(fault, -EINVAL, "no wire is called '%s'", options->wire);
+    if (options->timeout_ms > LIMIT_CLIENT_TIMEOUT_MS)
+        return ob_fault_set(fault, -EINVAL, "a timeout of %u ms is more than %u",
+                            options->timeout_ms, LIMIT_CLIENT_TIMEOUT_MS);
+    return 0;
+}
+
+int ob_client_new(int fd, const struct ob_client_options *options, struct ob_client **ret_client,
+                  struct ob_fault *fault)
+{
+    const struct ob_client_options defaults = {0};
+    options = options ? options : &defaults;
+    int err = check_options(options, fault);
+    if (err < 0)
+        return err;
+    err = socket_check(fd);
+    if (err < 0)
+        return ob_fault_set(fault, err, "descriptor %d is no connected stream socket: %s", fd,
+                            strerror(-err));
+    struct ob_client *client = calloc(1, sizeof(*client));
+    if (!client)
+        return ob_fault_set(fault, -ENOMEM, "no memory for a client");
+    *client = (struct ob_client){.options = *options,
+                                 .fd = -1,
+                                 .timer_fd = -1,
+                                 .intx = {.trigger_fd = -1, .resample_fd = -1}};
+    client_init(&client->engine, find_wire(options->wire));
+    if (options->timeout_ms == 0)
+        client->options.timeout_ms = DEFAULT_TIMEOUT_MS;
+    err = prepare(client, fd);
+    if (err < 0) {
+        ob_client_free(client);
+        return ob_fault_set(fault, err, "can't wait for the remote: %s", strerror(-err));
+    }
+    client->fd = fd;
+    *ret_client = client;
+    return 0;
+}
+
+int ob_client_connect(const char *path, const struct ob_client_options *options,
+                      struct ob_client **ret_client, struct ob_fault *fault)
+{
+    unsigned timeout_ms = options && options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+    AUTO_FD fd = socket_connect(path, timeout_ms);
+    if (fd < 0)
+        return ob_fault_set(fault, fd, "can't connect to %s: %s", path, strerror(-fd));
+    int err = ob_client_new(fd, options, ret_client, fault);
+    if (err == 0)
+        take_fd(&fd);
+    return err;
+}
+
+void ob_client_free(struct ob_client *client)
+{
+    if (!client)
+        return;
+    intx_done(client);
+    heartbeat_stop(client);
+    auto_close(&client->fd);
+    loop_free(client->loop);
+    free(client);
+}
+
+enum ob_client_state ob_client_state(const struct ob_client *client)
+{
+    return client->state;
+}
+
+const struct ob_fault *ob_client_fault(const struct ob_client *client)
+{
+    return &client->fault;
+}
+
+int ob_client_fd(const struct ob_client *client)
+{
+    return loop_fd(client->loop);
+}
+
+void ob_client_dispatch(struct ob_client *client)
+{
+    loop_wait(client->loop, 0);
+}
+
+int ob_client_publish_memory(struct ob_client *client, const struct ob_client_region *regions,
+                             unsigned count, struct ob_fault *fault)
+{
+    struct ob_client_region merged[LIMIT_CLIENT_REGIONS];
+    if (count > LIMIT_CLIENT_REGIONS)
+        return ob_fault_set(fault, -E2BIG, "%u memory regions, more than %u", count,
+                            LIMIT_CLIENT_REGIONS);
+    for (unsigned i = 0; i < count; i++)
+        if (!descriptor_is_open(regions[i].fd))
+            return ob_fault_set(fault, -EBADF, "descriptor %d of memory region %u is not open",
+                                regions[i].fd, i);
+    if (count > 0)
+        memcpy(merged, regions, count * sizeof(merged[0]));
+    int kept = regions_merge(merged, count, fault);
+    if (kept < 0)
+        return kept;
+    if (kept > LIMIT_MPQEMU_REGIONS)
+        return ob_fault_set(fault, -E2BIG, "%d memory regions that do not touch, more than %d",
+                            kept, LIMIT_MPQEMU_REGIONS);
+    const struct client_request request = {
+        .operation = CLIENT_PUBLISH_MEMORY, .regions = merged, .num_regions = (unsigned)kept};
+    uint64_t unused;
+    return client_call(client, &request, &unused);
+}
+
+static bool is_size(unsigned size, unsigned max)
+{
+    return size > 0 && size <= max && !(size & (size - 1));
+}
+
+static uint64_t ones(unsigned size)
+{
+    return size >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * size)) - 1;
+}
+
+/* A read: whatever goes wrong, the guest gets all ones. */
+static int read_value(struct ob_client *client, const struct client_request *request,
+                      uint64_t *ret_value)
+{
+    uint64_t value = UINT64_MAX;
+    int err = client_call(client, request, &value);
+    *ret_value = (err < 0 ? UINT64_MAX : value) & ones(request->size);
+    return err;
+}
+
+int ob_client_config_read(struct ob_client *client, uint32_t offset, unsigned size,
+                          uint32_t *ret_value)
+{
+    const struct client_request request = {
+        .operation = CLIENT_CONFIG_READ, .offset = offset, .size = size};
+    *ret_value = UINT32_MAX;
+    if (!is_size(size, 4))
+        return -EINVAL;
+    uint64_t value;
+    int err = read_value(client, &request, &value);
+    *ret_value = (uint32_t)value;
+    return err;
+}
+
+int ob_client_config_write(struct ob_client *client, uint32_t offset, unsigned size, uint32_t value)
+{
+    const struct client_request request = {
+        .operation = CLIENT_CONFIG_WRITE, .offset = offset, .size = size, .value = value};
+    uint64_t unused;
+    return is_size(size, 4) ? client_call(client, &request, &unused) : -EINVAL;
+}
+
+static bool fits_bar(const struct ob_client *client, unsigned bar, uint64_t offset, unsigned size)
+{
+    if (!client->probed || bar >= OB_BAR_COUNT || !is_size(size, LIMIT_ACCESS_BYTES))
+        return false;
+    uint64_t len = client->engine.bars[bar].size;
+    return offset < len && size <= len - offset;
+}
+
+int ob_client_bar_read(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
+                       uint64_t *ret_value)
+{
+    const struct client_request request = {
+        .operation = CLIENT_BAR_READ, .bar = bar, .offset = offset, .size = size};
+    *ret_value = UINT64_MAX;
+    return fits_bar(client, bar, offset, size) ? read_value(client, &request, ret_value) : -EINVAL;
+}
+
+int ob_client_bar_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
+                        uint64_t value)
+{
+    const struct client_request request = {
+        .operation = CLIENT_BAR_WRITE, .bar = bar, .offset = offset, .size = size, .value = value};
+    uint64_t unused;
+    return fits_bar(client, bar, offset, size) ? client_call(client, &request, &unused) : -EINVAL;
+}
+
+int ob_client_reset(struct ob_client *client)
+{
+    const struct client_request request = {.operation = CLIENT_RESET};
+    uint64_t unused;
+    return client_call(client, &request, &unused);
+}
+
+static int probe_read(void *context, uint32_t offset, unsigned size, uint32_t *ret_value)
+{
+    return ob_client_config_read(context, offset, size, ret_value);
+}
+
+static int probe_write(void *context, uint32_t offset, unsigned size, uint32_t value)
+{
+    return ob_client_config_write(context, offset, size, value);
+}
+
+int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
+                    struct ob_fault *fault)
+{
+    const struct probe_config config = {
+        .read = probe_read, .write = probe_write, .context = client};
+    struct ob_client_info info;
+    int err = probe_device(&config, &info, fault);
+    if (err < 0)
+        return ob_fault_set(fault, err, "the probe failed: %s",
+                            client->fault.code ? client->fault.text : strerror(-err));
+    memcpy(client->engine.bars, info.desc.bars, sizeof(info.desc.bars));
+    client->probed = true;
+    *ret_info = info;
+    return 0;
+}
+
+/* Gives a BAR the next address that suits it. */
+static int place_bar(struct ob_client *client, unsigned index, uint64_t *next, uint64_t end)
+{
+    const struct ob_bar *bar = &client->engine.bars[index];
+    uint64_t at = (*next + bar->size - 1) & ~(bar->size - 1);
+    if (at < *next || at >= end || bar->size > end - at)
+        return -ENOSPC;
+    *next = at + bar->size;
+    uint32_t offset = PCI_BASE_ADDRESS_0 + 4 * index;
+    int err = ob_client_config_write(client, offset, 4, (uint32_t)at);
+    if (err == 0 && bar->kind == OB_BAR_MEM64)
+        err = ob_client_config_write(client, offset + 4, 4, 0);
+    return err;
+}
+
+int ob_client_place_bars(struct ob_client *client, uint32_t memory, uint32_t port)
+{
+    uint64_t next_memory = memory, next_port = port;
+    uint32_t command = 0;
+    if (!client->probed)
+        return -EINVAL;
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        enum ob_bar_kind kind = client->engine.bars[i].kind;
+        int err = 0;
+        if (kind == OB_BAR_IO)
+            err = place_bar(client, i, &next_port, UINT64_C(1) << 16);
+        else if (kind != OB_BAR_NONE)
+            err = place_bar(client, i, &next_memory, UINT64_C(1) << 32);
+        if (err < 0)
+            return err;
+    }
+    int err = ob_client_config_read(client, PCI_COMMAND, 2, &command);
+    command |= PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+    return err < 0 ? err : ob_client_config_write(client, PCI_COMMAND, 2, command);
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "wire/run.h"
+
+#include <errno.h>
+
+#include "base/cursor.h"
+
+#define SIGNAL_MAX    64
+#define START_LEN     5
+#define FLAG_TERMINAL 1
+
+/*  0 type u8 | 1 zero u8 | 2 length u16 | 4 payload */
+ssize_t run_get(const void *bytes, size_t len, struct run_frame *ret_frame)
+{
+    if (len < RUN_HEADER_LEN)
+        return -EAGAIN;
+    struct rd rd = rd_init(bytes, len);
+    uint8_t type = rd_u8(&rd);
+    uint8_t zero = rd_u8(&rd);
+    uint16_t payload_len = rd_u16(&rd);
+    if (type < RUN_START || type > RUN_EXIT || zero != 0 || payload_len > RUN_PAYLOAD_MAX)
+        return -EPROTO;
+    if (rd.left < payload_len)
+        return -EAGAIN;
+    *ret_frame = (struct run_frame){.type = type, .payload = rd.at, .len = payload_len};
+    return RUN_HEADER_LEN + payload_len;
+}
+
+void run_put_header(enum run_type type, size_t len, uint8_t ret_bytes[RUN_HEADER_LEN])
+{
+    struct wr wr = wr_init(ret_bytes, RUN_HEADER_LEN);
+    wr_u8(&wr, (uint8_t)type);
+    wr_u8(&wr, 0);
+    wr_u16(&wr, (uint16_t)len);
+}
+
+/* The writer of a payload; finish() puts the header in front of it. */
+static struct wr begin(uint8_t *bytes)
+{
+    return wr_init(bytes + RUN_HEADER_LEN, RUN_PAYLOAD_MAX);
+}
+
+static size_t finish(enum run_type type, const struct wr *wr, uint8_t *bytes)
+{
+    run_put_header(type, wr->len, bytes);
+    return RUN_HEADER_LEN + wr->len;
+}
+
+/*  0 flags u8 | 1 rows u16 | 3 columns u16 | 5 arguments */
+int run_get_start(const struct run_frame *frame, struct run_start *ret_start)
+{
+    struct rd rd = rd_init(frame->payload, frame->len);
+    uint8_t flags = rd_u8(&rd);
+    struct run_start start = {.terminal = flags & FLAG_TERMINAL};
+    start.rows = rd_u16(&rd);
+    start.columns = rd_u16(&rd);
+    start.arguments = (const char *)rd.at;
+    start.arguments_len = rd.left;
+    if (rd.bad || flags & ~FLAG_TERMINAL)
+        return -EPROTO;
+    if (start.arguments_len > 0 && start.arguments[start.arguments_len - 1] != '\0')
+        return -EPROTO;
+    *ret_start = start;
+    return 0;
+}
+
+ssize_t run_put_start(const struct run_start *start, uint8_t ret_bytes[RUN_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    if (start->arguments_len > RUN_PAYLOAD_MAX - START_LEN)
+        return -E2BIG;
+    wr_u8(&wr, start->terminal ? FLAG_TERMINAL : 0);
+    wr_u16(&wr, start->rows);
+    wr_u16(&wr, start->columns);
+    wr_bytes(&wr, start->arguments, start->arguments_len);
+    return (ssize_t)finish(RUN_START, &wr, ret_bytes);
+}
+
+int run_get_signal(const struct run_frame *frame, int *ret_signal)
+{
+    struct rd rd = rd_init(frame->payload, frame->len);
+    int number = rd_u8(&rd);
+    if (rd_done(&rd) < 0 || number < 1 || number > SIGNAL_MAX)
+        return -EPROTO;
+    *ret_signal = number;
+    return 0;
+}
+
+size_t run_put_signal(int signal, uint8_t ret_bytes[RUN_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    wr_u8(&wr, (uint8_t)signal);
+    return finish(RUN_SIGNAL, &wr, ret_bytes);
+}
+
+int run_get_resize(const struct run_frame *frame, uint16_t *ret_rows, uint16_t *ret_columns)
+{
+    struct rd rd = rd_init(frame->payload, frame->len);
+    uint16_t rows = rd_u16(&rd);
+    uint16_t columns = rd_u16(&rd);
+    if (rd_done(&rd) < 0)
+        return -EPROTO;
+    *ret_rows = rows;
+    *ret_columns = columns;
+    return 0;
+}
+
+size_t run_put_resize(uint16_t rows, uint16_t columns, uint8_t ret_bytes[RUN_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    wr_u16(&wr, rows);
+    wr_u16(&wr, columns);
+    return finish(RUN_RESIZE, &wr, ret_bytes);
+}
+
+int run_get_exit(const struct run_frame *frame, struct run_exit *ret_exit)
+{
+    struct rd rd = rd_init(frame->payload, frame->len);
+    uint8_t kind = rd_u8(&rd);
+    uint32_t status = rd_u32(&rd);
+    if (rd_done(&rd) < 0 || kind > RUN_NOT_STARTED)
+        return -EPROTO;
+    *ret_exit = (struct run_exit){.kind = kind, .status = status};
+    return 0;
+}
+
+size_t run_put_exit(const struct run_exit *exit, uint8_t ret_bytes[RUN_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    wr_u8(&wr, (uint8_t)exit->kind);
+    wr_u32(&wr, exit->status);
+    return finish(RUN_EXIT, &wr, ret_bytes);
+}

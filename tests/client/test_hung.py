@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A remote that stops, and one that dies: what the VMM sees, and that it costs a bounded time."""
+import errno
+import os
+import pathlib
+import select
+import signal
+import threading
+
+import pytest
+from mpqemu import PATIENCE_S
+from outboard_client import ALIVE, ASK, FAIL, HUNG, LOST, REPORT, Client, fails_with
+
+CONTROL = 0
+NEVER_RETURN = 2
+SYS_PAUSE = "34"  # x86-64
+
+
+def wait_until(process, file, text):
+    """Waits for the kernel to say this of a process."""
+    path = pathlib.Path(f"/proc/{process.pid}/{file}")
+    while text not in path.read_text():
+        os.sched_yield()
+
+
+def stop(process):
+    process.signal(signal.SIGSTOP)
+    wait_until(process, "stat", ") T ")
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture(params=["mpqemu", "mpqemu-v8"])
+def wire(request):
+    return request.param
+
+
+@pytest.fixture
+def start(backdoor, client, wire):
+    """start(**options): a client whose device is placed, and the process of the device."""
+
+    def start_client(**options):
+        process, ours = backdoor()
+        vmm = client(ours, wire=wire, **options)
+        vmm.probe()
+        vmm.place_bars()
+        return vmm, process
+
+    return start_client
+
+
+def test_a_stopped_remote_is_hung_and_comes_back(start):
+    vmm, process = start(timeout_ms=100)
+    stop(process)
+    assert fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2) == 0xFFFF
+    assert vmm.states == [HUNG]
+    assert vmm.fault.text == "the remote does not answer"
+    # Nothing is asked any more: none of these takes the time of a timeout.
+    for _ in range(1000):
+        assert fails_with(errno.ETIMEDOUT, vmm.bar_read, CONTROL, 0, 8) == 2**64 - 1
+        fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 4, 0)
+    fails_with(errno.ETIMEDOUT, vmm.reset)
+    process.signal(signal.SIGCONT)
+    while vmm.state == HUNG:
+        assert select.select([vmm], [], [], PATIENCE_S)[0]
+        vmm.dispatch()
+    assert vmm.states == [HUNG, ALIVE]
+    assert vmm.fault.code == 0
+    # The late answer, 0x1af4, is not the answer to this.
+    assert vmm.config_read(2, 2) == 0x10F0
+
+
+def test_the_next_call_finds_that_it_is_back(start):
+    vmm, process = start(timeout_ms=100)
+    stop(process)
+    fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
+    process.signal(signal.SIGCONT)
+    assert select.select([vmm], [], [], PATIENCE_S)[0]
+    assert vmm.config_read(2, 2) == 0x10F0
+    assert vmm.state == ALIVE
+
+
+def test_memory_is_published_to_a_hung_remote_too(start, cleanup):
+    vmm, process = start(timeout_ms=100)
+    ram = os.memfd_create("ram")
+    cleanup.callback(os.close, ram)
+    os.ftruncate(ram, 4096)
+    stop(process)
+    fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
+    vmm.publish_memory((0, 4096, 0, ram))
+    process.signal(signal.SIGCONT)
+    assert select.select([vmm], [], [], PATIENCE_S)[0]
+    assert vmm.config_read(2, 2) == 0x10F0
+    assert any("memfd:ram" in line for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines())
+
+
+def test_policy_fail_gives_it_up(start):
+    before = descriptors()
+    vmm, process = start(timeout_ms=100, heartbeat_ms=60000, policy=FAIL)
+    vmm.emulate_intx()
+    stop(process)
+    assert fails_with(errno.ENOTCONN, vmm.bar_read, CONTROL, 0, 8) == 2**64 - 1
+    assert vmm.states == [LOST]
+    assert descriptors() == before + 1  # the client's own, ob_client_fd(): no socket, timer or eventfd
+    process.signal(signal.SIGCONT)
+    assert process.wait() == 0
+    for call in [vmm.reset, vmm.emulate_intx, vmm.publish_memory]:
+        fails_with(errno.ENOTCONN, call)
+    assert vmm.fault.text == "the remote does not answer and was given up"
+    assert vmm.states == [LOST]
+
+
+@pytest.mark.parametrize("verdict, state", [(REPORT, HUNG), (FAIL, LOST)])
+def test_policy_ask_does_what_it_is_told(start, verdict, state):
+    vmm, process = start(timeout_ms=100, policy=ASK, verdict=verdict)
+    stop(process)
+    assert fails_with(errno.ENOTCONN if state == LOST else errno.ETIMEDOUT, vmm.config_read, 0, 4) == 0xFFFFFFFF
+    assert vmm.questions == 1
+    assert vmm.states == [state]
+
+
+def test_the_heartbeat_finds_a_stopped_remote_at_the_second_beat(start):
+    vmm, process = start(heartbeat_ms=200)
+    stop(process)
+    while select.select([vmm], [], [], 0)[0]:  # what it had said before
+        vmm.dispatch()
+    vmm.states.clear()
+    beats = 0
+    while vmm.state == ALIVE:
+        assert select.select([vmm], [], [], PATIENCE_S)[0]
+        vmm.dispatch()
+        beats += 1
+    assert beats <= 2
+    assert vmm.states == [HUNG]
+    fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
+    process.signal(signal.SIGCONT)
+    while vmm.state == HUNG:
+        assert select.select([vmm], [], [], PATIENCE_S)[0]
+        vmm.dispatch()
+    assert vmm.config_read(2, 2) == 0x10F0
+
+
+def test_the_heartbeat_leaves_a_good_remote_alone(start):
+    vmm, _ = start(heartbeat_ms=1)
+    for _ in range(200):
+        assert select.select([vmm], [], [], PATIENCE_S)[0]
+        vmm.dispatch()
+        assert vmm.config_read(2, 2) == 0x10F0
+    assert vmm.states == []
+
+
+def test_a_remote_killed_while_a_call_waits(start):
+    before = descriptors()
+    vmm, process = start(timeout_ms=PATIENCE_S * 1000, heartbeat_ms=60000)
+    vmm.emulate_intx()
+
+    def kill():
+        wait_until(process, "syscall", SYS_PAUSE + " ")
+        process.signal(signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    fails_with(errno.ENOTCONN, vmm.bar_write, CONTROL, 0, 8, NEVER_RETURN)
+    killer.join()
+    assert vmm.states == [LOST]
+    assert vmm.fault.text == "the remote has closed the connection"
+    assert vmm.fault.code == -errno.ENOTCONN
+    assert fails_with(errno.ENOTCONN, vmm.config_read, 0, 4) == 0xFFFFFFFF
+    assert descriptors() == before + 1
+    vmm.dispatch()
+    assert not select.select([vmm], [], [], 0)[0]
+
+
+def test_a_remote_killed_between_calls(start):
+    vmm, process = start()
+    process.kill()
+    assert select.select([vmm], [], [], PATIENCE_S)[0]
+    vmm.dispatch()
+    assert vmm.states == [LOST]
+
+
+def test_code_of_the_host_that_never_returns(start):
+    """The device process is alive, but its one thread is lost in the user's code."""
+    vmm, process = start(timeout_ms=100)
+    fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 8, NEVER_RETURN)
+    assert vmm.state == HUNG
+    assert process.running
+
+
+def test_a_client_can_be_freed_in_any_state(backdoor):
+    process, ours = backdoor()
+    with Client(ours, timeout_ms=100) as vmm:
+        vmm.probe()
+        stop(process)
+        fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
+        vmm.emulate_intx()
+    process.signal(signal.SIGCONT)
+    assert process.wait() == 0

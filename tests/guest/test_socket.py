@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Without a virtual machine: what libbackdoor says when the socket leads nowhere or to somebody else."""
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from .conftest import DEVICE, ROOT, TOOL, build, pkg_config, run
+
+NO_BACKDOOR = 3
+
+
+def backdoor(*arguments, path=None, prefix=()):
+    environment = {"PATH": "/usr/bin:/bin"} | ({} if path is None else {"OUTBOARD_BACKDOOR": str(path)})
+    return run(*prefix, TOOL, *arguments, env=environment)
+
+
+def refused(path, prefix=()):
+    """What the tool says when it can't open the backdoor."""
+    done = backdoor("info", path=path, prefix=prefix)
+    assert (done.returncode, done.stdout) == (NO_BACKDOOR, "")
+    assert done.stderr.startswith("backdoor: ") and done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.fixture
+def server(serve, programs):
+    return serve(DEVICE, f"--library={programs}/recorder.so")
+
+
+@pytest.fixture
+def listener(tmp_path):
+    """Somebody who listens and never accepts."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "listener.sock"))
+        sock.listen(1)
+        yield sock
+
+
+def test_nothing_named_and_no_device():
+    for path in (None, ""):
+        assert "no PCI device 1af4:10f0 is here and OUTBOARD_BACKDOOR is not set; give" in refused(path)
+
+
+def test_socket_that_is_not_there(tmp_path):
+    said = refused(tmp_path / "absent")
+    assert f"OUTBOARD_BACKDOOR names {tmp_path}/absent, which does not exist; start outboard-backdoor" in said
+
+
+def test_socket_that_nobody_listens_at(tmp_path):
+    path = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+    assert f"nobody listens at the backdoor's socket {path}; start outboard-backdoor" in refused(path)
+
+
+def test_path_that_is_too_long():
+    assert "names a path of 108 bytes; a socket's has at most 107" in refused("/" + "x" * 107)
+
+
+def test_no_permission(listener):
+    path = listener.getsockname()
+    os.chmod(path, 0)
+    without_privilege = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.getuid() == 0 else []
+    said = refused(path, without_privilege)
+    assert f"no permission for the backdoor's socket {path}; run this as its owner" in said
+
+
+def test_server_that_serves_somebody_else(server, serve):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(serve.socket))
+        assert "does not answer within 5 s; it serves one program at a time: end the other one" in refused(serve.socket)
+    assert backdoor("info", path=serve.socket).returncode == 0
+
+
+def test_server_that_speaks_something_else(listener):
+    path = listener.getsockname()
+    client = subprocess.Popen([TOOL, "info"], env={"OUTBOARD_BACKDOOR": path}, stderr=subprocess.PIPE, text=True)
+    with client, listener.accept()[0] as peer:
+        peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        said = client.communicate(timeout=30)[1]
+    assert client.returncode == NO_BACKDOOR
+    assert f"what listens at {path} is no vfio-user server: its message is not the reply to ours" in said
+
+
+def test_server_of_another_device(serve, tmp_path):
+    led = build(tmp_path / "led", ROOT / "share/outboard/examples/led.c",
+                *pkg_config("--cflags", "--libs", "outboard"), f"-Wl,-rpath,{ROOT}/lib")  # fmt: skip
+    serve(led)
+    assert "is no backdoor (1af4:10f0) but 1af4:10f1" in refused(serve.socket)
+
+
+def test_server_is_there_for_the_next_program_after_one_was_killed(server, serve):
+    client = subprocess.Popen([TOOL, "write", "0"], env={"OUTBOARD_BACKDOOR": str(serve.socket)}, stdin=subprocess.PIPE)
+    with client:
+        client.kill()
+    assert backdoor("info", path=serve.socket).returncode == 0
+
+
+class Fault(ctypes.Structure):
+    """struct ob_fault"""
+
+    _fields_ = [("code", ctypes.c_int), ("text", ctypes.c_char * 256)]
+
+
+class Library:
+    """The shared library, in this very process: whatever kills it kills the test."""
+
+    def __init__(self, path):
+        self.calls = ctypes.CDLL(str(ROOT / "lib/libbackdoor.so"))
+        self.calls.ob_backdoor_data.restype = ctypes.c_void_p
+        self.handle = ctypes.c_void_p()
+        self.fault = Fault()
+        os.environ["OUTBOARD_BACKDOOR"] = str(path)
+        try:
+            self.error = self.calls.ob_backdoor_open(ctypes.byref(self.handle), ctypes.byref(self.fault))
+        finally:
+            del os.environ["OUTBOARD_BACKDOOR"]
+
+    def call(self, command):
+        self.fault = Fault()
+        return self.calls.ob_backdoor_call(self.handle, ctypes.c_uint64(command), ctypes.byref(self.fault))
+
+    def data(self, size):
+        return (ctypes.c_uint8 * size).from_address(self.calls.ob_backdoor_data(self.handle))
+
+    def close(self):
+        self.calls.ob_backdoor_close(self.handle)
+
+
+def test_server_that_is_killed_between_calls(server, serve):
+    library = Library(serve.socket)
+    assert (library.error, library.call(1)) == (0, 0)
+    server.kill()
+    assert signal.getsignal(signal.SIGPIPE) == signal.SIG_IGN
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which would kill this process
+    try:
+        for _ in range(3):
+            assert library.call(2) == -107  # ENOTCONN
+            assert b"has ended; start it again" in library.fault.text
+    finally:
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    library.data(4096)[4095] = 1  # is still there
+    library.close()
+
+
+def test_data_channel_is_shared_memory(server, serve):
+    library = Library(serve.socket)
+    assert library.call(0xF111) == 0
+    assert bytes(library.data(4096)) == bytes((i * 7 + i // 251) & 0xFF for i in range(4096))
+    library.close()
+
+
+def test_library_leaves_nothing_behind(server, serve):
+    def belongings():
+        with open("/proc/self/maps", encoding="ascii") as maps:
+            return len(os.listdir("/proc/self/fd")), sum("outboard-bar" in line for line in maps)
+
+    before = belongings()
+    for _ in range(50):
+        library = Library(serve.socket)
+        assert (library.error, library.call(1)) == (0, 0)
+        library.close()
+    assert belongings() == before

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The control socket: ping, status, and what is no command."""
+import json
+import re
+import socket
+import stat
+import subprocess
+
+from guestlab import paths
+
+from apps import Transfer, pattern, receive
+
+
+def test_status_of_a_stream(lab, free_port):
+    app, port = lab.listen(), free_port()
+    host, guest = lab.pair([f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}"], [f"-L{port}:app"])
+    here, there = lab.joined(port, app)
+    Transfer(here, there, pattern("status", 100_000)).check(30)
+    Transfer(there, here, pattern("status", 7_000)).check(30)
+    ours, theirs = guest.status(), host.status()
+    assert ours["up"] and ours["tag"] == theirs["tag"] and ours["sessions"] == 1
+    (stream,), (peer,) = ours["streams"], theirs["streams"]
+    assert (stream["service"], stream["opened_by"], peer["opened_by"]) == ("app", "us", "peer")
+    assert (stream["bytes_sent"], stream["bytes_received"]) == (100_000, 7_000)
+    assert (peer["bytes_sent"], peer["bytes_received"]) == (7_000, 100_000)
+    assert stream["credit"] > 0 and stream["window"] > 0 and stream["unread"] == 0
+    text = guest.outboard("status").stdout.decode()
+    assert re.search(r"us +7000 +100000 .* app$", text, re.MULTILINE)
+    assert json.loads(guest.outboard("status", "--json").stdout)["streams"][0]["service"] == "app"
+
+
+def test_status_without_a_session(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    assert guest.status()["up"] is False
+    assert b"none" in guest.outboard("status").stdout
+    assert guest.ask("PING") == "DOWN"
+
+
+def test_ping(lab):
+    guest = lab.pair()[1]
+    done = guest.outboard("ping", "--count=3")
+    assert done.returncode == 0
+    assert len(re.findall(rb"^round trip \d+\.\d us$", done.stdout, re.MULTILINE)) == 3
+    assert guest.status()["round_trip_ns"] > 0
+
+
+def test_socket_is_for_its_owner_alone(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    assert stat.S_IMODE(guest.control.stat().st_mode) == 0o600
+    assert guest.process.terminate() == 0
+    assert not guest.control.exists()
+
+
+def test_open_is_a_stream_from_then_on(lab):
+    """As a program without a listener would use it; what it sends ahead is not lost."""
+    guest = lab.pair(["-scat=exec:cat"])[1]
+    sock = lab.connect(guest.control)
+    sock.sendall(b"PING\nOPEN cat\nahead")
+    sock.shutdown(socket.SHUT_WR)
+    assert re.fullmatch(rb"PONG \d+\nOK\nahead", receive(sock))
+
+
+def test_lines_that_are_no_command(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    assert guest.ask("HELP").startswith("ERROR")
+    sock = lab.connect(guest.control)
+    sock.sendall(b"x" * 4096)
+    try:
+        assert receive(sock) == b""
+    except ConnectionResetError:
+        pass
+    assert guest.ask("STATUS").startswith("session")
+
+
+def test_clients_that_wait_do_not_hold_others_up(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    waiting = [lab.connect(guest.control) for _ in range(20)]
+    for sock in waiting:
+        sock.sendall(b"WAIT\n")
+    assert guest.status()["up"] is False
+    lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    for sock in waiting:
+        assert sock.recv(100).startswith(b"UP ")
+
+
+def test_help_and_version():
+    for argv in (["outboard", "proxy", "--help"], ["outboard-proxy", "--help"], ["outboard", "proxy", "run", "--help"],
+                 ["outboard", "--help"], ["outboard-proxy", "--version"]):  # fmt: skip
+        done = subprocess.run([paths.BUILD / "root/bin" / argv[0], *argv[1:]], capture_output=True, check=True)
+        assert done.stdout and not done.stderr
+
+
+def test_mistakes_are_told():
+    for words in (["--unknown"], ["-L", "x"], ["ping"], ["run", "--control=/none"], ["run", "--control=/none", "true"]):
+        argv = [paths.BUILD / "root/bin/outboard", "proxy", *words]
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=30)
+        assert done.returncode in (2, 255)
+        assert done.stderr.startswith(b"outboard proxy")
+
+
+def test_guest_program_is_one_small_static_file():
+    program = paths.BUILD / "root/bin/outboard-proxy"
+    assert program.stat().st_size < 2 << 20
+    headers = subprocess.run(["readelf", "-lW", program], capture_output=True, text=True, check=True).stdout
+    assert "INTERP" not in headers

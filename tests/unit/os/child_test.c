@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "os/child.h"
+
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct party {
+    struct loop *loop;
+    struct children *children;
+    int status; /* -1: not ended */
+};
+
+static void exited(void *argument, int status)
+{
+    struct party *party = argument;
+    party->status = status;
+}
+
+static void set_up(struct party *party)
+{
+    *party = (struct party){.status = -1};
+    assert_int_equal(loop_new(&party->loop), 0);
+    assert_int_equal(children_new(party->loop, &party->children), 0);
+}
+
+static void tear_down(struct party *party)
+{
+    children_free(party->children);
+    loop_free(party->loop);
+}
+
+static int wait_for_end(struct party *party)
+{
+    while (party->status == -1)
+        assert_true(loop_wait(party->loop, 60000) > 0);
+    return party->status;
+}
+
+static struct child *spawn(struct party *party, const char *script, int out)
+{
+    char *const argv[] = {(char *)"sh", (char *)"-c", (char *)script, NULL};
+    struct child_spec spec = {.argv = argv, .fd = {-1, out, -1}};
+    struct child *child;
+    assert_int_equal(child_spawn(party->children, &spec, &child), 0);
+    child_watch(child, exited, party);
+    return child;
+}
+
+static void status_is_told(void **state)
+{
+    struct party party;
+    set_up(&party);
+    spawn(&party, "exit 7", -1);
+    int status = wait_for_end(&party);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    tear_down(&party);
+}
+
+static void signals_reach_the_group(void **state)
+{
+    struct party party;
+    int ends[2];
+    char byte;
+    set_up(&party);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    struct child *child = spawn(&party, "sleep 1000 & echo x; wait", ends[1]);
+    close(ends[1]);
+    assert_int_equal(read(ends[0], &byte, 1), 1);
+    child_signal(child, SIGTERM);
+    assert_true(WIFSIGNALED(wait_for_end(&party)));
+    while (read(ends[0], &byte, 1) > 0) /* ends when the grandchild has ended, too */
+        ;
+    close(ends[0]);
+    tear_down(&party);
+}
+
+static void child_has_nothing_of_ours(void **state)
+{
+    struct party party;
+    int ends[2];
+    char script[200], text[64] = "";
+    set_up(&party);
+    assert_int_equal(pipe2(ends, 0), 0); /* not even close-on-exec */
+    snprintf(script, sizeof(script),
+             "[ -e /proc/$$/fd/%d ] || printf closed;"
+             "grep -q 'SigBlk:.0000000000000000' /proc/self/status && printf unblocked",
+             ends[0]);
+    spawn(&party, script, ends[1]);
+    close(ends[1]);
+    wait_for_end(&party);
+    assert_true(read(ends[0], text, sizeof(text) - 1) > 0);
+    assert_string_equal(text, "closedunblocked");
+    close(ends[0]);
+    tear_down(&party);
+}
+
+static void missing_program_is_an_errno(void **state)
+{
+    struct party party;
+    char *const argv[] = {(char *)"no-such-program", NULL};
+    struct child_spec spec = {.argv = argv, .fd = {-1, -1, -1}};
+    struct child *child;
+    set_up(&party);
+    assert_int_equal(child_spawn(party.children, &spec, &child), -ENOENT);
+    tear_down(&party);
+}
+
+static int say_seven(int fd, const void *context)
+{
+    return fd == 3 && fcntl(4, F_GETFD) < 0 && strcmp(context, "context") == 0 ? 7 : 1;
+}
+
+static void forks_keep_one_descriptor(void **state)
+{
+    struct party party;
+    struct child *child;
+    set_up(&party);
+    assert_int_equal(child_fork(party.children, STDERR_FILENO, say_seven, "context", &child), 0);
+    child_watch(child, exited, &party);
+    assert_int_equal(WEXITSTATUS(wait_for_end(&party)), 7);
+    tear_down(&party);
+}
+
+static void forgotten_child_is_reaped(void **state)
+{
+    struct party party;
+    set_up(&party);
+    child_forget(spawn(&party, "true", -1));
+    assert_true(loop_wait(party.loop, 60000) > 0);
+    assert_int_equal(waitpid(-1, NULL, 0), -1);
+    assert_int_equal(errno, ECHILD);
+    assert_int_equal(party.status, -1);
+    tear_down(&party);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(status_is_told),
+        TEST(signals_reach_the_group),
+        TEST(child_has_nothing_of_ours),
+        TEST(missing_program_is_an_errno),
+        TEST(forks_keep_one_descriptor),
+        TEST(forgotten_child_is_reaped),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

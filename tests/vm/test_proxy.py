@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard proxy in guests that have no network device, over QEMU's own ports."""
+import functools
+import hashlib
+import http.server
+import os
+import pathlib
+import re
+import subprocess
+import threading
+
+import pytest
+from proxylab import STATIC, Lab, free_port
+
+from apps import Transfer, is_reset, pattern, receive
+
+PORT_NAME = "org.outboard.proxy.0"  # what the guest's program looks for by default
+GUEST_OPTIONS = {"virtio": "", "serial": "--channel=serial:/dev/ttyS2:115200"}
+DOWNLOAD_BYTES = {"virtio": 256 << 20, "serial": 1 << 20}
+
+
+@pytest.fixture
+def lab(spawn, cleanup):
+    return Lab(spawn, cleanup)
+
+
+def device(kind, path):
+    """QEMU's arguments: a port whose host end is a socket at path."""
+    chardev = ["-chardev", f"socket,id=line,path={path},server=on,wait=off"]
+    if kind == "serial":
+        return [*chardev, "-serial", "chardev:line"]
+    return [*chardev, "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=line,name={PORT_NAME}"]
+
+
+@pytest.fixture
+def start_guest(boot, lab):
+    """start_guest(kind): a guest with its end of a channel at lab.channel, no network device and no configuration."""
+
+    def start(kind="virtio", name="guest", options="", **more):
+        guest = boot(
+            name, modules=["virtio_pci", "virtio_console"], programs=[STATIC], arguments=device(kind, lab.channel), **more
+        )
+        guest.run("ip link set lo up")
+        assert guest.run("ls /sys/class/net").split() == ["lo"]
+        start_proxy(guest, kind, options)
+        return guest
+
+    return start
+
+
+def start_proxy(guest, kind="virtio", options=""):
+    guest.run(f"outboard-proxy --trust-peer {GUEST_OPTIONS[kind]} {options} 2>/tmp/proxy.log & echo $! >/tmp/proxy.pid")
+
+
+@pytest.fixture
+def host(lab):
+    """host(option...): the host's end, with a session."""
+
+    def start(*options):
+        end = lab.start("host", f"--channel=unix:{lab.channel},line", *options)
+        end.wait_up()
+        return end
+
+    return start
+
+
+@pytest.fixture
+def web(tmp_path):
+    """web(size): a web server on the host's loopback with a file /data of random bytes: (port, checksum)."""
+    servers = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    def start(size):
+        data = os.urandom(size)
+        (tmp_path / "data").write_bytes(data)
+        handler = functools.partial(Handler, directory=tmp_path)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        servers.append((server, thread))
+        return server.server_port, hashlib.sha256(data).hexdigest()
+
+    yield start
+    for server, thread in servers:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def dynamic_program(*programs):
+    """Files of a guest: dynamically linked programs of this machine, and what they load."""
+    files = {}
+    for program in programs:
+        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for path in [program, *re.findall(r"(/\S+) \(0x", listing)]:
+            files[path] = pathlib.Path(path).resolve()
+    return files
+
+
+def wait_for_forward(end, count=1):
+    """Until the guest listens at what -R asked for."""
+    while sum(s["service"] == "@listen" and s["bytes_received"] > 0 for s in end.status()["streams"]) < count:
+        assert end.ask("PING").startswith("PONG")
+
+
+@pytest.mark.parametrize("kind", ["virtio", "serial"])
+def test_download(start_guest, host, web, kind):
+    port, checksum = web(DOWNLOAD_BYTES[kind])
+    guest = start_guest(kind)
+    end = host("-R8080:web", f"-sweb=tcp:127.0.0.1:{port}")
+    wait_for_forward(end)
+    output = guest.run("wget -q -O - http://127.0.0.1:8080/data | sha256sum", timeout=300)
+    assert output.split()[0] == checksum
+    assert end.status()["sessions"] == 1
+
+
+def test_socks_client(start_guest, host, web):
+    port, checksum = web(1 << 20)
+    guest = start_guest(files=dynamic_program("/usr/bin/curl"))
+    end = host("--remote-dynamic=1080", f"--allow-connect=127.0.0.1:{port}")
+    wait_for_forward(end)
+    output = guest.run(f"/usr/bin/curl -sS --socks5-hostname 127.0.0.1:1080 http://localhost:{port}/data | sha256sum")
+    assert output.split()[0] == checksum
+    refused = guest.attempt(f"/usr/bin/curl -sS --socks5-hostname 127.0.0.1:1080 http://127.0.0.1:{free_port()}/")
+    assert refused.status == 97 and "(2)" in refused.output
+
+
+def ssh_files(folder):
+    """An ssh server for a guest, and a key for its root: (files, the key's path)."""
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
+    settings = "HostKey /etc/ssh/host\nAuthorizedKeysFile /etc/ssh/user.pub\nStrictModes no\nUsePAM no\n"
+    files = dynamic_program("/usr/sbin/sshd") | {
+        "/etc/ssh/host": folder / "host",
+        "/etc/ssh/user.pub": (folder / "user.pub").read_bytes(),
+        "/etc/ssh/config": settings.encode(),
+        "/etc/passwd": b"root:x:0:0::/:/bin/sh\nsshd:x:100:100::/run/sshd:/bin/false\n",
+        "/etc/group": b"root:x:0:\nsshd:x:100:\n",
+        "/run/sshd/.keep": b"",
+    }
+    return files, folder / "user"
+
+
+def test_ssh(start_guest, host, tmp_path):
+    files, key = ssh_files(tmp_path)
+    guest = start_guest(files=files, options="'--service=ssh=exec:/usr/sbin/sshd -i -f /etc/ssh/config'")
+    guest.run("chmod 755 /run /run/sshd; mkdir -p /dev/pts; mount -t devpts devpts /dev/pts")
+    port = free_port()
+    host(f"-L{port}:ssh")
+    ssh = ["ssh", "-F", "none", "-i", key, "-p", str(port), "-o", "StrictHostKeyChecking=no",
+           "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "root@127.0.0.1"]  # fmt: skip
+    data = pattern("ssh", 1_000_000)
+    done = subprocess.run([*ssh, "cat /proc/sys/kernel/random/boot_id; cat; exit 5"], input=data, capture_output=True,
+                          timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 5, done.stderr
+    boot_id = guest.read("/proc/sys/kernel/random/boot_id")
+    assert done.stdout == boot_id.encode() + b"\n" + data
+
+
+def test_commands(start_guest, host):
+    start_guest()
+    end = host()
+    done = end.outboard("run", "--", "sh", "-c", "uname -n; cat; exit 3", input=b"from the host")
+    assert done.stdout.endswith(b"from the host")
+    assert done.returncode == 3
+
+
+def test_two_hundred_at_once(start_guest, host, lab):
+    start_guest(options="--service=echo=exec:cat", memory_mib=512)
+    path = lab.folder / "echo"
+    host(f"-Lunix:{path}:echo")
+    transfers = []
+    for number in range(200):
+        sock = lab.connect(path)
+        transfers.append(Transfer(sock, sock, pattern(number, 20_000)))
+    for transfer in transfers:
+        transfer.check(120)
+
+
+@pytest.fixture
+def conversation(start_guest, host, lab):
+    """conversation(kind): (guest, the host's end, talk); talk() opens a connection to an echo in the guest."""
+
+    def start(kind="virtio"):
+        guest = start_guest(kind, options="--service=echo=exec:cat")
+        path = lab.folder / "echo"
+        end = host(f"-Lunix:{path}:echo")
+
+        def talk():
+            sock = lab.connect(path)
+            sock.sendall(b"hello")
+            assert receive(sock, 5) == b"hello"
+            return sock
+
+        return guest, end, talk
+
+    return start
+
+
+@pytest.mark.parametrize("kind", ["virtio", "serial"])
+def test_guest_reboots(conversation, kind):
+    guest, end, talk = conversation(kind)
+    sock, tag = talk(), end.wait_up()
+    guest.reboot()
+    guest.run("ip link set lo up")
+    start_proxy(guest, kind, "--service=echo=exec:cat")
+    assert receive(sock) == b"" or is_reset(sock)  # a Unix socket knows no other break
+    wait_for_another(end, tag)
+    talk()
+
+
+def wait_for_another(end, tag):
+    while end.wait_up() == tag:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["virtio", "serial"])
+def test_program_in_the_guest_is_killed(conversation, kind):
+    guest, end, talk = conversation(kind)
+    sock, tag = talk(), end.wait_up()
+    guest.run("kill -9 $(cat /tmp/proxy.pid)")
+    start_proxy(guest, kind, "--service=echo=exec:cat")
+    assert receive(sock) == b""
+    wait_for_another(end, tag)
+    talk()
+
+
+@pytest.mark.parametrize("kind", ["virtio", "serial"])
+def test_program_on_the_host_is_killed(conversation, host, lab, kind):
+    guest, end, talk = conversation(kind)
+    talk()
+    assert guest.run("pidof cat")
+    end.process.kill()
+    path = lab.folder / "again"
+    tag = host(f"-Lunix:{path}:echo").wait_up()
+    assert guest.attempt("pidof cat").status != 0  # the old session's command has been hung up
+    sock = lab.connect(path)
+    sock.sendall(b"again")
+    assert receive(sock, 5) == b"again"
+    assert tag in guest.run("cat /tmp/proxy.log")
+
+
+def test_vmm_is_restarted(conversation, start_guest):
+    guest, end, talk = conversation()
+    sock, tag = talk(), end.wait_up()
+    guest.kill()
+    assert receive(sock) == b""
+    start_guest(name="another", options="--service=echo=exec:cat")
+    wait_for_another(end, tag)
+    talk()
+
+
+def test_paused_machine(conversation):
+    """A session outlives any pause."""
+    guest, end, talk = conversation()
+    sock, tag = talk(), end.wait_up()
+    guest.qmp.execute("stop")
+    guest.qmp.wait_event("STOP")
+    transfer = Transfer(sock, sock, pattern("pause", 4_000_000))
+    transfer.join(3)
+    assert transfer.is_alive()
+    guest.qmp.execute("cont")
+    transfer.check(60)
+    assert end.wait_up() == tag

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A device program as a process of its own, ready to be connected to."""
+import os
+import signal
+import socket
+import subprocess
+
+from guestlab import paths
+from vfio_user import PATIENCE_S, Client
+
+EXERCISE = paths.BUILD / "release/tests/wire/exercise"
+
+
+class Server:
+    def __init__(self, folder, program, *arguments, wire="vfio-user"):
+        self.path = folder / "device.sock"
+        self.log = folder / "device.log"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.log, "w") as log:
+            notify.settimeout(PATIENCE_S)
+            notify.bind(str(folder / "notify"))
+            self.process = subprocess.Popen(
+                [program, f"--wire={wire}", f"--socket-path={self.path}", *arguments],
+                env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
+                stderr=log,
+            )
+            while b"READY=1" not in notify.recv(4096):
+                pass
+        self.clients = []
+
+    def connect(self):
+        client = Client.connect(self.path)
+        self.clients.append(client)
+        return client
+
+    def client(self, **arguments):
+        """A client that has negotiated."""
+        client = self.connect()
+        client.negotiate(**arguments)
+        return client
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def messages(self):
+        return self.log.read_text()
+
+    def end(self):
+        """Asks the program to end; it must do so cleanly, whatever it has been through."""
+        for client in self.clients:
+            client.close()
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(PATIENCE_S) == 0, self.messages()
+        assert not self.path.exists()
