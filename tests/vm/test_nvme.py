@@ -148,12 +148,12 @@ def test_a_minute_of_mixed_io_verifies(boot, disk, image):
 @pytest.mark.irqfd
 def test_the_disk_comes_and_goes_while_the_guest_runs(boot, image, spawn):
     """device_add with a socket that QMP has brought; after device_del the device program ends."""
-    guest = boot(arguments=["-device", "pcie-root-port,id=port,chassis=1"])
+    guest = boot(arguments=["-device", "pcie-root-port,id=slot,chassis=1"])
     ours, theirs = socket.socketpair()
     program = spawn([PROGRAM, f"--fd={ours.fileno()}", f"--image={image}"], inherit=[ours])
     with theirs:
         guest.qmp.give("disk", theirs)
-    guest.qmp.execute("device_add", {"driver": "x-pci-proxy-dev", "id": "nvme", "bus": "port", "fd": "disk"})
+    guest.qmp.execute("device_add", {"driver": "x-pci-proxy-dev", "id": "nvme", "bus": "slot", "fd": "disk"})
     guest.wait_console(r"nvme nvme0: 1/0/0 default/read/poll queues")
     guest.run("dd if=/dev/urandom of=/dev/nvme0n1 bs=1M count=4 2>/dev/null && sync")
     assert complaints(guest) == ""
