@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "feature.h"
 
+#include <string.h>
+
 #include "log_page.h"
 #include "nvme.h"
 
@@ -11,6 +13,7 @@ enum select {
     SELECT_CAPABILITIES = 3,
 };
 
+#define NO_COALESCING            (1u << 16)
 #define CAPABILITY_CHANGEABLE    (1u << 2)
 #define WRITE_CACHE_ON           1u
 #define QUEUES_ALLOCATED         ((NVME_IO_QUEUES - 1) | (NVME_IO_QUEUES - 1) << 16)
@@ -47,8 +50,6 @@ static uint32_t writable_bits(unsigned feature)
         return WRITE_CACHE_ON;
     case NVME_FEATURE_COALESCING:
         return 0x0000ffff;
-    case NVME_FEATURE_VECTOR:
-        return 0x0001ffff;
     case NVME_FEATURE_ATOMICITY:
         return 1;
     case NVME_FEATURE_ASYNC_EVENT:
@@ -69,6 +70,7 @@ void features_reset(struct nvme *nvme)
         nvme->features.value[i] = default_of(i);
     nvme->features.temperature[0] = OVER_DEFAULT;
     nvme->features.temperature[1] = 0;
+    memset(nvme->features.no_coalescing, 0, sizeof(nvme->features.no_coalescing));
 }
 
 bool features_write_cache(const struct nvme *nvme)
@@ -88,15 +90,21 @@ static uint32_t current_of(const struct nvme *nvme, const struct nvme_command *c
     if (feature == NVME_FEATURE_TEMPERATURE)
         return nvme->features.temperature[TEMPERATURE_UNDER(word) == 1];
     if (feature == NVME_FEATURE_VECTOR)
-        return (nvme->features.value[feature] & ~0xffffu) | (word & 0xffff);
+        return (word & 0xffff) | (nvme->features.no_coalescing[word & 0xffff] ? NO_COALESCING : 0);
     return nvme->features.value[feature];
+}
+
+/* A vector's setting goes by its number, of which there are NVME_VECTORS. */
+static bool names_vector(const struct nvme_command *command, unsigned feature)
+{
+    return feature != NVME_FEATURE_VECTOR || (command->dword[11] & 0xffff) < NVME_VECTORS;
 }
 
 void features_get(struct nvme_request *request)
 {
     const struct nvme_command *command = &request->command;
     unsigned feature = command->dword[10] & 0xff;
-    if (!exists(feature)) {
+    if (!exists(feature) || !names_vector(command, feature)) {
         request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }
@@ -149,6 +157,16 @@ static uint16_t set_temperature(struct nvme_request *request)
     return NVME_SUCCESS;
 }
 
+/* Section 5.21.1.9. Nothing is coalesced anyway. */
+static uint16_t set_vector(struct nvme_request *request)
+{
+    uint32_t word = request->command.dword[11];
+    if ((word & 0xffff) >= NVME_VECTORS)
+        return NVME_INVALID_FIELD;
+    request->nvme->features.no_coalescing[word & 0xffff] = word & NO_COALESCING;
+    return NVME_SUCCESS;
+}
+
 /* Returns an enum nvme_status. */
 static uint16_t set(struct nvme_request *request, unsigned feature)
 {
@@ -163,8 +181,8 @@ static uint16_t set(struct nvme_request *request, unsigned feature)
         return set_temperature(request);
     if (feature == NVME_FEATURE_POWER) /* state 0 is the only one */
         return command->dword[11] & 0x1f ? NVME_INVALID_FIELD : NVME_SUCCESS;
-    if (feature == NVME_FEATURE_VECTOR && command->dword[11] & 0xffff) /* INTx is vector 0 */
-        return NVME_INVALID_FIELD;
+    if (feature == NVME_FEATURE_VECTOR)
+        return set_vector(request);
     request->nvme->features.value[feature] = command->dword[11] & writable_bits(feature);
     return NVME_SUCCESS;
 }

@@ -10,7 +10,8 @@
 
 struct nvme_features {
     uint32_t value[NVME_FEATURE_COUNT];
-    uint16_t temperature[2]; /* over, under; kelvin */
+    uint16_t temperature[2];          /* over, under; kelvin */
+    bool no_coalescing[NVME_VECTORS]; /* Interrupt Vector Configuration */
 };
 
 void features_reset(struct nvme *nvme);

@@ -14,8 +14,13 @@ static bool asserts(const struct nvme *nvme, const struct nvme_cq *cq)
 void interrupt_update(struct nvme *nvme)
 {
     bool level = false;
-    for (unsigned i = 0; i < NVME_QUEUES && !level; i++)
-        level = asserts(nvme, &nvme->queues.cq[i]);
+    for (unsigned i = 0; i < NVME_QUEUES; i++) {
+        struct nvme_cq *cq = &nvme->queues.cq[i];
+        if (cq->news && cq->interrupts)
+            ob_irq_signal(nvme->device, cq->vector);
+        cq->news = false;
+        level |= asserts(nvme, cq);
+    }
     if (level)
         ob_irq_raise(nvme->device);
     else

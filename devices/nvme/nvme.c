@@ -13,7 +13,8 @@
 
 #define CLASS_NVME     0x010802u
 #define REGISTERS_BAR  0
-#define REGISTERS_SIZE 0x4000u /* registers, doorbells of 64 queue pairs, and room */
+#define REGISTERS_SIZE 0x4000u /* registers, doorbells of 64 queue pairs, MSI-X */
+#define MSIX_OFFSET    0x2000u
 
 static uint64_t read_register(void *state, unsigned bar, uint64_t offset, unsigned size)
 {
@@ -86,6 +87,9 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
         .subsystem_id = NVME_PCI_SUBSYSTEM,
         .class_code = CLASS_NVME,
         .intx = true,
+        .msix_vectors = NVME_VECTORS,
+        .msix_bar = REGISTERS_BAR,
+        .msix_offset = MSIX_OFFSET,
         .bars = {[REGISTERS_BAR] = {.kind = OB_BAR_MEM64, .size = REGISTERS_SIZE}},
     };
     return ob_device_new(&desc, &ops, nvme, &nvme->device, fault);

@@ -179,6 +179,7 @@ int queue_post(struct nvme *nvme, struct nvme_cq *cq)
         if (err < 0)
             return err;
         cq->tail = (cq->tail + 1) % cq->size;
+        cq->news = true;
         if (cq->tail == 0)
             cq->phase = !cq->phase;
         cq->finished = request->next;

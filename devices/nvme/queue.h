@@ -28,6 +28,7 @@ struct nvme_cq {
     uint32_t head;
     uint32_t tail;
     bool phase;
+    bool news;                     /* posted since the last interrupt */
     unsigned sq_count;             /* submission queues that complete here */
     struct nvme_request *finished; /* wait for a free entry */
     struct nvme_request **finished_end;

@@ -79,6 +79,11 @@ class Machine:
         """Replaces the memory table: (guest address, length, file offset)."""
         self.proxy.send(self.proxy.sysmem(*regions), [self.memory_fd] * len(regions))
 
+    @staticmethod
+    def vector(queue):
+        """The interrupt vector of a queue: INTx is one for all."""
+        return 0
+
     def place(self):
         """What firmware does: the BAR gets its address, decoding and bus mastering are enabled."""
         self.proxy.config_write(0x10, 4, BAR)
@@ -224,7 +229,7 @@ class Controller:
     def create_cq(self, queue, **fields):
         flags = fields.get("flags", 3)
         return self.admin.run(
-            0x05, prp1=fields.get("base", queue.cq), d11=fields.get("vector", 0) << 16 | flags,
+            0x05, prp1=fields.get("base", queue.cq), d11=fields.get("vector", self.machine.vector(queue.number)) << 16 | flags,
             d10=fields.get("size", queue.entries - 1) << 16 | fields.get("number", queue.number),
         ).status  # fmt: skip
 

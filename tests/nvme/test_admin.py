@@ -123,7 +123,7 @@ def test_the_longest_queue(nvme):
     "fields, status",
     [({"number": 0}, QUEUE_ID), ({"number": 65}, QUEUE_ID), ({"number": 0xFFFF}, QUEUE_ID), ({"size": 0}, QUEUE_SIZE),
      ({"size": 4096}, QUEUE_SIZE), ({"size": 0xFFFF}, QUEUE_SIZE), ({"flags": 2}, INVALID_FIELD),
-     ({"base": 0x100200}, PRP_OFFSET), ({"vector": 1}, VECTOR), ({"vector": 0xFFFF}, VECTOR)],
+     ({"base": 0x100200}, PRP_OFFSET), ({"vector": 65}, VECTOR), ({"vector": 0xFFFF}, VECTOR)],
 )  # fmt: skip
 def test_completion_queues_that_can_not_be(nvme, fields, status):
     assert nvme.create_cq(Queue(nvme.machine, 1), **fields) == status
@@ -191,6 +191,9 @@ def test_features(nvme):
     assert nvme.admin.run(SET, d10=TEMPERATURE, d11=1 << 20 | 280).status == SUCCESS
     assert (get(TEMPERATURE, d11=1 << 20).result, get(TEMPERATURE).result) == (280, 343)
     assert nvme.admin.run(SET, d10=2, d11=1).status == INVALID_FIELD
+    assert nvme.admin.run(SET, d10=9, d11=1 << 16 | 64).status == SUCCESS
+    assert (get(9, d11=64).result, get(9, d11=63).result) == (1 << 16 | 64, 63)
+    assert nvme.admin.run(SET, d10=9, d11=65).status == get(9, d11=65).status == INVALID_FIELD
     assert nvme.admin.run(SET, d10=QUEUES, d11=0xFFFF).status == INVALID_FIELD
     assert nvme.admin.run(SET, d10=QUEUES, d11=0).result == 0x003F003F
     nvme.create_queue(1)

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import re
+import shutil
 import socket
 import subprocess
 
@@ -93,8 +94,9 @@ def test_each_completion_is_told_by_an_interrupt(boot, disk, image):
 @pytest.mark.irqfd
 def test_the_guest_boots_from_the_disk(boot, disk, image):
     """A system that one guest has put there is the root of the next."""
-    first = boot(name="first", files={"/etc/greeting": b"hello"}, **disk(image))
-    first.run("mke2fs /dev/nvme0n1 2>/dev/null && mount /dev/nvme0n1 /mnt")
+    files = {"/etc/greeting": b"hello", **with_libraries("/sbin/mke2fs")}
+    first = boot(name="first", files=files, **disk(image))
+    first.run("/sbin/mke2fs -t ext4 -q /dev/nvme0n1 && mount /dev/nvme0n1 /mnt")
     first.install("/mnt")
     first.run("umount /mnt")
     assert complaints(first) == ""
@@ -128,3 +130,34 @@ def test_linux_sees_what_the_controller_is(boot, disk, image, tmp_path):
     guest.run("echo 1 >/sys/class/nvme/nvme0/reset_controller")
     guest.run("dd if=/dev/nvme0n1 of=/dev/null bs=1M count=4 2>/dev/null")
     assert complaints(guest) == ""
+
+
+@pytest.mark.irqfd
+def test_a_minute_of_mixed_io_verifies(boot, disk, image):
+    """fio: 32 at a time, random places, sizes from 512 bytes to 256 KiB, all that was written is read and checked."""
+    guest = boot(memory_mib=512, files=with_libraries(shutil.which("fio")), **disk(image))
+    guest.run(
+        f"{shutil.which('fio')} --name=mixed --filename=/dev/nvme0n1 --direct=1 --ioengine=libaio --iodepth=32"
+        " --rw=randrw --bsrange=512-256k --blockalign=512 --size=128m --verify=crc32c --verify_backlog=256"
+        " --time_based --runtime=60 --verify_fatal=1 --fdatasync=64 2>&1",
+        timeout=300,
+    )
+    assert complaints(guest) == ""
+
+
+@pytest.mark.irqfd
+def test_the_disk_comes_and_goes_while_the_guest_runs(boot, image, spawn):
+    """device_add with a socket that QMP has brought; after device_del the device program ends."""
+    guest = boot(arguments=["-device", "pcie-root-port,id=slot,chassis=1"])
+    ours, theirs = socket.socketpair()
+    program = spawn([PROGRAM, f"--fd={ours.fileno()}", f"--image={image}"], inherit=[ours])
+    with theirs:
+        guest.qmp.give("disk", theirs)
+    guest.qmp.execute("device_add", {"driver": "x-pci-proxy-dev", "id": "nvme", "bus": "slot", "fd": "disk"})
+    guest.wait_console(r"nvme nvme0: 1/0/0 default/read/poll queues")
+    guest.run("dd if=/dev/urandom of=/dev/nvme0n1 bs=1M count=4 2>/dev/null && sync")
+    assert complaints(guest) == ""
+    guest.qmp.execute("device_del", {"id": "nvme"})
+    guest.qmp.wait_event("DEVICE_DELETED", device="nvme", timeout=60)
+    assert program.wait() == 0
+    assert guest.run("ls /dev | grep nvme0n1 || true") == ""

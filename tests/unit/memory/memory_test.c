@@ -307,6 +307,42 @@ static void too_many_regions_are_refused(void **state)
     tear_down(&f);
 }
 
+struct held {
+    struct fixture *fixture;
+    struct ob_dma_span span;
+    unsigned told;
+};
+
+static void give_back(void *argument)
+{
+    struct held *held = argument;
+    held->told++;
+    assert_false(held->span.region->current);
+    memory_unmap(&held->fixture->memory, &held->span, 1);
+}
+
+static void spans_are_asked_back_before_their_region_goes(void **state)
+{
+    struct fixture f;
+    struct held held = {.fixture = &f};
+    set_up(&f);
+    memory_on_leaving(&f.memory, give_back, &held);
+    const struct memory_region_desc both[] = {region(0, PAGE, 0, f.seven),
+                                              region(PAGE, PAGE, 0, f.eight)};
+    assert_int_equal(replace(&f, both, 2), 0);
+    assert_int_equal(memory_map(&f.memory, PAGE, 16, true, &held.span, 1), 1);
+    assert_int_equal(replace(&f, both, 2), 0);     /* the same again */
+    assert_int_equal(replace(&f, both + 1, 1), 0); /* one that nobody holds goes */
+    assert_int_equal(held.told, 0);
+    assert_int_equal(replace(&f, both, 1), 0);
+    assert_int_equal(held.told, 1);
+    assert_int_equal(f.fake.mappings, 1);
+    assert_int_equal(memory_map(&f.memory, 0, 16, true, &held.span, 1), 1);
+    memory_done(&f.memory);
+    assert_int_equal(held.told, 2);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,6 +358,7 @@ int main(void)
         TEST(a_refused_table_leaves_spans_current),
         TEST(a_failed_allocation_leaves_the_old_table),
         TEST(too_many_regions_are_refused),
+        TEST(spans_are_asked_back_before_their_region_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

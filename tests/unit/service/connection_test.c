@@ -65,6 +65,7 @@ struct fixture {
     struct engine *engine;
     struct loop *loop;
     int pair[2];
+    unsigned work;
     bool stop;
 };
 
@@ -74,14 +75,24 @@ static void set_stop(void *argument, uint32_t events)
     f->stop = true;
 }
 
+/* A device with so much to do, after which the program is to stop. */
+static bool work(void *state)
+{
+    struct fixture *f = state;
+    if (f->work == 0)
+        return false;
+    f->stop = --f->work == 0;
+    return true;
+}
+
 static void set_up(struct fixture *f)
 {
     static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_ops ops = {.poll = work};
     *f = (struct fixture){0};
     fake_host_init(&f->fake);
     assert_int_equal(loop_new(&f->loop), 0);
-    assert_int_equal(device_new(&desc, &ops, NULL, &f->fake.host, &f->device, NULL), 0);
+    assert_int_equal(device_new(&desc, &ops, f, &f->fake.host, &f->device, NULL), 0);
     assert_int_equal(engine_new(&flood_ops, f->device, &f->engine, NULL), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->pair), 0);
     struct flood *flood = (struct flood *)f->engine;
@@ -145,12 +156,29 @@ static void the_end_of_the_stream_is_no_fault(void **state)
     tear_down(&f);
 }
 
+/* Nobody sends anything, so to wait even once would be to wait for ever. */
+static void a_busy_device_is_polled_without_waiting(void **state)
+{
+    static const unsigned windows_us[] = {0, 50};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture f;
+        struct ob_fault fault = {0};
+        set_up(&f);
+        f.work = 1000;
+        assert_int_equal(
+            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, &fault), 0);
+        assert_true(f.stop);
+        tear_down(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_flood_keeps_nobody_else_waiting),
         TEST(a_refusal_ends_the_connection),
         TEST(the_end_of_the_stream_is_no_fault),
+        TEST(a_busy_device_is_polled_without_waiting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
