@@ -169,8 +169,9 @@ static int spawn(enum child kind, bool echoes, pid_t *ret_child)
         struct side side;
         side_init(&side, kind == LINE ? OB_CHANNEL_LINE : OB_CHANNEL_STREAM, fds[1]);
         side.echoes = echoes;
-        while (turn(&side))
-            continue;
+        bool goes_on = true;
+        while (goes_on)
+            goes_on = turn(&side);
     } else {
         uint8_t bytes[READ_SIZE];
         ssize_t len;

@@ -104,6 +104,7 @@ static int open_socket(bool listens, const char *path)
     }
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 1) < 0)
         err(1, "%s", path);
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
     if (peer < 0)
         err(1, "accept");

@@ -7,17 +7,10 @@
 #include "wire/cobs.h"
 #include "wire/session_wire.h"
 
-#include <stdio.h>
+#include "check.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -28,7 +21,7 @@ static void assert_same(const uint8_t *out, size_t out_len, const uint8_t *in, s
 
 static void messages(const uint8_t *in, size_t len)
 {
-    uint8_t out[LIMIT_SESSION_CONTROL_PAYLOAD];
+    uint8_t out[LIMIT_SESSION_CONTROL_PAYLOAD] = {0};
     struct session_hello hello;
     struct session_hello_ack ack;
     struct session_open open;
@@ -85,8 +78,10 @@ static void unstuffing(const uint8_t *in, size_t len)
         CHECK(decoder.len <= sizeof(frame));
         if (!ended)
             break;
-        if (cobs_frame_whole(&decoder))
-            CHECK(!memchr(out, 0, cobs_encode(out, frame, decoder.len)));
+        if (cobs_frame_whole(&decoder)) {
+            size_t out_len = cobs_encode(out, frame, decoder.len);
+            CHECK(!memchr(out, 0, out_len));
+        }
         cobs_decoder_reset(&decoder);
     }
 }

@@ -10,17 +10,9 @@
 #include "wire/cobs.h"
 #include "wire/session_wire.h"
 
-#include <outboard/session.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "check.h"
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition);                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include <outboard/session.h>
 
 #define HANDLES    12
 #define PEER_NONCE 1

@@ -63,6 +63,7 @@ static void part_done(struct block_io *io, int err)
 
 /* libnbd's callback. A lost connection is a medium error to the guest. Returns 1: the command needs
  * no further word. */
+// cppcheck-suppress constParameter ; the type is libnbd's
 static int completed(void *argument, int *error)
 {
     bool lost = *error == ENOTCONN || *error == ESHUTDOWN;

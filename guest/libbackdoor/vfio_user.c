@@ -151,8 +151,8 @@ static int receive_all(const struct vfio_user *user, void *buf, size_t len, int 
         struct iovec iov = {buf, len};
         struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
-                                 .msg_control = &control,
-                                 .msg_controllen = sizeof(control)};
+                                 .msg_control = control.bytes,
+                                 .msg_controllen = sizeof(control.bytes)};
         ssize_t got = recvmsg(user->fd, &message, MSG_CMSG_CLOEXEC);
         if (got < 0 && errno == EINTR)
             continue;
@@ -347,7 +347,8 @@ int vfio_user_get_region(struct vfio_user *user, uint32_t index,
 static int check_access(struct vfio_user *user, const struct access *asked,
                         const struct access *answered, struct ob_fault *fault)
 {
-    if (memcmp(asked, answered, ACCESS_HEADER_LEN) == 0)
+    if (answered->offset == asked->offset && answered->region == asked->region &&
+        answered->count == asked->count)
         return 0;
     vfio_user_close(user);
     return broken(user, "its reply is about another access", fault);

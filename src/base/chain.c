@@ -39,13 +39,14 @@ int chain_append(struct chain *chain, const void *bytes, size_t len)
     const uint8_t *at = bytes;
     struct chunk *tail = chain->tail;
     size_t room = tail ? tail->size - tail->end : 0;
-    size_t first = len < room ? len : room;
+    size_t rest = len > room ? len - room : 0;
+    size_t first = len - rest;
     struct chunk *fresh = NULL;
-    if (first < len) {
-        fresh = chunk_new(chain->len, len - first);
+    if (rest) {
+        fresh = chunk_new(chain->len, rest);
         if (!fresh)
             return -ENOMEM;
-        fill(fresh, at + first, len - first);
+        fill(fresh, at + first, rest);
     }
     if (first)
         fill(tail, at, first);

@@ -21,6 +21,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "os/clock.h"
+#include "os/socket.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
@@ -237,7 +238,7 @@ int control_adopt(struct proxy *proxy, int fd)
 static void on_connection(void *argument, uint32_t events)
 {
     struct proxy *proxy = argument;
-    AUTO_FD fd = accept4(proxy->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    AUTO_FD fd = socket_accept(proxy->control_fd);
     if (fd >= 0 && proxy->controls_count < LIMIT_CONTROL_CLIENTS)
         control_adopt(proxy, take_fd(&fd));
 }

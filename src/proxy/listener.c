@@ -63,9 +63,9 @@ static void on_connection(void *argument, uint32_t events)
 {
     struct listener *listener = argument;
     struct proxy *proxy = listener->proxy;
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-        proxy_log("can't accept a connection: %s", strerror(errno));
+    int fd = socket_accept(listener->fd);
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+        proxy_log("can't accept a connection: %s", strerror(-fd));
         loop_change(listener->source, 0);
         timer_set(&proxy->timers, &listener->rest, clock_now_ns() + REST_NS);
     }

@@ -146,10 +146,10 @@ static unsigned count_grants(const struct proxy *proxy)
 static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
                           const struct forward *forward)
 {
-    AUTO_FREE struct grant *grant = calloc(1, sizeof(*grant));
     char text[ADDRESS_TEXT_MAX];
     if (count_grants(proxy) >= LIMIT_PEER_LISTENERS)
         return OB_REASON_BUSY;
+    AUTO_FREE struct grant *grant = calloc(1, sizeof(*grant));
     if (!grant)
         return OB_REASON_NO_MEMORY;
     int err = listener_new(proxy, forward, &grant->listener);

@@ -26,7 +26,6 @@
 #define MINOR 0
 
 struct row {
-    const char *name;
     uint32_t min_len, max_len; /* of the payload */
     unsigned max_fds;
     vfio_user_handler_fn handle;
@@ -97,27 +96,23 @@ static int reset(struct vfio_user_request *request)
 
 /* Commands without a row are none that a client may send. */
 static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
-    /* name, payload from and to, descriptors at most, handler */
-    [VFIO_USER_VERSION] = {"VERSION", 4, VERSION_LIMIT, 0, version},
-    [VFIO_USER_DMA_MAP] = {"DMA_MAP", 32, 32, 1, vfio_user_dma_map},
-    [VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", 24, 24, 0, vfio_user_dma_unmap},
-    [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {"DEVICE_GET_REGION_IO_FDS", 16, 16, 0,
-                                            vfio_user_device_get_region_io_fds},
-    [VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 20 + MSIX_MAX_VECTORS,
-                                   LIMIT_VFIO_USER_FDS, vfio_user_device_set_irqs},
-    [VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", 8, 8 + 4096, 0, vfio_user_device_feature},
-    [VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", 8, 8, 0, vfio_user_mig_data_read},
-    [VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", 8, 8 + DATA_LEN, 0, vfio_user_mig_data_write},
-    [VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, 0, vfio_user_device_get_info},
-    [VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32, 0,
-                                          vfio_user_device_get_region_info},
-    [VFIO_USER_DEVICE_GET_IRQ_INFO] = {"DEVICE_GET_IRQ_INFO", 16, 16, 0,
-                                       vfio_user_device_get_irq_info},
-    [VFIO_USER_REGION_READ] = {"REGION_READ", 16, 16, 0, vfio_user_region_read},
-    [VFIO_USER_REGION_WRITE] = {"REGION_WRITE", 16, 16 + DATA_LEN, 0, vfio_user_region_write},
-    [VFIO_USER_DEVICE_RESET] = {"DEVICE_RESET", 0, 0, 0, reset},
-    [VFIO_USER_REGION_WRITE_MULTI] = {"REGION_WRITE_MULTI", 8, MULTI_LIMIT, 0,
-                                      vfio_user_region_write_multi},
+    /* payload from and to, descriptors at most, handler */
+    [VFIO_USER_VERSION] = {4, VERSION_LIMIT, 0, version},
+    [VFIO_USER_DMA_MAP] = {32, 32, 1, vfio_user_dma_map},
+    [VFIO_USER_DMA_UNMAP] = {24, 24, 0, vfio_user_dma_unmap},
+    [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {16, 16, 0, vfio_user_device_get_region_io_fds},
+    [VFIO_USER_DEVICE_SET_IRQS] = {20, 20 + MSIX_MAX_VECTORS, LIMIT_VFIO_USER_FDS,
+                                   vfio_user_device_set_irqs},
+    [VFIO_USER_DEVICE_FEATURE] = {8, 8 + 4096, 0, vfio_user_device_feature},
+    [VFIO_USER_MIG_DATA_READ] = {8, 8, 0, vfio_user_mig_data_read},
+    [VFIO_USER_MIG_DATA_WRITE] = {8, 8 + DATA_LEN, 0, vfio_user_mig_data_write},
+    [VFIO_USER_DEVICE_GET_INFO] = {16, 16, 0, vfio_user_device_get_info},
+    [VFIO_USER_DEVICE_GET_REGION_INFO] = {32, 32, 0, vfio_user_device_get_region_info},
+    [VFIO_USER_DEVICE_GET_IRQ_INFO] = {16, 16, 0, vfio_user_device_get_irq_info},
+    [VFIO_USER_REGION_READ] = {16, 16, 0, vfio_user_region_read},
+    [VFIO_USER_REGION_WRITE] = {16, 16 + DATA_LEN, 0, vfio_user_region_write},
+    [VFIO_USER_DEVICE_RESET] = {0, 0, 0, reset},
+    [VFIO_USER_REGION_WRITE_MULTI] = {8, MULTI_LIMIT, 0, vfio_user_region_write_multi},
 };
 
 static int frame_len(struct engine *engine, const uint8_t *header_bytes)

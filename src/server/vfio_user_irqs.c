@@ -36,7 +36,7 @@ static int check(const struct vfio_user_request *request, const struct vfio_user
     unsigned present = request->device->irqs.count[set->index];
     if (set->start > present || set->count > present - set->start)
         return -EINVAL;
-    if (data_len != (set->flags & VFIO_IRQ_SET_DATA_BOOL ? set->count : 0))
+    if (data_len != ((set->flags & VFIO_IRQ_SET_DATA_BOOL) ? set->count : 0))
         return -EINVAL;
     return fds == 0 || (set->flags & VFIO_IRQ_SET_DATA_EVENTFD && fds == set->count) ? 0 : -EINVAL;
 }
@@ -44,7 +44,7 @@ static int check(const struct vfio_user_request *request, const struct vfio_user
 static int act_on_each(struct vfio_user_request *request, const struct vfio_user_irq_set *set)
 {
     const uint8_t *wanted =
-        set->flags & VFIO_IRQ_SET_DATA_BOOL ? request->payload + VFIO_USER_IRQ_SET_LEN : NULL;
+        (set->flags & VFIO_IRQ_SET_DATA_BOOL) ? request->payload + VFIO_USER_IRQ_SET_LEN : NULL;
     void (*act)(struct ob_device * device, enum irq_kind kind, unsigned vector) = irq_trigger;
     if (set->flags & VFIO_IRQ_SET_ACTION_MASK)
         act = irq_mask;
@@ -75,7 +75,7 @@ static int use_eventfds(struct vfio_user_request *request, const struct vfio_use
     if (set->index != VFIO_PCI_INTX_IRQ_INDEX)
         return -EINVAL;
     int fd = fds ? fds[0] : -1;
-    return taken(request, set->flags & VFIO_IRQ_SET_ACTION_MASK
+    return taken(request, (set->flags & VFIO_IRQ_SET_ACTION_MASK)
                               ? irq_mask_by(request->device, fd)
                               : irq_unmask_by(request->device, fd));
 }

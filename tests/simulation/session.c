@@ -275,7 +275,7 @@ int main(int argc, char **argv)
         {"schedules", required_argument, NULL, 'n'},
         {"first", required_argument, NULL, 'f'},
         {"seed", required_argument, NULL, 's'},
-        {NULL},
+        {0},
     };
     uint64_t runs = DEFAULT_RUNS, first = 1;
     int option;

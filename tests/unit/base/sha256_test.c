@@ -82,12 +82,12 @@ static void authenticates_official_vectors(void **state)
 
 static void compares_every_byte(void **state)
 {
-    uint8_t a[32] = {0}, b[32] = {0};
-    assert_true(equal_in_constant_time(a, b, sizeof(a)));
+    const uint8_t a[32] = {0};
+    assert_true(equal_in_constant_time(a, (uint8_t[32]){0}, sizeof(a)));
     for (size_t i = 0; i < sizeof(a); i++) {
+        uint8_t b[32] = {0};
         b[i] = 0x80;
         assert_false(equal_in_constant_time(a, b, sizeof(a)));
-        b[i] = 0;
     }
 }
 

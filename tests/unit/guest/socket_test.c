@@ -158,7 +158,7 @@ static bool send_reply(int fd, struct reply *reply)
     struct iovec iov = {reply->bytes, reply->len};
     struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
     if (count > 0) {
-        message.msg_control = &control;
+        message.msg_control = control.bytes;
         message.msg_controllen = CMSG_SPACE(count * sizeof(int));
         struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
         cmsg->cmsg_level = SOL_SOCKET;
@@ -175,6 +175,7 @@ static bool send_reply(int fd, struct reply *reply)
 static void *serve(void *argument)
 {
     struct server *server = argument;
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
     uint8_t request[256] = {0};
     for (int number = 0; receive(fd, request, HEADER_LEN); number++) {

@@ -152,7 +152,8 @@ int answer(struct fixture *f, const struct sent *request, const void *payload, s
     const struct vfio_user_header header = {.id = request->header.id,
                                             .command = request->header.command,
                                             .flags = VFIO_USER_TYPE_REPLY};
-    return receive(f, buf, message(buf, &header, payload, len), NULL, 0);
+    size_t message_len = message(buf, &header, payload, len);
+    return receive(f, buf, message_len, NULL, 0);
 }
 
 static void finished(struct ob_dma_request *request, int result)

@@ -70,6 +70,7 @@ static void on_writable(void *user, struct ob_stream *stream)
     ((struct end *)user)->writable++;
 }
 
+// cppcheck-suppress constParameter ; the type is that of every event
 static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
 {
     struct end *end = user;
