@@ -193,7 +193,7 @@ static void on_dialled(void *argument, int fd)
 static void on_connection(void *argument, uint32_t events)
 {
     struct channel *channel = argument;
-    int fd = accept4(channel->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd = socket_accept(channel->listen_fd);
     if (fd < 0)
         return;
     if (channel->in_fd >= 0)

@@ -21,6 +21,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "os/clock.h"
+#include "os/socket.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
@@ -237,7 +238,7 @@ int control_adopt(struct proxy *proxy, int fd)
 static void on_connection(void *argument, uint32_t events)
 {
     struct proxy *proxy = argument;
-    AUTO_FD fd = accept4(proxy->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    AUTO_FD fd = socket_accept(proxy->control_fd);
     if (fd >= 0 && proxy->controls_count < LIMIT_CONTROL_CLIENTS)
         control_adopt(proxy, take_fd(&fd));
 }
@@ -263,8 +264,11 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
 
 void control_done(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->controls))
-        hang_up(list_entry(proxy->controls.next, struct control, link));
+    struct list *next;
+    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+        next = link->next;
+        hang_up(list_entry(link, struct control, link));
+    }
     if (proxy->control_fd >= 0) {
         close(proxy->control_fd);
         unlink(proxy->options->control);

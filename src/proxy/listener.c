@@ -63,9 +63,9 @@ static void on_connection(void *argument, uint32_t events)
 {
     struct listener *listener = argument;
     struct proxy *proxy = listener->proxy;
-    int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)) {
-        proxy_log("can't accept a connection: %s", strerror(errno));
+    int fd = socket_accept(listener->fd);
+    if (fd < 0 && (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM)) {
+        proxy_log("can't accept a connection: %s", strerror(-fd));
         loop_change(listener->source, 0);
         timer_set(&proxy->timers, &listener->rest, clock_now_ns() + REST_NS);
     }
@@ -116,8 +116,11 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
 
 void listener_free_all(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->listeners))
-        listener_free(list_entry(proxy->listeners.next, struct listener, link));
+    struct list *next;
+    for (struct list *link = proxy->listeners.next; link != &proxy->listeners; link = next) {
+        next = link->next;
+        listener_free(list_entry(link, struct listener, link));
+    }
 }
 
 void listener_address(const struct listener *listener, char ret_text[ADDRESS_TEXT_MAX])

@@ -15,7 +15,8 @@ static int parse(struct proxy_options *ret_options, struct ob_fault *fault, char
 {
     char *argv[48] = {(char *)"proxy"};
     int argc = 1;
-    for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
+    char *rest;
+    for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
         argv[argc++] = word;
     return proxy_options_parse(argc, argv, ret_options, fault);
 }
