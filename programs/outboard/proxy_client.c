@@ -118,12 +118,12 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
 
 void client_say(const struct client *client, const char *format, ...)
 {
+    char line[600];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "outboard proxy %s: ", client->name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    fprintf(stderr, "outboard proxy %s: %s\n", client->name, line);
 }
 
 static int connect_control(struct client *client, const char *path)
