@@ -16,8 +16,6 @@
 #include "base/limits.h"
 #include "base/list.h"
 
-extern char **environ;
-
 struct children {
     struct list list;
     unsigned count;
@@ -52,7 +50,6 @@ static void reap(struct children *children)
         if (child->exited)
             child->exited(child->argument, status);
         drop(child);
-        next = children->list.next; /* the callback may have changed the list: begin anew */
     }
 }
 
@@ -91,8 +88,11 @@ void children_free(struct children *children)
 {
     if (!children)
         return;
-    while (!list_empty(&children->list))
-        drop(list_entry(children->list.next, struct child, link));
+    struct list *next;
+    for (struct list *link = children->list.next; link != &children->list; link = next) {
+        next = link->next;
+        drop(list_entry(link, struct child, link));
+    }
     loop_remove(children->source);
     close(children->signal_fd);
     free(children);

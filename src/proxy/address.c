@@ -114,9 +114,9 @@ int address_parse_listen(const char *text, struct address *ret_address, struct o
     if (err < 0)
         return err;
     if (address.kind == ADDRESS_TCP && strcmp(address.name, "*") == 0)
-        strcpy(address.name, "::");
+        memcpy(address.name, "::", sizeof("::"));
     if (address.kind == ADDRESS_TCP && strcmp(address.name, "localhost") == 0)
-        strcpy(address.name, "127.0.0.1");
+        memcpy(address.name, "127.0.0.1", sizeof("127.0.0.1"));
     if (address_to_kernel(&address, &kernel) < 0)
         return ob_fault_set(fault, -EINVAL, "'%.200s' is no address of this machine in numbers",
                             address.name);

@@ -264,8 +264,11 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
 
 void control_done(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->controls))
-        hang_up(list_entry(proxy->controls.next, struct control, link));
+    struct list *next;
+    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+        next = link->next;
+        hang_up(list_entry(link, struct control, link));
+    }
     if (proxy->control_fd >= 0) {
         close(proxy->control_fd);
         unlink(proxy->options->control);

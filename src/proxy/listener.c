@@ -116,8 +116,11 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
 
 void listener_free_all(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->listeners))
-        listener_free(list_entry(proxy->listeners.next, struct listener, link));
+    struct list *next;
+    for (struct list *link = proxy->listeners.next; link != &proxy->listeners; link = next) {
+        next = link->next;
+        listener_free(list_entry(link, struct listener, link));
+    }
 }
 
 void listener_address(const struct listener *listener, char ret_text[ADDRESS_TEXT_MAX])

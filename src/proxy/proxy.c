@@ -26,11 +26,12 @@
 #define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
 
-static void log_line(const char *format, va_list args)
+#define LINE_MAX_LEN 600
+
+/* A peer's bytes do not write our log. */
+static void print_line(char *line)
 {
-    char line[600];
-    vsnprintf(line, sizeof(line), format, args);
-    for (char *at = line; *at; at++) { /* a peer's bytes do not write our log */
+    for (char *at = line; *at; at++) {
         if (*at < ' ' || *at > '~')
             *at = '?';
     }
@@ -39,20 +40,24 @@ static void log_line(const char *format, va_list args)
 
 void proxy_log(const char *format, ...)
 {
+    char line[LINE_MAX_LEN];
     va_list args;
     va_start(args, format);
-    log_line(format, args);
+    vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    print_line(line);
 }
 
 void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
 {
+    char line[LINE_MAX_LEN];
     va_list args;
     if (!proxy->options->verbose)
         return;
     va_start(args, format);
-    log_line(format, args);
+    vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    print_line(line);
 }
 
 static int get_random(void *user, void *bytes, size_t len)

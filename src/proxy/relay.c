@@ -239,10 +239,11 @@ static void on_stream_readable(struct flow *flow)
 
 void relay_pump_ready(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->ready)) {
-        struct relay *relay = list_entry(proxy->ready.next, struct relay, ready);
-        list_remove(&relay->ready);
-        pump(relay);
+    struct list *next;
+    for (struct list *link = proxy->ready.next; link != &proxy->ready; link = next) {
+        next = link->next; /* which stays: to pump one relay does nothing to another */
+        list_remove(link);
+        pump(list_entry(link, struct relay, ready));
     }
 }
 

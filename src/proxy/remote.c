@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/auto.h"
 #include "base/limits.h"
 #include "proxy/flow.h"
 #include "proxy/listener.h"
@@ -121,7 +120,7 @@ static int parse(const struct ob_open *open, struct forward *ret_forward)
         return -EINVAL;
     *ret_forward = (struct forward){.listen = address};
     if (space)
-        strcpy(ret_forward->service, space + 1);
+        memcpy(ret_forward->service, space + 1, strlen(space + 1) + 1);
     return 0;
 }
 
@@ -147,24 +146,24 @@ static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
                           const struct forward *forward)
 {
     char text[ADDRESS_TEXT_MAX];
+    struct listener *listener;
     if (count_grants(proxy) >= LIMIT_PEER_LISTENERS)
         return OB_REASON_BUSY;
-    AUTO_FREE struct grant *grant = calloc(1, sizeof(*grant));
-    if (!grant)
-        return OB_REASON_NO_MEMORY;
-    int err = listener_new(proxy, forward, &grant->listener);
+    int err = listener_new(proxy, forward, &listener);
     if (err < 0)
         return flow_reason(err);
-    if (flow_take(&grant->flow, proxy, &grant_ops, stream, REMOTE_SERVICE) < 0) {
-        listener_free(grant->listener);
+    struct grant *grant = calloc(1, sizeof(*grant));
+    if (!grant || flow_take(&grant->flow, proxy, &grant_ops, stream, REMOTE_SERVICE) < 0) {
+        listener_free(listener);
+        free(grant);
         return OB_REASON_NO_MEMORY;
     }
+    grant->listener = listener;
     listener_address(grant->listener, text);
     ob_stream_accept(stream);
     ob_stream_write(stream, text, strlen(text));
     ob_stream_write(stream, "\n", 1);
     proxy_log("listening at %s, as the other end asked, for %s", text, service_text(forward));
-    take_ptr(&grant);
     return OB_REASON_NONE;
 }
 

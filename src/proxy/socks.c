@@ -179,6 +179,9 @@ void socks_serve(struct proxy *proxy, int fd)
 
 void socks_done(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->socks))
-        hang_up(list_entry(proxy->socks.next, struct socks, link));
+    struct list *next;
+    for (struct list *link = proxy->socks.next; link != &proxy->socks; link = next) {
+        next = link->next;
+        hang_up(list_entry(link, struct socks, link));
+    }
 }
