@@ -240,7 +240,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct run run = {.input = rd_init(data, size)};
     run.dialect = rd_u8(&run.input) % 2 ? MPQEMU_V8 : MPQEMU_SHIPPED;
     client_init(&run.client, run.dialect == MPQEMU_V8 ? &client_mpqemu_v8 : &client_mpqemu);
-    run.client.bars[0] = (struct ob_bar){.kind = OB_BAR_MEM32, .size = BAR_LEN};
+    run.client.bars[0] = (struct ob_client_bar){.kind = OB_BAR_MEM32, .size = BAR_LEN};
     while (run.input.left > 0 && !run.input.bad) {
         uint8_t step = rd_u8(&run.input);
         if (step < 120)

@@ -9,6 +9,7 @@
  */
 #include "backdoor.h"
 
+#include <errno.h>
 #include <string.h>
 
 enum {
@@ -52,6 +53,26 @@ static void reset(void *state)
     memset(backdoor->command, 0, sizeof(backdoor->command));
 }
 
+/* The bytes of a command that is not complete. Code that is called runs to its end before anything
+ * else happens, so there is nothing on its way; what it remembers is its own affair. */
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    const struct backdoor *backdoor = state;
+    memcpy(ret_buf, backdoor->command, sizeof(backdoor->command));
+    return sizeof(backdoor->command);
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    struct backdoor *backdoor = state;
+    if (len != sizeof(backdoor->command))
+        return ob_fault_set(fault, -EINVAL, "backdoor: its state has %zu bytes, not %zu", len,
+                            sizeof(backdoor->command));
+    memcpy(backdoor->command, buf, len);
+    return 0;
+}
+
 static uint64_t round_up_to_power_of_two(uint64_t size)
 {
     uint64_t power = 1;
@@ -75,9 +96,11 @@ int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, u
                  [DATA_BAR] = {.kind = OB_BAR_MEM32,
                                .flags = OB_BAR_MEMORY,
                                .size = round_up_to_power_of_two(backdoor->size)}},
+        .state_len = sizeof(backdoor->command),
+        .state_version = 1,
     };
     const struct ob_device_ops device_ops = {
-        .read = read_control, .write = write_control, .reset = reset};
+        .read = read_control, .write = write_control, .reset = reset, .save = save, .load = load};
     int err = ob_device_new(&desc, &device_ops, backdoor, ret_device, fault);
     if (err == 0)
         backdoor->data = ob_device_bar_memory(*ret_device, DATA_BAR);

@@ -69,11 +69,25 @@ struct ob_client_region {
     int fd;          /* a file that can be mapped shared (memfd); stays the caller's */
 };
 
-/** What a probe found. */
+/** A BAR as a probe finds it. */
+struct ob_client_bar {
+    enum ob_bar_kind kind;
+    unsigned flags; /* OB_BAR_PREFETCHABLE or 0 */
+    uint64_t size;  /* bytes, a power of two */
+};
+
+/** What a probe finds. */
 struct ob_client_info {
-    struct ob_device_desc desc; /* name is NULL, express is false */
+    uint16_t vendor_id;
+    uint16_t device_id;
+    uint16_t subsystem_vendor_id;
+    uint16_t subsystem_id;
+    uint32_t class_code; /* base class << 16 | subclass << 8 | programming interface */
+    uint8_t revision;
+    bool intx; /* has an interrupt pin */
     /* Offset 0x28 answers as a BAR would. QEMU's proxy would take it for a seventh one. */
     bool seventh_region;
+    struct ob_client_bar bars[OB_BAR_COUNT];
 };
 
 /**

@@ -90,6 +90,10 @@ struct ob_device_desc {
     /* Registers that wires which can do so connect to a callback without the VMM; may be NULL. */
     const struct ob_doorbell *doorbells;
     unsigned num_doorbells;
+    /* What ob_device_ops.save() writes: at most so many bytes (0: the device can't be saved), in a
+     * layout with this version. What the library holds of the device is saved besides. */
+    size_t state_len;
+    uint32_t state_version;
 };
 
 /** What a function does. Copied by ob_device_new(). Unused callbacks may be NULL. */
@@ -133,6 +137,34 @@ struct ob_device_ops {
      * mapped until its spans are given back, and I/O in flight goes on in it.
      */
     void (*quiesce)(void *state);
+
+    /**
+     * The VM is about to be stopped, or runs again. A paused device starts nothing of its own
+     * accord: no DMA, no interrupt. What is on its way may end, or be kept for save().
+     */
+    void (*pause)(void *state, bool paused);
+
+    /**
+     * Write the state of the device, which is paused.
+     *
+     * @ret_buf: room for ob_device_desc.state_len bytes.
+     *
+     * Returns how many it wrote, or a negative errno.
+     */
+    int (*save)(void *state, uint8_t *ret_buf, size_t size);
+
+    /**
+     * Take on a state that save() wrote, maybe in another process. The device is paused and has
+     * been reset; what the library holds of it (configuration space, memory BARs, MSI-X, the level
+     * of INTx) is as it was saved. Trust nothing of it.
+     *
+     * @version: ob_device_desc.state_version of the device that wrote it, never above this one's.
+     * @fault:   says what is wrong with it.
+     *
+     * Returns 0 or a negative errno; then the device is reset again.
+     */
+    int (*load)(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault);
 };
 
 /**

@@ -54,6 +54,7 @@ struct ob_dma_span {
     void *address;
     size_t len; /* bytes */
     struct ob_dma_region *region;
+    enum ob_dma_direction direction;
 };
 
 /**

@@ -18,7 +18,7 @@ static json_t *bar_to_json(const struct report *report, unsigned index)
 {
     static const char *const kinds[] = {
         [OB_BAR_IO] = "io", [OB_BAR_MEM32] = "mem32", [OB_BAR_MEM64] = "mem64"};
-    const struct ob_bar *bar = &report->info.desc.bars[index];
+    const struct ob_client_bar *bar = &report->info.bars[index];
     return json_pack("{s:i, s:s, s:b, s:I, s:I}", "bar", (int)index, "kind", kinds[bar->kind],
                      "prefetchable", (int)(bar->flags & OB_BAR_PREFETCHABLE), "address",
                      (json_int_t)report_bar_address(report, index), "size", (json_int_t)bar->size);
@@ -28,7 +28,7 @@ static json_t *bars_to_json(const struct report *report)
 {
     json_t *bars = json_array();
     for (unsigned i = 0; i < OB_BAR_COUNT; i++)
-        if (report->info.desc.bars[i].kind != OB_BAR_NONE)
+        if (report->info.bars[i].kind != OB_BAR_NONE)
             json_array_append_new(bars, bar_to_json(report, i));
     return bars;
 }
@@ -48,12 +48,12 @@ static json_t *capabilities_to_json(const struct capabilities *capabilities)
 
 static json_t *to_json(const struct report *report)
 {
-    const struct ob_device_desc *desc = &report->info.desc;
+    const struct ob_client_info *info = &report->info;
     json_t *ids = json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "vendor_id",
-                            (int)desc->vendor_id, "device_id", (int)desc->device_id,
-                            "subsystem_vendor_id", (int)desc->subsystem_vendor_id, "subsystem_id",
-                            (int)desc->subsystem_id, "class_code", (int)desc->class_code,
-                            "revision", (int)desc->revision, "class", class_name(desc->class_code));
+                            (int)info->vendor_id, "device_id", (int)info->device_id,
+                            "subsystem_vendor_id", (int)info->subsystem_vendor_id, "subsystem_id",
+                            (int)info->subsystem_id, "class_code", (int)info->class_code,
+                            "revision", (int)info->revision, "class", class_name(info->class_code));
     json_t *rest =
         json_pack("{s:o, s:o, s:i, s:i, s:o, s:b, s:o}", "command",
                   bits_to_json(config_get(report->config, PCI_COMMAND, 2), command_bits), "status",

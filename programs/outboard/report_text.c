@@ -7,7 +7,7 @@
 
 uint64_t report_bar_address(const struct report *report, unsigned bar)
 {
-    const struct ob_bar *desc = &report->info.desc.bars[bar];
+    const struct ob_client_bar *desc = &report->info.bars[bar];
     uint64_t address = config_get(report->config, PCI_BASE_ADDRESS_0 + 4 * bar, 4);
     if (desc->kind == OB_BAR_MEM64)
         address |= (uint64_t)config_get(report->config, PCI_BASE_ADDRESS_0 + 4 * (bar + 1), 4)
@@ -36,7 +36,7 @@ static void print_size(uint64_t size)
 
 static void print_bar(const struct report *report, unsigned index)
 {
-    const struct ob_bar *bar = &report->info.desc.bars[index];
+    const struct ob_client_bar *bar = &report->info.bars[index];
     uint64_t address = report_bar_address(report, index);
     if (bar->kind == OB_BAR_NONE)
         return;
@@ -57,14 +57,14 @@ static char pin_letter(const struct report *report)
 
 void report_print_text(const struct report *report)
 {
-    const struct ob_device_desc *desc = &report->info.desc;
-    printf("%04x:%04x %s [%04x] (rev %02x) (prog-if %02x)\n", desc->vendor_id, desc->device_id,
-           class_name(desc->class_code), desc->class_code >> 8, desc->revision,
-           desc->class_code & 0xff);
-    printf("\tSubsystem: %04x:%04x\n", desc->subsystem_vendor_id, desc->subsystem_id);
+    const struct ob_client_info *info = &report->info;
+    printf("%04x:%04x %s [%04x] (rev %02x) (prog-if %02x)\n", info->vendor_id, info->device_id,
+           class_name(info->class_code), info->class_code >> 8, info->revision,
+           info->class_code & 0xff);
+    printf("\tSubsystem: %04x:%04x\n", info->subsystem_vendor_id, info->subsystem_id);
     print_bits("Control", config_get(report->config, PCI_COMMAND, 2), command_bits);
     print_bits("Status", config_get(report->config, PCI_STATUS, 2), status_bits);
-    if (desc->intx)
+    if (info->intx)
         printf("\tInterrupt: pin %c routed to IRQ %u\n", pin_letter(report),
                report->config[PCI_INTERRUPT_LINE]);
     for (unsigned i = 0; i < OB_BAR_COUNT; i++)

@@ -55,6 +55,17 @@
 /* vfio-user: messages that ask the client for its memory and are not answered yet. */
 #define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
+/* Dirty log: ranges of guest memory, and pages in all of them (256 GiB of 4096 bytes: 8 MiB of
+ * bits). */
+#define LIMIT_DIRTY_RANGES 64
+#define LIMIT_DIRTY_PAGES  (64u << 20)
+
+/* The saved state of one device, memory BARs included. */
+#define LIMIT_STATE_BYTES (64u << 20)
+
+/* Bytes of a device's name in a saved state. */
+#define LIMIT_NAME_BYTES 255
+
 /* PCI: capabilities that fit a conventional configuration space. */
 #define LIMIT_PCI_CAPABILITIES 48
 
@@ -99,8 +110,12 @@
 /* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
-/* Bytes that a relay reads at once, and has on the way to the channel. */
-#define LIMIT_RELAY_BUFFER 131072
+/* Child processes of one program at a time. */
+#define LIMIT_CHILDREN 512
+
+/* Bytes that a relay reads at once for a stream that has credit, and for one that has none. */
+#define LIMIT_RELAY_BUFFER  131072
+#define LIMIT_RELAY_BLOCKED 32768
 
 /* Bytes that a channel is read by at once. */
 #define LIMIT_CHANNEL_READ 262144

@@ -77,7 +77,7 @@ struct client {
     const struct client_wire *wire;
     struct ob_fault fault; /* the breach, if there was one */
     bool opened;           /* the first message has been put */
-    struct ob_bar bars[OB_BAR_COUNT];
+    struct ob_client_bar bars[OB_BAR_COUNT];
     uint32_t bar_registers[OB_BAR_COUNT]; /* as the guest wrote them */
     struct client_call calls[LIMIT_CLIENT_CALLS];
     unsigned num_calls;

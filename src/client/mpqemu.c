@@ -24,8 +24,8 @@ enum answer {
 
 struct message {
     enum mpqemu_command command;
-    size_t len[2]; /* of the payload, by dialect */
     enum answer answer;
+    size_t len[2]; /* of the payload, by dialect */
     /* Fills the zeroed payload. 0, or -EINVAL. */
     int (*fill)(struct client *client, const struct client_request *request, uint8_t *payload,
                 size_t len);
@@ -79,7 +79,7 @@ static int fill_config(struct client *client, const struct client_request *reque
 static int fill_bar(struct client *client, const struct client_request *request, uint8_t *payload,
                     size_t len)
 {
-    const struct ob_bar *bar = &client->bars[request->bar];
+    const struct ob_client_bar *bar = &client->bars[request->bar];
     uint64_t base = client->bar_registers[request->bar];
     if (bar->kind == OB_BAR_NONE)
         return -EINVAL;
@@ -96,14 +96,14 @@ static int fill_bar(struct client *client, const struct client_request *request,
 }
 
 static const struct message messages[] = {
-    [CLIENT_PUBLISH_MEMORY] = {MPQEMU_SYNC_SYSMEM, {192, 192}, ANSWER_NONE, fill_memory},
-    [CLIENT_SET_INTX] = {MPQEMU_SET_IRQFD, {0, 0}, ANSWER_NONE, fill_intx},
-    [CLIENT_CONFIG_READ] = {MPQEMU_CONFIG_READ, {12, 12}, ANSWER_VALUE, fill_config},
-    [CLIENT_CONFIG_WRITE] = {MPQEMU_CONFIG_WRITE, {12, 12}, ANSWER_VALUE, fill_config},
-    [CLIENT_BAR_READ] = {MPQEMU_BAR_READ, {24, 192}, ANSWER_VALUE, fill_bar},
-    [CLIENT_BAR_WRITE] = {MPQEMU_BAR_WRITE, {24, 192}, ANSWER_VALUE, fill_bar},
-    [CLIENT_RESET] = {MPQEMU_DEVICE_RESET, {0, 192}, ANSWER_HEADER, fill_nothing},
-    [CLIENT_PING] = {MPQEMU_PING, {0, 0}, ANSWER_VALUE, fill_nothing},
+    [CLIENT_PUBLISH_MEMORY] = {MPQEMU_SYNC_SYSMEM, ANSWER_NONE, {192, 192}, fill_memory},
+    [CLIENT_SET_INTX] = {MPQEMU_SET_IRQFD, ANSWER_NONE, {0, 0}, fill_intx},
+    [CLIENT_CONFIG_READ] = {MPQEMU_CONFIG_READ, ANSWER_VALUE, {12, 12}, fill_config},
+    [CLIENT_CONFIG_WRITE] = {MPQEMU_CONFIG_WRITE, ANSWER_VALUE, {12, 12}, fill_config},
+    [CLIENT_BAR_READ] = {MPQEMU_BAR_READ, ANSWER_VALUE, {24, 192}, fill_bar},
+    [CLIENT_BAR_WRITE] = {MPQEMU_BAR_WRITE, ANSWER_VALUE, {24, 192}, fill_bar},
+    [CLIENT_RESET] = {MPQEMU_DEVICE_RESET, ANSWER_HEADER, {0, 192}, fill_nothing},
+    [CLIENT_PING] = {MPQEMU_PING, ANSWER_VALUE, {0, 0}, fill_nothing},
 };
 
 /* The shipped dialect has no heartbeat; a read of the ids stands in. */

@@ -17,17 +17,17 @@ static uint32_t field(const struct probe_config *config, uint32_t offset, unsign
     return value;
 }
 
-static int read_ids(const struct probe_config *config, struct ob_device_desc *desc)
+static int read_ids(const struct probe_config *config, struct ob_client_info *info)
 {
     int err = 0;
-    desc->vendor_id = (uint16_t)field(config, PCI_VENDOR_ID, 2, &err);
-    desc->device_id = (uint16_t)field(config, PCI_DEVICE_ID, 2, &err);
+    info->vendor_id = (uint16_t)field(config, PCI_VENDOR_ID, 2, &err);
+    info->device_id = (uint16_t)field(config, PCI_DEVICE_ID, 2, &err);
     uint32_t class = field(config, PCI_CLASS_DEVICE, 2, &err);
-    desc->subsystem_vendor_id = (uint16_t)field(config, PCI_SUBSYSTEM_VENDOR_ID, 2, &err);
-    desc->subsystem_id = (uint16_t)field(config, PCI_SUBSYSTEM_ID, 2, &err);
-    desc->class_code = class << 8 | field(config, PCI_CLASS_PROG, 1, &err);
-    desc->revision = (uint8_t)field(config, PCI_REVISION_ID, 1, &err);
-    desc->intx = field(config, PCI_INTERRUPT_PIN, 1, &err) != 0;
+    info->subsystem_vendor_id = (uint16_t)field(config, PCI_SUBSYSTEM_VENDOR_ID, 2, &err);
+    info->subsystem_id = (uint16_t)field(config, PCI_SUBSYSTEM_ID, 2, &err);
+    info->class_code = class << 8 | field(config, PCI_CLASS_PROG, 1, &err);
+    info->revision = (uint8_t)field(config, PCI_REVISION_ID, 1, &err);
+    info->intx = field(config, PCI_INTERRUPT_PIN, 1, &err) != 0;
     return err;
 }
 
@@ -46,7 +46,7 @@ static int size_register(const struct probe_config *config, uint32_t offset, uin
     return err;
 }
 
-static void describe_kind(uint32_t low, struct ob_bar *ret_bar)
+static void describe_kind(uint32_t low, struct ob_client_bar *ret_bar)
 {
     if (low & PCI_BASE_ADDRESS_SPACE_IO) {
         ret_bar->kind = OB_BAR_IO;
@@ -54,14 +54,14 @@ static void describe_kind(uint32_t low, struct ob_bar *ret_bar)
     }
     bool wide = (low & PCI_BASE_ADDRESS_MEM_TYPE_MASK) == PCI_BASE_ADDRESS_MEM_TYPE_64;
     ret_bar->kind = wide ? OB_BAR_MEM64 : OB_BAR_MEM32;
-    ret_bar->flags = low & PCI_BASE_ADDRESS_MEM_PREFETCH ? OB_BAR_PREFETCHABLE : 0;
+    ret_bar->flags = (low & PCI_BASE_ADDRESS_MEM_PREFETCH) ? OB_BAR_PREFETCHABLE : 0;
 }
 
 /* Makes a BAR of what stayed in its register, or in its two. */
-static int describe_bar(const uint32_t *stays, unsigned index, struct ob_bar *ret_bar,
+static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_bar *ret_bar,
                         struct ob_fault *fault)
 {
-    struct ob_bar bar = {0};
+    struct ob_client_bar bar = {0};
     if (stays[index] == 0)
         return 0;
     describe_kind(stays[index], &bar);
@@ -75,7 +75,7 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_bar *re
     if (bar.kind == OB_BAR_MEM64)
         mask = (mask & UINT32_MAX) | (uint64_t)stays[index + 1] << 32;
     bar.size = ~mask + 1;
-    if (bar.size & (bar.size - 1) || bar.size == 0)
+    if (bar.size & (bar.size - 1))
         return ob_fault_set(fault, -EPROTO,
                             "BAR %u keeps the bits 0x%" PRIx64
                             " when all ones are written, which is no size",
@@ -84,7 +84,7 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_bar *re
     return 0;
 }
 
-static int describe_bars(const uint32_t *stays, struct ob_bar *bars, struct ob_fault *fault)
+static int describe_bars(const uint32_t *stays, struct ob_client_bar *bars, struct ob_fault *fault)
 {
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
         int err = describe_bar(stays, i, &bars[i], fault);
@@ -101,13 +101,13 @@ int probe_device(const struct probe_config *config, struct ob_client_info *ret_i
 {
     struct ob_client_info info = {0};
     uint32_t stays[REGISTER_COUNT] = {0};
-    int err = read_ids(config, &info.desc);
-    if (err == 0 && info.desc.vendor_id == NO_VENDOR)
+    int err = read_ids(config, &info);
+    if (err == 0 && info.vendor_id == NO_VENDOR)
         return ob_fault_set(fault, -ENODEV, "the ids read as all ones: no device is there");
     for (unsigned i = 0; i < REGISTER_COUNT && err == 0; i++)
         err = size_register(config, PCI_BASE_ADDRESS_0 + 4 * i, &stays[i]);
     if (err == 0)
-        err = describe_bars(stays, info.desc.bars, fault);
+        err = describe_bars(stays, info.bars, fault);
     if (err < 0)
         return err;
     info.seventh_region = (stays[OB_BAR_COUNT] & (uint32_t)PCI_BASE_ADDRESS_MEM_MASK) != 0;

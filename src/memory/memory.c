@@ -106,6 +106,7 @@ static void install(struct memory *memory, void *tree, unsigned count)
 void memory_done(struct memory *memory)
 {
     install(memory, NULL, 0);
+    dirty_stop(&memory->dirty);
 }
 
 static int check_desc(const struct memory_region_desc *desc, unsigned index, struct ob_fault *fault)
@@ -230,6 +231,11 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
     return 0;
 }
 
+bool memory_is_held(const struct ob_dma_region *region)
+{
+    return region->references > 1;
+}
+
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region)
 {
@@ -240,13 +246,10 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
     region->current = false;
     memory->last = NULL;
     memory->count--;
+    if (memory_is_held(region) && memory->leaving)
+        memory->leaving(memory->leaving_argument);
     *ret_region = region;
     return 0;
-}
-
-bool memory_is_held(const struct ob_dma_region *region)
-{
-    return region->references > 1;
 }
 
 void memory_drop(struct memory *memory, struct ob_dma_region *region)
@@ -324,6 +327,8 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
 {
     const uint8_t *from = buf;
     int err = check_range(memory, gpa, len, true);
+    if (err == 0)
+        dirty_mark(&memory->dirty, gpa, len);
     while (err == 0 && len > 0) {
         uint8_t *at;
         size_t piece;
@@ -339,6 +344,14 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
     return err;
 }
 
+static void mark_written(struct memory *memory, const struct ob_dma_span *span)
+{
+    const struct ob_dma_region *region = span->region;
+    uint64_t into = (uint64_t)((const uint8_t *)span->address - region->address);
+    if (span->direction == OB_DMA_FROM_DEVICE)
+        dirty_mark(&memory->dirty, region->gpa + into, span->len);
+}
+
 int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
@@ -346,7 +359,7 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
     if (wraps(gpa, len))
         return -EFAULT;
     while (len > 0) {
-        struct ob_dma_span span = {0};
+        struct ob_dma_span span = {.direction = write ? OB_DMA_FROM_DEVICE : OB_DMA_TO_DEVICE};
         uint8_t *at = NULL;
         int err = look_up(memory, gpa, len, write, &at, &span.len, &span.region);
         if (err < 0)
@@ -358,14 +371,17 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
         gpa += span.len;
         len -= span.len;
     }
-    for (unsigned i = 0; i < count; i++)
+    for (unsigned i = 0; i < count; i++) {
         ret_spans[i].region->references++;
+        mark_written(memory, &ret_spans[i]);
+    }
     return (int)count;
 }
 
 void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
+        mark_written(memory, &spans[i]);
         release(memory, spans[i].region);
         spans[i] = (struct ob_dma_span){0};
     }

@@ -24,6 +24,8 @@
 #include <outboard/dma.h>
 #include <outboard/fault.h>
 
+#include "memory/dirty.h"
+
 #define MEMORY_PAGE 4096u
 
 /* A file's identity, so that the same memory is known again under another descriptor. */
@@ -66,6 +68,7 @@ struct memory {
     void *tree; /* tsearch(3) of struct ob_dma_region */
     unsigned count;
     struct ob_dma_region *last; /* the region of the last look-up, or NULL */
+    struct dirty_log dirty;
     void (*leaving)(void *argument);
     void *leaving_argument;
 };

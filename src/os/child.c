@@ -13,22 +13,32 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "base/list.h"
 
 extern char **environ;
 
 struct children {
     struct list list;
+    unsigned count;
     int signal_fd;
     struct loop_source *source;
 };
 
 struct child {
+    struct children *children;
     struct list link;
     pid_t pid;
     child_exit_fn exited; /* NULL: forgotten */
     void *argument;
 };
+
+static void drop(struct child *child)
+{
+    child->children->count--;
+    list_remove(&child->link);
+    free(child);
+}
 
 static void reap(struct children *children)
 {
@@ -39,10 +49,9 @@ static void reap(struct children *children)
         next = link->next;
         if (waitpid(child->pid, &status, WNOHANG) != child->pid)
             continue;
-        list_remove(&child->link);
         if (child->exited)
             child->exited(child->argument, status);
-        free(child);
+        drop(child);
         next = children->list.next; /* the callback may have changed the list: begin anew */
     }
 }
@@ -82,30 +91,26 @@ void children_free(struct children *children)
 {
     if (!children)
         return;
-    while (!list_empty(&children->list)) {
-        struct child *child = list_entry(children->list.next, struct child, link);
-        list_remove(&child->link);
-        free(child);
-    }
+    while (!list_empty(&children->list))
+        drop(list_entry(children->list.next, struct child, link));
     loop_remove(children->source);
     close(children->signal_fd);
     free(children);
 }
 
-static struct child *add(struct children *children)
+static int add(struct children *children, struct child **ret_child)
 {
+    if (children->count >= LIMIT_CHILDREN)
+        return -EAGAIN;
     struct child *child = calloc(1, sizeof(*child));
     if (!child)
-        return NULL;
+        return -ENOMEM;
+    child->children = children;
+    children->count++;
     list_init(&child->link);
     list_append(&children->list, &child->link);
-    return child;
-}
-
-static void drop(struct child *child)
-{
-    list_remove(&child->link);
-    free(child);
+    *ret_child = child;
+    return 0;
 }
 
 /* Opened by a session's leader that has none, the terminal becomes its controlling one. */
@@ -138,12 +143,13 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    struct child *child = add(children);
-    if (!child)
-        return -ENOMEM;
+    struct child *child;
+    int err = add(children, &child);
+    if (err < 0)
+        return err;
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
-    int err = plan_descriptors(&actions, spec);
+    err = plan_descriptors(&actions, spec);
     if (err == 0)
         err = plan_signals(&attributes);
     if (err == 0)
@@ -162,12 +168,13 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
 int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),
                const void *context, struct child **ret_child)
 {
-    struct child *child = add(children);
-    if (!child)
-        return -ENOMEM;
+    struct child *child;
+    int err = add(children, &child);
+    if (err < 0)
+        return err;
     child->pid = fork();
     if (child->pid < 0) {
-        int err = -errno;
+        err = -errno;
         drop(child);
         return err;
     }

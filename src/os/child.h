@@ -31,7 +31,8 @@ int children_new(struct loop *loop, struct children **ret_children);
 /* Children that live go on living, unreaped. NULL is fine. */
 void children_free(struct children *children);
 
-/* Starts a program. 0, the errno of exec, or another negative errno. */
+/* Starts a program. 0, the errno of exec, -EAGAIN (there are LIMIT_CHILDREN), or another negative
+ * errno. */
 int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child);
 
 /* Forks this program: work(fd, context) runs in the child, with fd as its only descriptor besides

@@ -183,7 +183,7 @@ int socket_connect(const char *path, unsigned timeout_ms)
     /* On a Unix socket the send timeout bounds connect() too, which else waits for ever for a
      * listener that accepts nobody. */
     const struct timeval timeout = {.tv_sec = timeout_ms / 1000,
-                                    .tv_usec = timeout_ms % 1000 * 1000};
+                                    .tv_usec = (suseconds_t)(timeout_ms % 1000) * 1000};
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
         return -errno;
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)

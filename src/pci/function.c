@@ -252,6 +252,21 @@ void pci_function_reset(struct pci_function *function)
     update_decoding(function);
 }
 
+int pci_function_restore(struct pci_function *function, const uint8_t *config)
+{
+    for (uint32_t at = 0; at < function->config_len; at++) {
+        bool is_status = at == PCI_STATUS || at == PCI_STATUS + 1;
+        uint8_t fixed = (uint8_t)~function->writable[at];
+        if (!is_status && (config[at] ^ function->defaults[at]) & fixed)
+            return -EINVAL;
+    }
+    for (uint32_t at = 0; at < function->config_len; at++)
+        function->config[at] = (uint8_t)((function->defaults[at] & ~function->writable[at]) |
+                                         (config[at] & function->writable[at]));
+    update_decoding(function);
+    return 0;
+}
+
 static bool in_config(const struct pci_function *function, uint32_t offset, unsigned size)
 {
     return size >= 1 && size <= 4 && size <= function->config_len &&

@@ -54,6 +54,10 @@ int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fau
 /* Everything back to the defaults. */
 void pci_function_reset(struct pci_function *function);
 
+/* Takes over from config_len bytes of another configuration space what a guest can write; the rest
+ * has to be the same, but for the status register, or it is -EINVAL. */
+int pci_function_restore(struct pci_function *function, const uint8_t *config);
+
 /* Reads 1 to 4 bytes; all ones beyond the end, with -EINVAL. */
 int pci_config_read(const struct pci_function *function, uint32_t offset, unsigned size,
                     uint32_t *ret_value);

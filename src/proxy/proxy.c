@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 
 #include "base/auto.h"
 #include "os/clock.h"
@@ -162,10 +163,21 @@ static void on_signal(void *argument, uint32_t events)
         proxy->stop = true;
 }
 
+/* A stream takes a descriptor, and the usual limit is there for programs that use select(2). */
+static void allow_descriptors(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int prepare(struct proxy *proxy, struct ob_fault *fault)
 {
     struct loop_source *source;
     signal(SIGPIPE, SIG_IGN);
+    allow_descriptors();
     int err = loop_new(&proxy->loop);
     if (err == 0)
         err = proxy->signal_fd = signals_new();

@@ -35,6 +35,8 @@ struct relay {
     struct loop_source *source;
     struct child *child;    /* the command; NULL: none, or it ended */
     relay_answer_fn answer; /* NULL: answered, or nobody asked */
+    size_t buffer_len;      /* how much to read into the buffer taken last */
+    bool is_large;          /* whether it is of the large kind */
     uint8_t *lent;          /* the buffer that the session has, NULL: none */
     bool readable;          /* a read may give something */
     bool writable;          /* a write may take something */
@@ -43,16 +45,31 @@ struct relay {
     bool stream_ended;      /* likewise, the other way */
 };
 
-static uint8_t *take_buffer(struct proxy *proxy)
+/*
+ * A buffer to read into. A stream that has credit gets a large one, for a moment. One that has none
+ * may keep what it gets for as long as its peer does not read, so that is a small one.
+ */
+static uint8_t *take_buffer(struct relay *relay)
 {
-    uint8_t *buffer = take_ptr(&proxy->spare);
-    return buffer ? buffer : malloc(LIMIT_RELAY_BUFFER);
+    struct ob_stream_stats stats;
+    ob_stream_stats(relay->flow.stream, &stats);
+    relay->buffer_len = LIMIT_RELAY_BLOCKED;
+    if (stats.credit < LIMIT_RELAY_BLOCKED)
+        return malloc(LIMIT_RELAY_BLOCKED);
+    relay->buffer_len = stats.credit < LIMIT_RELAY_BUFFER ? stats.credit : LIMIT_RELAY_BUFFER;
+    uint8_t *spare = take_ptr(&relay->flow.proxy->spare);
+    relay->is_large = true;
+    return spare ? spare : malloc(LIMIT_RELAY_BUFFER);
 }
 
-static void give_buffer(struct proxy *proxy, uint8_t *buffer)
+static void give_buffer(struct relay *relay, uint8_t *buffer)
 {
-    free(proxy->spare);
-    proxy->spare = buffer;
+    struct proxy *proxy = relay->flow.proxy;
+    if (relay->is_large && !proxy->spare)
+        proxy->spare = buffer;
+    else
+        free(buffer);
+    relay->is_large = false;
 }
 
 static void give_answer(struct relay *relay, uint32_t reason)
@@ -77,7 +94,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
     list_remove(&relay->ready);
     flow_end(&relay->flow, reason); /* then what was lent is ours again */
     if (relay->lent)
-        give_buffer(relay->flow.proxy, relay->lent);
+        give_buffer(relay, relay->lent);
     if (relay->child && abruptly)
         child_signal(relay->child, SIGHUP);
     child_forget(relay->child);
@@ -98,12 +115,12 @@ static bool is_end_of_command(const struct relay *relay, int error)
 /* Reads once. Returns the length, 0 at the end, or a negative errno. */
 static ssize_t read_some(struct relay *relay, uint8_t *buffer)
 {
-    ssize_t got = read(relay->fd, buffer, LIMIT_RELAY_BUFFER);
+    ssize_t got = read(relay->fd, buffer, relay->buffer_len);
     if (got < 0 && is_end_of_command(relay, errno))
         return 0;
     if (got < 0)
         return -errno;
-    if (got < LIMIT_RELAY_BUFFER && !relay->hung_up)
+    if ((size_t)got < relay->buffer_len && !relay->hung_up)
         relay->readable = false; /* it is drained: epoll(7) */
     return got;
 }
@@ -112,7 +129,7 @@ static ssize_t read_some(struct relay *relay, uint8_t *buffer)
 static int pump_in(struct relay *relay)
 {
     while (relay->readable && !relay->lent && !relay->fd_ended) {
-        uint8_t *buffer = take_buffer(relay->flow.proxy);
+        uint8_t *buffer = take_buffer(relay);
         if (!buffer)
             return -ENOMEM;
         ssize_t got = read_some(relay, buffer);
@@ -120,7 +137,7 @@ static int pump_in(struct relay *relay)
             relay->lent = buffer;
             return 0;
         }
-        give_buffer(relay->flow.proxy, buffer);
+        give_buffer(relay, buffer);
         if (got == -EAGAIN)
             relay->readable = false;
         else if (got < 0)
@@ -233,7 +250,7 @@ static void on_stream_writable(struct flow *flow)
 {
     struct relay *relay = list_entry(flow, struct relay, flow);
     if (relay->lent)
-        give_buffer(flow->proxy, take_ptr(&relay->lent));
+        give_buffer(relay, take_ptr(&relay->lent));
     pump(relay);
 }
 

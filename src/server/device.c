@@ -48,6 +48,8 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
         .ops = *ops,
         .state = state,
         .host = host,
+        .state_len = desc->state_len,
+        .state_version = desc->state_version,
         .irqs = {.intx_mask_fd = -1, .intx_unmask_fd = -1},
         .name = strdup(desc->name),
     };
@@ -176,6 +178,15 @@ void device_reset(struct ob_device *device)
     irqs_reset(device);
     if (device->ops.reset)
         device->ops.reset(device->state);
+}
+
+void device_pause(struct ob_device *device, bool paused)
+{
+    if (device->paused == paused)
+        return;
+    device->paused = paused;
+    if (device->ops.pause)
+        device->ops.pause(device->state, paused);
 }
 
 bool device_poll(struct ob_device *device)

@@ -47,6 +47,9 @@ struct ob_device {
     struct bar_memory bar_memory[OB_BAR_COUNT];
     struct doorbells doorbells;
     const struct device_messenger *messenger; /* NULL: this wire has none */
+    size_t state_len;                         /* as ob_device_desc */
+    uint32_t state_version;
+    bool paused;
     bool warned_of_size;
 };
 
@@ -89,6 +92,9 @@ bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_
 
 /* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
+
+/* As ob_device_ops.pause(), when it changes something. */
+void device_pause(struct ob_device *device, bool paused);
 
 void device_reset(struct ob_device *device);
 

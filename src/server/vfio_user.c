@@ -13,7 +13,8 @@
  * come in among the client's commands and end the device's request.
  *
  * What the device is, is told by vfio_user_info.c; register accesses are in vfio_user_access.c,
- * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c.
+ * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c, and the
+ * device's state, to be carried elsewhere, in vfio_user_migration.c.
  */
 #include "server/vfio_user.h"
 
@@ -42,11 +43,11 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 }
 
 /* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it. */
-static int agree(struct vfio_user_capabilities *capabilities)
+static int agree(const struct engine_ops *ops, struct vfio_user_capabilities *capabilities)
 {
+    const uint64_t longest = ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
     capabilities->max_msg_fds = (uint32_t)smaller(capabilities->max_msg_fds, LIMIT_VFIO_USER_FDS);
-    capabilities->max_data_xfer_size =
-        smaller(capabilities->max_data_xfer_size, LIMIT_VFIO_USER_DATA);
+    capabilities->max_data_xfer_size = smaller(capabilities->max_data_xfer_size, longest);
     capabilities->max_dma_maps =
         (uint32_t)smaller(capabilities->max_dma_maps, LIMIT_MEMORY_REGIONS);
     capabilities->pgsizes &= ~(uint64_t)(MEMORY_PAGE - 1);
@@ -67,7 +68,7 @@ static int version(struct vfio_user_request *request)
     if (version.major != MAJOR)
         return ob_fault_set(fault, -EINVAL, "VERSION: the client speaks major version %u, not %u",
                             version.major, MAJOR);
-    err = agree(&version.capabilities);
+    err = agree(server->engine.ops, &version.capabilities);
     if (err < 0)
         return ob_fault_set(fault, err,
                             "VERSION: page sizes 0x%" PRIx64 " and transfers of %" PRIu64
@@ -76,6 +77,7 @@ static int version(struct vfio_user_request *request)
     version.minor = MINOR;
     server->capabilities = version.capabilities;
     server->negotiated = true;
+    vfio_user_migration_start(server);
     int len = vfio_user_version_reply_put(request->reply.at, request->reply.left, request->payload,
                                           request->len, &version);
     wr_room(&request->reply, (size_t)len);
@@ -85,6 +87,7 @@ static int version(struct vfio_user_request *request)
 static int reset(struct vfio_user_request *request)
 {
     device_reset(request->device);
+    vfio_user_migration_reset(request->server);
     return 0;
 }
 
@@ -102,6 +105,9 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
                                             vfio_user_device_get_region_io_fds},
     [VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", 20, 20 + MSIX_MAX_VECTORS,
                                    LIMIT_VFIO_USER_FDS, vfio_user_device_set_irqs},
+    [VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", 8, 8 + 4096, 0, vfio_user_device_feature},
+    [VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", 8, 8, 0, vfio_user_mig_data_read},
+    [VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", 8, 8 + DATA_LEN, 0, vfio_user_mig_data_write},
     [VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", 16, 16, 0, vfio_user_device_get_info},
     [VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", 32, 32, 0,
                                           vfio_user_device_get_region_info},
@@ -118,10 +124,10 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
 {
     struct vfio_user_header header = {0};
     vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
-    if (header.size < VFIO_USER_HEADER_LEN || header.size > VFIO_USER_FRAME_LEN)
+    if (header.size < VFIO_USER_HEADER_LEN || header.size > engine->ops->rx_len)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "a message has %u to %u bytes; its size says %" PRIu32 " (offset 4)",
-                            VFIO_USER_HEADER_LEN, VFIO_USER_FRAME_LEN, header.size);
+                            "a message has %u to %zu bytes; its size says %" PRIu32 " (offset 4)",
+                            VFIO_USER_HEADER_LEN, engine->ops->rx_len, header.size);
     return (int)header.size;
 }
 
@@ -180,7 +186,7 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
                                         .len = len - VFIO_USER_HEADER_LEN,
                                         .fds = fds};
     request.reply = wr_init(engine_reply_room(engine) + VFIO_USER_HEADER_LEN,
-                            VFIO_USER_FRAME_LEN - VFIO_USER_HEADER_LEN);
+                            engine->ops->reply_limit - VFIO_USER_HEADER_LEN);
     int err = carry_out(&request, header.command);
     if (err == ENGINE_LATER)
         return err;
@@ -210,6 +216,7 @@ static void stop(struct engine *engine)
     doorbells_unwatch(engine->device);
     vfio_user_dma_stop(server_of(engine));
     vfio_user_unmap_stop(server_of(engine));
+    vfio_user_migration_stop(server_of(engine));
 }
 
 static void pump(struct engine *engine)

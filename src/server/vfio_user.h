@@ -33,12 +33,21 @@ struct vfio_user_dma {
     uint16_t next_id;
 };
 
+/* The session's side of migration; vfio_user_migration.c. */
+struct vfio_user_migration {
+    uint32_t state; /* enum vfio_user_mig_state */
+    uint8_t *data;  /* saved, or coming in */
+    size_t len;
+    size_t taken; /* of what was saved, by the client */
+};
+
 struct vfio_user_server {
     struct engine engine;                       /* first: an engine of this wire is one of these */
     bool negotiated;                            /* VERSION is done */
     struct vfio_user_capabilities capabilities; /* as agreed */
     struct device_messenger messenger;
     struct vfio_user_dma dma;
+    struct vfio_user_migration migration;
     struct ob_dma_region *unmapping; /* of the DMA_UNMAP that waits for its spans, or NULL */
 };
 
@@ -60,6 +69,9 @@ typedef int (*vfio_user_handler_fn)(struct vfio_user_request *request);
 
 int vfio_user_dma_map(struct vfio_user_request *request);
 int vfio_user_dma_unmap(struct vfio_user_request *request);
+int vfio_user_device_feature(struct vfio_user_request *request);
+int vfio_user_mig_data_read(struct vfio_user_request *request);
+int vfio_user_mig_data_write(struct vfio_user_request *request);
 int vfio_user_device_set_irqs(struct vfio_user_request *request);
 int vfio_user_device_get_region_io_fds(struct vfio_user_request *request);
 int vfio_user_device_get_info(struct vfio_user_request *request);
@@ -68,6 +80,13 @@ int vfio_user_device_get_irq_info(struct vfio_user_request *request);
 int vfio_user_region_read(struct vfio_user_request *request);
 int vfio_user_region_write(struct vfio_user_request *request);
 int vfio_user_region_write_multi(struct vfio_user_request *request);
+
+/* A session begins: the device runs. */
+void vfio_user_migration_start(struct vfio_user_server *server);
+/* It ends. A device that was stopped stays so, for it may run elsewhere, until the next begins. */
+void vfio_user_migration_stop(struct vfio_user_server *server);
+/* The device was reset, and runs. */
+void vfio_user_migration_reset(struct vfio_user_server *server);
 
 /* Forgets a DMA_UNMAP that waits. */
 void vfio_user_unmap_stop(struct vfio_user_server *server);

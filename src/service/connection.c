@@ -80,14 +80,19 @@ static int turn(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Waits for anything; what the device has done in its callbacks may have let the engine go on. */
+/* Lets the engine go on with what the device has done since: memory given back, DMA submitted. */
+static int poke(struct connection *connection)
+{
+    int err = engine_poke(connection->engine);
+    int send_err = send_pending(connection);
+    return err < 0 ? err : send_err;
+}
+
+/* Waits for anything, and lets the engine go on with what followed from it. */
 static int look_around(struct connection *connection, int timeout_ms)
 {
     int err = loop_wait(connection->loop, timeout_ms);
-    if (err > 0)
-        err = engine_poke(connection->engine);
-    int send_err = send_pending(connection);
-    return err < 0 ? err : send_err;
+    return err < 0 ? err : poke(connection);
 }
 
 /* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
@@ -115,9 +120,12 @@ static int poll_socket(struct connection *connection)
 static int block(struct connection *connection)
 {
     connection->ready = connection->hung_up = false;
-    int err = choose_events(connection);
+    bool is_busy = device_poll(connection->engine->device);
+    int err = poke(connection);
     if (err == 0)
-        err = look_around(connection, device_poll(connection->engine->device) ? 0 : -1);
+        err = choose_events(connection);
+    if (err == 0)
+        err = look_around(connection, is_busy ? 0 : -1);
     if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
     if (!(connection->events & EPOLLIN))

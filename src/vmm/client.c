@@ -246,7 +246,7 @@ int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
     if (err < 0)
         return ob_fault_set(fault, err, "the probe failed: %s",
                             client->fault.code ? client->fault.text : strerror(-err));
-    memcpy(client->engine.bars, info.desc.bars, sizeof(info.desc.bars));
+    memcpy(client->engine.bars, info.bars, sizeof(info.bars));
     client->probed = true;
     *ret_info = info;
     return 0;
@@ -255,7 +255,7 @@ int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
 /* Gives a BAR the next address that suits it. */
 static int place_bar(struct ob_client *client, unsigned index, uint64_t *next, uint64_t end)
 {
-    const struct ob_bar *bar = &client->engine.bars[index];
+    const struct ob_client_bar *bar = &client->engine.bars[index];
     uint64_t at = (*next + bar->size - 1) & ~(bar->size - 1);
     if (at < *next || at >= end || bar->size > end - at)
         return -ENOSPC;

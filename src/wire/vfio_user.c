@@ -252,6 +252,48 @@ int vfio_user_irq_set_put(uint8_t *buf, size_t len, const struct vfio_user_irq_s
     return wr_done(&wr);
 }
 
+/* 0 argsz, 4 flags */
+int vfio_user_feature_get(const uint8_t *buf, size_t len, struct vfio_user_feature *ret_feature)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_feature feature;
+    feature.argsz = rd_u32(&rd);
+    feature.flags = rd_u32(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_feature = feature;
+    return err;
+}
+
+int vfio_user_feature_put(uint8_t *buf, size_t len, const struct vfio_user_feature *feature)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u32(&wr, feature->argsz);
+    wr_u32(&wr, feature->flags);
+    return wr_done(&wr);
+}
+
+/* 0 argsz, 4 size */
+int vfio_user_mig_data_get(const uint8_t *buf, size_t len, struct vfio_user_mig_data *ret_data)
+{
+    struct rd rd = rd_init(buf, len);
+    struct vfio_user_mig_data data;
+    data.argsz = rd_u32(&rd);
+    data.size = rd_u32(&rd);
+    int err = rd_done(&rd);
+    if (err == 0)
+        *ret_data = data;
+    return err;
+}
+
+int vfio_user_mig_data_put(uint8_t *buf, size_t len, const struct vfio_user_mig_data *data)
+{
+    struct wr wr = wr_init(buf, len);
+    wr_u32(&wr, data->argsz);
+    wr_u32(&wr, data->size);
+    return wr_done(&wr);
+}
+
 /* 0 address, 8 count */
 int vfio_user_dma_access_get(const uint8_t *buf, size_t len,
                              struct vfio_user_dma_access *ret_access)

@@ -31,6 +31,8 @@
 #define VFIO_USER_IRQ_SET_LEN       20u /* without data */
 #define VFIO_USER_ACCESS_LEN        16u /* of a region or of memory, without data */
 #define VFIO_USER_WRITE_LEN         24u /* one of REGION_WRITE_MULTI */
+#define VFIO_USER_FEATURE_LEN       8u  /* without data */
+#define VFIO_USER_MIG_DATA_LEN      8u  /* without data */
 
 /* A whole message, the longest that either side may send. */
 #define VFIO_USER_FRAME_LEN (VFIO_USER_HEADER_LEN + VFIO_USER_ACCESS_LEN + LIMIT_VFIO_USER_DATA)
@@ -50,6 +52,9 @@ enum vfio_user_command {
     VFIO_USER_DMA_WRITE = 12,
     VFIO_USER_DEVICE_RESET = 13,
     VFIO_USER_REGION_WRITE_MULTI = 15,
+    VFIO_USER_DEVICE_FEATURE = 16,
+    VFIO_USER_MIG_DATA_READ = 17,
+    VFIO_USER_MIG_DATA_WRITE = 18,
     VFIO_USER_COMMAND_COUNT,
 };
 
@@ -134,6 +139,42 @@ struct vfio_user_irq_set {
     uint32_t count;
 };
 
+/* DEVICE_FEATURE, as struct vfio_device_feature. */
+struct vfio_user_feature {
+    uint32_t argsz;
+    uint32_t flags; /* VFIO_DEVICE_FEATURE_*: the number, and what to do with it */
+};
+
+/* The kernel's numbers, of which older headers lack some. */
+enum vfio_user_feature_number {
+    VFIO_USER_FEATURE_MIGRATION = 1,
+    VFIO_USER_FEATURE_DEVICE_STATE = 2,
+    VFIO_USER_FEATURE_LOGGING_START = 6,
+    VFIO_USER_FEATURE_LOGGING_STOP = 7,
+    VFIO_USER_FEATURE_LOGGING_REPORT = 8,
+};
+
+/* What a device that migrates does; the kernel's numbers, of which older headers lack some. */
+enum vfio_user_mig_state {
+    VFIO_USER_MIG_ERROR = 0,
+    VFIO_USER_MIG_STOP = 1,
+    VFIO_USER_MIG_RUNNING = 2,
+    VFIO_USER_MIG_STOP_COPY = 3,
+    VFIO_USER_MIG_RESUMING = 4,
+    VFIO_USER_MIG_RUNNING_P2P = 5,
+    VFIO_USER_MIG_PRE_COPY = 6,
+    VFIO_USER_MIG_STATE_COUNT,
+};
+
+/* In reply to the feature "migration". */
+#define VFIO_USER_MIG_FLAG_STOP_COPY 1u
+#define VFIO_USER_MIG_FLAG_PRE_COPY  4u
+
+struct vfio_user_mig_data {
+    uint32_t argsz;
+    uint32_t size;
+};
+
 /* Of the client's memory. */
 struct vfio_user_dma_access {
     uint64_t iova;
@@ -189,6 +230,10 @@ int vfio_user_sub_region_put(uint8_t *buf, size_t len,
                              const struct vfio_user_sub_region *sub_region);
 int vfio_user_irq_set_get(const uint8_t *buf, size_t len, struct vfio_user_irq_set *ret_set);
 int vfio_user_irq_set_put(uint8_t *buf, size_t len, const struct vfio_user_irq_set *set);
+int vfio_user_feature_get(const uint8_t *buf, size_t len, struct vfio_user_feature *ret_feature);
+int vfio_user_feature_put(uint8_t *buf, size_t len, const struct vfio_user_feature *feature);
+int vfio_user_mig_data_get(const uint8_t *buf, size_t len, struct vfio_user_mig_data *ret_data);
+int vfio_user_mig_data_put(uint8_t *buf, size_t len, const struct vfio_user_mig_data *data);
 int vfio_user_dma_access_get(const uint8_t *buf, size_t len,
                              struct vfio_user_dma_access *ret_access);
 int vfio_user_dma_access_put(uint8_t *buf, size_t len, const struct vfio_user_dma_access *access);

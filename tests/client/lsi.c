@@ -87,13 +87,13 @@ static void probe(struct vmm *vmm)
     if (ob_client_probe(vmm->client, &info, &fault) < 0)
         fprintf(stderr, "lsi: %s\n", fault.text);
     CHECK(fault.code == 0);
-    CHECK(info.desc.vendor_id == 0x1000 && info.desc.device_id == 0x0012);
-    CHECK(info.desc.class_code == 0x010000 && info.desc.intx && !info.seventh_region);
-    CHECK(info.desc.bars[PORT_BAR].kind == OB_BAR_IO && info.desc.bars[PORT_BAR].size == 256);
-    CHECK(info.desc.bars[REGISTER_BAR].kind == OB_BAR_MEM32);
-    CHECK(info.desc.bars[REGISTER_BAR].size == 1024);
-    CHECK(info.desc.bars[SCRIPT_RAM_BAR].size == 8192);
-    CHECK(info.desc.bars[3].kind == OB_BAR_NONE);
+    CHECK(info.vendor_id == 0x1000 && info.device_id == 0x0012);
+    CHECK(info.class_code == 0x010000 && info.intx && !info.seventh_region);
+    CHECK(info.bars[PORT_BAR].kind == OB_BAR_IO && info.bars[PORT_BAR].size == 256);
+    CHECK(info.bars[REGISTER_BAR].kind == OB_BAR_MEM32);
+    CHECK(info.bars[REGISTER_BAR].size == 1024);
+    CHECK(info.bars[SCRIPT_RAM_BAR].size == 8192);
+    CHECK(info.bars[3].kind == OB_BAR_NONE);
     CHECK(ob_client_place_bars(vmm->client, 0xfe000000, 0xc000) == 0);
 }
 

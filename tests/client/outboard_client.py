@@ -28,23 +28,18 @@ class Bar(Structure):
     _fields_ = [("kind", c_int), ("flags", c_uint), ("size", c_uint64)]
 
 
-class Desc(Structure):
+class Info(Structure):
     _fields_ = [
-        ("name", c_char_p),
         ("vendor_id", c_uint16),
         ("device_id", c_uint16),
         ("subsystem_vendor_id", c_uint16),
         ("subsystem_id", c_uint16),
         ("class_code", c_uint32),
         ("revision", c_uint8),
-        ("express", c_bool),
         ("intx", c_bool),
+        ("seventh_region", c_bool),
         ("bars", Bar * 6),
     ]
-
-
-class Info(Structure):
-    _fields_ = [("desc", Desc), ("seventh_region", c_bool)]
 
 
 class Region(Structure):

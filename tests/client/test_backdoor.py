@@ -40,11 +40,11 @@ def add(vmm, left, right):
 def test_probe_tells_what_it_is(backdoor, client, wire):
     _, ours = backdoor("--pages=3")
     info = client(ours, wire=wire).probe()
-    assert (info.desc.vendor_id, info.desc.device_id, info.desc.class_code) == (0x1AF4, 0x10F0, 0x050000)
-    assert (info.desc.subsystem_vendor_id, info.desc.subsystem_id) == (0x1AF4, 0x1100)
-    bars = [(bar.kind, bar.size) for bar in info.desc.bars]
+    assert (info.vendor_id, info.device_id, info.class_code) == (0x1AF4, 0x10F0, 0x050000)
+    assert (info.subsystem_vendor_id, info.subsystem_id) == (0x1AF4, 0x1100)
+    bars = [(bar.kind, bar.size) for bar in info.bars]
     assert bars == [(MEM32, PAGE), (MEM32, 4 * PAGE), (0, 0), (0, 0), (0, 0), (0, 0)]
-    assert not info.desc.intx
+    assert not info.intx
     assert not info.seventh_region
 
 
@@ -139,7 +139,7 @@ def test_by_path(spawn, program, library, cleanup, tmp_path):
     spawn(argv, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
     assert b"READY=1" in listener.recv(4096)
     vmm = cleanup.enter_context(Client(path))
-    assert vmm.probe().desc.device_id == 0x10F0
+    assert vmm.probe().device_id == 0x10F0
 
 
 def test_nobody_at_the_path(tmp_path):

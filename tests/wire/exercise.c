@@ -7,7 +7,7 @@
  *   0x00 command (write)         BAR 3, 64 KiB: 64-bit; MSI-X of 24 vectors at 0x2000.
  *   0x08 address, 0x10 length    BAR 5, ports; writes to it count.
  *   0x18 result of the last DMA  BAR 0, 0x40 and 0x48: doorbells 0 and 1; 0x50: how often they rang
- *   0x20 DMAs ended, 0x28 resets
+ *   0x20 DMAs ended, 0x28 resets, 0x38 pauses, and 0x10000 times resumptions
  *   a ring also gives mapped memory back
  *   0x100..: 256 bytes that DMA moves when it is short; longer DMA repeats them
  */
@@ -38,7 +38,7 @@ enum command {
 
 struct exercise {
     struct ob_device *device;
-    uint64_t address, length, result, ended, resets, rings, writes;
+    uint64_t address, length, result, ended, resets, rings, writes, pauses;
     uint8_t window[WINDOW_LEN];
     struct ob_dma_request request;
     uint8_t buffer[MAX_DMA];
@@ -122,7 +122,7 @@ static uint64_t read_register(void *state, unsigned bar, uint64_t offset, unsign
                                   exercise->ended,
                                   exercise->resets,
                                   exercise->writes,
-                                  0,
+                                  exercise->pauses,
                                   0,
                                   0,
                                   exercise->rings};
@@ -167,6 +167,31 @@ static void reset(void *state)
     exercise->resets++;
 }
 
+static void pause_device(void *state, bool paused)
+{
+    struct exercise *exercise = state;
+    exercise->pauses += paused ? 1 : 0x10000;
+}
+
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    const struct exercise *exercise = state;
+    if (exercise->num_spans > 0)
+        return -EBUSY;
+    memcpy(ret_buf, exercise->window, WINDOW_LEN);
+    return WINDOW_LEN;
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    struct exercise *exercise = state;
+    if (version != 7 || len != WINDOW_LEN)
+        return ob_fault_set(fault, -EINVAL, "exercise: %zu bytes of version %u", len, version);
+    memcpy(exercise->window, buf, len);
+    return 0;
+}
+
 static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
     struct exercise *exercise = config;
@@ -196,9 +221,16 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
         .msix_offset = 0x2000,
         .doorbells = doorbells,
         .num_doorbells = sizeof(doorbells) / sizeof(doorbells[0]),
+        .state_len = WINDOW_LEN,
+        .state_version = 7,
     };
-    const struct ob_device_ops ops = {
-        .read = read_register, .write = write_register, .doorbell = ring, .reset = reset};
+    const struct ob_device_ops ops = {.read = read_register,
+                                      .write = write_register,
+                                      .doorbell = ring,
+                                      .reset = reset,
+                                      .pause = pause_device,
+                                      .save = save,
+                                      .load = load};
     int err = ob_device_new(&desc, &ops, exercise, ret_device, fault);
     exercise->device = err < 0 ? NULL : *ret_device;
     return err;

@@ -10,7 +10,8 @@
 
 static const struct client_wire *const dialects[] = {&client_mpqemu, &client_mpqemu_v8};
 
-#define FOR_DIALECTS(dialect) for (enum mpqemu_dialect dialect = 0; dialect < 2; dialect++)
+/* Runs the block that follows with `dialect` set to each. */
+#define FOR_DIALECTS for (enum mpqemu_dialect dialect = 0; dialect < 2; dialect++)
 
 static const struct client_request config_read = {
     .operation = CLIENT_CONFIG_READ, .offset = 0x2c, .size = 2};
@@ -73,7 +74,7 @@ static uint64_t start(struct client *client, enum mpqemu_dialect dialect)
 
 static void the_first_message_is_a_memory_table(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         uint64_t serial;
@@ -142,7 +143,7 @@ static void bar_accesses_go_where_the_guest_put_the_bar(void **state)
     const int *fds;
     unsigned num_fds;
     client_init(&client, &client_mpqemu);
-    client.bars[1] = (struct ob_bar){.kind = OB_BAR_MEM32, .size = 0x1000};
+    client.bars[1] = (struct ob_client_bar){.kind = OB_BAR_MEM32, .size = 0x1000};
     ask(&client, &place);
     ask(&client, &move);
     assert_int_equal(client_request(&client, &read, &serial), 0);
@@ -156,7 +157,7 @@ static void bar_accesses_go_where_the_guest_put_the_bar(void **state)
 static void the_shipped_dialect_asks_for_the_ids_as_a_heartbeat(void **state)
 {
     const struct client_request ping = {.operation = CLIENT_PING};
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         uint64_t answer;
@@ -170,7 +171,7 @@ static void the_shipped_dialect_asks_for_the_ids_as_a_heartbeat(void **state)
 
 static void an_answer_may_come_in_any_pieces(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct answer_bytes answer = value(dialect, 0x1100);
         for (size_t cut = 0; cut < answer.len; cut++) {
@@ -188,7 +189,7 @@ static void an_answer_may_come_in_any_pieces(void **state)
 
 static void a_late_answer_is_not_taken_for_another(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         uint64_t got = 0, first = start(&client, dialect);
@@ -207,7 +208,7 @@ static void a_late_answer_is_not_taken_for_another(void **state)
 static void a_reset_is_answered_by_a_header_alone(void **state)
 {
     const struct client_request reset = {.operation = CLIENT_RESET};
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         uint64_t got;
@@ -231,7 +232,7 @@ static void check_over(struct client *client, enum mpqemu_dialect dialect)
 
 static void answers_of_another_length_end_it(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         size_t right = value(dialect, 0).len - MPQEMU_HEADER_LEN;
         for (size_t len = 0; len <= MPQEMU_UNION_LEN; len++) {
@@ -247,7 +248,7 @@ static void answers_of_another_length_end_it(void **state)
 
 static void an_answer_that_claims_to_be_huge_ends_it(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         struct answer_bytes answer = value(dialect, 5);
@@ -260,7 +261,7 @@ static void an_answer_that_claims_to_be_huge_ends_it(void **state)
 
 static void commands_other_than_ret_end_it(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         for (uint32_t number = 0; number < 16; number++) {
             struct client client;
@@ -278,7 +279,7 @@ static void commands_other_than_ret_end_it(void **state)
 
 static void an_answer_to_nothing_ends_it(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         client_init(&client, dialects[dialect]);
@@ -293,7 +294,7 @@ static void an_answer_to_nothing_ends_it(void **state)
 
 static void bytes_behind_an_answer_end_it(void **state)
 {
-    FOR_DIALECTS(dialect)
+    FOR_DIALECTS
     {
         struct client client;
         uint8_t bytes[sizeof(struct answer_bytes)] = {0};

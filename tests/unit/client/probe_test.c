@@ -85,17 +85,19 @@ static void a_function_is_found_as_it_was_described(void **state)
     const struct probe_config config = {
         .read = function_read, .write = function_write, .context = &function};
     assert_int_equal(probe_device(&config, &info, NULL), 0);
-    assert_null(info.desc.name);
     assert_false(info.seventh_region);
-    info.desc.name = desc.name;
-    assert_memory_equal(info.desc.bars, desc.bars, sizeof(desc.bars));
-    assert_int_equal(info.desc.vendor_id, desc.vendor_id);
-    assert_int_equal(info.desc.device_id, desc.device_id);
-    assert_int_equal(info.desc.subsystem_vendor_id, desc.subsystem_vendor_id);
-    assert_int_equal(info.desc.subsystem_id, desc.subsystem_id);
-    assert_int_equal(info.desc.class_code, desc.class_code);
-    assert_int_equal(info.desc.revision, desc.revision);
-    assert_true(info.desc.intx);
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        assert_int_equal(info.bars[i].kind, desc.bars[i].kind);
+        assert_int_equal(info.bars[i].flags, desc.bars[i].flags);
+        assert_int_equal(info.bars[i].size, desc.bars[i].size);
+    }
+    assert_int_equal(info.vendor_id, desc.vendor_id);
+    assert_int_equal(info.device_id, desc.device_id);
+    assert_int_equal(info.subsystem_vendor_id, desc.subsystem_vendor_id);
+    assert_int_equal(info.subsystem_id, desc.subsystem_id);
+    assert_int_equal(info.class_code, desc.class_code);
+    assert_int_equal(info.revision, desc.revision);
+    assert_true(info.intx);
     uint32_t address;
     pci_config_read(&function, 0x1c, 4, &address);
     assert_int_equal(address, 0xfebf0000);
@@ -154,8 +156,8 @@ static void port_bars_may_leave_their_upper_half_out(void **state)
     put32(fake.bytes, 0x10, PCI_BASE_ADDRESS_SPACE_IO);
     put32(fake.writable, 0x10, 0x0000ff00);
     assert_int_equal(probe_device(&config, &info, NULL), 0);
-    assert_int_equal(info.desc.bars[0].kind, OB_BAR_IO);
-    assert_int_equal(info.desc.bars[0].size, 256);
+    assert_int_equal(info.bars[0].kind, OB_BAR_IO);
+    assert_int_equal(info.bars[0].size, 256);
 }
 
 static void a_remote_that_stops_answering_ends_it(void **state)

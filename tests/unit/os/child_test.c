@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/child.h"
 
+#include "base/limits.h"
 #include "support.h"
 
 #include <errno.h>
@@ -141,6 +142,38 @@ static void forgotten_child_is_reaped(void **state)
     tear_down(&party);
 }
 
+static int say_nothing(int fd, const void *context)
+{
+    return 0;
+}
+
+static int wait_for_end_of_file(int fd, const void *context)
+{
+    char byte;
+    return read(fd, &byte, 1) == 0 ? 0 : 1;
+}
+
+static void children_are_limited(void **state)
+{
+    struct party party;
+    struct child *child;
+    int ends[2];
+    set_up(&party);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    for (int i = 0; i < LIMIT_CHILDREN; i++)
+        assert_int_equal(child_fork(party.children, ends[0], wait_for_end_of_file, NULL, &child),
+                         0);
+    assert_int_equal(child_fork(party.children, ends[0], wait_for_end_of_file, NULL, &child),
+                     -EAGAIN);
+    close(ends[0]);
+    close(ends[1]);
+    while (child_fork(party.children, STDIN_FILENO, say_nothing, NULL, &child) == -EAGAIN)
+        assert_true(loop_wait(party.loop, 60000) > 0);
+    child_watch(child, exited, &party);
+    wait_for_end(&party);
+    tear_down(&party);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +183,7 @@ int main(void)
         TEST(missing_program_is_an_errno),
         TEST(forks_keep_one_descriptor),
         TEST(forgotten_child_is_reaped),
+        TEST(children_are_limited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -34,6 +34,8 @@ CODEC(region_io_fds)
 CODEC(sub_region)
 CODEC(irq_info)
 CODEC(irq_set)
+CODEC(feature)
+CODEC(mig_data)
 CODEC(dma_access)
 CODEC(access)
 
@@ -63,6 +65,8 @@ static const struct message messages[] = {
     MESSAGE(irq_info, 16, "\x10\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0", 16, 7, 0, 1),
     /* INTx gets an eventfd. */
     MESSAGE(irq_set, 20, "\x14\0\0\0\x24\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0", 20, 0x24, 0, 0, 1),
+    MESSAGE(feature, 8, "\x10\0\0\0\x02\0\x01\0", 16, 0x10002),
+    MESSAGE(mig_data, 8, "\x08\x10\0\0\0\x10\0\0", 4104, 4096),
     MESSAGE(dma_access, 16, "\x08\0\0\0\x01\0\0\0\0\x10\0\0\0\0\0\0", 0x100000008, 0x1000),
     MESSAGE(access, 16, "\x04\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0", 4, 7, 2),
 };

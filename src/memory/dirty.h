@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Dirty log: which pages of guest memory the device has written, for a VMM that copies the memory
+ * of a running VM elsewhere.
+ *
+ * The VMM names ranges and a page size; a bit per page is set when the device writes there and
+ * cleared when the VMM is told. What a device has mapped to write to counts as written when it is
+ * mapped and again when it is given back.
+ */
+#ifndef OUTBOARD_MEMORY_DIRTY_H
+#define OUTBOARD_MEMORY_DIRTY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+
+struct dirty_range {
+    uint64_t start; /* guest address */
+    uint64_t len;   /* bytes */
+    uint8_t *bits;
+};
+
+struct dirty_log {
+    uint64_t page; /* bytes, a power of two; 0: nothing is logged */
+    unsigned count;
+    struct dirty_range ranges[LIMIT_DIRTY_RANGES];
+};
+
+/* Starts a log over these ranges (bits are not looked at). -EBUSY when one is on; -EINVAL for a
+ * page that is no power of two of at least 4096, no range, one that is empty, not whole pages,
+ * wraps or overlaps another; -E2BIG for more ranges or pages than the limits; -ENOMEM. */
+int dirty_start(struct dirty_log *log, uint64_t page, const struct dirty_range *ranges,
+                unsigned count);
+void dirty_stop(struct dirty_log *log);
+
+/* The device has written there. */
+void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len);
+
+/* Bytes of the report about a range, whole words of eight bytes; -EINVAL when the page size is not
+ * the log's, or the range is not whole pages of one that is logged. */
+int64_t dirty_report_len(const struct dirty_log *log, uint64_t page, uint64_t start, uint64_t len);
+/* Writes the report, as long as dirty_report_len() says, and clears what it tells. */
+void dirty_report(struct dirty_log *log, uint64_t start, uint64_t len, uint8_t *ret_bits);
+
+#endif

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "server/state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include <outboard/irq.h>
+
+#include "base/cursor.h"
+#include "base/limits.h"
+
+#define MAGIC       0x5453424fu /* "OBST" */
+#define FORMAT      1u
+#define END_OF_BARS 0xffu
+/* The fields of fixed length, with room to spare. */
+#define FIXED_LEN 64u
+
+size_t state_limit(const struct ob_device *device)
+{
+    uint64_t limit = FIXED_LEN + LIMIT_NAME_BYTES + device->function.config_len +
+                     device->irqs.msix.len + device->state_len;
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++)
+        if (device->bar_memory[i].address)
+            limit += 9 + device->bar_memory[i].range.len;
+    bool can = device->state_len > 0 && device->ops.save && device->ops.load &&
+               strlen(device->name) <= LIMIT_NAME_BYTES && limit <= LIMIT_STATE_BYTES;
+    return can ? (size_t)limit : 0;
+}
+
+static void save_bars(const struct ob_device *device, struct wr *wr)
+{
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        const struct bar_memory *memory = &device->bar_memory[i];
+        if (!memory->address)
+            continue;
+        wr_u8(wr, (uint8_t)i);
+        wr_u64(wr, memory->range.len);
+        wr_bytes(wr, memory->address + memory->range.offset, memory->range.len);
+    }
+    wr_u8(wr, END_OF_BARS);
+}
+
+static int save_own(struct ob_device *device, struct wr *wr)
+{
+    struct wr length = wr_init(wr_room(wr, 4), 4);
+    int len = wr->left < device->state_len
+                  ? -ENOSPC
+                  : device->ops.save(device->state, wr->at, device->state_len);
+    if (len < 0)
+        return len;
+    wr_u32(&length, (uint32_t)len);
+    wr_room(wr, (size_t)len);
+    return 0;
+}
+
+int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size)
+{
+    struct wr wr = wr_init(ret_buf, size);
+    size_t name_len = strlen(device->name);
+    wr_u32(&wr, MAGIC);
+    wr_u32(&wr, FORMAT);
+    wr_u8(&wr, (uint8_t)name_len);
+    wr_bytes(&wr, device->name, name_len);
+    wr_u32(&wr, device->state_version);
+    wr_u32(&wr, device->function.config_len);
+    wr_bytes(&wr, device->function.config, device->function.config_len);
+    wr_u8(&wr, device->irqs.intx_raised);
+    wr_u32(&wr, (uint32_t)device->irqs.msix.len);
+    wr_bytes(&wr, device->irqs.msix.bytes, device->irqs.msix.len);
+    save_bars(device, &wr);
+    int err = wr_done(&wr) < 0 ? -ENOSPC : save_own(device, &wr);
+    return err < 0 ? err : wr_done(&wr);
+}
+
+static int load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret_version,
+                     struct ob_fault *fault)
+{
+    if (rd_u32(rd) != MAGIC)
+        return ob_fault_set(fault, -EINVAL, "%s: this is no saved state of a device", device->name);
+    uint32_t format = rd_u32(rd);
+    if (format != FORMAT)
+        return ob_fault_set(fault, -EINVAL, "%s: the state has format %" PRIu32 ", not %u",
+                            device->name, format, FORMAT);
+    size_t name_len = rd_u8(rd);
+    const uint8_t *name = rd_take(rd, name_len);
+    if (!name || name_len != strlen(device->name) || memcmp(name, device->name, name_len) != 0)
+        return ob_fault_set(fault, -EINVAL, "%s: the state is of another device, '%.*s'",
+                            device->name, name ? (int)name_len : 0, (const char *)name);
+    *ret_version = rd_u32(rd);
+    if (*ret_version > device->state_version)
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: the state has version %" PRIu32 ", newer than %" PRIu32,
+                            device->name, *ret_version, device->state_version);
+    return 0;
+}
+
+static int refuse(const struct ob_device *device, const char *part, struct ob_fault *fault)
+{
+    return ob_fault_set(fault, -EINVAL, "%s: %s in the state is not what this device has",
+                        device->name, part);
+}
+
+static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fault *fault)
+{
+    struct msix *msix = &device->irqs.msix;
+    uint32_t config_len = rd_u32(rd);
+    const uint8_t *config = rd_take(rd, config_len);
+    if (!config || config_len != device->function.config_len ||
+        pci_function_restore(&device->function, config) < 0)
+        return refuse(device, "configuration space", fault);
+    if (rd_u8(rd))
+        ob_irq_raise(device);
+    uint32_t msix_len = rd_u32(rd);
+    if (msix_len != msix->len)
+        return refuse(device, "the MSI-X table", fault);
+    if (msix_len > 0)
+        rd_bytes(rd, msix->bytes, msix_len);
+    return 0;
+}
+
+static int load_bars(struct ob_device *device, struct rd *rd, struct ob_fault *fault)
+{
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        const struct bar_memory *memory = &device->bar_memory[i];
+        if (!memory->address)
+            continue;
+        if (rd_u8(rd) != i || rd_u64(rd) != memory->range.len)
+            return refuse(device, "a memory BAR", fault);
+        rd_bytes(rd, memory->address + memory->range.offset, memory->range.len);
+    }
+    return rd_u8(rd) == END_OF_BARS ? 0 : refuse(device, "a memory BAR", fault);
+}
+
+static int load_own(struct ob_device *device, struct rd *rd, uint32_t version,
+                    struct ob_fault *fault)
+{
+    uint32_t len = rd_u32(rd);
+    const uint8_t *bytes = rd_take(rd, len);
+    if (rd_done(rd) < 0)
+        return ob_fault_set(fault, -EINVAL, "%s: the state is too short or too long", device->name);
+    int err = device->ops.load(device->state, version, bytes, len, fault);
+    return err < 0 ? ob_fault_set(fault, err, "%s: its state was refused: %s", device->name,
+                                  strerror(-err))
+                   : 0;
+}
+
+int state_load(struct ob_device *device, const uint8_t *buf, size_t len, struct ob_fault *fault)
+{
+    struct rd rd = rd_init(buf, len);
+    uint32_t version = 0;
+    device_reset(device);
+    int err = load_head(device, &rd, &version, fault);
+    if (err == 0)
+        err = load_registers(device, &rd, fault);
+    if (err == 0)
+        err = load_bars(device, &rd, fault);
+    if (err == 0)
+        err = load_own(device, &rd, version, fault);
+    if (err < 0)
+        device_reset(device);
+    return err;
+}
