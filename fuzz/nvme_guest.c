@@ -112,7 +112,8 @@ static void read_completions(struct guest *guest, struct ring *ring)
     unsigned taken = 0;
     for (; taken < ENTRIES; taken++) {
         uint8_t entry[NVME_CQE_LEN];
-        memcpy(entry, guest->model.memory + ring->cq + ring->head * NVME_CQE_LEN, sizeof(entry));
+        memcpy(entry, guest->model.memory + ring->cq + (size_t)ring->head * NVME_CQE_LEN,
+               sizeof(entry));
         if ((entry[14] & 1) != ring->phase)
             break;
         unsigned id = entry[12];
@@ -171,7 +172,8 @@ static void submit(struct guest *guest, struct ring *ring, const struct command 
     memcpy(entry + 32, &command->prp2, 8);
     memcpy(entry + 40, command->dword, sizeof(command->dword));
     read_completions(guest, ring);
-    model_write(&guest->model, ring->sq + ring->tail * NVME_SQE_LEN, entry, sizeof(entry));
+    model_write(&guest->model, ring->sq + (uint64_t)ring->tail * NVME_SQE_LEN, entry,
+                sizeof(entry));
     if (data_len(ring, command) > 0)
         model_allow_data(&guest->model, command->prp1, command->prp2, data_len(ring, command));
     ring->tail = (ring->tail + 1) % ENTRIES;
@@ -238,7 +240,7 @@ static uint64_t take_prp(struct input *input)
     case 2:
         return DATA + which % DATA_PAGES * MODEL_PAGE;
     case 3:
-        return DATA + which % DATA_PAGES * MODEL_PAGE + 4u * take(input);
+        return DATA + which % DATA_PAGES * MODEL_PAGE + UINT64_C(4) * take(input);
     case 4:
         return (MODEL_SPLIT + which % 8) * MODEL_PAGE;
     case 5:
@@ -269,7 +271,9 @@ static void write_list(struct guest *guest)
     bool at_end = take(&guest->input) & 1;
     for (unsigned i = 0; i < 8; i++) {
         uint64_t entry = take_prp(&guest->input);
-        model_write(&guest->model, at + (at_end ? MODEL_PAGE - 8 * (8 - i) : 8 * i), &entry, 8);
+        model_write(&guest->model,
+                    at + (at_end ? MODEL_PAGE - UINT64_C(8) * (8 - i) : UINT64_C(8) * i), &entry,
+                    8);
     }
 }
 
@@ -320,7 +324,8 @@ static void send_admin(struct guest *guest)
 static void write_register(struct guest *guest)
 {
     struct input *input = &guest->input;
-    uint64_t offset = take(input) & 1 ? NVME_REG_DOORBELLS + take(input) * 4u : take(input);
+    uint64_t offset =
+        take(input) & 1 ? NVME_REG_DOORBELLS + take(input) * UINT64_C(4) : take(input);
     unsigned size = 1u << (take(input) & 3);
     uint64_t value = take_bytes(input, size);
     guest->model.lost_sight = true;

@@ -63,8 +63,8 @@ static void part_done(struct block_io *io, int err)
 
 /* libnbd's callback. A lost connection is a medium error to the guest. Returns 1: the command needs
  * no further word. */
-// cppcheck-suppress constParameter ; the type is libnbd's
-static int completed(void *argument, int *error)
+// cppcheck-suppress constParameter ; libnbd says what a callback looks like
+static int completed(void *argument, int *error) // NOLINT(readability-non-const-parameter)
 {
     bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
     part_done(argument, lost ? -EIO : -*error);

@@ -85,35 +85,45 @@ static void make_serial(struct image_option *option)
     free(whole);
 }
 
-int image_parse(const char *value, struct image_option *ret_option, struct ob_fault *fault)
-{
-    struct image_option option = {.text = strdup(value)};
-    if (!option.text)
-        return ob_fault_set(fault, -ENOMEM, "no memory for an option");
-    char *rest = cut(option.text);
-    option.block = (struct block_options){.path = option.text, .block_size = 512};
-    int err = 0;
-    while (rest && err == 0) {
-        const char *word = rest;
-        rest = cut(rest);
-        err = apply(&option, word, fault);
-    }
-    if (err == 0 && option.block.direct && is_nbd(option.block.path))
-        err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is none", option.block.path);
-    if (err < 0) {
-        free(option.text);
-        return err;
-    }
-    if (!option.serial[0])
-        make_serial(&option);
-    *ret_option = option;
-    return 0;
-}
-
 void image_done(struct image_option *option)
 {
     free(option->text);
     *option = (struct image_option){0};
+}
+
+/* Reads text, which is cut into pieces that the option keeps. */
+static int parse(char *text, struct image_option *option, struct ob_fault *fault)
+{
+    struct block_options *block = &option->block;
+    char *rest = cut(text);
+    int err = 0;
+    *block = (struct block_options){.path = text, .block_size = 512};
+    while (rest && err == 0) {
+        const char *word = rest;
+        rest = cut(rest);
+        err = apply(option, word, fault);
+    }
+    if (err == 0 && block->direct && is_nbd(block->path))
+        err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is none", block->path);
+    if (err == 0 && !option->serial[0])
+        make_serial(option);
+    return err;
+}
+
+int image_parse(const char *value, struct image_option *ret_option, struct ob_fault *fault)
+{
+    struct image_option option = {0};
+    char *text = strdup(value);
+    if (!text)
+        return ob_fault_set(fault, -ENOMEM, "no memory for an option");
+    int err = parse(text, &option, fault);
+    if (err < 0) {
+        free(text);
+        return err;
+    }
+    option.text = text;
+    *ret_option = option;
+    return 0;
 }
 
 /* A UUID of the kind that applications define (RFC 9562, section 5.8). */

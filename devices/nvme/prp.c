@@ -64,7 +64,7 @@ static uint16_t add_list_page(struct walk *walk, uint64_t list, uint64_t *ret_ne
     uint32_t room = (NVME_PAGE - (uint32_t)(list % NVME_PAGE)) / ENTRY_LEN;
     bool goes_on = pages > room;
     uint32_t count = goes_on ? room : pages;
-    assert(count * ENTRY_LEN <= sizeof(entries));
+    assert((size_t)count * ENTRY_LEN <= sizeof(entries));
     if (ob_dma_read(walk->sink->nvme->device, list, entries, (size_t)count * ENTRY_LEN) < 0)
         return NVME_DATA_TRANSFER_ERROR;
     uint32_t data = goes_on ? count - 1 : count;

@@ -9,15 +9,15 @@
 #include "nvme.h"
 #include "server/device.h"
 
-#define PAGE       4096u
+#define PAGE       UINT64_C(4096)
 #define MEMORY_LEN (512 * PAGE) /* from address 0 on; the last page is a region of its own */
 #define LAST_PAGE  (MEMORY_LEN - PAGE)
-#define READ_ONLY  0x40000000u /* a page that may not be written */
-#define ADMIN_SQ   0x1000u
-#define ADMIN_CQ   0x2000u
-#define DATA       0x20000u /* free for tests from here on */
+#define READ_ONLY  UINT64_C(0x40000000) /* a page that may not be written */
+#define ADMIN_SQ   UINT64_C(0x1000)
+#define ADMIN_CQ   UINT64_C(0x2000)
+#define DATA       UINT64_C(0x20000) /* free for tests from here on */
 #define QUEUE_LEN  16u
-#define SQ(id)     (0x3000u + (id)*2 * PAGE)
+#define SQ(id)     (UINT64_C(0x3000) + PAGE * 2 * (id))
 #define CQ(id)     (SQ(id) + PAGE)
 
 struct fixture {

@@ -5,7 +5,7 @@
 #include "nvme/fixture.h"
 #include "support.h"
 
-#define LIST 0x10000u
+#define LIST UINT64_C(0x10000)
 
 static struct fixture fixture;
 static struct nvme_transfer transfer;
@@ -101,10 +101,10 @@ static void test_lists_that_go_on(void **state)
 {
     fixture_start(&fixture);
     for (unsigned room = 1; room <= 130; room++) {
-        uint64_t list = LIST + PAGE - 8 * room;
+        uint64_t list = LIST + PAGE - UINT64_C(8) * room;
         for (unsigned i = 0; i < 127; i++) {
             bool here = room >= 127 || i < room - 1;
-            put_list(here ? list : LIST + PAGE, here ? i : i - (room - 1), DATA + 2 * i * PAGE);
+            put_list(here ? list : LIST + PAGE, here ? i : i - (room - 1), DATA + PAGE * 2 * i);
         }
         if (room < 127)
             put_list(list, room - 1, LIST + PAGE);

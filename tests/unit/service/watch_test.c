@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/* Descriptors that a device watches (include/outboard/watch.h), on a real loop. */
 #include "service/host.h"
 
 #include "support.h"
