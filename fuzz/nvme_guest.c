@@ -238,7 +238,7 @@ static uint64_t take_prp(struct input *input)
     case 2:
         return DATA + which % DATA_PAGES * MODEL_PAGE;
     case 3:
-        return DATA + which % DATA_PAGES * MODEL_PAGE + 4u * take(input);
+        return DATA + which % DATA_PAGES * MODEL_PAGE + UINT64_C(4) * take(input);
     case 4:
         return (MODEL_SPLIT + which % 8) * MODEL_PAGE;
     case 5:
@@ -267,7 +267,7 @@ static void write_list(struct guest *guest)
 {
     uint64_t at = LISTS + take(&guest->input) % LIST_PAGES * MODEL_PAGE;
     bool at_end = take(&guest->input) & 1;
-    for (unsigned i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 8; i++) {
         uint64_t entry = take_prp(&guest->input);
         model_write(&guest->model, at + (at_end ? MODEL_PAGE - 8 * (8 - i) : 8 * i), &entry, 8);
     }

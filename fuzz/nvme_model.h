@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MODEL_PAGE   4096u
+#define MODEL_PAGE   UINT64_C(4096)
 #define MODEL_PAGES  32u
 #define MODEL_LEN    (MODEL_PAGES * MODEL_PAGE)
 #define MODEL_GUARD  16u /* the first of... */

@@ -267,7 +267,7 @@ static int file_size(int fd, uint64_t *ret_size)
 
 static bool resized(struct block *block)
 {
-    uint64_t size;
+    uint64_t size = 0;
     if (file_size(uring_of(block)->fd, &size) < 0 || size == block->size)
         return false;
     block->size = size;

@@ -16,7 +16,7 @@
 /* Data of one command: two to the power of MDTS pages. */
 #define NVME_MDTS           7u
 #define NVME_TRANSFER_PAGES (1u << NVME_MDTS)
-#define NVME_TRANSFER_LEN   (NVME_TRANSFER_PAGES * 4096u)
+#define NVME_TRANSFER_LEN   (NVME_TRANSFER_PAGES * UINT64_C(4096))
 
 /* Pieces of guest memory of one command: one more page than its data fills when it starts within
  * one. */

@@ -87,11 +87,11 @@ static void make_serial(struct image_option *option)
 
 int image_parse(const char *value, struct image_option *ret_option, struct ob_fault *fault)
 {
-    struct image_option option = {.text = strdup(value)};
-    if (!option.text)
+    char *text = strdup(value);
+    if (!text)
         return ob_fault_set(fault, -ENOMEM, "no memory for an option");
-    char *rest = cut(option.text);
-    option.block = (struct block_options){.path = option.text, .block_size = 512};
+    char *rest = cut(text);
+    struct image_option option = {.block = {.path = text, .block_size = 512}};
     int err = 0;
     while (rest && err == 0) {
         const char *word = rest;
@@ -101,11 +101,12 @@ int image_parse(const char *value, struct image_option *ret_option, struct ob_fa
     if (err == 0 && option.block.direct && is_nbd(option.block.path))
         err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is none", option.block.path);
     if (err < 0) {
-        free(option.text);
+        free(text);
         return err;
     }
     if (!option.serial[0])
         make_serial(&option);
+    option.text = text;
     *ret_option = option;
     return 0;
 }

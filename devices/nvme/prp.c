@@ -8,7 +8,7 @@
 #include "bytes.h"
 #include "nvme.h"
 
-#define ENTRY_LEN 8u
+#define ENTRY_LEN sizeof(uint64_t)
 
 /* What is to be done with the data, a contiguous range of guest addresses after the other. Returns
  * an enum nvme_status. */
@@ -61,11 +61,11 @@ static uint16_t add_list_page(struct walk *walk, uint64_t list, uint64_t *ret_ne
 {
     uint8_t entries[(NVME_TRANSFER_PAGES + 1) * ENTRY_LEN];
     uint32_t pages = (walk->left + NVME_PAGE - 1) / NVME_PAGE;
-    uint32_t room = (NVME_PAGE - (uint32_t)(list % NVME_PAGE)) / ENTRY_LEN;
+    uint32_t room = (uint32_t)((NVME_PAGE - list % NVME_PAGE) / ENTRY_LEN);
     bool goes_on = pages > room;
     uint32_t count = goes_on ? room : pages;
     assert(count * ENTRY_LEN <= sizeof(entries));
-    if (ob_dma_read(walk->sink->nvme->device, list, entries, (size_t)count * ENTRY_LEN) < 0)
+    if (ob_dma_read(walk->sink->nvme->device, list, entries, count * ENTRY_LEN) < 0)
         return NVME_DATA_TRANSFER_ERROR;
     uint32_t data = goes_on ? count - 1 : count;
     uint16_t status = NVME_SUCCESS;

@@ -84,15 +84,16 @@ static bool apply(struct client_options *options, int letter)
 int client_parse(int argc, char **argv, const char *letters, struct client_options *ret_options)
 {
     struct option table[ROW_COUNT + 2] = {0};
-    char short_options[2 * ROW_COUNT + 4] = "+:h";
+    char short_options[2 * ROW_COUNT + 4] = "+:h", *end = short_options + strlen("+:h");
     int count = 0;
     *ret_options = (struct client_options){.count = 1, .timeout_s = TIMEOUT_S};
     table[count++] = (struct option){.name = "help", .val = 'h'};
     for (int i = 0; i < ROW_COUNT; i++) {
         if (!strchr(letters, rows[i].letter))
             continue;
-        char text[3] = {rows[i].letter, rows[i].metavar ? ':' : '\0', '\0'};
-        strcat(short_options, text);
+        *end++ = rows[i].letter;
+        if (rows[i].metavar)
+            *end++ = ':';
         table[count++] = (struct option){
             .name = rows[i].name, .has_arg = rows[i].metavar ? 1 : 0, .val = rows[i].letter};
     }
@@ -134,7 +135,7 @@ static int connect_control(struct client *client, const char *path)
         client_say(client, "the path %s is too long", path);
         return EXIT_USAGE;
     }
-    strcpy(address.name, path);
+    memcpy(address.name, path, strlen(path) + 1);
     int len = address_to_kernel(&address, &kernel);
     client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (client->fd < 0 ||

@@ -15,8 +15,6 @@
 #include "base/auto.h"
 #include "base/list.h"
 
-extern char **environ;
-
 struct children {
     struct list list;
     int signal_fd;
@@ -36,6 +34,7 @@ static void reap(struct children *children)
     for (struct list *link = children->list.next; link != &children->list; link = next) {
         struct child *child = list_entry(link, struct child, link);
         int status;
+        // NOLINTNEXTLINE(clang-analyzer-unix.Malloc): none that was freed is still in the list
         next = link->next;
         if (waitpid(child->pid, &status, WNOHANG) != child->pid)
             continue;
@@ -83,9 +82,7 @@ void children_free(struct children *children)
     if (!children)
         return;
     while (!list_empty(&children->list)) {
-        struct child *child = list_entry(children->list.next, struct child, link);
-        list_remove(&child->link);
-        free(child);
+        free(list_entry(list_take(&children->list), struct child, link));
     }
     loop_remove(children->source);
     close(children->signal_fd);

@@ -15,8 +15,6 @@
 
 #define TERMINAL_PATH_MAX 64
 
-extern char **environ;
-
 /* Our environment, with one more variable in front. The caller frees the array only. */
 static char **make_environment(char *variable)
 {
@@ -34,7 +32,7 @@ static char **make_environment(char *variable)
     return environment;
 }
 
-static int spawn(struct proxy *proxy, const struct command *command, struct child_spec *spec,
+static int spawn(struct proxy *proxy, const struct command *command, struct child_spec spec,
                  struct child **ret_child)
 {
     char *const shell[] = {"/bin/sh", "-c", (char *)command->shell, NULL};
@@ -44,9 +42,9 @@ static int spawn(struct proxy *proxy, const struct command *command, struct chil
     AUTO_FREE char **environment = make_environment(variable);
     if (!environment)
         return -ENOMEM;
-    spec->argv = command->shell ? shell : command->argv;
-    spec->environment = environment;
-    return child_spawn(proxy->children, spec, ret_child);
+    spec.argv = command->shell ? shell : command->argv;
+    spec.environment = environment;
+    return child_spawn(proxy->children, &spec, ret_child);
 }
 
 /* Returns the master of a new pseudo terminal, non-blocking, or a negative errno. */
@@ -70,7 +68,7 @@ static int start_on_terminal(struct proxy *proxy, const struct command *command,
     if (master < 0)
         return master;
     struct child_spec spec = {.terminal = path};
-    int err = spawn(proxy, command, &spec, ret_child);
+    int err = spawn(proxy, command, spec, ret_child);
     return err < 0 ? err : take_fd(&master);
 }
 
@@ -87,7 +85,7 @@ int command_start_joined(struct proxy *proxy, const struct command *command,
     if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return -errno;
     struct child_spec spec = {.fd = {theirs, theirs, STDERR_FILENO}};
-    int err = spawn(proxy, command, &spec, ret_child);
+    int err = spawn(proxy, command, spec, ret_child);
     return err < 0 ? err : take_fd(&ours);
 }
 
@@ -128,7 +126,7 @@ int command_start(struct proxy *proxy, const struct command *command,
     int err = open_pipes(&ours, theirs);
     if (err == 0) {
         struct child_spec spec = {.fd = {theirs[0], theirs[1], theirs[2]}};
-        err = spawn(proxy, command, &spec, ret_child);
+        err = spawn(proxy, command, spec, ret_child);
     }
     for (int i = 0; i < 3; i++)
         auto_close(&theirs[i]);

@@ -265,7 +265,7 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
 void control_done(struct proxy *proxy)
 {
     while (!list_empty(&proxy->controls))
-        hang_up(list_entry(proxy->controls.next, struct control, link));
+        hang_up(list_entry(list_take(&proxy->controls), struct control, link));
     if (proxy->control_fd >= 0) {
         close(proxy->control_fd);
         unlink(proxy->options->control);

@@ -117,7 +117,7 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
 void listener_free_all(struct proxy *proxy)
 {
     while (!list_empty(&proxy->listeners))
-        listener_free(list_entry(proxy->listeners.next, struct listener, link));
+        listener_free(list_entry(list_take(&proxy->listeners), struct listener, link));
 }
 
 void listener_address(const struct listener *listener, char ret_text[ADDRESS_TEXT_MAX])

@@ -203,7 +203,7 @@ static void fill_tables(struct option *ret_long, char *ret_short)
     *ret_long++ = (struct option){.name = "help", .val = 'h'};
     *ret_long++ = (struct option){.name = "version", .val = 'V'};
     *ret_long = (struct option){0};
-    strcpy(ret_short, "hV");
+    memcpy(ret_short, "hV", sizeof("hV"));
 }
 
 static const struct option_row *find_row(int value)

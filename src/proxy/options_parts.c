@@ -39,7 +39,7 @@ int forward_parse(const char *text, struct forward *ret_forward, struct ob_fault
     memcpy(listen, text, len);
     listen[len] = '\0';
     if (service)
-        strcpy(forward.service, service);
+        memcpy(forward.service, service, strlen(service) + 1);
     int err = address_parse_listen(listen, &forward.listen, fault);
     if (err == 0)
         *ret_forward = forward;

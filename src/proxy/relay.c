@@ -222,11 +222,8 @@ static void on_stream_readable(struct flow *flow)
 
 void relay_pump_ready(struct proxy *proxy)
 {
-    while (!list_empty(&proxy->ready)) {
-        struct relay *relay = list_entry(proxy->ready.next, struct relay, ready);
-        list_remove(&relay->ready);
-        pump(relay);
-    }
+    while (!list_empty(&proxy->ready))
+        pump(list_entry(list_take(&proxy->ready), struct relay, ready));
 }
 
 static void on_stream_writable(struct flow *flow)

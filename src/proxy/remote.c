@@ -121,7 +121,7 @@ static int parse(const struct ob_open *open, struct forward *ret_forward)
         return -EINVAL;
     *ret_forward = (struct forward){.listen = address};
     if (space)
-        strcpy(ret_forward->service, space + 1);
+        memcpy(ret_forward->service, space + 1, strlen(space + 1) + 1);
     return 0;
 }
 

@@ -52,7 +52,7 @@ static int parse_host(char *host, struct rule *rule)
         *slash = '\0';
     if (!parse_number(host, rule->network)) {
         rule->pattern = PATTERN_NAME;
-        strcpy(rule->name, host);
+        memcpy(rule->name, host, strlen(host) + 1);
         return slash ? -EINVAL : 0;
     }
     max = strchr(host, ':') ? 128 : 32;

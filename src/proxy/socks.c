@@ -180,5 +180,5 @@ void socks_serve(struct proxy *proxy, int fd)
 void socks_done(struct proxy *proxy)
 {
     while (!list_empty(&proxy->socks))
-        hang_up(list_entry(proxy->socks.next, struct socks, link));
+        hang_up(list_entry(list_take(&proxy->socks), struct socks, link));
 }

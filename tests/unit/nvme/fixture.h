@@ -9,7 +9,7 @@
 #include "nvme.h"
 #include "server/device.h"
 
-#define PAGE       4096u
+#define PAGE       UINT64_C(4096)
 #define MEMORY_LEN (512 * PAGE) /* from address 0 on; the last page is a region of its own */
 #define LAST_PAGE  (MEMORY_LEN - PAGE)
 #define READ_ONLY  0x40000000u /* a page that may not be written */
@@ -17,7 +17,7 @@
 #define ADMIN_CQ   0x2000u
 #define DATA       0x20000u /* free for tests from here on */
 #define QUEUE_LEN  16u
-#define SQ(id)     (0x3000u + (id)*2 * PAGE)
+#define SQ(id)     (0x3000u + 2 * PAGE * (id))
 #define CQ(id)     (SQ(id) + PAGE)
 
 struct fixture {

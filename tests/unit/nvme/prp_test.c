@@ -100,11 +100,11 @@ static void test_the_most_pieces(void **state)
 static void test_lists_that_go_on(void **state)
 {
     fixture_start(&fixture);
-    for (unsigned room = 1; room <= 130; room++) {
+    for (uint64_t room = 1; room <= 130; room++) {
         uint64_t list = LIST + PAGE - 8 * room;
         for (unsigned i = 0; i < 127; i++) {
             bool here = room >= 127 || i < room - 1;
-            put_list(here ? list : LIST + PAGE, here ? i : i - (room - 1), DATA + 2 * i * PAGE);
+            put_list(here ? list : LIST + PAGE, here ? i : i - (room - 1), DATA + 2 * PAGE * i);
         }
         if (room < 127)
             put_list(list, room - 1, LIST + PAGE);

@@ -59,7 +59,7 @@ void set_up(struct fixture *f)
 
 static void map(struct fixture *f, uint64_t iova, int fd)
 {
-    const struct vfio_user_dma_map map = {32, 3, 0, iova, 16 * 4096};
+    const struct vfio_user_dma_map map = {32, 3, 0, iova, 0x10000};
     uint8_t payload[VFIO_USER_DMA_MAP_LEN];
     struct sent reply;
     vfio_user_dma_map_put(payload, sizeof(payload), &map);
@@ -120,6 +120,7 @@ int tell(struct fixture *f, uint16_t number, const void *payload, size_t len, co
 bool take(struct fixture *f, struct sent *ret_sent)
 {
     struct engine_output output = engine_pending(f->engine);
+    *ret_sent = (struct sent){0};
     if (output.len == 0)
         return false;
     assert_true(output.len >= VFIO_USER_HEADER_LEN);
