@@ -120,7 +120,6 @@ int tell(struct fixture *f, uint16_t number, const void *payload, size_t len, co
 bool take(struct fixture *f, struct sent *ret_sent)
 {
     struct engine_output output = engine_pending(f->engine);
-    *ret_sent = (struct sent){0};
     if (output.len == 0)
         return false;
     assert_true(output.len >= VFIO_USER_HEADER_LEN);
@@ -140,6 +139,7 @@ int ask(struct fixture *f, uint16_t number, const void *payload, size_t len, con
         unsigned num_fds, struct sent *ret_reply)
 {
     assert_int_equal(tell(f, number, payload, len, fds, num_fds), 0);
+    *ret_reply = (struct sent){0};
     assert_true(take(f, ret_reply));
     assert_int_equal(ret_reply->header.command, number);
     assert_int_equal(ret_reply->header.id, 7);
