@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/socket.h"
 #include "process.h"
 #include "statistics.h"
 #include "wire/mpqemu.h"
@@ -160,22 +161,8 @@ static void publish_memory(int fd)
     int memory = memfd_create("bench-ram", MFD_CLOEXEC);
     if (memory < 0 || ftruncate(memory, (off_t)len) < 0)
         bench_die("no memory to share: %s", strerror(errno));
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec iov = {.iov_base = request.bytes, .iov_len = request.len};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *cmsg = CMSG_FIRSTHDR(&message);
-    cmsg->cmsg_level = SOL_SOCKET;
-    cmsg->cmsg_type = SCM_RIGHTS;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(cmsg), &memory, sizeof(memory));
-    if (sendmsg(fd, &message, 0) != (ssize_t)request.len)
-        bench_die("the memory table was not taken: %s", strerror(errno));
+    if (socket_send(fd, request.bytes, request.len, memory) != (ssize_t)request.len)
+        bench_die("the memory table was not taken");
     close(memory);
 }
 

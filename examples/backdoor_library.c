@@ -38,9 +38,7 @@ static void take_text(const char *data, char *ret_text)
 
 static void answer(char *data, const char *text)
 {
-    size_t len = strlen(text);
-    memcpy(data, text, len);
-    memcpy(data + len, "\n", 2);
+    snprintf(data, TEXT_LEN + 1, "%s\n", text);
 }
 
 static void capitals(char *text)

@@ -93,10 +93,11 @@ static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
 static int open_socket(bool listens, const char *path)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t size = strlen(path) + 1;
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
+    if (fd < 0 || size > sizeof(address.sun_path))
         err(1, "%s", path);
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, size);
     if (!listens) {
         if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
             err(1, "%s", path);

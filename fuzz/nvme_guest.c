@@ -269,7 +269,7 @@ static void write_list(struct guest *guest)
 {
     uint64_t at = LISTS + take(&guest->input) % LIST_PAGES * MODEL_PAGE;
     bool at_end = take(&guest->input) & 1;
-    for (unsigned i = 0; i < 8; i++) {
+    for (uint64_t i = 0; i < 8; i++) {
         uint64_t entry = take_prp(&guest->input);
         model_write(&guest->model,
                     at + (at_end ? MODEL_PAGE - UINT64_C(8) * (8 - i) : UINT64_C(8) * i), &entry,

@@ -52,8 +52,8 @@ enum {
     NVME_SQES = 6,
     NVME_CQES = 4,
 };
-#define NVME_SQE_LEN (1u << NVME_SQES)
-#define NVME_CQE_LEN (1u << NVME_CQES)
+#define NVME_SQE_LEN (UINT64_C(1) << NVME_SQES)
+#define NVME_CQE_LEN (UINT64_C(1) << NVME_CQES)
 
 /* Admin commands, section 5. */
 enum nvme_admin_opcode {

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
 #include "command.h"
 #include "remote.h"
 
@@ -64,14 +65,14 @@ static bool parse_access(char **words, int count, struct access *ret_access)
     if (count != with_size && count != with_size - 1)
         return false;
     bool good = parse_where(words[1], &access.where);
-    good = good && parse_number(words[2], UINT64_MAX, &access.offset);
+    good = good && number_parse(words[2], 0, UINT64_MAX, &access.offset) == 0;
     if (count == with_size)
-        good = good && parse_number(words[3], 8, &size);
+        good = good && number_parse(words[3], 0, 8, &size) == 0;
     access.size = (unsigned)size;
     good = good && (size == 1 || size == 2 || size == 4 || size == 8);
     uint64_t largest = size < 8 ? (UINT64_C(1) << (8 * size)) - 1 : UINT64_MAX;
     if (access.writes)
-        good = good && parse_number(words[count - 1], largest, &access.value);
+        good = good && number_parse(words[count - 1], 0, largest, &access.value) == 0;
     if (access.where == CONFIG_SPACE)
         good = good && size <= 4 && access.offset < 4096;
     *ret_access = access;

@@ -5,13 +5,13 @@
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "base/number.h"
 
 #define PAGE 4096
 
@@ -31,17 +31,6 @@ void complain(const char *format, ...)
     va_end(args);
 }
 
-bool parse_number(const char *text, uint64_t max, uint64_t *ret_number)
-{
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 0);
-    if (*text < '0' || *text > '9' || *end || errno || number > max)
-        return false;
-    *ret_number = number;
-    return true;
-}
-
 /* The value of "--NAME=value", or NULL when the word is another. */
 static const char *value_of(const char *word, const char *name)
 {
@@ -57,12 +46,12 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word)
         remote->options.wire = value; /* judged when the client is made */
         return REMOTE_TAKEN;
     }
-    if ((value = value_of(word, "--fd")) && parse_number(value, INT_MAX, &number)) {
+    if ((value = value_of(word, "--fd")) && number_parse(value, 0, INT_MAX, &number) == 0) {
         remote->fd = (int)number;
         return REMOTE_TAKEN;
     }
     if (!value && (value = value_of(word, "--timeout-ms")) &&
-        parse_number(value, LIMIT_CLIENT_TIMEOUT_MS, &number)) {
+        number_parse(value, 0, LIMIT_CLIENT_TIMEOUT_MS, &number) == 0) {
         remote->options.timeout_ms = (unsigned)number;
         return REMOTE_TAKEN;
     }

@@ -31,7 +31,4 @@ struct ob_client *remote_open(const struct remote *remote, struct ob_client_info
 /* Says on stderr, as the subcommand, what is wrong. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Reads a whole number, "0x" for hexadecimal, up to max. */
-bool parse_number(const char *text, uint64_t max, uint64_t *ret_number);
-
 #endif

@@ -46,4 +46,14 @@ static inline void list_remove(struct list *link)
     list_init(link);
 }
 
+/* Takes the first member out of a list that has one. */
+static inline struct list *list_take(struct list *list)
+{
+    struct list *first = list->next;
+    list->next = first->next;
+    list->next->prev = list;
+    list_init(first);
+    return first;
+}
+
 #endif

@@ -34,7 +34,7 @@ static void store_be(uint8_t *at, uint32_t word)
 /* FIPS 180-4, 6.2.2, step 1. */
 static void schedule(const uint8_t *block, uint32_t w[64])
 {
-    for (int t = 0; t < 16; t++)
+    for (size_t t = 0; t < 16; t++)
         w[t] = load_be(block + 4 * t);
     for (int t = 16; t < 64; t++) {
         uint32_t s0 = rotate(w[t - 15], 7) ^ rotate(w[t - 15], 18) ^ w[t - 15] >> 3;
@@ -91,7 +91,7 @@ void sha256_done(struct sha256 *sha, uint8_t ret_digest[SHA256_LEN])
     while (sha->len % SHA256_BLOCK_LEN != SHA256_BLOCK_LEN - sizeof(len))
         sha256_update(sha, "", 1);
     sha256_update(sha, len, sizeof(len));
-    for (int i = 0; i < 8; i++)
+    for (size_t i = 0; i < 8; i++)
         store_be(ret_digest + 4 * i, sha->state[i]);
 }
 

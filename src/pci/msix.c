@@ -58,7 +58,7 @@ int msix_init(struct msix *msix, struct pci_function *function, const struct ob_
                           .table_len = (uint64_t)desc->msix_vectors * MSIX_ENTRY_LEN};
     if (msix->vectors == 0)
         return 0;
-    msix->len = msix->table_len + (msix->vectors + 63) / 64 * 8;
+    msix->len = msix->table_len + (msix->vectors + 63) / 64 * sizeof(uint64_t);
     int err = check(msix, desc, fault);
     if (err < 0)
         return err;

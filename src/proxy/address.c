@@ -5,23 +5,22 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include <linux/vm_sockets.h>
 
+#include "base/number.h"
+
 #define PORT_MAX 65535
 
 int address_number(const char *text, uint32_t max, uint32_t *ret_number)
 {
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || number > max)
-        return -EINVAL;
-    *ret_number = (uint32_t)number;
-    return 0;
+    uint64_t number;
+    int err = number_parse(text, 10, max, &number);
+    if (err == 0)
+        *ret_number = (uint32_t)number;
+    return err;
 }
 
 static int copy_name(const char *name, size_t len, char *ret_name)

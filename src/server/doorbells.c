@@ -7,14 +7,18 @@
 
 #include "server/device.h"
 
+static uint64_t bar_size(const struct ob_device *device, unsigned bar)
+{
+    const struct ob_bar *bars = device->function.bars;
+    return bar < OB_BAR_COUNT && bars[bar].kind != OB_BAR_NONE ? bars[bar].size : 0;
+}
+
 static int check(const struct ob_device *device, const struct ob_doorbell *doorbell,
                  struct ob_fault *fault)
 {
     unsigned size = doorbell->size;
-    const struct ob_bar *bar =
-        doorbell->bar < OB_BAR_COUNT ? &device->function.bars[doorbell->bar] : NULL;
-    if (!bar || bar->kind == OB_BAR_NONE || doorbell->offset >= bar->size ||
-        size > bar->size - doorbell->offset)
+    uint64_t room = bar_size(device, doorbell->bar);
+    if (doorbell->offset >= room || size > room - doorbell->offset)
         return ob_fault_set(fault, -EINVAL, "%s: a doorbell at 0x%" PRIx64 " is outside of BAR %u",
                             device->name, doorbell->offset, doorbell->bar);
     if (size > 8 || size & (size - 1) || doorbell->number >= OB_DOORBELL_NUMBERS)

@@ -128,7 +128,7 @@ static void send(struct vfio_user_server *server, struct vfio_user_dma_slot *slo
         /* QEMU wants four bytes behind the data, where the specification has them before. */
         wr_zero(&wr, slot->count);
         bool is_qemu = server->dma.layout == VFIO_USER_DMA_QEMU;
-        if (slot->count > 0)
+        if (data)
             memcpy(payload + (is_qemu ? QEMU_DATA_OFFSET : VFIO_USER_ACCESS_LEN), data,
                    slot->count);
     }

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 #define DEFAULT_POLL_US 50
 
 /* Options that a program may add. */
@@ -19,10 +21,8 @@ static const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engi
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
 {
-    char *end;
-    errno = 0;
-    unsigned long long number = strtoull(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end || errno || number < min || number > max)
+    uint64_t number;
+    if (number_parse(value, 10, max, &number) < 0 || number < min)
         return ob_fault_set(fault, -EINVAL, "'%s' is not a number from %" PRIu64 " to %" PRIu64,
                             value, min, max);
     *ret_number = number;

@@ -22,7 +22,7 @@ int streams_init(struct ob_session *session)
     list_init(&streams->live);
     list_init(&streams->over);
     list_init(&streams->freed);
-    streams->buckets = calloc(BUCKETS_MIN, sizeof(*streams->buckets));
+    streams->buckets = calloc(BUCKETS_MIN, sizeof(struct ob_stream *));
     streams->mask = BUCKETS_MIN - 1;
     return streams->buckets ? 0 : -ENOMEM;
 }
@@ -43,7 +43,7 @@ static void destroy_all(struct list *list)
 {
     /* Lists are not set up when the engine could not be made. */
     while (list->next && !list_empty(list))
-        destroy(list_entry(list->next, struct ob_stream, all));
+        destroy(list_entry(list_take(list), struct ob_stream, all));
 }
 
 void streams_done(struct ob_session *session)
@@ -80,7 +80,7 @@ static struct ob_stream **bucket(const struct streams *streams, uint64_t id)
 static void grow(struct streams *streams)
 {
     uint32_t old = streams->mask + 1;
-    struct ob_stream **buckets = calloc(2 * (size_t)old, sizeof(*buckets));
+    struct ob_stream **buckets = calloc(2 * (size_t)old, sizeof(struct ob_stream *));
     if (!buckets)
         return;
     struct ob_stream **before = streams->buckets;

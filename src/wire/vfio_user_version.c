@@ -70,7 +70,7 @@ static json_t *parse(const uint8_t *text, size_t len)
     if (len == 0 || text[len - 1] != '\0' || len > LIMIT_VFIO_USER_JSON)
         return NULL;
     json_t *root = json_loadb((const char *)text, len - 1, 0, NULL);
-    if (root && json_is_object(root))
+    if (json_is_object(root))
         return root;
     json_decref(root);
     return NULL;

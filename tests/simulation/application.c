@@ -276,7 +276,8 @@ static void act_on(struct application *application, struct connection *connectio
 {
     struct record *record = record_of(connection, application);
     uint64_t what = random_below(application->random, 24);
-    if (connection->over) {
+    bool complete = record->finished[connection->side] && record->seen_end[!connection->side];
+    if (connection->over || (complete && what >= 22)) {
         give_up(application, connection, OB_REASON_NONE);
     } else if (what < 12) {
         write_some(application, connection);
@@ -288,8 +289,6 @@ static void act_on(struct application *application, struct connection *connectio
     } else if (what < 22) {
         if (ob_stream_shutdown(connection->stream) == 0)
             record->finished[connection->side] = true;
-    } else if (record->finished[connection->side] && record->seen_end[!connection->side]) {
-        give_up(application, connection, OB_REASON_NONE);
     } else if (what == 23) {
         give_up(application, connection, OB_REASON_APPLICATION);
     } else {

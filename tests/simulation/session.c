@@ -218,7 +218,7 @@ static uint64_t heal(struct world *world)
             connect_end(world, i);
     }
     uint64_t start = world->now;
-    while (world->now < start + 2 * RECOVER_MS * MS) {
+    while (world->now < start + RECOVER_MS * MS * 2) {
         uint64_t tag = world->ends[0].tag;
         flow(world, false);
         if (!agree(world) || world->ends[0].tag != tag)

@@ -63,7 +63,7 @@ static void single_bytes_do_not_multiply(void **state)
     struct chain chain = {0};
     for (size_t i = 0; i < 100000; i++) {
         append(&chain, i, 1);
-        assert_true(chain_memory(&chain) <= 3 * chain.len + 2 * CHAIN_CHUNK_MIN);
+        assert_true(chain_memory(&chain) <= 3 * chain.len + (size_t)2 * CHAIN_CHUNK_MIN);
     }
     assert_holds(&chain, 0);
     chain_clear(&chain);

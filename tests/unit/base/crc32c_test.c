@@ -13,8 +13,8 @@ static void sums_official_vectors(void **state)
     assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x8a9136aa);
     memset(bytes, 0xff, sizeof(bytes));
     assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x62a8ab43);
-    for (uint8_t i = 0; i < sizeof(bytes); i++)
-        bytes[i] = i;
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)i;
     assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x46dd794e);
     assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
 }
@@ -22,7 +22,7 @@ static void sums_official_vectors(void **state)
 static void table_and_instruction_agree(void **state)
 {
     uint8_t bytes[100];
-    for (uint8_t i = 0; i < sizeof(bytes); i++)
+    for (size_t i = 0; i < sizeof(bytes); i++)
         bytes[i] = (uint8_t)(i * 37);
     for (size_t len = 0; len <= sizeof(bytes); len++)
         assert_int_equal(crc32c(5, bytes, len), crc32c_by_table(5, bytes, len));

@@ -11,11 +11,11 @@ static void assert_digest(const uint8_t *digest, const char *hex)
 {
     char text[2 * SHA256_LEN + 1];
     static const char digits[] = "0123456789abcdef";
-    for (int i = 0; i < SHA256_LEN; i++) {
+    for (size_t i = 0; i < SHA256_LEN; i++) {
         text[2 * i] = digits[digest[i] >> 4];
         text[2 * i + 1] = digits[digest[i] & 15];
     }
-    text[2 * SHA256_LEN] = 0;
+    text[sizeof(text) - 1] = 0;
     assert_string_equal(text, hex);
 }
 

@@ -200,7 +200,7 @@ static void start(struct server *server, struct lie lie)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     *server = (struct server){.lie = lie};
     snprintf(server->path, sizeof(server->path), "/tmp/outboard-socket-test-%d", getpid());
-    strcpy(address.sun_path, server->path);
+    memcpy(address.sun_path, server->path, sizeof(server->path));
     unlink(server->path);
     server->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(bind(server->listener, (struct sockaddr *)&address, sizeof(address)), 0);

@@ -47,7 +47,7 @@ static void texts_that_are_no_address(void **state)
     memset(path + 5, 'x', sizeof(path) - 6);
     path[sizeof(path) - 1] = '\0';
     memset(name + 4, 'x', 254);
-    strcpy(name + 4 + 254, ":1");
+    memcpy(name + 4 + 254, ":1", sizeof(":1"));
     refuse(path);
     refuse(name);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

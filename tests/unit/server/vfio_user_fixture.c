@@ -59,7 +59,7 @@ void set_up(struct fixture *f)
 
 static void map(struct fixture *f, uint64_t iova, int fd)
 {
-    const struct vfio_user_dma_map map = {32, 3, 0, iova, 16 * 4096};
+    const struct vfio_user_dma_map map = {32, 3, 0, iova, 0x10000};
     uint8_t payload[VFIO_USER_DMA_MAP_LEN];
     struct sent reply;
     vfio_user_dma_map_put(payload, sizeof(payload), &map);
@@ -139,6 +139,7 @@ int ask(struct fixture *f, uint16_t number, const void *payload, size_t len, con
         unsigned num_fds, struct sent *ret_reply)
 {
     assert_int_equal(tell(f, number, payload, len, fds, num_fds), 0);
+    *ret_reply = (struct sent){0};
     assert_true(take(f, ret_reply));
     assert_int_equal(ret_reply->header.command, number);
     assert_int_equal(ret_reply->header.id, 7);

@@ -94,6 +94,7 @@ static void a_peer_that_does_not_read_is_not_read(void **state)
 
 static void dma_by_message_ends_when_the_reply_comes(void **state)
 {
+    static const char said[16] = "what memory says";
     struct fixture f;
     struct sent sent;
     uint8_t reply[32] = {0};
@@ -109,11 +110,11 @@ static void dma_by_message_ends_when_the_reply_comes(void **state)
     assert_true(take(&f, &sent));
     assert_int_equal(sent.header.command, VFIO_USER_DMA_READ);
     memcpy(reply, sent.payload, 16);
-    memcpy(reply + 16, "what memory says", 16);
+    memcpy(reply + 16, said, sizeof(said));
     assert_int_equal(answer(&f, &sent, reply, 32), 0);
     assert_int_equal(f.ended, 1);
     assert_int_equal(f.result, 0);
-    assert_memory_equal(f.buffer, "what memory says", 16);
+    assert_memory_equal(f.buffer, said, sizeof(said));
     tear_down(&f);
 }
 
@@ -188,7 +189,7 @@ static void unmap_waits_for_spans_and_goes_on_when_poked(void **state)
     struct fixture f;
     struct sent reply;
     struct ob_dma_span span;
-    const struct vfio_user_dma_unmap unmap = {24, 0, MAPPED, 16 * 4096};
+    const struct vfio_user_dma_unmap unmap = {24, 0, MAPPED, 0x10000};
     uint8_t payload[VFIO_USER_DMA_UNMAP_LEN], stream[256];
     vfio_user_dma_unmap_put(payload, sizeof(payload), &unmap);
     set_up_serving(&f);
@@ -216,7 +217,7 @@ static void a_peer_may_go_while_its_unmap_waits(void **state)
 {
     struct fixture f;
     struct ob_dma_span span;
-    const struct vfio_user_dma_unmap unmap = {24, 0, MAPPED, 16 * 4096};
+    const struct vfio_user_dma_unmap unmap = {24, 0, MAPPED, 0x10000};
     uint8_t payload[VFIO_USER_DMA_UNMAP_LEN];
     vfio_user_dma_unmap_put(payload, sizeof(payload), &unmap);
     set_up_serving(&f);

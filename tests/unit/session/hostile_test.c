@@ -257,7 +257,7 @@ static void a_flood_of_opens_is_refused_then_dropped(void **state)
     for (int i = 0; i < 256; i++)
         peer_open(&peer, 0);
     assert_int_equal(peer.end->opens, 10);
-    assert_true(memory_of(&peer) <= 10 * 512);
+    assert_true(memory_of(&peer) <= (size_t)10 * 512);
     int result = peer_send(&peer, SESSION_OPEN, peer.next_id, "\0\0\0\0\1\0\0\0x", 9);
     assert_dropped(&peer, result, "more than 256 OPENs");
 }
@@ -292,7 +292,7 @@ static void a_storm_of_resets_costs_nothing(void **state)
         if (peer.end->incoming)
             ob_stream_free(peer.end->incoming);
         peer.end->incoming = NULL;
-        assert_true(memory_of(&peer) <= 10 * 512);
+        assert_true(memory_of(&peer) <= (size_t)10 * 512);
     }
     assert_int_equal(peer.end->resets, 20000);
     peer_free(&peer);

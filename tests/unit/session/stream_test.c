@@ -9,9 +9,11 @@ static const struct ob_session_config clean = {.channel = OB_CHANNEL_STREAM};
 static const struct ob_session_config line = {.channel = OB_CHANNEL_LINE};
 static const struct ob_session_config *const channels[] = {&clean, &line};
 
+// NOLINTBEGIN(bugprone-macro-parentheses): config is declared here
 #define EACH_CHANNEL(config)                                                                       \
     for (int channel_ = 0; channel_ < 2; channel_++)                                               \
         for (const struct ob_session_config *config = channels[channel_]; config; config = NULL)
+// NOLINTEND(bugprone-macro-parentheses)
 
 static void fill(uint8_t *bytes, size_t len)
 {

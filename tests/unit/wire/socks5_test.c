@@ -45,7 +45,7 @@ static void check(const char *bytes, size_t len, const char *host, uint16_t port
     for (size_t cut = 0; cut < len; cut++)
         assert_int_equal(socks5_get_request(bytes, cut, &request, &reply), -EAGAIN);
     memcpy(ahead, bytes, len);
-    memcpy(ahead + len, "HELLO", 5);
+    memcpy(ahead + len, "HELLO", sizeof("HELLO"));
     assert_int_equal(socks5_get_request(ahead, len + 5, &request, &reply), len);
     assert_string_equal(request.host, host);
     assert_int_equal(request.port, port);
