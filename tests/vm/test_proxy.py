@@ -7,12 +7,13 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import threading
 
 import pytest
 from proxylab import STATIC, Lab, free_port
 
-from apps import Transfer, is_reset, pattern, receive
+from apps import Exchange, Transfer, is_reset, pattern, receive
 
 PORT_NAME = "org.outboard.proxy.0"  # what the guest's program looks for by default
 GUEST_OPTIONS = {"virtio": "", "serial": "--channel=serial:/dev/ttyS2:115200"}
@@ -42,9 +43,13 @@ def virtio_port(name, path):
 def start_guest(boot, lab):
     """start_guest(kind): a guest with its end of a channel at lab.channel, no network device and no configuration."""
 
-    def start(kind="virtio", name="guest", options="", arguments=(), **more):
+    def start(kind="virtio", name="guest", options="", arguments=(), state=None, **more):
         arguments = [*device(kind, lab.channel), *arguments]
-        guest = boot(name, modules=["virtio_pci", "virtio_console"], programs=[STATIC], arguments=arguments, **more)
+        guest = boot(
+            name, modules=["virtio_pci", "virtio_console"], programs=[STATIC], arguments=arguments, state=state, **more
+        )
+        if state:
+            return guest  # with its end, which runs
         guest.run("ip link set lo up")
         assert guest.run("ls /sys/class/net").split() == ["lo"]
         start_proxy(guest, kind, options)
@@ -332,3 +337,43 @@ def test_paused_machine(start_guest, host, lab, web):
     assert guest.run("cat /tmp/sum").split()[0] == checksum
     assert patient.wait_up() == tags[0]
     assert patient.status()["sessions"] == 1
+
+
+@pytest.mark.parametrize("host_restarts", [False, True])
+def test_snapshot_is_restored(start_guest, lab, cleanup, host_restarts):
+    """The guest's end wakes up in a session that nobody else remembers, twice in the same one."""
+    state = cleanup.enter_context(tempfile.TemporaryFile())
+    options = {"options": "--service=echo=exec:cat", "files": dynamic_program("/usr/bin/curl")}
+    guest = start_guest(**options)
+    app, port = lab.listen(), free_port()
+
+    def start_host():
+        return lab.start("host", f"--channel=unix:{lab.channel},line", f"-L{port}:echo",
+                         "-R9000:app", f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}")  # fmt: skip
+
+    end = start_host()
+    tags = [end.wait_up()]
+    wait_for_forward(end)
+    called, exchange = start_application(guest, lab, app), Exchange(lab.connect(port), pattern("old", 1_000_000))
+    while not any(s["service"] == "echo" and s["bytes_received"] > 0 for s in end.status()["streams"]):
+        assert end.ask("PING").startswith("PONG")
+    guest.save(state)
+
+    for name in ("restored", "restored-again"):
+        guest.kill()
+        assert is_reset(called)
+        exchange.check_reset(30)
+        if host_restarts:
+            end.process.kill()
+        guest = start_guest(name=name, state=state, **options)
+        check_application_was_reset(guest)  # because the host's end greets anew, or because nobody has the port open
+        if host_restarts:
+            end = start_host()
+        wait_for_another(end, tags[-1])
+        tags.append(end.wait_up())
+        wait_for_forward(end)
+        check_call(guest, lab, app)
+        sock = lab.connect(port)
+        Transfer(sock, sock, pattern("new", 100_000)).check(30)
+        called, exchange = start_application(guest, lab, app), Exchange(lab.connect(port), pattern("old", 1_000_000))
+    assert len(set(tags)) == 3
