@@ -57,6 +57,29 @@ class Transfer(threading.Thread):
         assert self.received == self.data
 
 
+class Exchange(threading.Thread):
+    """Keeps bytes on their way to an echo and back, until the connection breaks."""
+
+    def __init__(self, sock, data):
+        super().__init__(daemon=True)
+        self.sock, self.data = sock, data
+        self.outcome = None
+        self.start()
+
+    def run(self):
+        try:
+            self.sock.sendall(self.data)
+            while receive(self.sock, len(self.data)) == self.data:
+                self.sock.sendall(self.data)
+            self.outcome = "something else came back"
+        except OSError as error:
+            self.outcome = type(error)
+
+    def check_reset(self, timeout):
+        self.join(timeout)
+        assert self.outcome is ConnectionResetError
+
+
 def send_until_blocked(sock):
     """Sends until the other end takes no more for good: how many bytes it took."""
     sent = 0

@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 
 import pytest
 from guestlab import CommandFailed, Guest, GuestExited, GuestPanicked, GuestTimeout, LabError, accelerator, paths
@@ -117,6 +118,19 @@ def test_unknown_module_is_named(logs):
 def test_missing_program_is_named(logs):
     with pytest.raises(LabError, match="/no/such/program into a guest: No such file"):
         Guest(logs / "guest", programs=["/no/such/program"])
+
+
+def test_saved_guest_goes_on(boot, cleanup):
+    state = cleanup.enter_context(tempfile.TemporaryFile())
+    first = boot()
+    boot_id = first.read("/proc/sys/kernel/random/boot_id")
+    first.save(state)
+    first.kill()
+    for name in ("second", "third"):
+        restored = boot(name, state=state)
+        assert restored.read("/proc/sys/kernel/random/boot_id") == boot_id
+        assert restored.attempt("mkdir /tmp/mine").status == 0  # what one does, the next knows nothing of
+        restored.kill()
 
 
 def test_reboot_and_shutdown(boot):

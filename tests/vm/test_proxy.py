@@ -7,12 +7,13 @@ import os
 import pathlib
 import re
 import subprocess
+import tempfile
 import threading
 
 import pytest
 from proxylab import STATIC, Lab, free_port
 
-from apps import Transfer, is_reset, pattern, receive
+from apps import Exchange, Transfer, is_reset, pattern, receive
 
 PORT_NAME = "org.outboard.proxy.0"  # what the guest's program looks for by default
 GUEST_OPTIONS = {"virtio": "", "serial": "--channel=serial:/dev/ttyS2:115200"}
@@ -28,20 +29,27 @@ def lab(spawn, cleanup):
 
 def device(kind, path):
     """QEMU's arguments: a port whose host end is a socket at path."""
-    chardev = ["-chardev", f"socket,id=line,path={path},server=on,wait=off"]
     if kind == "serial":
-        return [*chardev, "-serial", "chardev:line"]
-    return [*chardev, "-device", "virtio-serial-pci", "-device", f"virtserialport,chardev=line,name={PORT_NAME}"]
+        return ["-chardev", f"socket,id=line,path={path},server=on,wait=off", "-serial", "chardev:line"]
+    return ["-device", "virtio-serial-pci", *virtio_port(PORT_NAME, path)]
+
+
+def virtio_port(name, path):
+    return ["-chardev", f"socket,id={name},path={path},server=on,wait=off",
+            "-device", f"virtserialport,chardev={name},name={name}"]  # fmt: skip
 
 
 @pytest.fixture
 def start_guest(boot, lab):
     """start_guest(kind): a guest with its end of a channel at lab.channel, no network device and no configuration."""
 
-    def start(kind="virtio", name="guest", options="", **more):
+    def start(kind="virtio", name="guest", options="", arguments=(), state=None, **more):
+        arguments = [*device(kind, lab.channel), *arguments]
         guest = boot(
-            name, modules=["virtio_pci", "virtio_console"], programs=[STATIC], arguments=device(kind, lab.channel), **more
+            name, modules=["virtio_pci", "virtio_console"], programs=[STATIC], arguments=arguments, state=state, **more
         )
+        if state:
+            return guest  # with its end, which runs
         guest.run("ip link set lo up")
         assert guest.run("ls /sys/class/net").split() == ["lo"]
         start_proxy(guest, kind, options)
@@ -50,8 +58,8 @@ def start_guest(boot, lab):
     return start
 
 
-def start_proxy(guest, kind="virtio", options=""):
-    guest.run(f"outboard-proxy --trust-peer {GUEST_OPTIONS[kind]} {options} 2>/tmp/proxy.log & echo $! >/tmp/proxy.pid")
+def start_proxy(guest, kind="virtio", options="", name="proxy"):
+    guest.run(f"outboard-proxy --trust-peer {GUEST_OPTIONS[kind]} {options} 2>/tmp/{name}.log & echo $! >/tmp/{name}.pid")
 
 
 @pytest.fixture
@@ -114,7 +122,7 @@ def test_download(start_guest, host, web, kind):
     guest = start_guest(kind)
     end = host("-R8080:web", f"-sweb=tcp:127.0.0.1:{port}")
     wait_for_forward(end)
-    output = guest.run("wget -q -O - http://127.0.0.1:8080/data | sha256sum", timeout=300)
+    output = guest.run("wget -q -O - http://127.0.0.1:8080/data | sha256sum", timeout=900)
     assert output.split()[0] == checksum
     assert end.status()["sessions"] == 1
 
@@ -265,15 +273,107 @@ def test_vmm_is_restarted(conversation, start_guest):
     talk()
 
 
-def test_paused_machine(conversation):
-    """A session outlives any pause."""
-    guest, end, talk = conversation()
-    sock, tag = talk(), end.wait_up()
+def downloaded(end):
+    """How much of the web server's file has gone to the guest."""
+    assert end.ask("PING").startswith("PONG")
+    return sum(s["bytes_sent"] for s in end.status()["streams"] if s["service"] == "web")
+
+
+def start_application(guest, lab, listener):
+    """A download in the guest, from its port 9000, that goes on for ever; our end of its connection."""
+    guest.run("rm -f /tmp/status /tmp/output; mkfifo /tmp/status")
+    guest.run("(/usr/bin/curl -sN http://127.0.0.1:9000/ >/tmp/output; echo $? >/tmp/status) &")
+    sock = lab.accept(listener)
+    sock.sendall(b"HTTP/1.0 200 OK\r\n\r\nhello")
+    guest.run("until [ -s /tmp/output ]; do :; done")
+    return sock
+
+
+def check_application_was_reset(guest):
+    """Waits for its end."""
+    assert guest.run("cat /tmp/status") == "56\n"  # after an orderly end: 0
+    assert guest.run("cat /tmp/output") == "hello"
+
+
+def check_call(guest, lab, listener):
+    """The guest's port 9000 leads to us, and nothing else comes from there."""
+    guest.run("echo again | nc 127.0.0.1 9000 >/dev/null &")
+    assert receive(lab.accept(listener)) == b"again\n"
+
+
+def test_paused_machine(start_guest, host, lab, web):
+    """A session outlives any pause. One that an end gives up after some silence begins anew."""
+    impatient_port, impatient_path = "org.outboard.proxy.1", lab.folder / "impatient"
+    guest = start_guest(
+        arguments=virtio_port(impatient_port, impatient_path), files=dynamic_program("/usr/bin/curl")
+    )
+    start_proxy(guest, options=f"--channel=virtio:{impatient_port}", name="impatient")
+    size = 16 << 20
+    port, checksum = web(size)
+    patient = host("-R8080:web", f"-sweb=tcp:127.0.0.1:{port}")
+    app = lab.listen()
+    impatient = lab.start("impatient", f"--channel=unix:{impatient_path},line", "--keepalive=1", "--idle-timeout=2",
+                          "-R9000:app", f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}")  # fmt: skip
+    wait_for_forward(patient)
+    impatient.wait_up()
+    wait_for_forward(impatient)
+    tags = patient.wait_up(), impatient.wait_up()
+    sock = start_application(guest, lab, app)
+    guest.run("mkfifo /tmp/sum; wget -q -O - http://127.0.0.1:8080/data | sha256sum >/tmp/sum &")
+    while not downloaded(patient):
+        pass
+
     guest.qmp.execute("stop")
     guest.qmp.wait_event("STOP")
-    transfer = Transfer(sock, sock, pattern("pause", 4_000_000))
-    transfer.join(3)
-    assert transfer.is_alive()
+    assert is_reset(sock)  # after the longest timeout of all
+    assert "timed out" in impatient.log()
+    assert 0 < patient.status()["streams"][-1]["bytes_sent"] < size
     guest.qmp.execute("cont")
-    transfer.check(60)
-    assert end.wait_up() == tag
+
+    wait_for_another(impatient, tags[1])
+    check_application_was_reset(guest)
+    wait_for_forward(impatient)
+    check_call(guest, lab, app)
+    assert guest.run("cat /tmp/sum").split()[0] == checksum
+    assert patient.wait_up() == tags[0]
+    assert patient.status()["sessions"] == 1
+
+
+@pytest.mark.parametrize("host_restarts", [False, True])
+def test_snapshot_is_restored(start_guest, lab, cleanup, host_restarts):
+    """The guest's end wakes up in a session that nobody else remembers, twice in the same one."""
+    state = cleanup.enter_context(tempfile.TemporaryFile())
+    options = {"options": "--service=echo=exec:cat", "files": dynamic_program("/usr/bin/curl")}
+    guest = start_guest(**options)
+    app, port = lab.listen(), free_port()
+
+    def start_host():
+        return lab.start("host", f"--channel=unix:{lab.channel},line", f"-L{port}:echo",
+                         "-R9000:app", f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}")  # fmt: skip
+
+    end = start_host()
+    tags = [end.wait_up()]
+    wait_for_forward(end)
+    called, exchange = start_application(guest, lab, app), Exchange(lab.connect(port), pattern("old", 1_000_000))
+    while not any(s["service"] == "echo" and s["bytes_received"] > 0 for s in end.status()["streams"]):
+        assert end.ask("PING").startswith("PONG")
+    guest.save(state)
+
+    for name in ("restored", "restored-again"):
+        guest.kill()
+        assert is_reset(called)
+        exchange.check_reset(30)
+        if host_restarts:
+            end.process.kill()
+        guest = start_guest(name=name, state=state, **options)
+        check_application_was_reset(guest)  # because the host's end greets anew, or because nobody has the port open
+        if host_restarts:
+            end = start_host()
+        wait_for_another(end, tags[-1])
+        tags.append(end.wait_up())
+        wait_for_forward(end)
+        check_call(guest, lab, app)
+        sock = lab.connect(port)
+        Transfer(sock, sock, pattern("new", 100_000)).check(30)
+        called, exchange = start_application(guest, lab, app), Exchange(lab.connect(port), pattern("old", 1_000_000))
+    assert len(set(tags)) == 3

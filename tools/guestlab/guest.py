@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A running Linux that the host commands."""
+import os
 import pathlib
 import re
 import shlex
@@ -14,6 +15,7 @@ from guestlab.shell import Shell
 # Far more than a boot takes (2 s); a loaded machine is no reason for a failed test.
 BOOT_TIMEOUT_S = 120
 COMMAND_TIMEOUT_S = 60
+MIGRATION_BYTES_PER_S = 1 << 40  # into a file: as fast as it goes
 PANIC = re.compile(r"end Kernel panic")  # the last line of a panic's report
 
 
@@ -23,11 +25,13 @@ class Guest:
     logs: a folder, made if it isn't there, for console.log, commands.log and qemu.log.
     flavour: "cloud" or "full", see kernels.py. modules: names of kernel modules that init loads.
     programs, files: see initramfs.build(). root: a disk of the guest's, such as "/dev/nvme0n1", on which install()
-    was done; the kernel mounts it by its own drivers, and there is no initramfs. Everything else: see Machine.
+    was done; the kernel mounts it by its own drivers, and there is no initramfs. state: a file in which save() of a
+    guest with the same options left its machine, which goes on from there instead of booting. Everything else: see
+    Machine.
     """
 
     def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, root=None, accel=None,
-                 boot_timeout=BOOT_TIMEOUT_S, append="", **machine):  # fmt: skip
+                 boot_timeout=BOOT_TIMEOUT_S, append="", arguments=(), state=None, **machine):  # fmt: skip
         self.logs = pathlib.Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         kernel = kernels.kernel(flavour)
@@ -36,11 +40,18 @@ class Guest:
             append += f" root={root} rw rootwait init=/init"
         else:
             archive = initramfs.build(kernel, modules, programs, files)
-        self.machine = Machine(self.logs, kernel, archive, accel or accelerator(), append=append, **machine)
+        if state:
+            arguments = [*arguments, "-incoming", "defer"]
+        self.machine = Machine(
+            self.logs, kernel, archive, accel or accelerator(), append=append, arguments=arguments, **machine
+        )
         self.qmp = self.machine.qmp
         self._shell = Shell(self.machine.lines[0], self.wait)
         try:
-            self._shell.wait_ready(boot_timeout)
+            if state:
+                self._restore(state, boot_timeout)
+            else:
+                self._shell.wait_ready(boot_timeout)
         except BaseException:
             self.kill()
             raise
@@ -114,6 +125,25 @@ class Guest:
         """The guest powers its machine off, and QEMU ends; its exit status."""
         self._shell.send("sync; poweroff -f")
         return self.machine.wait(timeout)
+
+    def save(self, file, timeout=BOOT_TIMEOUT_S):
+        """Writes the running machine into an empty file, for Guest(state=file); from then on it is paused.
+
+        No command may be under way, but those that a script has left in the background.
+        """
+        self._migrate("migrate", file)
+        self.qmp.wait_event("MIGRATION", timeout, status="completed")
+
+    def _restore(self, file, timeout):
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        self._migrate("migrate-incoming", file)
+        self.qmp.wait_event("RESUME", timeout)
+
+    def _migrate(self, command, file):
+        self.qmp.execute("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
+        self.qmp.execute("migrate-set-parameters", {"max-bandwidth": MIGRATION_BYTES_PER_S})
+        self.qmp.give("state", file)
+        self.qmp.execute(command, {"uri": "fd:state"})
 
     def kill(self):
         """Ends QEMU at once, as a crash or a pulled plug would; never fails."""
