@@ -89,8 +89,9 @@ static int save(void *state, uint8_t *ret_buf, size_t size)
 {
     const struct run *run = state;
     CHECK(run->paused && size == 4);
-    memcpy(ret_buf, "fuzz", 4);
-    return 4;
+    static const uint8_t saved[4] = {'f', 'u', 'z', 'z'};
+    memcpy(ret_buf, saved, sizeof(saved));
+    return sizeof(saved);
 }
 
 static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
@@ -231,16 +232,19 @@ static void send_version(struct run *run)
     };
     uint8_t payload[128] = {0};
     const char *text = offers[rd_u8(&run->input) % 2];
-    strcpy((char *)payload + VFIO_USER_VERSION_LEN, text);
+    size_t len = strlen(text) + 1;
+    CHECK(len <= sizeof(payload) - VFIO_USER_VERSION_LEN);
+    memcpy(payload + VFIO_USER_VERSION_LEN, text, len);
     deliver_message(run, (struct vfio_user_header){.command = VFIO_USER_VERSION}, payload,
-                    VFIO_USER_VERSION_LEN + strlen(text) + 1, 0);
+                    VFIO_USER_VERSION_LEN + len, 0);
 }
 
 /* Eight pages, of which any two may be one region. */
 static void send_map(struct run *run)
 {
     uint8_t payload[VFIO_USER_DMA_MAP_LEN], where = rd_u8(&run->input);
-    const uint64_t iova = (where % 8) * 4096, size = (1 + where / 8 % 4) * 4096;
+    const uint64_t iova = where % 8 * UINT64_C(4096);
+    const uint64_t size = (1 + where / 8 % 4) * UINT64_C(4096);
     struct vfio_user_header header = {.command = VFIO_USER_DMA_MAP};
     size_t len = VFIO_USER_DMA_MAP_LEN;
     if (where & 0x80) {
