@@ -215,6 +215,8 @@ static const struct option_row *find_row(int value)
     return NULL;
 }
 
+/* Without any option this is the end in a guest that nobody has configured: it trusts its host,
+ * which can do with it as it likes anyway. */
 int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options,
                         struct ob_fault *fault)
 {
@@ -222,7 +224,8 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
     char letters[2 * ROW_COUNT + 5];
     *ret_options = (struct proxy_options){.channel = {.kind = CHANNEL_VIRTIO,
                                                       .framing = OB_CHANNEL_LINE,
-                                                      .path = CHANNEL_DEFAULT_PORT}};
+                                                      .path = CHANNEL_DEFAULT_PORT},
+                                          .trust_peer = argc == 1};
     fill_tables(table, letters);
     opterr = 0;
     optind = 0; /* also resets what an earlier run left */

@@ -30,6 +30,16 @@ static void no_option_is_a_guest_of_its_default_port(void **state)
     assert_int_equal(options.channel.kind, CHANNEL_VIRTIO);
     assert_int_equal(options.channel.framing, OB_CHANNEL_LINE);
     assert_string_equal(options.channel.path, CHANNEL_DEFAULT_PORT);
+    assert_true(options.trust_peer);
+    proxy_options_done(&options);
+}
+
+static void any_option_and_the_peer_is_trusted_no_more(void **state)
+{
+    struct proxy_options options;
+    struct ob_fault fault = {0};
+    char text[] = "--keepalive=1";
+    assert_int_equal(parse(&options, &fault, text), PROXY_RUN);
     assert_false(options.allow_run || options.trust_peer);
     proxy_options_done(&options);
 }
@@ -160,6 +170,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(no_option_is_a_guest_of_its_default_port),
+        TEST(any_option_and_the_peer_is_trusted_no_more),
         TEST(options_of_every_kind),
         TEST(faults_name_the_option),
         TEST(unknown_options_and_questions),
