@@ -8,7 +8,6 @@ import os
 import pathlib
 import socket
 import subprocess
-import time
 
 import pytest
 from guestlab import paths
@@ -107,14 +106,6 @@ def backdoor_guest(boot, device, guest_programs):
         return boot(programs=guest_programs, cpus=2, **proxy(sock), **guest_options), recorded
 
     return start
-
-
-def wait_until(predicate, what, timeout=30):
-    """Waits for something of which no event tells, such as a socket's file."""
-    deadline = time.monotonic() + timeout
-    while not predicate():
-        assert time.monotonic() < deadline, f"waited {timeout} s for {what}"
-        time.sleep(0.005)
 
 
 @pytest.fixture
