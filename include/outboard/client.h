@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Client: a VMM's side of a remote device, whoever serves it: a program of this project, or QEMU's
- * x-remote.
+ * Client: a VMM's side of a remote device, whoever serves it: a program of this project, QEMU's
+ * x-remote (mpqemu), or any vfio-user server.
  *
  * A client connects, publishes guest memory, probes what the device is, and then forwards the
  * guest's accesses. Nothing that the remote does or fails to do harms the VMM: every call ends
@@ -10,7 +10,14 @@
  *
  * A remote is alive, hung (it has not answered in time, though it may yet) or lost (its socket
  * ended, it broke the rules of the wire, or a policy gave it up). While it is hung no call waits
- * for it any more. If late answers come they are recognized as late, and it is alive again.
+ * for it any more. If late answers come they are recognized as late, and it is alive again. A
+ * remote may also refuse what it is asked: the call returns -EREMOTEIO, ob_client_refusal() tells
+ * why, and nothing else has changed.
+ *
+ * Everything here works over every wire, unless it says "vfio-user": then it returns -EOPNOTSUPP
+ * over mpqemu. A vfio-user remote is greeted by the first call that needs it, which therefore may
+ * also return -EPROTONOSUPPORT (another version of the protocol), -EPROTO (what the remote says of
+ * itself makes no sense) or -ENOTCONN (it did not answer in time); the remote is lost then.
  *
  * The library starts no thread. Calls on one client must not overlap; callbacks run inside the call
  * that found the reason for them and must not call the client, except ob_client_state(),
@@ -19,6 +26,8 @@
  */
 #ifndef OUTBOARD_CLIENT_H
 #define OUTBOARD_CLIENT_H
+
+#include <sys/types.h>
 
 #include <outboard/device.h>
 
@@ -52,13 +61,14 @@ struct ob_client_callbacks {
 
 /** How to speak to a remote. All zero is a good choice. */
 struct ob_client_options {
-    const char *wire;      /* "mpqemu" (also NULL) or "mpqemu-v8" */
+    const char *wire;      /* "mpqemu" (also NULL), "mpqemu-v8" or "vfio-user" */
     unsigned timeout_ms;   /* the longest that a call takes; 0: 1000 */
     unsigned poll_us;      /* poll so long for an answer before blocking; 0: never */
     unsigned heartbeat_ms; /* look after the remote so often; 0: never */
     enum ob_client_policy policy;
     struct ob_client_callbacks callbacks; /* any may be NULL */
     void *argument;                       /* handed to the callbacks */
+    bool posted_writes;                   /* vfio-user: writes to memory BARs are not waited for */
 };
 
 /** A piece of guest memory. */
@@ -67,13 +77,27 @@ struct ob_client_region {
     uint64_t len;    /* bytes */
     uint64_t offset; /* into the file */
     int fd;          /* a file that can be mapped shared (memfd); stays the caller's */
+    bool read_only;  /* vfio-user: the device may not write there */
+    /* vfio-user, with fd -1: the memory itself, `len` bytes that must stay until the region is
+     * taken back. The remote is told that it is there, and asks for its bytes by messages. */
+    void *memory;
 };
 
 /** A BAR as a probe finds it. */
 struct ob_client_bar {
     enum ob_bar_kind kind;
-    unsigned flags; /* OB_BAR_PREFETCHABLE or 0 */
+    unsigned flags; /* OB_BAR_PREFETCHABLE; OB_BAR_MEMORY: parts of it can be mapped */
     uint64_t size;  /* bytes, a power of two */
+};
+
+/** Kinds of interrupts; the numbers are those of Linux' VFIO. */
+enum ob_client_irq {
+    OB_CLIENT_INTX,
+    OB_CLIENT_MSI,
+    OB_CLIENT_MSIX,
+    OB_CLIENT_ERROR,   /* the device has failed */
+    OB_CLIENT_REQUEST, /* the device asks to be unplugged */
+    OB_CLIENT_IRQ_KINDS,
 };
 
 /** What a probe finds. */
@@ -88,6 +112,8 @@ struct ob_client_info {
     /* Offset 0x28 answers as a BAR would. QEMU's proxy would take it for a seventh one. */
     bool seventh_region;
     struct ob_client_bar bars[OB_BAR_COUNT];
+    uint32_t config_len;                   /* bytes of configuration space, 256 or 4096 */
+    uint32_t vectors[OB_CLIENT_IRQ_KINDS]; /* of each kind; mpqemu tells of INTx alone */
 };
 
 /**
@@ -120,6 +146,9 @@ OB_API enum ob_client_state ob_client_state(const struct ob_client *client);
 /** Why the remote is hung or lost. Valid until the next call; its code is 0 while it is alive. */
 OB_API const struct ob_fault *ob_client_fault(const struct ob_client *client);
 
+/** The errno (negative) with which the remote last refused a call; 0: it never has. */
+OB_API int ob_client_refusal(const struct ob_client *client);
+
 /** A descriptor that is readable when ob_client_dispatch() has something to do. The client's. */
 OB_API int ob_client_fd(const struct ob_client *client);
 
@@ -132,18 +161,43 @@ OB_API void ob_client_dispatch(struct ob_client *client);
  *
  * Regions that touch in the guest and in the same file (the same @fd) are sent as one.
  *
+ * Over vfio-user, regions that are new are mapped and those that are not named are unmapped; what
+ * stays is left alone.
+ *
  * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps or overlaps
- * another; -E2BIG when more than 7 are left to be sent; -EBADF for a descriptor that is not open;
- * -ENOTCONN when the remote is lost. A remote that is hung is told all the same. The fault of all
- * but -ENOTCONN goes to @fault, which may be NULL.
+ * another; -E2BIG when more than 7 are left to be sent over mpqemu, or more than 64 are given;
+ * -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost; over vfio-user also
+ * the errors of ob_client_map_memory(). An mpqemu remote that is hung is told all the same. The
+ * fault of all but -ENOTCONN goes to @fault, which may be NULL.
  */
 OB_API int ob_client_publish_memory(struct ob_client *client,
                                     const struct ob_client_region *regions, unsigned count,
                                     struct ob_fault *fault);
 
 /**
+ * vfio-user: tell the remote of one more region (DMA_MAP). For VMMs with many, or with a virtual
+ * IOMMU; @region.gpa is then an IOVA.
+ *
+ * Returns 0; -EINVAL and -EBADF as ob_client_publish_memory(), and for a region that does not fit
+ * the remote's page sizes; -EEXIST when it overlaps one that is mapped; -ENOSPC when the remote
+ * takes no more regions; -ENOMEM, the errno of mapping the file here, or the errno of a call.
+ */
+OB_API int ob_client_map_memory(struct ob_client *client, const struct ob_client_region *region,
+                                struct ob_fault *fault);
+
+/**
+ * vfio-user: take a region back (DMA_UNMAP), exactly as it was mapped. When this returns 0 the
+ * remote has ended its I/O there. With -ETIMEDOUT it may yet touch the region, until the client is
+ * lost or freed and the remote's process has ended.
+ *
+ * Returns 0, -ENOENT when there is no such region, or the errno of a call.
+ */
+OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len);
+
+/**
  * Find out what the device is, in the accesses by which QEMU's proxy does: ids, then for each BAR,
- * and for offset 0x28, what stays of writing all ones. BARs keep their addresses.
+ * and for offset 0x28, what stays of writing all ones. BARs keep their addresses. A vfio-user
+ * remote says itself how large its BARs are.
  *
  * Returns 0; -ENODEV when all ids are ones; -EPROTO when a BAR can't be (its size is no power of
  * two); or the errno of an access.
@@ -164,6 +218,25 @@ OB_API int ob_client_config_read(struct ob_client *client, uint32_t offset, unsi
                                  uint32_t *ret_value);
 OB_API int ob_client_config_write(struct ob_client *client, uint32_t offset, unsigned size,
                                   uint32_t value);
+
+/** Regions beyond the BARs, for the two functions below. */
+#define OB_CLIENT_REGION_ROM    6
+#define OB_CLIENT_REGION_CONFIG 7
+
+/**
+ * Access any number of bytes of a BAR, the ROM or configuration space. Over vfio-user that is one
+ * message per 1 MiB, or whatever less the remote takes; over mpqemu it is one per register. After a
+ * probe, unless it is configuration space.
+ *
+ * @region: 0 to 5: a BAR; OB_CLIENT_REGION_ROM (vfio-user) or OB_CLIENT_REGION_CONFIG.
+ *
+ * Returns as ob_client_config_read(), -EINVAL for what the region does not have. What a read that
+ * fails did not get is ones.
+ */
+OB_API int ob_client_read_bytes(struct ob_client *client, unsigned region, uint64_t offset,
+                                void *ret_buf, size_t len);
+OB_API int ob_client_write_bytes(struct ob_client *client, unsigned region, uint64_t offset,
+                                 const void *buf, size_t len);
 
 /**
  * Do what firmware does after a probe: give every BAR an address and let it be decoded.
@@ -189,6 +262,62 @@ OB_API int ob_client_bar_read(struct ob_client *client, unsigned bar, uint64_t o
 OB_API int ob_client_bar_write(struct ob_client *client, unsigned bar, uint64_t offset,
                                unsigned size, uint64_t value);
 
+/** A register write. */
+struct ob_client_write {
+    unsigned bar;
+    uint64_t offset;
+    unsigned size; /* 1, 2, 4 or 8 bytes */
+    uint64_t value;
+};
+
+/**
+ * Write many registers, in order: one message where the remote takes that (vfio-user with
+ * write_multiple), else one each.
+ *
+ * Returns as ob_client_bar_write(); -EINVAL when one of them is none that it would take, and then
+ * nothing was written.
+ */
+OB_API int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_write *writes,
+                                    unsigned count);
+
+/** A part of a BAR that can be mapped into the VM. */
+struct ob_client_area {
+    uint64_t offset;      /* into the BAR */
+    uint64_t len;         /* bytes */
+    int fd;               /* the client's, open until it is freed */
+    uint64_t file_offset; /* of the area in it */
+    /* The remote can't cut the file short. Touching what is not sealed may raise SIGBUS. */
+    bool sealed;
+};
+
+/**
+ * vfio-user: the parts of a BAR that can be mapped, for mmap(2) with MAP_SHARED. After a probe.
+ *
+ * Returns how many there are, of which the first @max are filled in (none when the BAR is registers
+ * alone); -EINVAL for no such BAR.
+ */
+OB_API int ob_client_bar_areas(struct ob_client *client, unsigned bar,
+                               struct ob_client_area *ret_areas, unsigned max);
+
+/** A register whose write may be signalled past the client, by KVM_IOEVENTFD for instance. */
+struct ob_client_eventfd {
+    uint64_t offset; /* into the BAR */
+    uint64_t size;   /* of the write, bytes; 0: any */
+    bool matches;    /* only a write of `value` */
+    uint64_t value;
+    int fd; /* several may share one */
+};
+
+/**
+ * vfio-user: ask which registers have an eventfd (GET_REGION_IO_FDS). After a probe.
+ *
+ * @ret_eventfds: filled in up to @max. Its descriptors are the caller's.
+ *
+ * Returns how many were filled in, -EINVAL for no such BAR, or the errno of a call.
+ */
+OB_API int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
+                                  struct ob_client_eventfd *ret_eventfds, unsigned max);
+
 /**
  * Give INTx a way of the VMM's own: a KVM irqfd and its resample eventfd. Both stay the caller's.
  *
@@ -208,8 +337,102 @@ OB_API int ob_client_emulate_intx(struct ob_client *client);
  * its end. */
 OB_API void ob_client_intx_eoi(struct ob_client *client);
 
+/**
+ * vfio-user: have vectors signal eventfds, such as KVM irqfds. They must be non-blocking if anybody
+ * else may fill them.
+ *
+ * @fds: one for each of @count vectors from @start on; they stay the caller's. NULL: these vectors
+ *       signal nothing any more. @count 0: nothing of this kind does.
+ *
+ * Returns 0; -EINVAL for vectors that the device does not have; -EBADF for a descriptor that is not
+ * open; or the errno of a call. Of more than 16 vectors, those before the failing 16 are set.
+ */
+OB_API int ob_client_set_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
+                                 unsigned count, const int *fds);
+
+/** vfio-user: mask or unmask vectors; what happens meanwhile is signalled after. As above. */
+OB_API int ob_client_mask_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
+                                  unsigned count, bool masked);
+
+/** vfio-user: have the device signal vectors as if it had reason to, for tests. As above. */
+OB_API int ob_client_trigger_vectors(struct ob_client *client, enum ob_client_irq kind,
+                                     unsigned start, unsigned count);
+
 /** Reset the device. Returns as ob_client_config_read(). */
 OB_API int ob_client_reset(struct ob_client *client);
+
+/** What a device that can be migrated does; the numbers are those of Linux' VFIO. */
+enum ob_client_run_state {
+    OB_CLIENT_RUN_ERROR, /* a change of state failed; reset it, or give it up */
+    OB_CLIENT_STOPPED,
+    OB_CLIENT_RUNNING,
+    OB_CLIENT_SAVING,  /* stopped; ob_client_save() gives its state (STOP_COPY) */
+    OB_CLIENT_LOADING, /* stopped; takes what ob_client_load() gives (RESUMING) */
+    OB_CLIENT_RUNNING_P2P,
+    OB_CLIENT_PRE_COPY, /* running; ob_client_save() may give some of its state already */
+};
+
+/**
+ * vfio-user: whether the device can be migrated.
+ *
+ * @ret_pre_copy: whether it knows OB_CLIENT_PRE_COPY.
+ *
+ * Returns 0, -ENOTSUP when it can't, or the errno of a call.
+ */
+OB_API int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy);
+
+/** vfio-user: what state the device is in. Returns 0 or the errno of a call. */
+OB_API int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *ret_state);
+
+/**
+ * vfio-user: bring the device into a state. It runs at first. To carry it elsewhere:
+ * OB_CLIENT_STOPPED, OB_CLIENT_SAVING, ob_client_save() until it returns 0, there
+ * OB_CLIENT_STOPPED, OB_CLIENT_LOADING, ob_client_load() with all of it, OB_CLIENT_STOPPED,
+ * OB_CLIENT_RUNNING. A state that the device there refuses shows in the call that leaves
+ * OB_CLIENT_LOADING.
+ *
+ * Returns 0 or the errno of a call; -EREMOTEIO when the device refuses, as it does a change that is
+ * no arc of VFIO's.
+ */
+OB_API int ob_client_set_run_state(struct ob_client *client, enum ob_client_run_state state);
+
+/** vfio-user: the next bytes of a device's state. Returns how many, 0 at its end, or the errno of a
+ * call. */
+OB_API ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len);
+
+/** vfio-user: give a device its next bytes of state. Returns 0 or the errno of a call. */
+OB_API int ob_client_load(struct ob_client *client, const void *buf, size_t len);
+
+/** A range of guest memory. */
+struct ob_client_range {
+    uint64_t gpa;
+    uint64_t len; /* bytes */
+};
+
+/**
+ * vfio-user: have the device keep a log of the pages that it writes. What it writes by messages is
+ * logged here and reported with the rest.
+ *
+ * @page_size: bytes a bit stands for, a power of two of at least 4096.
+ * @ranges:    whole pages; at most 64.
+ *
+ * Returns 0; -EINVAL, -E2BIG or -EBUSY (it is on) for what can't be logged; -ENOMEM; or the errno
+ * of a call.
+ */
+OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
+                               const struct ob_client_range *ranges, unsigned count);
+OB_API int ob_client_log_stop(struct ob_client *client);
+
+/**
+ * vfio-user: which pages of a range were written since they were last reported.
+ *
+ * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
+ *
+ * Returns 0; -EINVAL for another page size or a range that is not in the log; or the errno of a
+ * call, which loses nothing: the next report has it all.
+ */
+OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
+                                const struct ob_client_range *range, uint8_t *ret_bits);
 
 #ifdef __cplusplus
 }

@@ -24,6 +24,15 @@
 /* Calls of a client that may wait for an answer: an access, a heartbeat, and late ones of each. */
 #define LIMIT_CLIENT_CALLS 4
 
+/* Parts of a region that a client may map; what more a server announces is passed over. */
+#define LIMIT_CLIENT_AREAS 16
+
+/* Eventfds of one region that a client asks for. */
+#define LIMIT_CLIENT_EVENTFDS 1024
+
+/* Receives in a row by which a client serves a remote that nobody waits for. */
+#define LIMIT_CLIENT_ROUNDS 64
+
 /* Longest time that a client waits for an answer, milliseconds. */
 #define LIMIT_CLIENT_TIMEOUT_MS 60000
 

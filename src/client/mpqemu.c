@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/pci_regs.h>
+#include <string.h>
 
 #include "base/cursor.h"
 #include "client/engine.h"
@@ -120,6 +121,7 @@ static int put_message(struct client *client, const struct client_request *reque
         .size = message->len[dialect]};
     size_t before = client->tx_len;
     uint8_t *frame = client_put(client, MPQEMU_HEADER_LEN + message->len[dialect]);
+    memset(frame, 0, MPQEMU_HEADER_LEN + message->len[dialect]);
     mpqemu_header_put(frame, MPQEMU_HEADER_LEN, &header);
     int err = message->fill(client, request, frame + MPQEMU_HEADER_LEN, message->len[dialect]);
     if (err < 0) {
@@ -134,6 +136,8 @@ static int put_message(struct client *client, const struct client_request *reque
 static int put_request(struct client *client, const struct client_request *request)
 {
     const struct client_request no_memory = {.operation = CLIENT_PUBLISH_MEMORY};
+    if (request->operation == CLIENT_MESSAGE)
+        return -EINVAL;
     if (request->operation == CLIENT_PING && dialect_of(client) == MPQEMU_SHIPPED)
         request = &stand_in_for_ping;
     bool opens = request->operation == CLIENT_PUBLISH_MEMORY;
@@ -170,16 +174,19 @@ static int frame_len(struct client *client, const uint8_t *header_bytes)
     return (int)(MPQEMU_HEADER_LEN + len);
 }
 
-static int take(struct client *client, const uint8_t *frame, size_t len)
+static int take(struct client *client, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct rd rd = rd_init(frame + MPQEMU_HEADER_LEN, len - MPQEMU_HEADER_LEN);
-    client_answer(client, len > MPQEMU_HEADER_LEN ? rd_u64(&rd) : 0);
+    const struct client_answer answer = {.value = len > MPQEMU_HEADER_LEN ? rd_u64(&rd) : 0};
+    client_answer(client, 0, answer);
     return 0;
 }
 
 const struct client_wire client_mpqemu = {
     .name = "mpqemu",
     .header_len = MPQEMU_HEADER_LEN,
+    .rx_len = LIMIT_REPLY_BYTES,
+    .tx_len = LIMIT_REQUEST_BYTES,
     .request = put_request,
     .frame_len = frame_len,
     .take = take,
@@ -188,6 +195,8 @@ const struct client_wire client_mpqemu = {
 const struct client_wire client_mpqemu_v8 = {
     .name = "mpqemu-v8",
     .header_len = MPQEMU_HEADER_LEN,
+    .rx_len = LIMIT_REPLY_BYTES,
+    .tx_len = LIMIT_REQUEST_BYTES,
     .request = put_request,
     .frame_len = frame_len,
     .take = take,

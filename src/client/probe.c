@@ -46,7 +46,7 @@ static int size_register(const struct probe_config *config, uint32_t offset, uin
     return err;
 }
 
-static void describe_kind(uint32_t low, struct ob_client_bar *ret_bar)
+void probe_bar_kind(uint32_t low, struct ob_client_bar *ret_bar)
 {
     if (low & PCI_BASE_ADDRESS_SPACE_IO) {
         ret_bar->kind = OB_BAR_IO;
@@ -64,7 +64,7 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_
     struct ob_client_bar bar = {0};
     if (stays[index] == 0)
         return 0;
-    describe_kind(stays[index], &bar);
+    probe_bar_kind(stays[index], &bar);
     uint64_t mask;
     if (bar.kind == OB_BAR_IO) /* the upper half may be left out */
         mask = (stays[index] & PCI_BASE_ADDRESS_IO_MASK) | ~UINT64_C(0xffff);
@@ -96,14 +96,21 @@ static int describe_bars(const uint32_t *stays, struct ob_client_bar *bars, stru
     return 0;
 }
 
+int probe_ids(const struct probe_config *config, struct ob_client_info *info,
+              struct ob_fault *fault)
+{
+    int err = read_ids(config, info);
+    if (err == 0 && info->vendor_id == NO_VENDOR)
+        return ob_fault_set(fault, -ENODEV, "the ids read as all ones: no device is there");
+    return err;
+}
+
 int probe_device(const struct probe_config *config, struct ob_client_info *ret_info,
                  struct ob_fault *fault)
 {
     struct ob_client_info info = {0};
     uint32_t stays[REGISTER_COUNT] = {0};
-    int err = read_ids(config, &info);
-    if (err == 0 && info.vendor_id == NO_VENDOR)
-        return ob_fault_set(fault, -ENODEV, "the ids read as all ones: no device is there");
+    int err = probe_ids(config, &info, fault);
     for (unsigned i = 0; i < REGISTER_COUNT && err == 0; i++)
         err = size_register(config, PCI_BASE_ADDRESS_0 + 4 * i, &stays[i]);
     if (err == 0)

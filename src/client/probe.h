@@ -20,6 +20,14 @@ struct probe_config {
     void *context;
 };
 
+/* Reads the ids, the class and the interrupt pin into *info. 0, -ENODEV with the fault filled when
+ * nothing is there, or the errno of an access. */
+int probe_ids(const struct probe_config *config, struct ob_client_info *info,
+              struct ob_fault *fault);
+
+/* What the low bits of a BAR's register say: kind, and OB_BAR_PREFETCHABLE. */
+void probe_bar_kind(uint32_t low, struct ob_client_bar *ret_bar);
+
 /* As ob_client_probe(). */
 int probe_device(const struct probe_config *config, struct ob_client_info *ret_info,
                  struct ob_fault *fault);

@@ -32,8 +32,10 @@ static int check(const struct ob_client_region *region, struct ob_fault *fault)
 
 static bool touch(const struct ob_client_region *low, const struct ob_client_region *high)
 {
-    return low->fd == high->fd && low->gpa + low->len == high->gpa &&
-           low->offset + low->len == high->offset;
+    return low->fd == high->fd && low->read_only == high->read_only &&
+           !low->memory == !high->memory &&
+           (!low->memory || (uint8_t *)low->memory + low->len == high->memory) &&
+           low->gpa + low->len == high->gpa && low->offset + low->len == high->offset;
 }
 
 int regions_merge(struct ob_client_region *regions, unsigned count, struct ob_fault *fault)

@@ -46,7 +46,7 @@ static void release(struct memory *memory, struct ob_dma_region *region)
 {
     if (--region->references > 0)
         return;
-    if (region->address)
+    if (region->address && !region->borrowed)
         memory->host.unmap(memory->host.context, region->address, region->len);
     free(region);
 }
@@ -136,10 +136,12 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
     *region = (struct ob_dma_region){.gpa = desc->gpa,
                                      .len = desc->len,
                                      .offset = desc->offset,
+                                     .address = desc->address,
                                      .references = 1,
-                                     .writable = desc->writable};
+                                     .writable = desc->writable,
+                                     .borrowed = desc->address};
     int err = 0;
-    if (desc->fd >= 0)
+    if (desc->fd >= 0 && !desc->address)
         err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
                                desc->writable, &region->address, &region->file);
     if (err < 0) {
@@ -231,6 +233,12 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
     return 0;
 }
 
+bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len)
+{
+    const struct ob_dma_region *region = find(memory, gpa);
+    return region && region->gpa == gpa && region->len == len;
+}
+
 bool memory_is_held(const struct ob_dma_region *region)
 {
     return region->references > 1;
@@ -239,9 +247,9 @@ bool memory_is_held(const struct ob_dma_region *region)
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region)
 {
-    struct ob_dma_region *region = find(memory, gpa);
-    if (!region || region->gpa != gpa || region->len != len)
+    if (!memory_has(memory, gpa, len))
         return -ENOENT;
+    struct ob_dma_region *region = find(memory, gpa);
     tdelete(region, &memory->tree, compare);
     region->current = false;
     memory->last = NULL;

@@ -47,8 +47,9 @@ struct memory_host {
 struct memory_region_desc {
     uint64_t gpa;
     uint64_t len;
-    uint64_t offset; /* into the file */
-    int fd;          /* stays the caller's; -1: memory that only the VMM reaches */
+    uint64_t offset;  /* into the file */
+    int fd;           /* stays the caller's; -1: memory that only the VMM reaches, unless... */
+    uint8_t *address; /* ...it is here, the caller's, for as long as the region lives */
     bool writable;
 };
 
@@ -60,7 +61,8 @@ struct ob_dma_region {
     struct memory_file file;
     unsigned references;
     bool writable;
-    bool current; /* a member of the set, not only held by spans */
+    bool borrowed; /* the address is somebody else's to unmap */
+    bool current;  /* a member of the set, not only held by spans */
 };
 
 struct memory {
@@ -94,6 +96,8 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
  * set's reference to it, for memory_is_held() and memory_drop(). */
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region);
+/* Whether there is a region of exactly this address and length. */
+bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len);
 /* Whether spans are on a region that was removed. */
 bool memory_is_held(const struct ob_dma_region *region);
 void memory_drop(struct memory *memory, struct ob_dma_region *region);

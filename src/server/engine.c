@@ -35,7 +35,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
     return 0;
 }
 
-static void close_fds(struct engine *engine, struct engine_fds *fds)
+static void close_fds(struct engine *engine, struct fd_list *fds)
 {
     const struct server_host *host = engine->device->host;
     for (unsigned i = 0; i < fds->count; i++)
@@ -70,22 +70,12 @@ uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len)
     return engine->rx + engine->rx_len;
 }
 
-/* Moves descriptors from one set to the other; those that do not fit stay. */
-static void move_fds(struct engine_fds *from, struct engine_fds *to)
-{
-    unsigned moved = 0;
-    while (moved < from->count && to->count < LIMIT_FDS_PER_RECEIVE)
-        to->fd[to->count++] = from->fd[moved++];
-    memmove(from->fd, from->fd + moved, (from->count - moved) * sizeof(from->fd[0]));
-    from->count -= moved;
-}
-
 static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
                         bool is_last_received)
 {
     if (is_last_received)
-        move_fds(&engine->arrived, &engine->waiting);
-    struct engine_fds fds = {.count = engine->waiting.count};
+        fd_list_move(&engine->arrived, &engine->waiting);
+    struct fd_list fds = {.count = engine->waiting.count};
     memcpy(fds.fd, engine->waiting.fd, fds.count * sizeof(fds.fd[0]));
     engine->waiting.count = 0;
     int err = engine->ops->handle(engine, frame, len, &fds);
@@ -131,7 +121,7 @@ int engine_poke(struct engine *engine)
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds)
 {
     /* What arrived before belongs to the frame that is first in the buffer now. */
-    move_fds(&engine->arrived, &engine->waiting);
+    fd_list_move(&engine->arrived, &engine->waiting);
     close_fds(engine, &engine->arrived);
     assert(len <= engine->ops->rx_len - engine->rx_len && num_fds <= LIMIT_FDS_PER_RECEIVE);
     engine->rx_len += len;

@@ -28,16 +28,10 @@
 
 #include <outboard/fault.h>
 
-#include "base/limits.h"
+#include "base/fd_list.h"
 #include "server/device.h"
 
 struct engine;
-
-/* Descriptors of one frame. Whoever keeps one puts -1 in its place; the rest are closed. */
-struct engine_fds {
-    int fd[LIMIT_FDS_PER_RECEIVE];
-    unsigned count;
-};
 
 struct engine_ops {
     const char *wire;    /* as in --wire= */
@@ -52,8 +46,9 @@ struct engine_ops {
      * -EPROTO with the engine's fault filled. */
     int (*frame_len)(struct engine *engine, const uint8_t *header);
     /* Carries out one whole frame. 0; ENGINE_LATER, to get it again when something has happened; or
-     * -EPROTO with the fault filled: the connection is over. */
-    int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds);
+     * -EPROTO with the fault filled: the connection is over. Whoever keeps a descriptor puts -1 in
+     * its place; the rest are closed. */
+    int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds);
     /* Fits the device to the wire before anything is received, or tells why it can't be. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
 
@@ -82,14 +77,14 @@ struct engine {
     struct ob_fault fault; /* why the connection is over */
     uint8_t *rx;
     size_t rx_len;
-    struct engine_fds waiting;
-    struct engine_fds arrived;
+    struct fd_list waiting;
+    struct fd_list arrived;
     uint8_t *tx;
     size_t tx_len;
     size_t tx_sent;
     bool started;
-    bool later;               /* the frame that is first in the buffer waits for something */
-    struct engine_fds tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
+    bool later;            /* the frame that is first in the buffer waits for something */
+    struct fd_list tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
     size_t tx_fds_at;
 };
 

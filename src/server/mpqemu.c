@@ -32,7 +32,7 @@ struct request {
     struct ob_device *device;
     const uint8_t *payload;
     size_t len;
-    struct engine_fds *fds;
+    struct fd_list *fds;
 };
 
 enum answer {
@@ -236,7 +236,7 @@ static void answer(struct mpqemu_server *server, enum answer kind, uint64_t valu
     engine_reply(&server->engine, MPQEMU_HEADER_LEN + len, NULL, 0);
 }
 
-static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
+static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct mpqemu_server *server = server_of(engine);
     struct mpqemu_header header = {0};

@@ -157,7 +157,7 @@ static void reply(struct vfio_user_request *request, const struct vfio_user_head
     engine_reply(engine, len, request->reply_fds, err < 0 ? 0 : request->num_reply_fds);
 }
 
-static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
+static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct vfio_user_server *server = server_of(engine);
     struct vfio_user_header header = {0};

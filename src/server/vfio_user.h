@@ -57,7 +57,7 @@ struct vfio_user_request {
     struct ob_device *device;
     const uint8_t *payload;
     size_t len;
-    struct engine_fds *fds;
+    struct fd_list *fds;
     struct wr reply; /* takes the payload of the reply */
     int reply_fds[LIMIT_VFIO_USER_FDS];
     unsigned num_reply_fds;

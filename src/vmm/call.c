@@ -30,6 +30,9 @@ void client_lose(struct ob_client *client, int code, const char *reason)
     client->socket = NULL;
     close(client->fd); /* so that the remote gives back what it has of ours */
     client->fd = -1;
+    client_done(&client->engine);
+    if (client->remote)
+        memory_done(&client->remote->memory);
     intx_done(client);
     heartbeat_stop(client);
     tell_state(client, OB_CLIENT_LOST);
@@ -47,14 +50,24 @@ static void lose_at_error(struct ob_client *client, int err)
     client_lose(client, err, reason);
 }
 
-/* Lets the loop see what the remote says only while something is open and nobody waits for it: an
- * answer that a call takes at once would wake the loop for nothing. */
-static void watch_input(struct ob_client *client, bool watch)
+static bool has_pending(const struct ob_client *client)
 {
-    if (client->state == OB_CLIENT_LOST || client->watches_input == watch)
+    return client->engine.tx_len > 0;
+}
+
+/* The events for which the connection has to be looked at, now that nobody waits for an answer. A
+ * remote that only answers is looked at while an answer is open: one that a call takes at once
+ * would wake the loop for nothing. */
+static void watch_socket(struct ob_client *client)
+{
+    const struct client *engine = &client->engine;
+    if (client->state == OB_CLIENT_LOST)
         return;
-    loop_change(client->socket, EPOLLRDHUP | (watch ? EPOLLIN : 0));
-    client->watches_input = watch;
+    bool listens = engine->wire->sends_commands ? !engine->later : client->awaits_answer;
+    uint32_t events = EPOLLRDHUP | (listens ? EPOLLIN : 0) | (has_pending(client) ? EPOLLOUT : 0);
+    if (events != client->watched)
+        loop_change(client->socket, events);
+    client->watched = events;
 }
 
 /* The remote has not answered; the open call stays in the engine. */
@@ -73,23 +86,25 @@ void client_take_for_hung(struct ob_client *client)
         client_lose(client, -ETIMEDOUT, "the remote does not answer and was given up");
         return;
     }
-    watch_input(client, true);
+    client->awaits_answer = true;
+    watch_socket(client);
     tell_state(client, OB_CLIENT_HUNG);
 }
 
-/* Receives once. 0, -EAGAIN when nothing was there, -ENOTCONN when the remote is lost (now). */
+/* Receives once. 0, -EAGAIN when nothing was there or nothing can be taken now, -ENOTCONN when the
+ * remote is lost (now). */
 static int receive(struct ob_client *client)
 {
     size_t room;
     uint8_t *to = client_receive_space(&client->engine, &room);
     struct received_fds fds;
+    if (room == 0)
+        return -EAGAIN;
     ssize_t received = socket_receive(client->fd, to, room, &fds);
     if (received == -EAGAIN)
         return -EAGAIN;
     int err = received < 0 ? (int)received
-                           : client_received(&client->engine, (size_t)received, fds.count);
-    for (unsigned i = 0; received >= 0 && i < fds.count; i++)
-        close(fds.fd[i]);
+                           : client_received(&client->engine, (size_t)received, fds.fd, fds.count);
     if (err < 0) {
         lose_at_error(client, err);
         return -ENOTCONN;
@@ -97,24 +112,10 @@ static int receive(struct ob_client *client)
     return 0;
 }
 
-void client_catch_up(struct ob_client *client)
+/* Sends what the kernel takes of what is pending. 0 when that was all, -EAGAIN, or -ENOTCONN. */
+static int push(struct ob_client *client)
 {
-    int err = 0;
-    while (client->state != OB_CLIENT_LOST && err == 0)
-        err = receive(client);
-    if (client->state == OB_CLIENT_LOST || client->engine.num_calls > 0)
-        return;
-    watch_input(client, false);
-    if (client->state == OB_CLIENT_HUNG) {
-        client->fault = (struct ob_fault){0};
-        tell_state(client, OB_CLIENT_ALIVE);
-    }
-}
-
-/* Sends all that is pending. 0 or -ENOTCONN. */
-static int flush(struct ob_client *client, uint64_t deadline_ns)
-{
-    for (;;) {
+    while (client->state != OB_CLIENT_LOST) {
         size_t len;
         const int *fds;
         unsigned num_fds;
@@ -122,60 +123,163 @@ static int flush(struct ob_client *client, uint64_t deadline_ns)
         if (len == 0)
             return 0;
         ssize_t sent = socket_send_fds(client->fd, bytes, len, fds, num_fds);
-        if (sent >= 0) {
-            client_sent(&client->engine, (size_t)sent);
-            continue;
-        }
-        int err = sent == -EAGAIN ? socket_wait(client->fd, POLLOUT, deadline_ns) : (int)sent;
-        if (err == -ETIMEDOUT)
-            client_lose(client, err, "the remote takes no more messages");
-        else if (err < 0)
-            lose_at_error(client, err);
+        if (sent == -EAGAIN)
+            return -EAGAIN;
+        int err = sent < 0 ? (int)sent : client_sent(&client->engine, (size_t)sent);
         if (err < 0)
-            return -ENOTCONN;
+            lose_at_error(client, err);
     }
+    return -ENOTCONN;
+}
+
+/* Takes and sends what can be without waiting, but does not serve a remote that never stops asking
+ * for longer than this. */
+static void settle(struct ob_client *client)
+{
+    for (unsigned i = 0; i < LIMIT_CLIENT_ROUNDS && client->state != OB_CLIENT_LOST; i++) {
+        int err = receive(client);
+        if (client->state == OB_CLIENT_LOST)
+            return;
+        bool made_room = has_pending(client) && push(client) == 0;
+        if (err == -EAGAIN && !made_room)
+            return;
+    }
+}
+
+void client_catch_up(struct ob_client *client)
+{
+    settle(client);
+    if (client->state == OB_CLIENT_LOST)
+        return;
+    if (client->engine.num_calls == 0 && !has_pending(client)) {
+        client->awaits_answer = false;
+        if (client->state == OB_CLIENT_HUNG) {
+            client->fault = (struct ob_fault){0};
+            tell_state(client, OB_CLIENT_ALIVE);
+        }
+        intx_catch_up(client);
+    }
+    watch_socket(client);
+}
+
+/* Waits until there is something to receive or to send, and does that. 0, -ETIMEDOUT, or -ENOTCONN
+ * when the remote is lost. */
+static int exchange(struct ob_client *client, uint64_t deadline_ns, bool polls)
+{
+    short events =
+        (short)((client->engine.later ? 0 : POLLIN) | (has_pending(client) ? POLLOUT : 0));
+    int err = polls ? 0 : socket_wait(client->fd, events, deadline_ns);
+    if (!polls && clock_now_ns() >= deadline_ns)
+        err = -ETIMEDOUT; /* also when the remote goes on saying other things */
+    if (err == -ETIMEDOUT)
+        return err;
+    if (err < 0)
+        lose_at_error(client, err);
+    else
+        receive(client);
+    if (client->state != OB_CLIENT_LOST && has_pending(client))
+        push(client);
+    return client->state == OB_CLIENT_LOST ? -ENOTCONN : 0;
+}
+
+/* Sends all that is pending. A remote that sends commands may wait for our answers to them before
+ * it reads on. 0 or -ENOTCONN. */
+static int flush(struct ob_client *client, uint64_t deadline_ns)
+{
+    int err = push(client);
+    while (err == -EAGAIN) {
+        err = client->engine.wire->sends_commands ? exchange(client, deadline_ns, false)
+                                                  : socket_wait(client->fd, POLLOUT, deadline_ns);
+        if (err == 0)
+            err = push(client);
+    }
+    if (err == -ETIMEDOUT)
+        client_lose(client, err, "the remote takes no more messages");
+    else if (err < 0 && err != -ENOTCONN)
+        lose_at_error(client, err);
+    return err < 0 ? -ENOTCONN : 0;
 }
 
 /* Waits for an answer: polls first, if that is wished, then blocks. */
 static int wait_for_answer(struct ob_client *client, uint64_t serial, uint64_t now_ns,
-                           uint64_t *ret_value)
+                           struct client_answer *ret_answer)
 {
     uint64_t deadline_ns = now_ns + (uint64_t)client->options.timeout_ms * 1000000;
     uint64_t poll_until_ns = now_ns + (uint64_t)client->options.poll_us * 1000;
-    while (!client_answered(&client->engine, serial, ret_value)) {
+    while (!client_answered(&client->engine, serial, ret_answer)) {
         bool polls = client->options.poll_us > 0 && clock_now_ns() < poll_until_ns;
-        int err = polls ? 0 : socket_wait(client->fd, POLLIN, deadline_ns);
+        int err = exchange(client, deadline_ns, polls);
         if (err == -ETIMEDOUT) {
             client_take_for_hung(client);
-            return client->state == OB_CLIENT_LOST ? -ENOTCONN : -ETIMEDOUT;
+            err = client->state == OB_CLIENT_LOST ? -ENOTCONN : -ETIMEDOUT;
         }
-        if (err < 0)
-            lose_at_error(client, err);
-        else
-            receive(client);
-        if (client->state == OB_CLIENT_LOST)
-            return -ENOTCONN;
+        if (err < 0) {
+            client_forget(&client->engine, serial);
+            return err;
+        }
     }
     return 0;
 }
 
-int client_call(struct ob_client *client, const struct client_request *request, uint64_t *ret_value)
+int client_prepare(struct ob_client *client)
 {
     client_catch_up(client);
-    if (client->state == OB_CLIENT_LOST)
-        return -ENOTCONN;
-    if (client->state == OB_CLIENT_HUNG && client_is_answered(request->operation))
-        return -ETIMEDOUT;
+    if (client->state != OB_CLIENT_ALIVE)
+        return client->state == OB_CLIENT_LOST ? -ENOTCONN : -ETIMEDOUT;
+    if (client->greeted || !client->wire->greet)
+        return 0;
+    client->greeted = true; /* the greeting is made of calls */
+    return client->wire->greet(client);
+}
+
+static int take_answer(struct ob_client *client, const struct client_answer *answer,
+                       uint64_t *ret_value)
+{
+    if (answer->error < 0) {
+        client->refusal = answer->error;
+        return -EREMOTEIO;
+    }
+    *ret_value = answer->value;
+    return 0;
+}
+
+/* Sends a request, and what was left of those before it. One that is posted may be left too. */
+static int send_request(struct ob_client *client, const struct client_request *request,
+                        uint64_t deadline_ns, uint64_t *ret_serial)
+{
+    int err = flush(client, deadline_ns);
+    if (err == 0)
+        err = client_request(&client->engine, request, ret_serial);
+    if (err < 0)
+        return err;
+    if (!request->message || !request->message->posted)
+        return flush(client, deadline_ns);
+    err = push(client);
+    watch_socket(client);
+    return err == -EAGAIN ? 0 : err;
+}
+
+int client_call(struct ob_client *client, const struct client_request *request, uint64_t *ret_value)
+{
     uint64_t serial;
-    int err = client_request(&client->engine, request, &serial);
+    struct client_answer answer = {0};
+    int err = client_prepare(client);
+    if (err == -ETIMEDOUT && !client_is_answered(request))
+        err = 0; /* a hung remote is told all the same */
     if (err < 0)
         return err;
     uint64_t now_ns = clock_now_ns();
     bool waits = client->state == OB_CLIENT_ALIVE && request->operation != CLIENT_PING;
-    err = flush(client, waits ? now_ns + (uint64_t)client->options.timeout_ms * 1000000 : now_ns);
-    if (err == 0 && serial > 0 && waits)
-        err = wait_for_answer(client, serial, now_ns, ret_value);
-    else if (err == 0 && serial > 0)
-        watch_input(client, true);
+    err = send_request(client, request,
+                       waits ? now_ns + (uint64_t)client->options.timeout_ms * 1000000 : now_ns,
+                       &serial);
+    if (err == 0 && serial > 0 && waits) {
+        err = wait_for_answer(client, serial, now_ns, &answer);
+        if (err == 0)
+            err = take_answer(client, &answer, ret_value);
+    } else if (err == 0 && serial > 0) {
+        client->awaits_answer = true;
+        watch_socket(client);
+    }
     return err;
 }

@@ -10,20 +10,25 @@
 #include <unistd.h>
 
 #include "base/auto.h"
-#include "client/probe.h"
 #include "client/regions.h"
 #include "os/socket.h"
+#include "vmm/vfio_user.h"
 
 #define DEFAULT_TIMEOUT_MS 1000
 
-static const struct client_wire *const wires[] = {&client_mpqemu, &client_mpqemu_v8};
+static const struct vmm_wire *const wires[] = {&vmm_mpqemu, &vmm_mpqemu_v8, &vmm_vfio_user};
 
-static const struct client_wire *find_wire(const char *name)
+static const struct vmm_wire *find_wire(const char *name)
 {
     for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
-        if (!name || strcmp(name, wires[i]->name) == 0)
+        if (!name || strcmp(name, wires[i]->engine->name) == 0)
             return wires[i];
     return NULL;
+}
+
+static void close_fd(void *context, int fd)
+{
+    close(fd);
 }
 
 static void socket_ready(void *argument, uint32_t events)
@@ -31,12 +36,19 @@ static void socket_ready(void *argument, uint32_t events)
     client_catch_up(argument);
 }
 
-/* The loop, with what it watches. The client is freed by the caller when this fails. */
+/* The engine, and the loop with what it watches. The client is freed by the caller when this fails.
+ */
 static int prepare(struct ob_client *client, int fd)
 {
-    int err = loop_new(&client->loop);
+    client->host = (struct client_host){.close = close_fd};
+    int err = client_init(&client->engine, client->wire->engine, &client->host);
+    if (err == 0 && client->wire == &vmm_vfio_user)
+        err = vfio_user_remote_new(client);
+    if (err == 0)
+        err = loop_new(&client->loop);
     if (err == 0)
         err = loop_add(client->loop, fd, EPOLLRDHUP, socket_ready, client, &client->socket);
+    client->watched = EPOLLRDHUP;
     return err < 0 ? err : heartbeat_start(client);
 }
 
@@ -65,17 +77,19 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
     struct ob_client *client = calloc(1, sizeof(*client));
     if (!client)
         return ob_fault_set(fault, -ENOMEM, "no memory for a client");
-    *client = (struct ob_client){.options = *options,
-                                 .fd = -1,
-                                 .timer_fd = -1,
-                                 .intx = {.trigger_fd = -1, .resample_fd = -1}};
-    client_init(&client->engine, find_wire(options->wire));
+    *client = (struct ob_client){
+        .wire = find_wire(options->wire),
+        .options = *options,
+        .fd = -1,
+        .timer_fd = -1,
+        .intx = {.trigger_fd = -1, .resample_fd = -1, .unmask_fd = -1},
+    };
     if (options->timeout_ms == 0)
         client->options.timeout_ms = DEFAULT_TIMEOUT_MS;
     err = prepare(client, fd);
     if (err < 0) {
         ob_client_free(client);
-        return ob_fault_set(fault, err, "can't wait for the remote: %s", strerror(-err));
+        return ob_fault_set(fault, err, "can't make a client: %s", strerror(-err));
     }
     client->fd = fd;
     *ret_client = client;
@@ -103,6 +117,8 @@ void ob_client_free(struct ob_client *client)
     heartbeat_stop(client);
     auto_close(&client->fd);
     loop_free(client->loop);
+    client_done(&client->engine);
+    vfio_user_remote_free(client->remote);
     free(client);
 }
 
@@ -114,6 +130,11 @@ enum ob_client_state ob_client_state(const struct ob_client *client)
 const struct ob_fault *ob_client_fault(const struct ob_client *client)
 {
     return &client->fault;
+}
+
+int ob_client_refusal(const struct ob_client *client)
+{
+    return client->refusal;
 }
 
 int ob_client_fd(const struct ob_client *client)
@@ -134,21 +155,13 @@ int ob_client_publish_memory(struct ob_client *client, const struct ob_client_re
         return ob_fault_set(fault, -E2BIG, "%u memory regions, more than %u", count,
                             LIMIT_CLIENT_REGIONS);
     for (unsigned i = 0; i < count; i++)
-        if (!descriptor_is_open(regions[i].fd))
+        if (!regions[i].memory && !descriptor_is_open(regions[i].fd))
             return ob_fault_set(fault, -EBADF, "descriptor %d of memory region %u is not open",
                                 regions[i].fd, i);
     if (count > 0)
         memcpy(merged, regions, count * sizeof(merged[0]));
     int kept = regions_merge(merged, count, fault);
-    if (kept < 0)
-        return kept;
-    if (kept > LIMIT_MPQEMU_REGIONS)
-        return ob_fault_set(fault, -E2BIG, "%d memory regions that do not touch, more than %d",
-                            kept, LIMIT_MPQEMU_REGIONS);
-    const struct client_request request = {
-        .operation = CLIENT_PUBLISH_MEMORY, .regions = merged, .num_regions = (unsigned)kept};
-    uint64_t unused;
-    return client_call(client, &request, &unused);
+    return kept < 0 ? kept : client->wire->publish_memory(client, merged, (unsigned)kept, fault);
 }
 
 static bool is_size(unsigned size, unsigned max)
@@ -156,7 +169,7 @@ static bool is_size(unsigned size, unsigned max)
     return size > 0 && size <= max && !(size & (size - 1));
 }
 
-static uint64_t ones(unsigned size)
+uint64_t all_ones(unsigned size)
 {
     return size >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * size)) - 1;
 }
@@ -167,7 +180,7 @@ static int read_value(struct ob_client *client, const struct client_request *req
 {
     uint64_t value = UINT64_MAX;
     int err = client_call(client, request, &value);
-    *ret_value = (err < 0 ? UINT64_MAX : value) & ones(request->size);
+    *ret_value = (err < 0 ? UINT64_MAX : value) & all_ones(request->size);
     return err;
 }
 
@@ -197,7 +210,7 @@ static bool fits_bar(const struct ob_client *client, unsigned bar, uint64_t offs
 {
     if (!client->probed || bar >= OB_BAR_COUNT || !is_size(size, LIMIT_ACCESS_BYTES))
         return false;
-    uint64_t len = client->engine.bars[bar].size;
+    uint64_t len = client->bar_lens[bar];
     return offset < len && size <= len - offset;
 }
 
@@ -216,7 +229,12 @@ int ob_client_bar_write(struct ob_client *client, unsigned bar, uint64_t offset,
     const struct client_request request = {
         .operation = CLIENT_BAR_WRITE, .bar = bar, .offset = offset, .size = size, .value = value};
     uint64_t unused;
-    return fits_bar(client, bar, offset, size) ? client_call(client, &request, &unused) : -EINVAL;
+    if (!fits_bar(client, bar, offset, size))
+        return -EINVAL;
+    if (client->options.posted_writes && client->remote &&
+        client->engine.bars[bar].kind != OB_BAR_IO)
+        return vfio_user_post_write(client, bar, offset, size, value);
+    return client_call(client, &request, &unused);
 }
 
 int ob_client_reset(struct ob_client *client)
@@ -226,23 +244,11 @@ int ob_client_reset(struct ob_client *client)
     return client_call(client, &request, &unused);
 }
 
-static int probe_read(void *context, uint32_t offset, unsigned size, uint32_t *ret_value)
-{
-    return ob_client_config_read(context, offset, size, ret_value);
-}
-
-static int probe_write(void *context, uint32_t offset, unsigned size, uint32_t value)
-{
-    return ob_client_config_write(context, offset, size, value);
-}
-
 int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
                     struct ob_fault *fault)
 {
-    const struct probe_config config = {
-        .read = probe_read, .write = probe_write, .context = client};
-    struct ob_client_info info;
-    int err = probe_device(&config, &info, fault);
+    struct ob_client_info info = {0};
+    int err = client->wire->probe(client, &info, fault);
     if (err < 0)
         return ob_fault_set(fault, err, "the probe failed: %s",
                             client->fault.code ? client->fault.text : strerror(-err));

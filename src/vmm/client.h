@@ -3,12 +3,13 @@
  * The client object behind include/outboard/client.h: where a client engine meets a socket, the
  * clock and eventfds.
  *
- * A call first takes whatever the remote has said meanwhile (late answers, heartbeats, things it
- * must not say), then sends, then waits for its own answer until a deadline. One that is not
- * answered in time makes the remote hung: the call stays open in the engine, which will know its
- * answer as late, and further calls fail at once until no call is open any more. The heartbeat
- * makes a call too, but never waits: the next beat, or a call, finds its answer. A message that the
- * remote does not even take in time can't be undone, so that ends the connection.
+ * A call first takes whatever the remote has said meanwhile (late answers, heartbeats, requests for
+ * guest memory, things it must not say), then sends, then waits for its own answer until a
+ * deadline. One that is not answered in time makes the remote hung: the call stays open in the
+ * engine, which will know its answer as late, and further calls fail at once until no call is open
+ * any more. The heartbeat makes a call too, but never waits: the next beat, or a call, finds its
+ * answer. A message that the remote does not even take in time can't be undone, so that ends the
+ * connection.
  *
  *          answered late
  *        .---------------.
@@ -17,6 +18,8 @@
  *        |  no answer    |        lost: end of the stream, a breach of the wire's rules,
  *        |               |              a message not taken, the policy
  *        '---> LOST <----'
+ *
+ * What differs between wires, above their engines, is a struct vmm_wire: mpqemu.c and vfio_user.c.
  */
 #ifndef OUTBOARD_VMM_CLIENT_H
 #define OUTBOARD_VMM_CLIENT_H
@@ -24,42 +27,93 @@
 #include <outboard/client.h>
 
 #include "client/engine.h"
+#include "client/vfio_user_info.h"
+#include "memory/memory.h"
 #include "os/loop.h"
 
-/* INTx as KVM's irqfd does it, for VMMs without KVM. */
+struct vmm_wire {
+    const struct client_wire *engine;
+    /* Makes the remote's acquaintance before the first call; NULL: there is nothing to say. A
+     * failure has lost the remote. */
+    int (*greet)(struct ob_client *client);
+    /* As ob_client_publish_memory(), with regions that are merged and fit. */
+    int (*publish_memory)(struct ob_client *client, const struct ob_client_region *regions,
+                          unsigned count, struct ob_fault *fault);
+    int (*set_intx)(struct ob_client *client, int trigger_fd, int resample_fd);
+    /* As ob_client_probe(); fills bar_lens. */
+    int (*probe)(struct ob_client *client, struct ob_client_info *ret_info, struct ob_fault *fault);
+};
+
+/* INTx as KVM's irqfd does it, for VMMs without KVM and for remotes that know no resample
+ * eventfd. */
 struct intx {
     int trigger_fd; /* -1: not emulated */
     int resample_fd;
     struct loop_source *source;
-    bool raised; /* and not ended by the guest yet */
+    bool raised;   /* and not ended by the guest yet */
+    int unmask_fd; /* watched for the remote; -1: it watches the resample eventfd itself */
+    struct loop_source *unmask_source;
+    bool unmask_due; /* the remote is to be told so as soon as it takes messages */
+};
+
+/* Memory that ob_client_publish_memory() has mapped. */
+struct published {
+    struct ob_client_region region;
+    uint64_t device; /* of the file */
+    uint64_t inode;
+};
+
+/* What there is of a vfio-user remote. */
+struct vfio_user_remote {
+    struct client_device device;
+    struct client_region regions[OB_CLIENT_REGION_CONFIG + 1];
+    int region_fds[OB_CLIENT_REGION_CONFIG + 1]; /* -1: none */
+    uint32_t vectors[OB_CLIENT_IRQ_KINDS];
+    struct memory memory; /* all that is mapped */
+    struct published published[LIMIT_CLIENT_REGIONS];
+    unsigned num_published;
 };
 
 struct ob_client {
+    const struct vmm_wire *wire;
     struct client engine;
+    struct client_host host;
     struct ob_client_options options;
     enum ob_client_state state;
     struct ob_fault fault;
+    int refusal;
     int fd; /* -1 when lost */
     struct loop *loop;
     struct loop_source *socket;
-    bool watches_input; /* the loop waits for what the remote says, not for its end alone */
+    uint32_t watched;   /* events of the socket that the loop waits for */
+    bool awaits_answer; /* nobody waits for it, so the loop does */
     int timer_fd;       /* of the heartbeat; -1: none */
     struct loop_source *timer;
+    bool greeted;
     bool probed;
+    uint64_t bar_lens[OB_BAR_COUNT]; /* bytes that can be accessed */
     struct intx intx;
+    struct vfio_user_remote *remote; /* NULL: another wire */
 };
 
-/* Makes a request and waits for its answer, if it has one. 0, -ETIMEDOUT, -ENOTCONN or -EINVAL;
- * *ret_value only with 0. */
+/* Makes a request and waits for its answer, if it has one. 0, -ETIMEDOUT, -ENOTCONN, -EREMOTEIO
+ * (with `refusal` set), -EINVAL, or an errno of the greeting; *ret_value only with 0. */
 int client_call(struct ob_client *client, const struct client_request *request,
                 uint64_t *ret_value);
 
-/* Takes what the remote has said, without waiting. */
+/* Whether a call that is answered can be made now; greets the remote before the first. 0,
+ * -ENOTCONN, -ETIMEDOUT, or an errno of the greeting. */
+int client_prepare(struct ob_client *client);
+
+/* Takes what the remote has said and sends what it asked for, without waiting. */
 void client_catch_up(struct ob_client *client);
 /* The remote has not answered in time: does what the policy says. */
 void client_take_for_hung(struct ob_client *client);
 /* The remote is lost, for the reason given. */
 void client_lose(struct ob_client *client, int code, const char *reason);
+
+/* What remains of an access of so many bytes when it failed. */
+uint64_t all_ones(unsigned size);
 
 /* Starts the heartbeat, if there is to be one. 0 or a negative errno. */
 int heartbeat_start(struct ob_client *client);
@@ -67,5 +121,13 @@ void heartbeat_stop(struct ob_client *client);
 
 /* Takes the eventfds away; the remote may still hold them. */
 void intx_done(struct ob_client *client);
+/* The remote knows no resample eventfd: it is told by messages when that is signalled. */
+int intx_unmask_by_message(struct ob_client *client, int resample_fd);
+/* Does what is due; never waits. */
+void intx_catch_up(struct ob_client *client);
+
+extern const struct vmm_wire vmm_mpqemu;
+extern const struct vmm_wire vmm_mpqemu_v8;
+extern const struct vmm_wire vmm_vfio_user;
 
 #endif

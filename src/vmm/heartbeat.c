@@ -17,7 +17,7 @@ static void beat(void *argument, uint32_t events)
     client_catch_up(client);
     if (client->state != OB_CLIENT_ALIVE)
         return;
-    if (client->engine.num_calls > 0) {
+    if (client->engine.num_calls > 0 || client->engine.tx_len > 0) {
         client_take_for_hung(client);
         return;
     }

@@ -7,16 +7,19 @@
  *
  * The remote holds both eventfds too, so it can make them blocking and can fill or empty them. So
  * none is read or written here in a state in which that would wait.
+ *
+ * A vfio-user remote may know no resample eventfd. Then this file watches it in the remote's place
+ * and tells the remote by a message that nobody waits for.
  */
-#include "vmm/client.h"
-
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "os/event.h"
 #include "os/socket.h"
+#include "vmm/vfio_user.h"
 
 static void triggered(void *argument, uint32_t events)
 {
@@ -28,23 +31,67 @@ static void triggered(void *argument, uint32_t events)
         options->callbacks.intx_raised(options->argument);
 }
 
-void intx_done(struct ob_client *client)
+static void stop_emulating(struct intx *intx)
 {
-    struct intx *intx = &client->intx;
     loop_remove(intx->source);
     auto_close(&intx->trigger_fd);
     auto_close(&intx->resample_fd);
-    *intx = (struct intx){.trigger_fd = -1, .resample_fd = -1};
+    intx->source = NULL;
+    intx->trigger_fd = intx->resample_fd = -1;
+    intx->raised = false;
+}
+
+static void stop_unmasking(struct intx *intx)
+{
+    loop_remove(intx->unmask_source);
+    auto_close(&intx->unmask_fd);
+    intx->unmask_source = NULL;
+    intx->unmask_fd = -1;
+    intx->unmask_due = false;
+}
+
+static void resampled(void *argument, uint32_t events)
+{
+    struct ob_client *client = argument;
+    event_drain_nowait(client->intx.unmask_fd);
+    client->intx.unmask_due = true;
+    intx_catch_up(client);
+}
+
+int intx_unmask_by_message(struct ob_client *client, int resample_fd)
+{
+    struct intx *intx = &client->intx;
+    AUTO_FD fd = fcntl(resample_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    stop_unmasking(intx);
+    int err = loop_add(client->loop, fd, EPOLLIN, resampled, client, &intx->unmask_source);
+    if (err == 0)
+        intx->unmask_fd = take_fd(&fd);
+    return err;
+}
+
+void intx_catch_up(struct ob_client *client)
+{
+    struct intx *intx = &client->intx;
+    if (!intx->unmask_due || client->state != OB_CLIENT_ALIVE || client->engine.tx_len > 0)
+        return;
+    intx->unmask_due = false;
+    vfio_user_unmask_intx(client);
+}
+
+void intx_done(struct ob_client *client)
+{
+    struct intx *intx = &client->intx;
+    stop_emulating(intx);
+    stop_unmasking(intx);
 }
 
 int ob_client_set_intx(struct ob_client *client, int trigger_fd, int resample_fd)
 {
-    const struct client_request request = {
-        .operation = CLIENT_SET_INTX, .trigger_fd = trigger_fd, .resample_fd = resample_fd};
-    uint64_t unused;
     if (!descriptor_is_open(trigger_fd) || !descriptor_is_open(resample_fd))
         return -EBADF;
-    return client_call(client, &request, &unused);
+    return client->wire->set_intx(client, trigger_fd, resample_fd);
 }
 
 int ob_client_emulate_intx(struct ob_client *client)
@@ -57,7 +104,7 @@ int ob_client_emulate_intx(struct ob_client *client)
     int err = ob_client_set_intx(client, trigger_fd, resample_fd);
     if (err < 0)
         return err;
-    intx_done(client);
+    stop_emulating(intx);
     err = loop_add(client->loop, trigger_fd, EPOLLIN, triggered, client, &intx->source);
     if (err < 0)
         return err;

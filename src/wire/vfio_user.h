@@ -250,6 +250,9 @@ int vfio_user_sparse_get(const uint8_t *buf, size_t len, uint64_t *ret_area_offs
  * has another type than it should. */
 int vfio_user_version_get(const uint8_t *buf, size_t len, struct vfio_user_version *ret_version);
 
+/* The payload of a VERSION that offers all that a version says, json_len apart. */
+int vfio_user_version_offer_put(uint8_t *buf, size_t len, const struct vfio_user_version *version);
+
 /* The answer to a VERSION whose payload is `offered`: JSON text with the capabilities that were
  * offered, and no other, with the values given; never longer than the offer, unless that had no
  * text at all. */

@@ -158,3 +158,21 @@ int vfio_user_version_reply_put(uint8_t *buf, size_t len, const uint8_t *offered
     wr_bytes(&wr, text.bytes, text.len + 1);
     return wr_done(&wr);
 }
+
+int vfio_user_version_offer_put(uint8_t *buf, size_t len, const struct vfio_user_version *version)
+{
+    const struct vfio_user_capabilities *capabilities = &version->capabilities;
+    char text[LIMIT_VFIO_USER_JSON];
+    int text_len = snprintf(
+        text, sizeof(text),
+        "{\"capabilities\":{\"max_msg_fds\":%u,\"max_data_xfer_size\":%llu,\"pgsizes\":%llu,"
+        "\"max_dma_maps\":%u,\"write_multiple\":%s}}",
+        capabilities->max_msg_fds, (unsigned long long)capabilities->max_data_xfer_size,
+        (unsigned long long)capabilities->pgsizes, capabilities->max_dma_maps,
+        capabilities->write_multiple ? "true" : "false");
+    struct wr wr = wr_init(buf, len);
+    wr_u16(&wr, version->major);
+    wr_u16(&wr, version->minor);
+    wr_bytes(&wr, text, (size_t)text_len + 1);
+    return wr_done(&wr);
+}

@@ -13,6 +13,20 @@ static const struct client_wire *const dialects[] = {&client_mpqemu, &client_mpq
 /* Runs the block that follows with `dialect` set to each. */
 #define FOR_DIALECTS for (enum mpqemu_dialect dialect = 0; dialect < 2; dialect++)
 
+#define CLIENT __attribute__((cleanup(client_done))) struct client
+
+static void no_close(void *context, int fd)
+{
+}
+
+static const struct client_host host = {.close = no_close};
+
+static void make(struct client *client, const struct client_wire *wire)
+{
+    client_done(client);
+    assert_int_equal(client_init(client, wire, &host), 0);
+}
+
 static const struct client_request config_read = {
     .operation = CLIENT_CONFIG_READ, .offset = 0x2c, .size = 2};
 
@@ -44,7 +58,7 @@ static int receive(struct client *client, const void *bytes, size_t len)
     uint8_t *to = client_receive_space(client, &room);
     assert_true(len <= room);
     memcpy(to, bytes, len);
-    return client_received(client, len, 0);
+    return client_received(client, len, NULL, 0);
 }
 
 static int receive_answer(struct client *client, struct answer_bytes answer)
@@ -68,7 +82,7 @@ static uint64_t ask(struct client *client, const struct client_request *request)
 /* A client that has made one call. */
 static uint64_t start(struct client *client, enum mpqemu_dialect dialect)
 {
-    client_init(client, dialects[dialect]);
+    make(client, dialects[dialect]);
     return ask(client, &config_read);
 }
 
@@ -76,14 +90,14 @@ static void the_first_message_is_a_memory_table(void **state)
 {
     FOR_DIALECTS
     {
-        struct client client;
+        CLIENT client = {0};
         uint64_t serial;
         size_t len;
         const int *fds;
         unsigned num_fds;
         struct mpqemu_header header;
         struct mpqemu_config_access access;
-        client_init(&client, dialects[dialect]);
+        make(&client, dialects[dialect]);
         assert_int_equal(client_request(&client, &config_read, &serial), 0);
         const uint8_t *bytes = client_pending(&client, &len, &fds, &num_fds);
         assert_int_equal(len, 2 * MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN + MPQEMU_CONFIG_LEN);
@@ -106,13 +120,13 @@ static void a_memory_table_carries_its_descriptors(void **state)
                                                {.gpa = 0x8000, .len = 0x1000, .fd = 9}};
     const struct client_request request = {
         .operation = CLIENT_PUBLISH_MEMORY, .regions = regions, .num_regions = 2};
-    struct client client;
+    CLIENT client = {0};
     struct mpqemu_sysmem sysmem;
     uint64_t serial;
     size_t len;
     const int *fds;
     unsigned num_fds;
-    client_init(&client, &client_mpqemu);
+    make(&client, &client_mpqemu);
     assert_int_equal(client_request(&client, &request, &serial), 0);
     assert_int_equal(serial, 0);
     const uint8_t *bytes = client_pending(&client, &len, &fds, &num_fds);
@@ -136,13 +150,13 @@ static void bar_accesses_go_where_the_guest_put_the_bar(void **state)
         .operation = CLIENT_CONFIG_WRITE, .offset = 0x17, .size = 1, .value = 0xaa};
     const struct client_request read = {
         .operation = CLIENT_BAR_READ, .bar = 1, .offset = 0x20, .size = 4};
-    struct client client;
+    CLIENT client = {0};
     struct mpqemu_bar_access access;
     uint64_t serial;
     size_t len;
     const int *fds;
     unsigned num_fds;
-    client_init(&client, &client_mpqemu);
+    make(&client, &client_mpqemu);
     client.bars[1] = (struct ob_client_bar){.kind = OB_BAR_MEM32, .size = 0x1000};
     ask(&client, &place);
     ask(&client, &move);
@@ -159,9 +173,9 @@ static void the_shipped_dialect_asks_for_the_ids_as_a_heartbeat(void **state)
     const struct client_request ping = {.operation = CLIENT_PING};
     FOR_DIALECTS
     {
-        struct client client;
-        uint64_t answer;
-        client_init(&client, dialects[dialect]);
+        CLIENT client = {0};
+        struct client_answer answer;
+        make(&client, dialects[dialect]);
         uint64_t serial = ask(&client, &ping);
         assert_true(serial > 0);
         assert_int_equal(receive_answer(&client, value(dialect, 0x10f01af4)), 0);
@@ -175,13 +189,14 @@ static void an_answer_may_come_in_any_pieces(void **state)
     {
         struct answer_bytes answer = value(dialect, 0x1100);
         for (size_t cut = 0; cut < answer.len; cut++) {
-            struct client client;
-            uint64_t got = 0, serial = start(&client, dialect);
+            CLIENT client = {0};
+            struct client_answer got = {0};
+            uint64_t serial = start(&client, dialect);
             assert_int_equal(receive(&client, answer.bytes, cut), 0);
             assert_false(client_answered(&client, serial, &got));
             assert_int_equal(receive(&client, answer.bytes + cut, answer.len - cut), 0);
             assert_true(client_answered(&client, serial, &got));
-            assert_int_equal(got, 0x1100);
+            assert_int_equal(got.value, 0x1100);
             assert_int_equal(client.num_calls, 0);
         }
     }
@@ -191,17 +206,18 @@ static void a_late_answer_is_not_taken_for_another(void **state)
 {
     FOR_DIALECTS
     {
-        struct client client;
-        uint64_t got = 0, first = start(&client, dialect);
+        CLIENT client = {0};
+        struct client_answer got = {0};
+        uint64_t first = start(&client, dialect);
         uint64_t second = ask(&client, &config_read);
         assert_true(second > first);
         assert_int_equal(receive_answer(&client, value(dialect, 1)), 0);
         assert_true(client_answered(&client, first, &got));
-        assert_int_equal(got, 1);
+        assert_int_equal(got.value, 1);
         assert_false(client_answered(&client, second, &got));
         assert_int_equal(receive_answer(&client, value(dialect, 2)), 0);
         assert_true(client_answered(&client, second, &got));
-        assert_int_equal(got, 2);
+        assert_int_equal(got.value, 2);
     }
 }
 
@@ -210,9 +226,9 @@ static void a_reset_is_answered_by_a_header_alone(void **state)
     const struct client_request reset = {.operation = CLIENT_RESET};
     FOR_DIALECTS
     {
-        struct client client;
-        uint64_t got;
-        client_init(&client, dialects[dialect]);
+        CLIENT client = {0};
+        struct client_answer got;
+        make(&client, dialects[dialect]);
         uint64_t serial = ask(&client, &reset);
         assert_int_equal(receive_answer(&client, ret(dialect, 0, 0)), 0);
         assert_true(client_answered(&client, serial, &got));
@@ -236,7 +252,7 @@ static void answers_of_another_length_end_it(void **state)
     {
         size_t right = value(dialect, 0).len - MPQEMU_HEADER_LEN;
         for (size_t len = 0; len <= MPQEMU_UNION_LEN; len++) {
-            struct client client;
+            CLIENT client = {0};
             if (len == right)
                 continue;
             start(&client, dialect);
@@ -250,7 +266,7 @@ static void an_answer_that_claims_to_be_huge_ends_it(void **state)
 {
     FOR_DIALECTS
     {
-        struct client client;
+        CLIENT client = {0};
         struct answer_bytes answer = value(dialect, 5);
         memset(answer.bytes + 8, 0xff, 8);
         start(&client, dialect);
@@ -264,7 +280,7 @@ static void commands_other_than_ret_end_it(void **state)
     FOR_DIALECTS
     {
         for (uint32_t number = 0; number < 16; number++) {
-            struct client client;
+            CLIENT client = {0};
             struct answer_bytes answer = value(dialect, 5);
             if (answer.bytes[0] == number)
                 continue;
@@ -281,8 +297,8 @@ static void an_answer_to_nothing_ends_it(void **state)
 {
     FOR_DIALECTS
     {
-        struct client client;
-        client_init(&client, dialects[dialect]);
+        CLIENT client = {0};
+        make(&client, dialects[dialect]);
         assert_int_equal(receive_answer(&client, value(dialect, 0)), -EPROTO);
         check_over(&client, dialect);
         start(&client, dialect);
@@ -296,7 +312,7 @@ static void bytes_behind_an_answer_end_it(void **state)
 {
     FOR_DIALECTS
     {
-        struct client client;
+        CLIENT client = {0};
         uint8_t bytes[sizeof(struct answer_bytes)] = {0};
         struct answer_bytes answer = value(dialect, 5);
         memcpy(bytes, answer.bytes, answer.len);
@@ -308,15 +324,15 @@ static void bytes_behind_an_answer_end_it(void **state)
 
 static void descriptors_that_nobody_asked_for_end_it(void **state)
 {
-    struct client client;
+    CLIENT client = {0};
     start(&client, MPQEMU_SHIPPED);
-    assert_int_equal(client_received(&client, 0, 1), -EPROTO);
+    assert_int_equal(client_received(&client, 0, (int[]){7}, 1), -EPROTO);
     check_over(&client, MPQEMU_SHIPPED);
 }
 
 static void calls_without_an_answer_are_bounded(void **state)
 {
-    struct client client;
+    CLIENT client = {0};
     uint64_t serial;
     start(&client, MPQEMU_SHIPPED);
     for (int i = 1; i < LIMIT_CLIENT_CALLS; i++)

@@ -35,8 +35,7 @@ static int toy_frame_len(struct engine *engine, const uint8_t *header)
     return header[0];
 }
 
-static int toy_handle(struct engine *engine, const uint8_t *frame, size_t len,
-                      struct engine_fds *fds)
+static int toy_handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct toy_engine *toy = (struct toy_engine *)engine;
     assert_int_equal(frame[0], len);

@@ -28,7 +28,7 @@ static int frame_len(struct engine *engine, const uint8_t *header)
     return 1;
 }
 
-static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct engine_fds *fds)
+static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct flood *flood = (struct flood *)engine;
     if (frame[0] == '!')

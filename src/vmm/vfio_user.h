@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the files that know vfio-user share: messages out, answers in. */
+#ifndef OUTBOARD_VMM_VFIO_USER_H
+#define OUTBOARD_VMM_VFIO_USER_H
+
+#include "vmm/client.h"
+
+/* Of the descriptors and the payload of one message. */
+struct vfio_user_question {
+    struct client_message message;
+    const int *fds;
+    unsigned num_fds;
+};
+
+/* What there is of a remote before it was greeted. 0 or -ENOMEM. NULL is freed fine. */
+int vfio_user_remote_new(struct ob_client *client);
+void vfio_user_remote_free(struct vfio_user_remote *remote);
+
+/* Greets the remote unless that was done: what it is, and what it can do, is known then. As
+ * client_call(); -EOPNOTSUPP when the client's wire is another. */
+int vfio_user_meet(struct ob_client *client);
+
+/* Sends a message and waits for its answer, which goes to *reply (NULL: none is expected to say
+ * anything). As client_call(); -EOPNOTSUPP when the client's wire is another. */
+int vfio_user_ask(struct ob_client *client, const struct vfio_user_question *question,
+                  struct client_reply *reply);
+
+/* The answer makes no sense: the remote is lost, for the reason in the fault. Returns -EPROTO. */
+int vfio_user_reject(struct ob_client *client, const struct ob_fault *fault);
+
+/* Writes a register without waiting for the answer. */
+int vfio_user_post_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
+                         uint64_t value);
+
+/* vfio_user_memory.c: as struct vmm_wire; and the remote's way to memory, for struct client_host.
+ */
+int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_region *regions,
+                             unsigned count, struct ob_fault *fault);
+int vfio_user_memory_read(void *context, uint64_t iova, void *ret_buf, size_t len);
+int vfio_user_memory_write(void *context, uint64_t iova, const void *buf, size_t len);
+struct memory_host vfio_user_memory_host(void);
+
+/* vfio_user_irqs.c: as struct vmm_wire; and to end the masking of INTx without waiting. */
+int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd);
+int vfio_user_unmask_intx(struct ob_client *client);
+
+#endif
