@@ -41,22 +41,6 @@ int vfio_user_unmask_intx(struct ob_client *client)
     return set_intx(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, NULL, true);
 }
 
-int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd)
-{
-    int err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, &trigger_fd,
-                       false);
-    if (err < 0)
-        return err;
-    err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, &resample_fd,
-                   false);
-    if (err == -EREMOTEIO)
-        err = intx_unmask_by_message(client, resample_fd);
-    /* It may be masked since the eventfds of before. */
-    return err < 0
-               ? err
-               : set_intx(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, NULL, false);
-}
-
 /* Meets the remote and checks the vectors against what it has. */
 static int check_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
                          unsigned count)
@@ -68,6 +52,24 @@ static int check_vectors(struct ob_client *client, enum ob_client_irq kind, unsi
         return -EINVAL;
     uint32_t present = client->remote->vectors[kind];
     return start <= present && count <= present - start ? 0 : -EINVAL;
+}
+
+int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd)
+{
+    int err = check_vectors(client, OB_CLIENT_INTX, 0, 1);
+    if (err == 0)
+        err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, &trigger_fd,
+                       false);
+    if (err < 0)
+        return err;
+    err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, &resample_fd,
+                   false);
+    if (err == -EREMOTEIO)
+        err = intx_unmask_by_message(client, resample_fd);
+    /* It may be masked since the eventfds of before. */
+    return err < 0
+               ? err
+               : set_intx(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, NULL, false);
 }
 
 static unsigned smaller(unsigned a, unsigned b)
