@@ -143,6 +143,12 @@ OB_API void ob_client_free(struct ob_client *client);
 
 OB_API enum ob_client_state ob_client_state(const struct ob_client *client);
 
+/**
+ * Change ob_client_options.timeout_ms, for calls that come: some may take longer than others, as
+ * the change to OB_CLIENT_STOPPED does with I/O on its way. Returns 0 or -EINVAL.
+ */
+OB_API int ob_client_set_timeout(struct ob_client *client, unsigned timeout_ms);
+
 /** Why the remote is hung or lost. Valid until the next call; its code is 0 while it is alive. */
 OB_API const struct ob_fault *ob_client_fault(const struct ob_client *client);
 

@@ -85,8 +85,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
         .timer_fd = -1,
         .intx = {.trigger_fd = -1, .resample_fd = -1, .unmask_fd = -1},
     };
-    if (options->timeout_ms == 0)
-        client->options.timeout_ms = DEFAULT_TIMEOUT_MS;
+    ob_client_set_timeout(client, options->timeout_ms);
     err = prepare(client, fd);
     if (err < 0) {
         ob_client_free(client);
@@ -122,6 +121,14 @@ void ob_client_free(struct ob_client *client)
     vfio_user_remote_done(client->remote);
     free(client->remote);
     free(client);
+}
+
+int ob_client_set_timeout(struct ob_client *client, unsigned timeout_ms)
+{
+    if (timeout_ms > LIMIT_CLIENT_TIMEOUT_MS)
+        return -EINVAL;
+    client->options.timeout_ms = timeout_ms ? timeout_ms : DEFAULT_TIMEOUT_MS;
+    return 0;
 }
 
 enum ob_client_state ob_client_state(const struct ob_client *client)

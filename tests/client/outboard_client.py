@@ -169,6 +169,9 @@ class Client:
     def fault(self):
         return _library.ob_client_fault(self._client).contents
 
+    def set_timeout(self, timeout_ms):
+        self._check(_library.ob_client_set_timeout(self._client, timeout_ms))
+
     @property
     def refusal(self):
         return -_library.ob_client_refusal(self._client)

@@ -13,8 +13,9 @@ from outboard_client import ALIVE, ASK, ERROR, FAIL, HUNG, LOST, REPORT, Client,
 
 CONTROL = 0
 NEVER_RETURN = 2
-SOON_MS = 500  # what a device that runs needs at most, and the time that each test waits for one that does not
-SYS_PAUSE, SYS_EPOLL_WAIT = "34", "232"  # x86-64
+# How long a call waits: for ever, but where it is known that nobody will answer.
+PATIENT_MS, IMPATIENT_MS = PATIENCE_S * 1000, 50
+SYS_PAUSE = "34"  # x86-64
 
 
 def wait_until(process, file, text):
@@ -24,14 +25,15 @@ def wait_until(process, file, text):
         os.sched_yield()
 
 
-def wait_until_it_serves(process):
-    """From here on it needs no more time to answer than an answer takes."""
-    wait_until(process, "syscall", SYS_EPOLL_WAIT + " ")
-
-
-def stop(process):
+def stop(vmm, process):
     process.signal(signal.SIGSTOP)
     wait_until(process, "stat", ") T ")
+    vmm.set_timeout(IMPATIENT_MS)
+
+
+def go_on(vmm, process):
+    vmm.set_timeout(PATIENT_MS)
+    process.signal(signal.SIGCONT)
 
 
 def descriptors():
@@ -49,8 +51,7 @@ def start(backdoor, client, wire):
 
     def start_client(**options):
         process, ours = backdoor(wire=wire)
-        wait_until_it_serves(process)
-        vmm = client(ours, wire=wire, **options)
+        vmm = client(ours, wire=wire, timeout_ms=PATIENT_MS, **options)
         vmm.probe()
         vmm.place_bars()
         return vmm, process
@@ -74,8 +75,8 @@ def interrupt(wire, cleanup):
 
 
 def test_a_stopped_remote_is_hung_and_comes_back(start):
-    vmm, process = start(timeout_ms=SOON_MS)
-    stop(process)
+    vmm, process = start()
+    stop(vmm, process)
     assert fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2) == 0xFFFF
     assert vmm.states == [HUNG]
     assert vmm.fault.text == "the remote does not answer"
@@ -84,7 +85,7 @@ def test_a_stopped_remote_is_hung_and_comes_back(start):
         assert fails_with(errno.ETIMEDOUT, vmm.bar_read, CONTROL, 0, 8) == 2**64 - 1
         fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 4, 0)
     fails_with(errno.ETIMEDOUT, vmm.reset)
-    process.signal(signal.SIGCONT)
+    go_on(vmm, process)
     while vmm.state == HUNG:
         assert select.select([vmm], [], [], PATIENCE_S)[0]
         vmm.dispatch()
@@ -95,10 +96,10 @@ def test_a_stopped_remote_is_hung_and_comes_back(start):
 
 
 def test_the_next_call_finds_that_it_is_back(start):
-    vmm, process = start(timeout_ms=SOON_MS)
-    stop(process)
+    vmm, process = start()
+    stop(vmm, process)
     fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
-    process.signal(signal.SIGCONT)
+    go_on(vmm, process)
     assert select.select([vmm], [], [], PATIENCE_S)[0]
     assert vmm.config_read(2, 2) == 0x10F0
     assert vmm.state == ALIVE
@@ -106,14 +107,14 @@ def test_the_next_call_finds_that_it_is_back(start):
 
 @pytest.mark.parametrize("wire", ["mpqemu", "mpqemu-v8"], indirect=True)
 def test_memory_is_published_to_a_hung_remote_too(start, cleanup):
-    vmm, process = start(timeout_ms=SOON_MS)
+    vmm, process = start()
     ram = os.memfd_create("ram")
     cleanup.callback(os.close, ram)
     os.ftruncate(ram, 4096)
-    stop(process)
+    stop(vmm, process)
     fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
     vmm.publish_memory((0, 4096, 0, ram))
-    process.signal(signal.SIGCONT)
+    go_on(vmm, process)
     assert select.select([vmm], [], [], PATIENCE_S)[0]
     assert vmm.config_read(2, 2) == 0x10F0
     assert any("memfd:ram" in line for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines())
@@ -121,13 +122,13 @@ def test_memory_is_published_to_a_hung_remote_too(start, cleanup):
 
 def test_policy_fail_gives_it_up(start, interrupt):
     before = descriptors()
-    vmm, process = start(timeout_ms=SOON_MS, heartbeat_ms=60000, policy=FAIL)
+    vmm, process = start(heartbeat_ms=60000, policy=FAIL)
     interrupt(vmm)
-    stop(process)
+    stop(vmm, process)
     assert fails_with(errno.ENOTCONN, vmm.bar_read, CONTROL, 0, 8) == 2**64 - 1
     assert vmm.states == [LOST]
     assert descriptors() == before + 1  # the client's own, ob_client_fd(): no socket, timer or eventfd
-    process.signal(signal.SIGCONT)
+    go_on(vmm, process)
     assert process.wait() == 0
     for call in [vmm.reset, lambda: interrupt(vmm), vmm.publish_memory]:
         fails_with(errno.ENOTCONN, call)
@@ -137,8 +138,8 @@ def test_policy_fail_gives_it_up(start, interrupt):
 
 @pytest.mark.parametrize("verdict, state", [(REPORT, HUNG), (FAIL, LOST)])
 def test_policy_ask_does_what_it_is_told(start, verdict, state):
-    vmm, process = start(timeout_ms=SOON_MS, policy=ASK, verdict=verdict)
-    stop(process)
+    vmm, process = start(policy=ASK, verdict=verdict)
+    stop(vmm, process)
     assert fails_with(errno.ENOTCONN if state == LOST else errno.ETIMEDOUT, vmm.config_read, 0, 4) == 0xFFFFFFFF
     assert vmm.questions == 1
     assert vmm.states == [state]
@@ -146,7 +147,7 @@ def test_policy_ask_does_what_it_is_told(start, verdict, state):
 
 def test_the_heartbeat_finds_a_stopped_remote_at_the_second_beat(start):
     vmm, process = start(heartbeat_ms=200)
-    stop(process)
+    stop(vmm, process)
     while select.select([vmm], [], [], 0)[0]:  # what it had said before
         vmm.dispatch()
     vmm.states.clear()
@@ -158,7 +159,7 @@ def test_the_heartbeat_finds_a_stopped_remote_at_the_second_beat(start):
     assert beats <= 2
     assert vmm.states == [HUNG]
     fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
-    process.signal(signal.SIGCONT)
+    go_on(vmm, process)
     while vmm.state == HUNG:
         assert select.select([vmm], [], [], PATIENCE_S)[0]
         vmm.dispatch()
@@ -176,7 +177,7 @@ def test_the_heartbeat_leaves_a_good_remote_alone(start):
 
 def test_a_remote_killed_while_a_call_waits(start, interrupt):
     before = descriptors()
-    vmm, process = start(timeout_ms=PATIENCE_S * 1000, heartbeat_ms=60000)
+    vmm, process = start(heartbeat_ms=60000)
     interrupt(vmm)
 
     def kill():
@@ -206,7 +207,7 @@ def test_a_remote_killed_between_calls(start):
 
 def test_code_of_the_host_that_never_returns(start):
     """The device process is alive, but its one thread is lost in the user's code."""
-    vmm, process = start(timeout_ms=SOON_MS)
+    vmm, process = start()
     fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 8, NEVER_RETURN)
     assert vmm.state == HUNG
     assert process.running
@@ -214,10 +215,9 @@ def test_code_of_the_host_that_never_returns(start):
 
 def test_a_client_can_be_freed_in_any_state(backdoor, wire):
     process, ours = backdoor(wire=wire)
-    wait_until_it_serves(process)
-    with Client(ours, wire=wire, timeout_ms=SOON_MS) as vmm:
+    with Client(ours, wire=wire, timeout_ms=PATIENT_MS) as vmm:
         vmm.probe()
-        stop(process)
+        stop(vmm, process)
         fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
         if wire != "vfio-user":
             vmm.emulate_intx()

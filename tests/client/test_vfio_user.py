@@ -360,8 +360,9 @@ def test_a_flood_of_commands_does_not_make_a_call_longer(against):
         except (EOFError, ConnectionError):
             return None
 
-    vmm, _ = against({vfio_user.REGION_WRITE: act}, timeout_ms=200)
+    vmm, _ = against({vfio_user.REGION_WRITE: act})
     vmm.config_read(0, 2)
+    vmm.set_timeout(200)
     fails_with(errno.ETIMEDOUT, vmm.config_write, 4, 2, 0)
     assert vmm.state == HUNG
     vmm.dispatch()
@@ -393,10 +394,12 @@ def test_late_answers_with_payloads(against):
         server.reply(held[0], server.truth(held[0]))
         return server.truth(message)
 
-    vmm, server = against({vfio_user.REGION_WRITE: act}, timeout_ms=300)
+    vmm, server = against({vfio_user.REGION_WRITE: act})
     vmm.probe()
+    vmm.set_timeout(50)
     fails_with(errno.ETIMEDOUT, vmm.write_bytes, 0, 0, b"x" * BAR_LEN)
     assert vmm.states == [HUNG]
+    vmm.set_timeout(PATIENCE_S * 1000)
     server.speaker.send(vfio_user.REGION_WRITE, flags=vfio_user.TYPE_REPLY, id=held[0].id, payload=held[0].payload[:16])
     while vmm.state == HUNG:
         assert select.select([vmm], [], [], PATIENCE_S)[0]
