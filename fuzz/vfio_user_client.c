@@ -25,8 +25,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define FDS       64u
-#define UNTOUCHED 0xaa
+#define FDS 64u
+
+/* What stays in the buffer of a reply behind what was said. */
+static const uint8_t untouched[MODEL_REPLY_LEN] = "nothing that a remote would say";
 
 /* Where the reply to a message goes. */
 struct slot {
@@ -83,8 +85,7 @@ static void compare_replies(const struct run *run)
         size_t len = right->filled ? right->len : 0;
         CHECK(slot->reply.len == len);
         CHECK(memcmp(slot->bytes, right->bytes, len) == 0);
-        for (size_t at = len; at < MODEL_REPLY_LEN; at++)
-            CHECK(slot->bytes[at] == UNTOUCHED);
+        CHECK(memcmp(slot->bytes + len, untouched + len, MODEL_REPLY_LEN - len) == 0);
         CHECK(slot->reply.fds.count == (right->filled ? right->num_fds : 0));
         for (unsigned k = 0; k < slot->reply.fds.count; k++)
             CHECK(run->open[slot->reply.fds.fd[k]]);
@@ -296,7 +297,7 @@ static int free_slot(struct run *run)
     struct slot *slot = &run->slots[found];
     client_drop(&run->client, &slot->reply);
     slot->reply = (struct client_reply){0};
-    memset(slot->bytes, UNTOUCHED, sizeof(slot->bytes));
+    memcpy(slot->bytes, untouched, sizeof(slot->bytes));
     run->model.replies[found] = (struct model_reply){0};
     return found;
 }
@@ -452,7 +453,7 @@ static void run_engine(struct rd input)
     for (unsigned i = 0; i < MODEL_MEMORY_LEN; i++)
         run.memory[i] = run.model.memory[i] = (uint8_t)i;
     for (unsigned i = 0; i < LIMIT_CLIENT_CALLS; i++)
-        memset(run.slots[i].bytes, UNTOUCHED, MODEL_REPLY_LEN);
+        memcpy(run.slots[i].bytes, untouched, MODEL_REPLY_LEN);
     while (run.input.left > 0 && !run.input.bad)
         step(&run);
     for (unsigned i = 0; i < LIMIT_CLIENT_CALLS; i++)
