@@ -469,12 +469,8 @@ static void parse_region(const uint8_t *buf, size_t len, unsigned index)
     struct ob_fault fault = {0};
     int err = vfio_user_region_parse(buf, len, index, &region, &fault);
     CHECK(fault.code == err && (err == 0 || err == -EPROTO));
-    if (err < 0)
-        CHECK(region.num_areas == 99);
-    if (err < 0)
-        return;
-    CHECK(region.num_areas <= LIMIT_CLIENT_AREAS);
-    for (unsigned i = 0; i < region.num_areas; i++) {
+    CHECK(err < 0 ? region.num_areas == 99 : region.num_areas <= LIMIT_CLIENT_AREAS);
+    for (unsigned i = 0; err == 0 && i < region.num_areas; i++) {
         const struct client_area *area = &region.areas[i];
         CHECK(area->len > 0 && area->offset < region.size);
         CHECK(area->len <= region.size - area->offset);

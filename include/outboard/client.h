@@ -288,7 +288,7 @@ OB_API int ob_client_bar_write_many(struct ob_client *client, const struct ob_cl
 struct ob_client_area {
     uint64_t offset;      /* into the BAR */
     uint64_t len;         /* bytes */
-    int fd;               /* the client's, open until it is freed */
+    int fd;               /* the client's, open until the remote is lost or it is freed */
     uint64_t file_offset; /* of the area in it */
     /* The remote can't cut the file short. Touching what is not sealed may raise SIGBUS. */
     bool sealed;
@@ -326,7 +326,8 @@ OB_API int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
 /**
  * Give INTx a way of the VMM's own: a KVM irqfd and its resample eventfd. Both stay the caller's.
  *
- * Returns 0; -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost.
+ * Returns 0; -EBADF for a descriptor that is not open; -EINVAL when a vfio-user device has no INTx;
+ * or the errno of a call.
  */
 OB_API int ob_client_set_intx(struct ob_client *client, int trigger_fd, int resample_fd);
 

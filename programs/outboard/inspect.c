@@ -17,28 +17,29 @@ static void print_help(void)
            remote_options_help);
 }
 
-static int read_config(struct ob_client *client, uint8_t *ret_config)
+/* What only a vfio-user device tells of itself. */
+static void read_remote(struct ob_client *client, struct report *report)
 {
-    for (unsigned offset = 0; offset < CONFIG_LEN; offset += 4) {
-        uint32_t value;
-        int err = ob_client_config_read(client, offset, 4, &value);
-        if (err < 0)
-            return err;
-        for (unsigned i = 0; i < 4; i++)
-            ret_config[offset + i] = (uint8_t)(value >> (8 * i));
+    bool pre_copy;
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
+        int count = ob_client_bar_areas(client, i, report->areas[i], REPORT_AREAS);
+        report->num_areas[i] = count < 0              ? 0
+                               : count > REPORT_AREAS ? REPORT_AREAS
+                                                      : (unsigned)count;
     }
-    return 0;
+    report->migrates = ob_client_can_migrate(client, &pre_copy) == 0;
 }
 
 static int inspect(const struct remote *remote, bool as_json)
 {
-    struct report report;
+    struct report report = {0};
     int status = EXIT_FAILURE;
     struct ob_client *client = remote_open(remote, &report.info);
     if (!client)
         return status;
-    if (read_config(client, report.config) < 0) {
-        complain("%s", ob_client_fault(client)->text);
+    read_remote(client, &report);
+    if (ob_client_read_bytes(client, OB_CLIENT_REGION_CONFIG, 0, report.config, CONFIG_LEN) < 0) {
+        complain("%s", remote_reason(client));
     } else {
         capabilities_read(report.config, &report.capabilities);
         status = EXIT_SUCCESS;

@@ -123,7 +123,7 @@ static int carry_out(struct ob_client *client, const struct access *access)
     else
         err = ob_client_bar_read(client, access->where, access->offset, access->size, &value);
     if (err < 0) {
-        const char *reason = ob_client_fault(client)->text;
+        const char *reason = remote_reason(client);
         complain("%s", *reason ? reason : "the device has no such register");
         return err;
     }

@@ -17,7 +17,8 @@
 
 const char remote_options_help[] =
     "  --fd=N           use this open socket instead of connecting to a path\n"
-    "  --wire=NAME      mpqemu (default), or mpqemu-v8: the dialect of the v8 patch series\n"
+    "  --wire=NAME      mpqemu (default), mpqemu-v8 (the dialect of the v8 patch series),\n"
+    "                   or vfio-user\n"
     "  --timeout-ms=N   wait so long for an answer (default 1000)\n"
     "  --help           print this text\n";
 
@@ -60,6 +61,14 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word)
     return value ? REMOTE_BAD : REMOTE_NO_OPTION;
 }
 
+const char *remote_reason(struct ob_client *client)
+{
+    int refusal = ob_client_refusal(client);
+    if (ob_client_fault(client)->code || refusal == 0)
+        return ob_client_fault(client)->text;
+    return strerror(-refusal);
+}
+
 /* QEMU's remote ends when it is told that there is no memory, so it is given a page of it. */
 static int publish_page(struct ob_client *client, struct ob_fault *fault)
 {
@@ -68,7 +77,7 @@ static int publish_page(struct ob_client *client, struct ob_fault *fault)
         return ob_fault_set(fault, -errno, "no memory to share: %s", strerror(errno));
     const struct ob_client_region page = {.len = PAGE, .fd = fd};
     int err = ob_client_publish_memory(client, &page, 1, fault);
-    return err < 0 ? ob_fault_set(fault, err, "%s", ob_client_fault(client)->text) : 0;
+    return err < 0 ? ob_fault_set(fault, err, "%s", remote_reason(client)) : 0;
 }
 
 struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info)

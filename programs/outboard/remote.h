@@ -28,6 +28,9 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word);
  * not. A VMM that was connected must be gone: a device has one. */
 struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info);
 
+/* Why the last call failed, as far as the device is the reason. */
+const char *remote_reason(struct ob_client *client);
+
 /* Says on stderr, as the subcommand, what is wrong. */
 void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -14,14 +14,35 @@ static json_t *bits_to_json(uint32_t value, const struct config_bit *bits)
     return set;
 }
 
+static json_t *areas_to_json(const struct report *report, unsigned bar)
+{
+    json_t *areas = json_array();
+    for (unsigned i = 0; i < report->num_areas[bar]; i++) {
+        const struct ob_client_area *area = &report->areas[bar][i];
+        json_array_append_new(areas, json_pack("{s:I, s:I, s:b}", "offset",
+                                               (json_int_t)area->offset, "size",
+                                               (json_int_t)area->len, "sealed", (int)area->sealed));
+    }
+    return areas;
+}
+
+static json_t *vectors_to_json(const struct report *report)
+{
+    json_t *vectors = json_object();
+    for (unsigned i = 0; i < OB_CLIENT_IRQ_KINDS; i++)
+        json_object_set_new(vectors, vector_names[i], json_integer(report->info.vectors[i]));
+    return vectors;
+}
+
 static json_t *bar_to_json(const struct report *report, unsigned index)
 {
     static const char *const kinds[] = {
         [OB_BAR_IO] = "io", [OB_BAR_MEM32] = "mem32", [OB_BAR_MEM64] = "mem64"};
     const struct ob_client_bar *bar = &report->info.bars[index];
-    return json_pack("{s:i, s:s, s:b, s:I, s:I}", "bar", (int)index, "kind", kinds[bar->kind],
+    return json_pack("{s:i, s:s, s:b, s:I, s:I, s:o}", "bar", (int)index, "kind", kinds[bar->kind],
                      "prefetchable", (int)(bar->flags & OB_BAR_PREFETCHABLE), "address",
-                     (json_int_t)report_bar_address(report, index), "size", (json_int_t)bar->size);
+                     (json_int_t)report_bar_address(report, index), "size", (json_int_t)bar->size,
+                     "mappable", areas_to_json(report, index));
 }
 
 static json_t *bars_to_json(const struct report *report)
@@ -54,14 +75,15 @@ static json_t *to_json(const struct report *report)
                             "subsystem_vendor_id", (int)info->subsystem_vendor_id, "subsystem_id",
                             (int)info->subsystem_id, "class_code", (int)info->class_code,
                             "revision", (int)info->revision, "class", class_name(info->class_code));
-    json_t *rest =
-        json_pack("{s:o, s:o, s:i, s:i, s:o, s:b, s:o}", "command",
-                  bits_to_json(config_get(report->config, PCI_COMMAND, 2), command_bits), "status",
-                  bits_to_json(config_get(report->config, PCI_STATUS, 2), status_bits),
-                  "interrupt_pin", (int)report->config[PCI_INTERRUPT_PIN], "interrupt_line",
-                  (int)report->config[PCI_INTERRUPT_LINE], "bars", bars_to_json(report),
-                  "seventh_region", (int)report->info.seventh_region, "capabilities",
-                  capabilities_to_json(&report->capabilities));
+    json_t *rest = json_pack(
+        "{s:o, s:o, s:i, s:i, s:o, s:b, s:o, s:i, s:b, s:o}", "command",
+        bits_to_json(config_get(report->config, PCI_COMMAND, 2), command_bits), "status",
+        bits_to_json(config_get(report->config, PCI_STATUS, 2), status_bits), "interrupt_pin",
+        (int)report->config[PCI_INTERRUPT_PIN], "interrupt_line",
+        (int)report->config[PCI_INTERRUPT_LINE], "bars", bars_to_json(report), "seventh_region",
+        (int)report->info.seventh_region, "vectors", vectors_to_json(report), "config_size",
+        (int)report->info.config_len, "migratable", (int)report->migrates, "capabilities",
+        capabilities_to_json(&report->capabilities));
     if (json_object_update(ids, rest) < 0) {
         json_decref(ids);
         ids = NULL;

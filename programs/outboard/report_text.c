@@ -15,6 +15,11 @@ uint64_t report_bar_address(const struct report *report, unsigned bar)
     return address & ~(desc->size - 1);
 }
 
+const char *const vector_names[OB_CLIENT_IRQ_KINDS] = {
+    [OB_CLIENT_INTX] = "INTx",   [OB_CLIENT_MSI] = "MSI",         [OB_CLIENT_MSIX] = "MSI-X",
+    [OB_CLIENT_ERROR] = "error", [OB_CLIENT_REQUEST] = "request",
+};
+
 static void print_bits(const char *what, uint32_t value, const struct config_bit *bits)
 {
     printf("\t%s:", what);
@@ -47,6 +52,24 @@ static void print_bar(const struct report *report, unsigned index)
                bar->kind == OB_BAR_MEM64 ? "64" : "32",
                bar->flags & OB_BAR_PREFETCHABLE ? "" : "non-");
     print_size(bar->size);
+    for (unsigned i = 0; i < report->num_areas[index]; i++) {
+        const struct ob_client_area *area = &report->areas[index][i];
+        printf("\t\tMappable: %" PRIx64 "-%" PRIx64 "%s\n", area->offset,
+               area->offset + area->len - 1, area->sealed ? "" : " (not sealed)");
+    }
+}
+
+static void print_vectors(const struct report *report)
+{
+    const char *before = "\tVectors: ";
+    for (unsigned i = OB_CLIENT_MSI; i < OB_CLIENT_IRQ_KINDS; i++) {
+        if (report->info.vectors[i] == 0)
+            continue;
+        printf("%s%s %u", before, vector_names[i], report->info.vectors[i]);
+        before = ", ";
+    }
+    if (before[0] == ',')
+        putchar('\n');
 }
 
 static char pin_letter(const struct report *report)
@@ -71,6 +94,9 @@ void report_print_text(const struct report *report)
         print_bar(report, i);
     if (report->info.seventh_region)
         puts("\tFault: offset 0x28 answers as a BAR does; QEMU would take it for a seventh one");
+    print_vectors(report);
+    if (report->migrates)
+        puts("\tMigration: its state can be saved and loaded");
     for (unsigned i = 0; i < report->capabilities.count; i++) {
         const struct capability *capability = &report->capabilities.list[i];
         printf("\tCapabilities: [%02x] %s%s%s\n", capability->offset, capability->name,

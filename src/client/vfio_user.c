@@ -147,10 +147,11 @@ static int take_reply(struct client *client, const struct client_call *call, con
         return 0;
     if (len > reply->head_len + reply->data_len || fds->count > reply->max_fds)
         return wrong_length(client, call, len);
-    size_t head_len = len < reply->head_len ? len : reply->head_len;
+    bool has_data = len > reply->head_len;
+    size_t head_len = has_data ? reply->head_len : len;
     if (head_len > 0)
         memcpy(reply->head, payload, head_len);
-    if (len > head_len)
+    if (has_data)
         memcpy(reply->data, payload + head_len, len - head_len);
     reply->len = len;
     reply->fds = *fds;

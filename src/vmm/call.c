@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Calls: requests out, answers in, and what becomes of a remote that does not play along. */
-#include "vmm/client.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -12,6 +10,7 @@
 
 #include "os/clock.h"
 #include "os/socket.h"
+#include "vmm/vfio_user.h"
 
 static void tell_state(struct ob_client *client, enum ob_client_state state)
 {
@@ -32,8 +31,7 @@ void client_lose(struct ob_client *client, int code, const char *reason)
     close(client->fd); /* so that the remote gives back what it has of ours */
     client->fd = -1;
     client_done(&client->engine);
-    if (client->remote)
-        memory_done(&client->remote->memory);
+    vfio_user_remote_done(client->remote);
     intx_done(client);
     heartbeat_stop(client);
     tell_state(client, OB_CLIENT_LOST);

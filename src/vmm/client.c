@@ -122,7 +122,8 @@ void ob_client_free(struct ob_client *client)
     auto_close(&client->fd);
     loop_free(client->loop);
     client_done(&client->engine);
-    vfio_user_remote_free(client->remote);
+    vfio_user_remote_done(client->remote);
+    free(client->remote);
     free(client);
 }
 

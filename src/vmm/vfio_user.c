@@ -32,14 +32,16 @@ int vfio_user_remote_new(struct ob_client *client)
     return 0;
 }
 
-void vfio_user_remote_free(struct vfio_user_remote *remote)
+void vfio_user_remote_done(struct vfio_user_remote *remote)
 {
     if (!remote)
         return;
     memory_done(&remote->memory);
-    for (unsigned i = 0; i <= CONFIG; i++)
+    for (unsigned i = 0; i <= CONFIG; i++) {
         auto_close(&remote->region_fds[i]);
-    free(remote);
+        remote->region_fds[i] = -1;
+        remote->regions[i].num_areas = 0;
+    }
 }
 
 int vfio_user_meet(struct ob_client *client)

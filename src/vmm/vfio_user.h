@@ -12,9 +12,11 @@ struct vfio_user_question {
     unsigned num_fds;
 };
 
-/* What there is of a remote before it was greeted. 0 or -ENOMEM. NULL is freed fine. */
+/* What there is of a remote before it was greeted; free(3) it after vfio_user_remote_done(). 0 or
+ * -ENOMEM. */
 int vfio_user_remote_new(struct ob_client *client);
-void vfio_user_remote_free(struct vfio_user_remote *remote);
+/* Lets go of the memory and descriptors of a remote that is lost. NULL is fine. */
+void vfio_user_remote_done(struct vfio_user_remote *remote);
 
 /* Greets the remote unless that was done: what it is, and what it can do, is known then. As
  * client_call(); -EOPNOTSUPP when the client's wire is another. */

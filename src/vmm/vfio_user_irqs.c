@@ -50,20 +50,6 @@ int vfio_user_unmask_intx(struct ob_client *client)
     return client_send_now(client, &request);
 }
 
-int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd)
-{
-    int err = set_intx(client, VFIO_IRQ_SET_ACTION_TRIGGER, trigger_fd);
-    if (err < 0)
-        return err;
-    err = set_intx(client, VFIO_IRQ_SET_ACTION_UNMASK, resample_fd);
-    if (err == 0)
-        intx_unmask_by_remote(client);
-    else if (err == -EREMOTEIO)
-        err = intx_unmask_by_message(client, resample_fd);
-    /* It may be masked since the eventfds of before. */
-    return err < 0 ? err : set_irqs(client, &unmask_intx, NULL);
-}
-
 /* Meets the remote and checks the vectors against what it has. */
 static int check_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
                          unsigned count)
@@ -75,6 +61,22 @@ static int check_vectors(struct ob_client *client, enum ob_client_irq kind, unsi
         return -EINVAL;
     uint32_t present = client->remote->vectors[kind];
     return start <= present && count <= present - start ? 0 : -EINVAL;
+}
+
+int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd)
+{
+    int err = check_vectors(client, OB_CLIENT_INTX, 0, 1);
+    if (err == 0)
+        err = set_intx(client, VFIO_IRQ_SET_ACTION_TRIGGER, trigger_fd);
+    if (err < 0)
+        return err;
+    err = set_intx(client, VFIO_IRQ_SET_ACTION_UNMASK, resample_fd);
+    if (err == 0)
+        intx_unmask_by_remote(client);
+    else if (err == -EREMOTEIO)
+        err = intx_unmask_by_message(client, resample_fd);
+    /* It may be masked since the eventfds of before. */
+    return err < 0 ? err : set_irqs(client, &unmask_intx, NULL);
 }
 
 static unsigned smaller(unsigned a, unsigned b)

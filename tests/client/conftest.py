@@ -42,11 +42,13 @@ def client(cleanup):
 
 @pytest.fixture
 def backdoor(spawn, program, library):
-    """backdoor(option...): a running outboard-backdoor and the socket to it."""
+    """backdoor(option..., wire=): a running outboard-backdoor and the socket to it. Both dialects of mpqemu are
+    served by the same."""
 
-    def start(*options):
+    def start(*options, wire="mpqemu"):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         argv = [program, f"--library={library}", f"--fd={theirs.fileno()}", *options]
+        argv += [f"--wire={wire.removesuffix('-v8')}"]
         return spawn(argv, inherit=[theirs]), ours
 
     return start

@@ -9,11 +9,12 @@ import threading
 
 import pytest
 from mpqemu import PATIENCE_S
-from outboard_client import ALIVE, ASK, FAIL, HUNG, LOST, REPORT, Client, fails_with
+from outboard_client import ALIVE, ASK, ERROR, FAIL, HUNG, LOST, REPORT, Client, fails_with
 
 CONTROL = 0
 NEVER_RETURN = 2
-SYS_PAUSE = "34"  # x86-64
+SOON_MS = 500  # what a device that runs needs at most, and the time that each test waits for one that does not
+SYS_PAUSE, SYS_EPOLL_WAIT = "34", "232"  # x86-64
 
 
 def wait_until(process, file, text):
@@ -21,6 +22,11 @@ def wait_until(process, file, text):
     path = pathlib.Path(f"/proc/{process.pid}/{file}")
     while text not in path.read_text():
         os.sched_yield()
+
+
+def wait_until_it_serves(process):
+    """From here on it needs no more time to answer than an answer takes."""
+    wait_until(process, "syscall", SYS_EPOLL_WAIT + " ")
 
 
 def stop(process):
@@ -32,7 +38,7 @@ def descriptors():
     return len(os.listdir("/proc/self/fd"))
 
 
-@pytest.fixture(params=["mpqemu", "mpqemu-v8"])
+@pytest.fixture(params=["mpqemu", "mpqemu-v8", "vfio-user"])
 def wire(request):
     return request.param
 
@@ -42,7 +48,8 @@ def start(backdoor, client, wire):
     """start(**options): a client whose device is placed, and the process of the device."""
 
     def start_client(**options):
-        process, ours = backdoor()
+        process, ours = backdoor(wire=wire)
+        wait_until_it_serves(process)
         vmm = client(ours, wire=wire, **options)
         vmm.probe()
         vmm.place_bars()
@@ -51,8 +58,23 @@ def start(backdoor, client, wire):
     return start_client
 
 
+@pytest.fixture
+def interrupt(wire, cleanup):
+    """interrupt(vmm): gives the remote an eventfd, which it is to let go of."""
+    ours = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    cleanup.callback(os.close, ours)
+
+    def give(vmm):
+        if wire == "vfio-user":
+            vmm.set_vectors(ERROR, 0, 1, [ours])
+        else:
+            vmm.emulate_intx()
+
+    return give
+
+
 def test_a_stopped_remote_is_hung_and_comes_back(start):
-    vmm, process = start(timeout_ms=100)
+    vmm, process = start(timeout_ms=SOON_MS)
     stop(process)
     assert fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2) == 0xFFFF
     assert vmm.states == [HUNG]
@@ -73,7 +95,7 @@ def test_a_stopped_remote_is_hung_and_comes_back(start):
 
 
 def test_the_next_call_finds_that_it_is_back(start):
-    vmm, process = start(timeout_ms=100)
+    vmm, process = start(timeout_ms=SOON_MS)
     stop(process)
     fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
     process.signal(signal.SIGCONT)
@@ -82,8 +104,9 @@ def test_the_next_call_finds_that_it_is_back(start):
     assert vmm.state == ALIVE
 
 
+@pytest.mark.parametrize("wire", ["mpqemu", "mpqemu-v8"], indirect=True)
 def test_memory_is_published_to_a_hung_remote_too(start, cleanup):
-    vmm, process = start(timeout_ms=100)
+    vmm, process = start(timeout_ms=SOON_MS)
     ram = os.memfd_create("ram")
     cleanup.callback(os.close, ram)
     os.ftruncate(ram, 4096)
@@ -96,17 +119,17 @@ def test_memory_is_published_to_a_hung_remote_too(start, cleanup):
     assert any("memfd:ram" in line for line in pathlib.Path(f"/proc/{process.pid}/maps").read_text().splitlines())
 
 
-def test_policy_fail_gives_it_up(start):
+def test_policy_fail_gives_it_up(start, interrupt):
     before = descriptors()
-    vmm, process = start(timeout_ms=100, heartbeat_ms=60000, policy=FAIL)
-    vmm.emulate_intx()
+    vmm, process = start(timeout_ms=SOON_MS, heartbeat_ms=60000, policy=FAIL)
+    interrupt(vmm)
     stop(process)
     assert fails_with(errno.ENOTCONN, vmm.bar_read, CONTROL, 0, 8) == 2**64 - 1
     assert vmm.states == [LOST]
     assert descriptors() == before + 1  # the client's own, ob_client_fd(): no socket, timer or eventfd
     process.signal(signal.SIGCONT)
     assert process.wait() == 0
-    for call in [vmm.reset, vmm.emulate_intx, vmm.publish_memory]:
+    for call in [vmm.reset, lambda: interrupt(vmm), vmm.publish_memory]:
         fails_with(errno.ENOTCONN, call)
     assert vmm.fault.text == "the remote does not answer and was given up"
     assert vmm.states == [LOST]
@@ -114,7 +137,7 @@ def test_policy_fail_gives_it_up(start):
 
 @pytest.mark.parametrize("verdict, state", [(REPORT, HUNG), (FAIL, LOST)])
 def test_policy_ask_does_what_it_is_told(start, verdict, state):
-    vmm, process = start(timeout_ms=100, policy=ASK, verdict=verdict)
+    vmm, process = start(timeout_ms=SOON_MS, policy=ASK, verdict=verdict)
     stop(process)
     assert fails_with(errno.ENOTCONN if state == LOST else errno.ETIMEDOUT, vmm.config_read, 0, 4) == 0xFFFFFFFF
     assert vmm.questions == 1
@@ -151,10 +174,10 @@ def test_the_heartbeat_leaves_a_good_remote_alone(start):
     assert vmm.states == []
 
 
-def test_a_remote_killed_while_a_call_waits(start):
+def test_a_remote_killed_while_a_call_waits(start, interrupt):
     before = descriptors()
     vmm, process = start(timeout_ms=PATIENCE_S * 1000, heartbeat_ms=60000)
-    vmm.emulate_intx()
+    interrupt(vmm)
 
     def kill():
         wait_until(process, "syscall", SYS_PAUSE + " ")
@@ -183,18 +206,20 @@ def test_a_remote_killed_between_calls(start):
 
 def test_code_of_the_host_that_never_returns(start):
     """The device process is alive, but its one thread is lost in the user's code."""
-    vmm, process = start(timeout_ms=100)
+    vmm, process = start(timeout_ms=SOON_MS)
     fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 8, NEVER_RETURN)
     assert vmm.state == HUNG
     assert process.running
 
 
-def test_a_client_can_be_freed_in_any_state(backdoor):
-    process, ours = backdoor()
-    with Client(ours, timeout_ms=100) as vmm:
+def test_a_client_can_be_freed_in_any_state(backdoor, wire):
+    process, ours = backdoor(wire=wire)
+    wait_until_it_serves(process)
+    with Client(ours, wire=wire, timeout_ms=SOON_MS) as vmm:
         vmm.probe()
         stop(process)
         fails_with(errno.ETIMEDOUT, vmm.config_read, 0, 2)
-        vmm.emulate_intx()
+        if wire != "vfio-user":
+            vmm.emulate_intx()
     process.signal(signal.SIGCONT)
     assert process.wait() == 0

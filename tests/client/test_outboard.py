@@ -196,3 +196,26 @@ def test_inspect_follows_no_list_for_ever(following):
 def test_inspect_says_what_qemu_would_stumble_over():
     done = inspect_bytes(config_space(at_28=b"\x10"))
     assert "offset 0x28 answers as a BAR does" in done.stdout
+
+
+def test_inspect_over_vfio_user(backdoor):
+    _, sock = backdoor(wire="vfio-user")
+    lines = run("inspect", "--wire=vfio-user", sock=sock).stdout.splitlines()
+    assert lines[0] == "1af4:10f0 memory controller [0500] (rev 00) (prog-if 00)"
+    assert lines[4:] == [
+        "\tRegion 0: Memory at 00000000 (32-bit, non-prefetchable) [size=4K]",
+        "\tRegion 1: Memory at 00000000 (32-bit, non-prefetchable) [size=4K]",
+        "\t\tMappable: 0-fff",
+        "\tVectors: error 1, request 1",
+        "\tMigration: its state can be saved and loaded",
+    ]
+    _, sock = backdoor(wire="vfio-user")
+    found = json.loads(run("inspect", "--wire=vfio-user", "--json", sock=sock).stdout)
+    assert found["bars"][1]["mappable"] == [{"offset": 0, "size": 4096, "sealed": True}]
+    assert (found["migratable"], found["config_size"], found["vectors"]["MSI-X"]) == (True, 256, 0)
+
+
+def test_poke_over_vfio_user(backdoor):
+    _, sock = backdoor(wire="vfio-user")
+    done = run("poke", "--wire=vfio-user", *"write bar1 8 4 7 , read bar1 8 , read cfg 0 2".split(), sock=sock)
+    assert done.stdout.split() == ["0x00000007", "0x1af4"]

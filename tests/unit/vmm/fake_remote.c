@@ -97,7 +97,8 @@ static size_t answer(struct fake_remote *remote, struct message *message)
     case VFIO_USER_DEVICE_GET_REGION_INFO:
         region.size = region.index == 0 ? remote->bar_len : region.index == 7 ? 256 : 0;
         return (size_t)vfio_user_region_info_put(payload, 32, &region);
-    case VFIO_USER_DEVICE_GET_IRQ_INFO:
+    case VFIO_USER_DEVICE_GET_IRQ_INFO: /* one of each kind */
+        payload[12] = 1;
         return message->len;
     case VFIO_USER_REGION_READ: {
         uint32_t count = payload[12];
