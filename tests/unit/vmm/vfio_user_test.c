@@ -207,7 +207,7 @@ static void a_remote_that_reads_slowly_is_not_hung(void **state)
 }
 
 /* Says without end that it wants memory, and reads what it gets, until the client has gone. */
-static void *flood(void *argument)
+static void *ask_without_end(void *argument)
 {
     struct fake_remote *remote = argument;
     uint8_t bytes[4096], access[VFIO_USER_ACCESS_LEN] = {0};
@@ -216,16 +216,40 @@ static void *flood(void *argument)
     return NULL;
 }
 
+/* Says without end what needs no answer, faster than it can be taken. */
+static void *tell_without_end(void *argument)
+{
+    static const struct vfio_user_header header = {
+        .command = VFIO_USER_DMA_WRITE, .size = 32, .flags = VFIO_USER_NO_REPLY};
+    const struct fake_remote *remote = argument;
+    uint8_t bytes[65536] = {0};
+    for (size_t at = 0; at < sizeof(bytes); at += header.size)
+        vfio_user_header_put(bytes + at, VFIO_USER_HEADER_LEN, &header);
+    for (size_t at = 0;;) {
+        ssize_t sent = send(remote->fd, bytes + at, sizeof(bytes) - at, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return NULL;
+        at = (at + (size_t)sent) % sizeof(bytes);
+    }
+}
+
 static void a_flood_does_not_make_a_call_longer(void **state)
 {
-    static const unsigned polls[] = {0, 3600u * 1000000};
-    for (unsigned i = 0; i < 2; i++) {
-        const struct ob_client_options options = {.timeout_ms = 200, .poll_us = polls[i]};
+    static const unsigned hour_us = 3600u * 1000000;
+    static const struct {
+        void *(*flood)(void *argument);
+        unsigned poll_us;
+    } cases[] = {{ask_without_end, 0},
+                 {ask_without_end, hour_us},
+                 {tell_without_end, 0},
+                 {tell_without_end, hour_us}};
+    for (unsigned i = 0; i < 4; i++) {
+        const struct ob_client_options options = {.timeout_ms = 200, .poll_us = cases[i].poll_us};
         struct fixture f;
         uint32_t value;
         set_up(&f, &options);
         uint64_t before_ns = clock_now_ns();
-        assert_int_equal(pthread_create(&f.remote.thread, NULL, flood, &f.remote), 0);
+        assert_int_equal(pthread_create(&f.remote.thread, NULL, cases[i].flood, &f.remote), 0);
         int err = read_ids(&f, &value);
         assert_true(err == -ETIMEDOUT || err == -ENOTCONN);
         assert_int_equal(value, UINT32_MAX);
