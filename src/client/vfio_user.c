@@ -14,6 +14,7 @@
 #include <linux/vfio.h>
 #include <string.h>
 
+#include "base/access.h"
 #include "base/cursor.h"
 #include "client/engine.h"
 
@@ -49,8 +50,8 @@ static int put_access(struct client *client, const struct client_request *reques
         .offset = request->offset, .region = region, .count = request->size};
     uint8_t *payload = put_call(client, request, command, VFIO_USER_ACCESS_LEN + data_len);
     vfio_user_access_put(payload, VFIO_USER_ACCESS_LEN, &access);
-    for (size_t i = 0; i < data_len; i++)
-        payload[VFIO_USER_ACCESS_LEN + i] = (uint8_t)(request->value >> (8 * i));
+    if (data_len > 0)
+        access_put(payload + VFIO_USER_ACCESS_LEN, request->value, request->size);
     return 0;
 }
 
@@ -133,8 +134,8 @@ static int take_access(struct client *client, const struct client_call *call,
         return ob_fault_set(&client->fault, -EPROTO,
                             "the remote answered an access of %u bytes with %u (offset 28)",
                             call->size, access.count);
-    for (size_t i = 0; i < data_len; i++)
-        ret_answer->value |= (uint64_t)payload[VFIO_USER_ACCESS_LEN + i] << (8 * i);
+    if (reads)
+        ret_answer->value = access_get(payload + VFIO_USER_ACCESS_LEN, call->size);
     return 0;
 }
 

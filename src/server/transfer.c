@@ -3,31 +3,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/access.h"
 #include "base/limits.h"
 #include "server/device.h"
-
-/* The largest naturally aligned access that a transfer may begin with. */
-static unsigned piece_of(uint64_t offset, size_t len, unsigned widest)
-{
-    unsigned size = widest;
-    while (size > len || offset % size)
-        size /= 2;
-    return size;
-}
-
-static void put_le(uint8_t *to, uint64_t value, unsigned size)
-{
-    for (unsigned i = 0; i < size; i++)
-        to[i] = (uint8_t)(value >> (8 * i));
-}
-
-static uint64_t get_le(const uint8_t *from, unsigned size)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < size; i++)
-        value |= (uint64_t)from[i] << (8 * i);
-    return value;
-}
 
 static bool in_bar(const struct ob_device *device, unsigned bar, uint64_t offset, size_t len)
 {
@@ -42,7 +20,7 @@ static unsigned register_size(uint64_t offset, size_t len)
 {
     if (len == 1 || len == 2 || len == 4 || len == 8)
         return (unsigned)len;
-    return piece_of(offset, len, LIMIT_ACCESS_BYTES);
+    return access_piece(offset, len, LIMIT_ACCESS_BYTES);
 }
 
 int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,
@@ -56,7 +34,7 @@ int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offse
     }
     while (len > 0) {
         unsigned size = register_size(offset, len);
-        put_le(ret_buf, device_bar_read(device, bar, offset, size), size);
+        access_put(ret_buf, device_bar_read(device, bar, offset, size), size);
         ret_buf += size;
         offset += size;
         len -= size;
@@ -75,7 +53,7 @@ int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offs
     }
     while (len > 0) {
         unsigned size = register_size(offset, len);
-        device_bar_write(device, bar, offset, size, get_le(buf, size));
+        device_bar_write(device, bar, offset, size, access_get(buf, size));
         buf += size;
         offset += size;
         len -= size;
@@ -96,9 +74,9 @@ int device_config_read_bytes(const struct ob_device *device, uint64_t offset, ui
         return -EINVAL;
     while (len > 0) {
         uint32_t value;
-        unsigned size = piece_of(offset, len, 4);
+        unsigned size = access_piece(offset, len, 4);
         pci_config_read(&device->function, (uint32_t)offset, size, &value);
-        put_le(ret_buf, value, size);
+        access_put(ret_buf, value, size);
         ret_buf += size;
         offset += size;
         len -= size;
@@ -112,8 +90,8 @@ int device_config_write_bytes(struct ob_device *device, uint64_t offset, const u
     if (!in_config(device, offset, len))
         return -EINVAL;
     while (len > 0) {
-        unsigned size = piece_of(offset, len, 4);
-        device_config_write(device, (uint32_t)offset, size, (uint32_t)get_le(buf, size));
+        unsigned size = access_piece(offset, len, 4);
+        device_config_write(device, (uint32_t)offset, size, (uint32_t)access_get(buf, size));
         buf += size;
         offset += size;
         len -= size;

@@ -9,6 +9,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/access.h"
 #include "base/auto.h"
 #include "client/regions.h"
 #include "os/socket.h"
@@ -174,18 +175,13 @@ static bool is_size(unsigned size, unsigned max)
     return size > 0 && size <= max && !(size & (size - 1));
 }
 
-uint64_t all_ones(unsigned size)
-{
-    return size >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * size)) - 1;
-}
-
 /* A read: whatever goes wrong, the guest gets all ones. */
 static int read_value(struct ob_client *client, const struct client_request *request,
                       uint64_t *ret_value)
 {
     uint64_t value = UINT64_MAX;
     int err = client_call(client, request, &value);
-    *ret_value = (err < 0 ? UINT64_MAX : value) & all_ones(request->size);
+    *ret_value = (err < 0 ? UINT64_MAX : value) & access_ones(request->size);
     return err;
 }
 

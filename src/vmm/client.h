@@ -118,9 +118,6 @@ void client_take_for_hung(struct ob_client *client);
 /* The remote is lost, for the reason given. */
 void client_lose(struct ob_client *client, int code, const char *reason);
 
-/* What remains of an access of so many bytes when it failed. */
-uint64_t all_ones(unsigned size);
-
 /* Starts the heartbeat, if there is to be one. 0 or a negative errno. */
 int heartbeat_start(struct ob_client *client);
 void heartbeat_stop(struct ob_client *client);

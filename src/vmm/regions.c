@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/access.h"
 #include "base/auto.h"
 #include "base/cursor.h"
 #include "vmm/vfio_user.h"
@@ -24,38 +25,40 @@ static bool is_present(const struct ob_client *client, unsigned region, uint64_t
     return offset <= size && len <= size - offset;
 }
 
-/* The largest register that a transfer may begin with. */
-static unsigned piece_of(uint64_t offset, size_t len, unsigned widest)
+static int read_register(struct ob_client *client, unsigned region, uint64_t offset, unsigned size,
+                         uint64_t *ret_value)
 {
-    unsigned size = widest;
-    while (size > len || offset % size)
-        size /= 2;
-    return size;
+    uint32_t value;
+    if (region != OB_CLIENT_REGION_CONFIG)
+        return ob_client_bar_read(client, region, offset, size, ret_value);
+    int err = ob_client_config_read(client, (uint32_t)offset, size, &value);
+    *ret_value = value;
+    return err;
+}
+
+static int write_register(struct ob_client *client, unsigned region, uint64_t offset, unsigned size,
+                          uint64_t value)
+{
+    if (region != OB_CLIENT_REGION_CONFIG)
+        return ob_client_bar_write(client, region, offset, size, value);
+    return ob_client_config_write(client, (uint32_t)offset, size, (uint32_t)value);
 }
 
 /* A transfer over a wire that knows registers only. */
 static int transfer_registers(struct ob_client *client, unsigned region, uint64_t offset,
                               uint8_t *buf, size_t len, bool write)
 {
+    const unsigned widest = region == OB_CLIENT_REGION_CONFIG ? 4 : LIMIT_ACCESS_BYTES;
     int err = 0;
-    const bool config = region == OB_CLIENT_REGION_CONFIG;
     while (len > 0 && err == 0) {
-        unsigned size = piece_of(offset, len, config ? 4 : 8);
-        uint64_t value = UINT64_MAX;
-        uint32_t low = UINT32_MAX;
-        for (unsigned i = 0; write && i < size; i++)
-            value = (value & ~(UINT64_C(0xff) << (8 * i))) | (uint64_t)buf[i] << (8 * i);
-        if (config && write)
-            err = ob_client_config_write(client, (uint32_t)offset, size, (uint32_t)value);
-        else if (config)
-            err = ob_client_config_read(client, (uint32_t)offset, size, &low);
-        else
-            err = write ? ob_client_bar_write(client, region, offset, size, value)
-                        : ob_client_bar_read(client, region, offset, size, &value);
-        if (config)
-            value = low;
-        for (unsigned i = 0; !write && i < size; i++)
-            buf[i] = (uint8_t)(value >> (8 * i));
+        unsigned size = access_piece(offset, len, widest);
+        if (write) {
+            err = write_register(client, region, offset, size, access_get(buf, size));
+        } else {
+            uint64_t value;
+            err = read_register(client, region, offset, size, &value);
+            access_put(buf, value, size);
+        }
         buf += size;
         offset += size;
         len -= size;

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/access.h"
 #include "base/auto.h"
 #include "client/probe.h"
 
@@ -76,8 +77,7 @@ int vfio_user_post_write(struct ob_client *client, unsigned bar, uint64_t offset
     uint8_t head[VFIO_USER_ACCESS_LEN], data[LIMIT_ACCESS_BYTES];
     const struct vfio_user_access access = {.offset = offset, .region = bar, .count = size};
     vfio_user_access_put(head, sizeof(head), &access);
-    for (unsigned i = 0; i < size; i++)
-        data[i] = (uint8_t)(value >> (8 * i));
+    access_put(data, value, size);
     const struct vfio_user_question question = {.message = {.command = VFIO_USER_REGION_WRITE,
                                                             .posted = true,
                                                             .head = head,
