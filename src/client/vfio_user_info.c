@@ -24,9 +24,14 @@ int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
     struct vfio_user_version version;
     if (vfio_user_version_get(buf, len, &version) < 0)
         return ob_fault_set(fault, -EPROTO, "the remote's VERSION is not what it should be");
-    if (version.major != 0 || version.minor != 0)
+    if (version.major != 0)
         return ob_fault_set(fault, -EPROTONOSUPPORT,
-                            "the remote speaks version %u.%u of vfio-user, not 0.0", version.major,
+                            "the remote speaks major version %u of vfio-user, not 0",
+                            version.major);
+    if (version.minor != 0)
+        return ob_fault_set(fault, -EPROTONOSUPPORT,
+                            "the remote speaks minor version %u of vfio-user, more than was "
+                            "offered",
                             version.minor);
     struct vfio_user_capabilities agreed = version.capabilities;
     agreed.max_data_xfer_size = smaller(agreed.max_data_xfer_size, offered->max_data_xfer_size);
