@@ -5,8 +5,9 @@
  *
  * A client connects, publishes guest memory, probes what the device is, and then forwards the
  * guest's accesses. Nothing that the remote does or fails to do harms the VMM: every call ends
- * within a bound, reads of a device that does not answer give all ones as they do on a PCI bus, and
- * the reason is kept as a fault.
+ * within a bound, which is `timeout_ms` for each message that it takes (the greeting takes 15, what
+ * goes over vfio-user in parts takes one for each), reads of a device that does not answer give all
+ * ones as they do on a PCI bus, and the reason is kept as a fault.
  *
  * A remote is alive, hung (it has not answered in time, though it may yet) or lost (its socket
  * ended, it broke the rules of the wire, or a policy gave it up). While it is hung no call waits
@@ -61,10 +62,11 @@ struct ob_client_callbacks {
 
 /** How to speak to a remote. All zero is a good choice. */
 struct ob_client_options {
-    const char *wire;      /* "mpqemu" (also NULL), "mpqemu-v8" or "vfio-user" */
-    unsigned timeout_ms;   /* the longest that a call takes; 0: 1000 */
-    unsigned poll_us;      /* poll so long for an answer before blocking; 0: never */
-    unsigned heartbeat_ms; /* look after the remote so often; 0: never */
+    const char *wire;    /* "mpqemu" (also NULL), "mpqemu-v8" or "vfio-user" */
+    unsigned timeout_ms; /* the longest that one answer is waited for; 0: 1000 */
+    unsigned poll_us;    /* poll so long for an answer before blocking; 0: never */
+    /* Look after the remote so often; 0: never. A vfio-user remote: once a call has greeted it. */
+    unsigned heartbeat_ms;
     enum ob_client_policy policy;
     struct ob_client_callbacks callbacks; /* any may be NULL */
     void *argument;                       /* handed to the callbacks */
@@ -196,7 +198,9 @@ OB_API int ob_client_map_memory(struct ob_client *client, const struct ob_client
  * remote has ended its I/O there. With -ETIMEDOUT it may yet touch the region, until the client is
  * lost or freed and the remote's process has ended.
  *
- * Returns 0, -ENOENT when there is no such region, or the errno of a call.
+ * Returns 0, -ENOENT when there is no such region, or the errno of a call. With -EREMOTEIO nothing
+ * has changed; only of a remote that says that it has no such region (ENOENT) is that taken for
+ * granted.
  */
 OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len);
 
@@ -206,7 +210,7 @@ OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64
  * remote says itself how large its BARs are.
  *
  * Returns 0; -ENODEV when all ids are ones; -EPROTO when a BAR can't be (its size is no power of
- * two); or the errno of an access.
+ * two, or too much for its kind); or the errno of an access.
  */
 OB_API int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
                            struct ob_fault *fault);
@@ -280,8 +284,8 @@ struct ob_client_write {
  * Write many registers, in order: one message where the remote takes that (vfio-user with
  * write_multiple), else one each.
  *
- * Returns as ob_client_bar_write(); -EINVAL when one of them is none that it would take, and then
- * nothing was written.
+ * Returns as ob_client_bar_write(), or -ENOMEM; -EINVAL when one of them is none that it would
+ * take, and then nothing was written.
  */
 OB_API int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_write *writes,
                                     unsigned count);
@@ -319,7 +323,8 @@ struct ob_client_eventfd {
  *
  * @ret_eventfds: filled in up to @max. Its descriptors are the caller's.
  *
- * Returns how many were filled in, -EINVAL for no such BAR, or the errno of a call.
+ * Returns how many were filled in, -EINVAL for no such BAR, -ENOMEM, or the errno of a call or of
+ * duplicating a descriptor.
  */
 OB_API int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
                                   struct ob_client_eventfd *ret_eventfds, unsigned max);
@@ -435,8 +440,9 @@ OB_API int ob_client_log_stop(struct ob_client *client);
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *
- * Returns 0; -EINVAL for another page size or a range that is not in the log; or the errno of a
- * call, which loses nothing: the next report has it all.
+ * Returns 0; -EINVAL for another page size or a range that is not in the log; -E2BIG for one whose
+ * bits fill more than a message, 1 MiB or whatever less the remote takes; -ENOMEM; or the errno of
+ * a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
  */
 OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
                                 const struct ob_client_range *range, uint8_t *ret_bits);

@@ -30,7 +30,7 @@
 /* Eventfds of one region that a client asks for. */
 #define LIMIT_CLIENT_EVENTFDS 1024
 
-/* Receives in a row by which a client serves a remote that nobody waits for. */
+/* Receives, and sends, in a row by which a client serves a remote that asks without end. */
 #define LIMIT_CLIENT_ROUNDS 64
 
 /* Longest time that a client waits for an answer, milliseconds. */

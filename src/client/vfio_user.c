@@ -60,7 +60,7 @@ static int put_message(struct client *client, const struct client_request *reque
     const struct client_message *message = request->message;
     size_t len = message->head_len + message->data_len;
     uint8_t *payload;
-    if (len > VFIO_USER_FRAME_LEN - VFIO_USER_HEADER_LEN || request->num_fds > LIMIT_VFIO_USER_FDS)
+    if (len > client->wire->rx_len - VFIO_USER_HEADER_LEN || request->num_fds > LIMIT_VFIO_USER_FDS)
         return -EINVAL;
     if (message->posted) {
         payload = put_frame(client, message->command, 0, VFIO_USER_NO_REPLY, len);
@@ -105,10 +105,10 @@ static int frame_len(struct client *client, const uint8_t *header_bytes)
 {
     struct vfio_user_header header = {0};
     vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
-    if (header.size < VFIO_USER_HEADER_LEN || header.size > VFIO_USER_FRAME_LEN)
+    if (header.size < VFIO_USER_HEADER_LEN || header.size > client->wire->rx_len)
         return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent a message of %u bytes (offset 4); one has %u to %u",
-                            header.size, VFIO_USER_HEADER_LEN, VFIO_USER_FRAME_LEN);
+                            "the remote sent a message of %u bytes (offset 4); one has %u to %zu",
+                            header.size, VFIO_USER_HEADER_LEN, client->wire->rx_len);
     return (int)header.size;
 }
 
@@ -148,9 +148,11 @@ static int take_reply(struct client *client, const struct client_call *call, con
         return 0;
     if (len > reply->head_len + reply->data_len || fds->count > reply->max_fds)
         return wrong_length(client, call, len);
-    size_t head_len = len < reply->head_len ? len : reply->head_len;
-    memcpy(reply->head, payload, head_len);
-    if (len > head_len)
+    bool has_data = len > reply->head_len;
+    size_t head_len = has_data ? reply->head_len : len;
+    if (head_len > 0)
+        memcpy(reply->head, payload, head_len);
+    if (has_data)
         memcpy(reply->data, payload + head_len, len - head_len);
     reply->len = len;
     reply->fds = *fds;

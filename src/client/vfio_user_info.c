@@ -28,6 +28,11 @@ int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
         return ob_fault_set(fault, -EPROTONOSUPPORT,
                             "the remote speaks major version %u of vfio-user, not 0",
                             version.major);
+    if (version.minor != 0)
+        return ob_fault_set(fault, -EPROTONOSUPPORT,
+                            "the remote speaks minor version %u of vfio-user, more than was "
+                            "offered",
+                            version.minor);
     struct vfio_user_capabilities agreed = version.capabilities;
     agreed.max_data_xfer_size = smaller(agreed.max_data_xfer_size, offered->max_data_xfer_size);
     agreed.max_msg_fds = (uint32_t)smaller(agreed.max_msg_fds, offered->max_msg_fds);
@@ -120,7 +125,9 @@ int vfio_user_region_parse(const uint8_t *buf, size_t len, unsigned index,
     int err = info.index == index ? 0 : -EPROTO;
     if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_CAPS)
         err = take_capabilities(buf, len, info.cap_offset, &region, &sparse);
-    if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP && !sparse)
+    /* Where there is more to say than was asked for, that may be what can't be mapped. */
+    const bool whole = !sparse && info.argsz <= CLIENT_REGION_INFO_LEN;
+    if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP && whole)
         err = add_area(&region, 0, region.size);
     if (err < 0)
         return ob_fault_set(fault, -EPROTO,

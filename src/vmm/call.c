@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Calls: requests out, answers in, and what becomes of a remote that does not play along. */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -107,25 +108,28 @@ static int receive(struct ob_client *client)
         lose_at_error(client, err);
         return -ENOTCONN;
     }
+    client->moved = true;
     return 0;
 }
 
-/* Sends what the kernel takes of what is pending. 0 when that was all, -EAGAIN, or -ENOTCONN. */
+/* Sends what the kernel takes of what is pending, but not for ever to a remote that reads as fast
+ * as it asks. 0 when that was all, -EAGAIN, or -ENOTCONN. */
 static int push(struct ob_client *client)
 {
-    while (client->state != OB_CLIENT_LOST) {
+    for (unsigned i = 0; client->state != OB_CLIENT_LOST; i++) {
         size_t len;
         const int *fds;
         unsigned num_fds;
         const uint8_t *bytes = client_pending(&client->engine, &len, &fds, &num_fds);
-        if (len == 0)
-            return 0;
+        if (len == 0 || i == LIMIT_CLIENT_ROUNDS)
+            return len == 0 ? 0 : -EAGAIN;
         ssize_t sent = socket_send_fds(client->fd, bytes, len, fds, num_fds);
         if (sent == -EAGAIN)
             return -EAGAIN;
         int err = sent < 0 ? (int)sent : client_sent(&client->engine, (size_t)sent);
         if (err < 0)
             lose_at_error(client, err);
+        client->moved = true;
     }
     return -ENOTCONN;
 }
@@ -181,7 +185,7 @@ static int exchange(struct ob_client *client, uint64_t deadline_ns, bool polls)
 }
 
 /* Sends all that is pending. A remote that sends commands may wait for our answers to them before
- * it reads on. 0 or -ENOTCONN. */
+ * it reads on. 0, -ETIMEDOUT or -ENOTCONN. */
 static int flush(struct ob_client *client, uint64_t deadline_ns)
 {
     int err = push(client);
@@ -191,11 +195,18 @@ static int flush(struct ob_client *client, uint64_t deadline_ns)
         if (err == 0)
             err = push(client);
     }
-    if (err == -ETIMEDOUT)
-        client_lose(client, err, "the remote takes no more messages");
-    else if (err < 0 && err != -ENOTCONN)
+    if (err == 0 || err == -ETIMEDOUT)
+        return err;
+    if (err != -ENOTCONN)
         lose_at_error(client, err);
-    return err < 0 ? -ENOTCONN : 0;
+    return -ENOTCONN;
+}
+
+/* The remote has not done its part in time: what a call returns then. */
+static int give_up(struct ob_client *client)
+{
+    client_take_for_hung(client);
+    return client->state == OB_CLIENT_LOST ? -ENOTCONN : -ETIMEDOUT;
 }
 
 /* Waits for an answer: polls first, if that is wished, then blocks. */
@@ -204,13 +215,13 @@ static int wait_for_answer(struct ob_client *client, uint64_t serial, uint64_t n
 {
     uint64_t deadline_ns = now_ns + (uint64_t)client->options.timeout_ms * 1000000;
     uint64_t poll_until_ns = now_ns + (uint64_t)client->options.poll_us * 1000;
+    if (poll_until_ns > deadline_ns)
+        poll_until_ns = deadline_ns;
     while (!client_answered(&client->engine, serial, ret_answer)) {
         bool polls = client->options.poll_us > 0 && clock_now_ns() < poll_until_ns;
         int err = exchange(client, deadline_ns, polls);
-        if (err == -ETIMEDOUT) {
-            client_take_for_hung(client);
-            err = client->state == OB_CLIENT_LOST ? -ENOTCONN : -ETIMEDOUT;
-        }
+        if (err == -ETIMEDOUT)
+            err = give_up(client);
         if (err < 0) {
             client_forget(&client->engine, serial);
             return err;
@@ -241,20 +252,27 @@ static int take_answer(struct ob_client *client, const struct client_answer *ans
     return 0;
 }
 
-/* Sends a request, and what was left of those before it. One that is posted may be left too. */
+/* Sends a request, and before it what was left of earlier ones. A posted one may be left too. What
+ * it is given may be borrowed, so a request that was begun must go out or end the connection. */
 static int send_request(struct ob_client *client, const struct client_request *request,
                         uint64_t deadline_ns, uint64_t *ret_serial)
 {
     int err = flush(client, deadline_ns);
+    if (err == -ETIMEDOUT && client_is_answered(request))
+        return give_up(client);
     if (err == 0)
         err = client_request(&client->engine, request, ret_serial);
-    if (err < 0)
+    if (err == 0 && request->message && request->message->posted) {
+        err = push(client);
+        watch_socket(client);
+        return err == -EAGAIN ? 0 : err;
+    }
+    if (err == 0)
+        err = flush(client, deadline_ns);
+    if (err != -ETIMEDOUT)
         return err;
-    if (!request->message || !request->message->posted)
-        return flush(client, deadline_ns);
-    err = push(client);
-    watch_socket(client);
-    return err == -EAGAIN ? 0 : err;
+    client_lose(client, err, "the remote takes no more messages");
+    return -ENOTCONN;
 }
 
 int client_call(struct ob_client *client, const struct client_request *request, uint64_t *ret_value)
@@ -262,22 +280,33 @@ int client_call(struct ob_client *client, const struct client_request *request, 
     uint64_t serial;
     struct client_answer answer = {0};
     int err = client_prepare(client);
-    if (err == -ETIMEDOUT && !client_is_answered(request))
-        err = 0; /* a hung remote is told all the same */
-    if (err < 0)
+    bool tells = err == -ETIMEDOUT && !client_is_answered(request);
+    if (err < 0 && !tells) /* a hung remote is told all the same */
         return err;
     uint64_t now_ns = clock_now_ns();
-    bool waits = client->state == OB_CLIENT_ALIVE && request->operation != CLIENT_PING;
-    err = send_request(client, request,
-                       waits ? now_ns + (uint64_t)client->options.timeout_ms * 1000000 : now_ns,
-                       &serial);
-    if (err == 0 && serial > 0 && waits) {
+    uint64_t patience_ns = tells ? 0 : (uint64_t)client->options.timeout_ms * 1000000;
+    err = send_request(client, request, now_ns + patience_ns, &serial);
+    if (err == 0 && serial > 0) {
         err = wait_for_answer(client, serial, now_ns, &answer);
         if (err == 0)
             err = take_answer(client, &answer, ret_value);
-    } else if (err == 0 && serial > 0) {
-        client->awaits_answer = true;
-        watch_socket(client);
     }
     return err;
+}
+
+int client_send_now(struct ob_client *client, const struct client_request *request)
+{
+    uint64_t serial = 0;
+    assert(request->num_fds == 0);
+    if (client->state == OB_CLIENT_LOST)
+        return -ENOTCONN;
+    if (has_pending(client))
+        return -EAGAIN;
+    int err = client_request(&client->engine, request, &serial);
+    if (err == 0)
+        err = push(client);
+    if (serial > 0)
+        client->awaits_answer = true;
+    watch_socket(client);
+    return err == -EAGAIN ? 0 : err;
 }

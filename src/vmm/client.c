@@ -32,9 +32,13 @@ static void close_fd(void *context, int fd)
     close(fd);
 }
 
+/* The end of the stream shows when it is read, but not while nothing can be received. */
 static void socket_ready(void *argument, uint32_t events)
 {
-    client_catch_up(argument);
+    struct ob_client *client = argument;
+    client_catch_up(client);
+    if (events & EPOLLRDHUP && client->engine.later)
+        client_lose(client, -ENOTCONN, "the remote has closed the connection");
 }
 
 /* The engine, and the loop with what it watches. The client is freed by the caller when this fails.

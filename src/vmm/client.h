@@ -9,7 +9,7 @@
  * engine, which will know its answer as late, and further calls fail at once until no call is open
  * any more. The heartbeat makes a call too, but never waits: the next beat, or a call, finds its
  * answer. A message that the remote does not even take in time can't be undone, so that ends the
- * connection.
+ * connection, unless it has not been begun yet.
  *
  *          answered late
  *        .---------------.
@@ -87,6 +87,7 @@ struct ob_client {
     struct loop_source *socket;
     uint32_t watched;   /* events of the socket that the loop waits for */
     bool awaits_answer; /* nobody waits for it, so the loop does */
+    bool moved;         /* bytes, either way, since the last beat */
     int timer_fd;       /* of the heartbeat; -1: none */
     struct loop_source *timer;
     bool greeted;
@@ -100,6 +101,11 @@ struct ob_client {
  * (with `refusal` set), -EINVAL, or an errno of the greeting; *ret_value only with 0. */
 int client_call(struct ob_client *client, const struct client_request *request,
                 uint64_t *ret_value);
+
+/* Makes a request that carries no descriptors, and waits for nothing: what the kernel does not take
+ * now goes later, an answer is taken when it comes. The remote must have been greeted. 0; -EAGAIN
+ * when something else must be sent first; -ENOTCONN; or -EBUSY. */
+int client_send_now(struct ob_client *client, const struct client_request *request);
 
 /* Whether a call that is answered can be made now; greets the remote before the first. 0,
  * -ENOTCONN, -ETIMEDOUT, or an errno of the greeting. */
@@ -120,6 +126,8 @@ void heartbeat_stop(struct ob_client *client);
 void intx_done(struct ob_client *client);
 /* The remote knows no resample eventfd: it is told by messages when that is signalled. */
 int intx_unmask_by_message(struct ob_client *client, int resample_fd);
+/* The remote watches the resample eventfd itself. */
+void intx_unmask_by_remote(struct ob_client *client);
 /* Does what is due; never waits. */
 void intx_catch_up(struct ob_client *client);
 

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Heartbeat: at each beat a remote that has not answered since the last one is hung; else it is
- * asked again. A remote that stops right after a beat is found at the second beat from then.
+ * Heartbeat: at each beat a remote that has not answered since the last one, or has not even taken
+ * a byte of what waits for it, is hung; else it is asked again. A remote that stops right after a
+ * beat is found at the second beat from then.
+ *
+ * A beat never waits, so it does not greet a remote: until somebody else has, there is nothing to
+ * look after.
  */
 #include "vmm/client.h"
 
@@ -12,18 +16,18 @@
 
 static void beat(void *argument, uint32_t events)
 {
+    static const struct client_request ping = {.operation = CLIENT_PING};
     struct ob_client *client = argument;
     ticker_drain(client->timer_fd);
     client_catch_up(client);
-    if (client->state != OB_CLIENT_ALIVE)
+    bool moved = client->moved;
+    client->moved = false;
+    if (client->state != OB_CLIENT_ALIVE || (client->wire->greet && !client->greeted))
         return;
-    if (client->engine.num_calls > 0 || client->engine.tx_len > 0) {
+    if (client->engine.num_calls > 0 || (client->engine.tx_len > 0 && !moved))
         client_take_for_hung(client);
-        return;
-    }
-    const struct client_request ping = {.operation = CLIENT_PING};
-    uint64_t unused;
-    client_call(client, &ping, &unused); /* what goes wrong shows in the state */
+    else
+        client_send_now(client, &ping); /* what goes wrong shows in the state */
 }
 
 int heartbeat_start(struct ob_client *client)

@@ -71,13 +71,15 @@ int intx_unmask_by_message(struct ob_client *client, int resample_fd)
     return err;
 }
 
+void intx_unmask_by_remote(struct ob_client *client)
+{
+    stop_unmasking(&client->intx);
+}
+
 void intx_catch_up(struct ob_client *client)
 {
-    struct intx *intx = &client->intx;
-    if (!intx->unmask_due || client->state != OB_CLIENT_ALIVE || client->engine.tx_len > 0)
-        return;
-    intx->unmask_due = false;
-    vfio_user_unmask_intx(client);
+    if (client->intx.unmask_due && client->state == OB_CLIENT_ALIVE)
+        client->intx.unmask_due = vfio_user_unmask_intx(client) == -EAGAIN;
 }
 
 void intx_done(struct ob_client *client)

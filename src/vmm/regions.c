@@ -88,9 +88,11 @@ static int transfer_piece(struct ob_client *client, const struct vfio_user_acces
     int err = vfio_user_ask(client, &question, &reply);
     if (err < 0)
         return err;
-    vfio_user_access_get(answer, sizeof(answer), &said);
-    if (reply.len == sizeof(answer) + reply.data_len && said.count == access->count)
-        return 0;
+    if (reply.len == sizeof(answer) + reply.data_len) {
+        vfio_user_access_get(answer, sizeof(answer), &said);
+        if (said.count == access->count)
+            return 0;
+    }
     struct ob_fault fault = {0};
     ob_fault_set(&fault, -EPROTO, "the remote answered an access of %u bytes with a payload of %zu",
                  access->count, reply.len);
@@ -141,6 +143,20 @@ static bool is_write(const struct ob_client *client, const struct ob_client_writ
            !(size & (size - 1)) && is_present(client, write->bar, write->offset, size);
 }
 
+/* The answer to REGION_WRITE_MULTI: 0 wr_cnt, how many writes were done. */
+static int check_written(struct ob_client *client, const uint8_t *answer, size_t len,
+                         unsigned count)
+{
+    struct rd rd = rd_init(answer, len);
+    uint64_t written = rd_u64(&rd);
+    struct ob_fault fault = {0};
+    if (rd_done(&rd) == 0 && written == count)
+        return 0;
+    ob_fault_set(&fault, -EPROTO, "the remote answered %u writes with a payload of %zu bytes, %llu",
+                 count, len, (unsigned long long)written);
+    return vfio_user_reject(client, &fault);
+}
+
 /* One REGION_WRITE_MULTI: 0 wr_cnt, 8 writes: 0 offset, 8 region, 12 count, 16 data. */
 static int write_multi(struct ob_client *client, const struct ob_client_write *writes,
                        unsigned count)
@@ -161,7 +177,15 @@ static int write_multi(struct ob_client *client, const struct ob_client_write *w
     const struct vfio_user_question question = {
         .message = {.command = VFIO_USER_REGION_WRITE_MULTI, .head = buf, .head_len = len}};
     struct client_reply reply = {.head = answer, .head_len = sizeof(answer)};
-    return vfio_user_ask(client, &question, &reply);
+    int err = vfio_user_ask(client, &question, &reply);
+    return err < 0 ? err : check_written(client, answer, reply.len, count);
+}
+
+/* How many writes a message may have. */
+static unsigned most_writes(const struct ob_client *client)
+{
+    uint64_t most = client->engine.capabilities.max_data_xfer_size / VFIO_USER_WRITE_LEN;
+    return most < LIMIT_VFIO_USER_WRITES ? (unsigned)most : LIMIT_VFIO_USER_WRITES;
 }
 
 int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_write *writes,
@@ -171,14 +195,13 @@ int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_wr
     for (unsigned i = 0; i < count && err == 0; i++)
         if (!is_write(client, &writes[i]))
             err = -EINVAL;
-    const bool together = client->remote && client->engine.capabilities.write_multiple;
+    const unsigned most = most_writes(client);
+    const bool together = client->remote && client->engine.capabilities.write_multiple && most > 0;
     for (unsigned i = 0; i < count && err == 0 && !together; i++)
         err = ob_client_bar_write(client, writes[i].bar, writes[i].offset, writes[i].size,
                                   writes[i].value);
     for (unsigned done = 0; done < count && err == 0 && together;) {
-        unsigned piece = count - done;
-        if (piece > LIMIT_VFIO_USER_WRITES)
-            piece = LIMIT_VFIO_USER_WRITES;
+        unsigned piece = count - done < most ? count - done : most;
         err = write_multi(client, writes + done, piece);
         done += piece;
     }

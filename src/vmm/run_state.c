@@ -213,6 +213,8 @@ int ob_client_log_report(struct ob_client *client, uint64_t page_size,
     int64_t len = dirty_report_len(log, page_size, range->gpa, range->len);
     if (len < 0)
         return -EINVAL;
+    if (sizeof(question) + (uint64_t)len > client->engine.capabilities.max_data_xfer_size)
+        return -E2BIG;
     AUTO_FREE uint8_t *answer = malloc(sizeof(question) + (size_t)len);
     if (!answer)
         return -ENOMEM;
@@ -222,6 +224,8 @@ int ob_client_log_report(struct ob_client *client, uint64_t page_size,
     wr_u64(&wr, page_size);
     err = get_feature(client, VFIO_USER_FEATURE_LOGGING_REPORT, question, sizeof(question), answer,
                       sizeof(question) + (size_t)len);
+    if (err == -ETIMEDOUT) /* the remote may have told, to nobody */
+        dirty_mark(log, range->gpa, range->len);
     if (err < 0)
         return err;
     dirty_report(log, range->gpa, range->len, ret_bits);

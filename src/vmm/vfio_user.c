@@ -6,6 +6,7 @@
 #include "vmm/vfio_user.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
@@ -192,21 +193,19 @@ static int greet(struct ob_client *client)
 }
 
 /* The size of BARs is a power of two, that of regions need not be. */
-static uint64_t decoded_size(uint64_t len)
-{
-    uint64_t size = 1;
-    while (size < len && size <= UINT64_MAX / 2)
-        size *= 2;
-    return len == 0 ? 0 : size;
-}
-
-static void describe_bar(const struct client_region *region, uint32_t bar_register,
-                         struct ob_client_bar *ret_bar)
+static int describe_bar(const struct client_region *region, uint32_t bar_register,
+                        struct ob_client_bar *ret_bar)
 {
     probe_bar_kind(bar_register, ret_bar);
-    ret_bar->size = decoded_size(region->size);
+    uint64_t most = UINT64_C(1) << (ret_bar->kind == OB_BAR_MEM64 ? 63 : 31);
+    if (region->size > most)
+        return -EPROTO;
+    ret_bar->size = 1;
+    while (ret_bar->size < region->size)
+        ret_bar->size *= 2;
     if (region->num_areas > 0)
         ret_bar->flags |= OB_BAR_MEMORY;
+    return 0;
 }
 
 static int probe_read(void *context, uint32_t offset, unsigned size, uint32_t *ret_value)
@@ -226,7 +225,9 @@ static int probe(struct ob_client *client, struct ob_client_info *ret_info, stru
         if (region->size == 0)
             continue;
         err = probe_read(client, PCI_BASE_ADDRESS_0 + 4 * i, 4, &bar_register);
-        describe_bar(region, bar_register, &info.bars[i]);
+        if (err == 0 && describe_bar(region, bar_register, &info.bars[i]) < 0)
+            return ob_fault_set(fault, -EPROTO, "BAR %u can't have %" PRIu64 " bytes", i,
+                                region->size);
         if (info.bars[i].kind != OB_BAR_MEM64)
             continue;
         if (++i == OB_BAR_COUNT || client->remote->regions[i].size > 0)

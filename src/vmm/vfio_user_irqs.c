@@ -11,34 +11,43 @@
 #include "os/socket.h"
 #include "vmm/vfio_user.h"
 
-static int set_irqs(struct ob_client *client, const struct vfio_user_irq_set *set, const int *fds,
-                    bool posted)
+static int set_irqs(struct ob_client *client, const struct vfio_user_irq_set *set, const int *fds)
 {
     uint8_t head[VFIO_USER_IRQ_SET_LEN];
     vfio_user_irq_set_put(head, sizeof(head), set);
     const struct vfio_user_question question = {
-        .message = {.command = VFIO_USER_DEVICE_SET_IRQS,
-                    .posted = posted,
-                    .head = head,
-                    .head_len = sizeof(head)},
+        .message = {.command = VFIO_USER_DEVICE_SET_IRQS, .head = head, .head_len = sizeof(head)},
         .fds = fds,
         .num_fds = fds ? set->count : 0,
     };
     return vfio_user_ask(client, &question, NULL);
 }
 
-static int set_intx(struct ob_client *client, uint32_t flags, const int *fd, bool posted)
+static const struct vfio_user_irq_set unmask_intx = {.argsz = VFIO_USER_IRQ_SET_LEN,
+                                                     .flags = VFIO_IRQ_SET_DATA_NONE |
+                                                              VFIO_IRQ_SET_ACTION_UNMASK,
+                                                     .index = VFIO_PCI_INTX_IRQ_INDEX,
+                                                     .count = 1};
+
+static int set_intx(struct ob_client *client, uint32_t action, int fd)
 {
     const struct vfio_user_irq_set set = {.argsz = VFIO_USER_IRQ_SET_LEN,
-                                          .flags = flags,
+                                          .flags = VFIO_IRQ_SET_DATA_EVENTFD | action,
                                           .index = VFIO_PCI_INTX_IRQ_INDEX,
                                           .count = 1};
-    return set_irqs(client, &set, fd, posted);
+    return set_irqs(client, &set, &fd);
 }
 
 int vfio_user_unmask_intx(struct ob_client *client)
 {
-    return set_intx(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, NULL, true);
+    uint8_t head[VFIO_USER_IRQ_SET_LEN];
+    vfio_user_irq_set_put(head, sizeof(head), &unmask_intx);
+    const struct client_message message = {.command = VFIO_USER_DEVICE_SET_IRQS,
+                                           .posted = true,
+                                           .head = head,
+                                           .head_len = sizeof(head)};
+    const struct client_request request = {.operation = CLIENT_MESSAGE, .message = &message};
+    return client_send_now(client, &request);
 }
 
 /* Meets the remote and checks the vectors against what it has. */
@@ -58,18 +67,16 @@ int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd
 {
     int err = check_vectors(client, OB_CLIENT_INTX, 0, 1);
     if (err == 0)
-        err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, &trigger_fd,
-                       false);
+        err = set_intx(client, VFIO_IRQ_SET_ACTION_TRIGGER, trigger_fd);
     if (err < 0)
         return err;
-    err = set_intx(client, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_UNMASK, &resample_fd,
-                   false);
-    if (err == -EREMOTEIO)
+    err = set_intx(client, VFIO_IRQ_SET_ACTION_UNMASK, resample_fd);
+    if (err == 0)
+        intx_unmask_by_remote(client);
+    else if (err == -EREMOTEIO)
         err = intx_unmask_by_message(client, resample_fd);
     /* It may be masked since the eventfds of before. */
-    return err < 0
-               ? err
-               : set_intx(client, VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_UNMASK, NULL, false);
+    return err < 0 ? err : set_irqs(client, &unmask_intx, NULL);
 }
 
 static unsigned smaller(unsigned a, unsigned b)
@@ -92,7 +99,7 @@ int ob_client_set_vectors(struct ob_client *client, enum ob_client_irq kind, uns
     if (err == 0 && count == 0) {
         set.flags = VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_ACTION_TRIGGER;
         set.start = 0;
-        return set_irqs(client, &set, NULL, false);
+        return set_irqs(client, &set, NULL);
     }
     unsigned piece = fds ? client->engine.capabilities.max_msg_fds : count;
     if (err == 0 && piece == 0)
@@ -100,7 +107,7 @@ int ob_client_set_vectors(struct ob_client *client, enum ob_client_irq kind, uns
     for (unsigned done = 0; done < count && err == 0; done += set.count) {
         set.start = start + done;
         set.count = smaller(piece, count - done);
-        err = set_irqs(client, &set, fds ? fds + done : NULL, false);
+        err = set_irqs(client, &set, fds ? fds + done : NULL);
     }
     return err;
 }
@@ -116,7 +123,7 @@ static int act_on_vectors(struct ob_client *client, enum ob_client_irq kind, uns
                                           .count = count};
     if (err == 0 && count == 0)
         err = -EINVAL;
-    return err < 0 ? err : set_irqs(client, &set, NULL, false);
+    return err < 0 ? err : set_irqs(client, &set, NULL);
 }
 
 int ob_client_mask_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,

@@ -40,7 +40,9 @@ struct memory_host vfio_user_memory_host(void)
 int vfio_user_memory_read(void *context, uint64_t iova, void *ret_buf, size_t len)
 {
     struct vfio_user_remote *remote = context;
-    return memory_read(&remote->memory, iova, ret_buf, len);
+    /* First, so that a range that ends outside costs the remote more than it costs here. */
+    int err = memory_check(&remote->memory, iova, len, false);
+    return err < 0 ? err : memory_read(&remote->memory, iova, ret_buf, len);
 }
 
 int vfio_user_memory_write(void *context, uint64_t iova, const void *buf, size_t len)
@@ -123,7 +125,7 @@ int ob_client_map_memory(struct ob_client *client, const struct ob_client_region
     if (err < 0)
         return err;
     err = tell_of_region(client, region);
-    if (err == -EREMOTEIO)
+    if (err < 0 && err != -ETIMEDOUT)
         forget_region(client, region->gpa, region->len);
     if (err == -EREMOTEIO)
         ob_fault_set(fault, err, "the remote refuses the memory region at 0x%" PRIx64 ": %s",
@@ -144,6 +146,8 @@ int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len)
         err = -ENOENT;
     if (err == 0)
         err = vfio_user_ask(client, &question, &reply);
+    if (err == -EREMOTEIO && client->refusal == -ENOENT)
+        err = 0; /* it never took the region, but said so too late */
     if (err == 0)
         forget_region(client, gpa, len);
     return err;
@@ -213,5 +217,6 @@ int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_re
         if (err == 0 || err == -ETIMEDOUT) /* then the remote may yet have it */
             remote->published[remote->num_published++] = wanted[i];
     }
-    return err;
+    return err < 0 ? ob_fault_set(fault, err, "the memory can't be published: %s", strerror(-err))
+                   : 0;
 }

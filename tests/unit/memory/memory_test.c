@@ -343,6 +343,48 @@ static void spans_are_asked_back_before_their_region_goes(void **state)
     tear_down(&f);
 }
 
+static void borrowed_memory_is_reached_and_left_alone(void **state)
+{
+    struct fixture f;
+    uint8_t own[2 * MEMORY_PAGE], bytes[4] = {0};
+    set_up(&f);
+    memset(own, 0x11, sizeof(own));
+    const struct memory_region_desc writable = {
+        .gpa = PAGE, .len = PAGE, .fd = -1, .address = own, .writable = true};
+    const struct memory_region_desc constant = {
+        .gpa = 2 * PAGE, .len = PAGE, .fd = -1, .address = own + PAGE};
+    assert_int_equal(memory_add(&f.memory, &writable, 2), 0);
+    assert_int_equal(memory_add(&f.memory, &constant, 2), 0);
+    assert_int_equal(memory_write(&f.memory, 2 * PAGE - 2, "ab", 2), 0);
+    assert_memory_equal(own + PAGE - 2, "ab\x11", 3);
+    assert_int_equal(memory_write(&f.memory, 2 * PAGE - 2, "cdef", 4), -EACCES);
+    assert_memory_equal(own + PAGE - 2, "ab\x11", 3);
+    assert_int_equal(memory_read(&f.memory, 2 * PAGE - 2, bytes, 4), 0);
+    assert_memory_equal(bytes, "ab\x11\x11", 4);
+    assert_int_equal(f.fake.mappings, 0);
+    tear_down(&f);
+    assert_int_equal(own[0], 0x11); /* nothing has unmapped it */
+}
+
+static void a_region_is_had_by_its_exact_place(void **state)
+{
+    struct fixture f;
+    struct ob_dma_region *removed;
+    set_up(&f);
+    assert_false(memory_has(&f.memory, PAGE, PAGE));
+    const struct memory_region_desc desc = region(PAGE, 2 * PAGE, 0, f.seven);
+    assert_int_equal(memory_add(&f.memory, &desc, 1), 0);
+    assert_true(memory_has(&f.memory, PAGE, 2 * PAGE));
+    assert_false(memory_has(&f.memory, PAGE, PAGE));
+    assert_false(memory_has(&f.memory, 2 * PAGE, PAGE));
+    assert_false(memory_has(&f.memory, 0, 2 * PAGE));
+    assert_int_equal(memory_remove(&f.memory, PAGE, PAGE, &removed), -ENOENT);
+    assert_int_equal(memory_remove(&f.memory, PAGE, 2 * PAGE, &removed), 0);
+    assert_false(memory_has(&f.memory, PAGE, 2 * PAGE));
+    memory_drop(&f.memory, removed);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +401,8 @@ int main(void)
         TEST(a_failed_allocation_leaves_the_old_table),
         TEST(too_many_regions_are_refused),
         TEST(spans_are_asked_back_before_their_region_goes),
+        TEST(borrowed_memory_is_reached_and_left_alone),
+        TEST(a_region_is_had_by_its_exact_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
