@@ -10,7 +10,7 @@
 
 #include "base/number.h"
 
-#define DEFAULT_POLL_US 50
+#define DEFAULT_POLL_US 100
 
 /* Options that a program may add. */
 #define MAX_OWN_OPTIONS 16
@@ -71,7 +71,7 @@ static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
     {"wire", "NAME", "the protocol: mpqemu (default) or vfio-user", apply_wire},
-    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 50)", apply_poll_us},
+    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
 };
 
 static const struct {
