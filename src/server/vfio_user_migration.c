@@ -25,7 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/auto.h"
 #include "server/state.h"
 #include "server/state_early.h"
 #include "server/vfio_user.h"
@@ -117,16 +116,16 @@ static int save(struct vfio_user_server *server)
     struct ob_device *device = server->engine.device;
     size_t into_block = migration->taken % STATE_EARLY_BLOCK;
     size_t rest = into_block > 0 ? STATE_EARLY_BLOCK - into_block : 0;
-    AUTO_FREE uint8_t *data = malloc(rest + state_limit(device));
-    if (!data)
-        return -ENOMEM;
-    int len = state_save(device, data + rest, state_limit(device));
-    if (len < 0)
+    uint8_t *data = malloc(rest + state_limit(device));
+    int len = data ? state_save(device, data + rest, state_limit(device)) : -ENOMEM;
+    if (len < 0) {
+        free(data);
         return len;
+    }
     if (rest > 0)
         memcpy(data, migration->data + migration->taken, rest);
     drop_data(migration);
-    migration->data = take_ptr(&data);
+    migration->data = data;
     migration->len = rest + (size_t)len;
     return 0;
 }
