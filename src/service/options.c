@@ -138,9 +138,12 @@ static int apply_entry(const struct ob_program *program, void *config, size_t in
     return apply(&program->options[index - VERDICT_COUNT], config, optarg, fault);
 }
 
-static int check_dma(const struct ob_program *program, const struct options *options,
+/* Guest memory by messages is vfio-user's alone; who asks for it need not name the wire too. */
+static int check_dma(const struct ob_program *program, struct options *options,
                      struct ob_fault *fault)
 {
+    if (options->dma_by_messages && !options->wire)
+        options->wire = &vfio_user_engine;
     if (options->dma_by_messages && program->needs_shared_memory)
         return ob_fault_set(fault, -EINVAL,
                             "--dma=messages: this device works in the guest's memory itself");

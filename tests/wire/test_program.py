@@ -54,7 +54,7 @@ MISTAKES = {
     "wire": (["--wire=smoke"], 2, "--wire: no wire is called 'smoke'"),
     "poll": (["--poll-us=x"], 2, "--poll-us: 'x' is not a number"),
     "dma": (["--dma=mail"], 2, "--dma: 'mail' is neither 'shared' nor 'messages'"),
-    "dma by what": (["--fd=0", "--dma=messages"], 2, "mpqemu has no such messages"),
+    "dma by what": (["--fd=0", "--wire=mpqemu", "--dma=messages"], 2, "mpqemu has no such messages"),
     "no library": (["--fd=0"], 1, "--library=PATH"),
     "library missing": (["--fd=0", "--library=/no/such.so"], 1, "/no/such.so"),
     "library without function": (["--fd=0", "--library=libm.so.6"], 1, "no function 'backdoor'"),

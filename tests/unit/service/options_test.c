@@ -132,7 +132,7 @@ static void mistakes_are_named(void **state)
         {{"--poll-us=1001"}, -EINVAL, "from 0 to 1000"},
         {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
         {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
-        {{"--fd=1", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
+        {{"--wire=mpqemu", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
         {{"--name=bad"}, -ERANGE, "--name: 'bad' is no name"},
     };
     for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
