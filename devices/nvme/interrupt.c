@@ -14,7 +14,7 @@ static bool asserts(const struct nvme *nvme, const struct nvme_cq *cq)
 void interrupt_update(struct nvme *nvme)
 {
     bool level = false;
-    for (unsigned i = 0; i < NVME_QUEUES; i++) {
+    for (unsigned i = 0; i < nvme->queues.limit; i++) {
         struct nvme_cq *cq = &nvme->queues.cq[i];
         if (cq->news && cq->interrupts)
             ob_irq_signal(nvme->device, cq->vector);

@@ -41,6 +41,12 @@ struct nvme_sq *queue_sq(struct nvme *nvme, uint32_t id)
     return &nvme->queues.sq[id];
 }
 
+static void raise_limit(struct nvme *nvme, uint16_t id)
+{
+    if (id >= nvme->queues.limit)
+        nvme->queues.limit = id + 1u;
+}
+
 void queue_cq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t size, bool interrupts,
                      uint16_t vector)
 {
@@ -51,15 +57,22 @@ void queue_cq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t siz
                            .interrupts = interrupts,
                            .size = size,
                            .base = base,
-                           .phase = true};
+                           .phase = true,
+                           .mirror = NVME_MIRROR_NEW};
     cq->finished_end = &cq->finished;
+    raise_limit(nvme, id);
 }
 
 void queue_sq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t size, uint16_t cq)
 {
-    nvme->queues.sq[id] = (struct nvme_sq){
-        .state = SQ_LIVE, .id = id, .size = size, .base = base, .cq = &nvme->queues.cq[cq]};
+    nvme->queues.sq[id] = (struct nvme_sq){.state = SQ_LIVE,
+                                           .id = id,
+                                           .size = size,
+                                           .base = base,
+                                           .cq = &nvme->queues.cq[cq],
+                                           .mirror = NVME_MIRROR_NEW};
     nvme->queues.cq[cq].sq_count++;
+    raise_limit(nvme, id);
 }
 
 /* Frees what waits in a completion queue for room and came from this submission queue. */

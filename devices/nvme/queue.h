@@ -18,6 +18,18 @@
 #include "bounds.h"
 #include "request.h"
 
+/* A doorbell that has a shadow (shadow.h). */
+struct nvme_mirror {
+    uint32_t doorbell; /* as it was read last */
+    uint32_t event;    /* the event index, as it was written last */
+};
+
+/* Of a new queue: nothing was read, and what is in memory as its event index is not known. */
+#define NVME_MIRROR_NEW                                                                            \
+    {                                                                                              \
+        .doorbell = 0, .event = UINT32_MAX                                                         \
+    }
+
 struct nvme_cq {
     bool exists;
     uint16_t id;
@@ -32,6 +44,7 @@ struct nvme_cq {
     unsigned sq_count;             /* submission queues that complete here */
     struct nvme_request *finished; /* wait for a free entry */
     struct nvme_request **finished_end;
+    struct nvme_mirror mirror; /* of the head */
 };
 
 enum nvme_sq_state {
@@ -50,12 +63,15 @@ struct nvme_sq {
     struct nvme_cq *cq;
     unsigned outstanding; /* commands fetched and not completed */
     struct nvme_request *deletion;
+    struct nvme_mirror mirror; /* of the tail */
 };
 
 struct nvme_queues {
     struct nvme_cq cq[NVME_QUEUES];
     struct nvme_sq sq[NVME_QUEUES];
-    unsigned turn; /* the I/O queue that is fetched from next */
+    unsigned
+        limit;     /* no queue that was made since the last reset has this number or a higher one */
+    unsigned turn; /* the I/O queue that is fetched from next, less one */
 };
 
 /* Queue numbers of which there is a queue that the guest may use; NULL for others. */
