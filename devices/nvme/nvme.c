@@ -62,12 +62,13 @@ static bool poll(void *state)
     queue_admin_update(nvme);
     controller_update(nvme);
     more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
-    interrupt_update(nvme);
+    interrupt_round(nvme);
     return was_active(nvme) || more;
 }
 
 static bool listen(void *state)
 {
+    interrupt_tell(state);
     return shadow_listen(state);
 }
 

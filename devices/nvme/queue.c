@@ -150,6 +150,7 @@ int queue_fetch(struct nvme *nvme, struct nvme_sq *sq, struct nvme_command *ret_
         return err;
     parse(entry, ret_command);
     sq->head = (sq->head + 1) % sq->size;
+    sq->cq->hold.arrived = true;
     return 0;
 }
 
@@ -192,7 +193,7 @@ int queue_post(struct nvme *nvme, struct nvme_cq *cq)
         if (err < 0)
             return err;
         cq->tail = (cq->tail + 1) % cq->size;
-        cq->news = true;
+        cq->hold.fresh++;
         if (cq->tail == 0)
             cq->phase = !cq->phase;
         cq->finished = request->next;

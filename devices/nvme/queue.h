@@ -18,6 +18,16 @@
 #include "bounds.h"
 #include "request.h"
 
+/* How long completions wait for more before the guest is interrupted (interrupt.h). */
+struct nvme_hold {
+    unsigned fresh;    /* completions posted since the last interrupt */
+    unsigned quiet;    /* rounds since a command came */
+    unsigned patience; /* quiet rounds that end the wait; 0: no wait */
+    unsigned unheld;   /* interrupts since the last wait */
+    bool arrived;      /* a command, in this round */
+    bool waits;        /* some were held back by the last round */
+};
+
 /* A doorbell that has a shadow (shadow.h). */
 struct nvme_mirror {
     uint32_t doorbell; /* as it was read last */
@@ -40,11 +50,11 @@ struct nvme_cq {
     uint32_t head;
     uint32_t tail;
     bool phase;
-    bool news;                     /* posted since the last interrupt */
     unsigned sq_count;             /* submission queues that complete here */
     struct nvme_request *finished; /* wait for a free entry */
     struct nvme_request **finished_end;
     struct nvme_mirror mirror; /* of the head */
+    struct nvme_hold hold;
 };
 
 enum nvme_sq_state {
