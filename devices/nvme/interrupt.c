@@ -7,8 +7,8 @@
 
 #define ENOUGH       16u /* completions that are worth an interrupt */
 #define WORTHWHILE   4u  /* a wait that brings fewer was in vain */
-#define TRIAL_ROUNDS 32u
-#define TRIAL_AFTER  64u /* interrupts without a wait */
+#define TRIAL_ROUNDS 64u
+#define TRIAL_AFTER  128u/* interrupts without a wait */
 #define MOST_ROUNDS  256u
 
 static bool is_masked(const struct nvme *nvme, const struct nvme_cq *cq)
