@@ -5,11 +5,12 @@
 
 #include "nvme.h"
 
-#define ENOUGH       16u /* completions that are worth an interrupt */
-#define WORTHWHILE   4u  /* a wait that brings fewer was in vain */
-#define TRIAL_ROUNDS 64u
-#define TRIAL_AFTER  128u/* interrupts without a wait */
-#define MOST_ROUNDS  256u
+#define ENOUGH        16u /* completions that are worth an interrupt */
+#define WORTHWHILE    4u  /* a wait that brings fewer was in vain */
+#define VAIN_WAITS    2u  /* in a row, after which there is none for a while */
+#define TRIAL_ROUNDS  32u
+#define MOST_ROUNDS   256u
+#define LONGEST_WHILE 64u
 
 static bool is_masked(const struct nvme *nvme, const struct nvme_cq *cq)
 {
@@ -34,15 +35,29 @@ void interrupt_update(struct nvme *nvme)
         ob_irq_lower(nvme->device);
 }
 
-/* Learns from the wait that is over. */
+/* Has no completions wait for a while, which is longer each time. */
+static void give_up(struct nvme_hold *hold)
+{
+    hold->patience = 0;
+    hold->until_trial = hold->pause;
+    if (hold->pause < LONGEST_WHILE)
+        hold->pause *= 2;
+}
+
+/* Learns from what the guest is about to be told. */
 static void learn(struct nvme_hold *hold)
 {
-    if (hold->patience > 0) {
-        hold->unheld = 0;
-        if (hold->fresh < WORTHWHILE)
-            hold->patience = 0;
-    } else if (++hold->unheld == TRIAL_AFTER) {
-        hold->patience = TRIAL_ROUNDS;
+    if (hold->patience == 0) {
+        if (hold->until_trial > 0)
+            hold->until_trial--;
+        else
+            hold->patience = TRIAL_ROUNDS;
+    } else if (hold->fresh >= WORTHWHILE) {
+        hold->vain = 0;
+        hold->pause = NVME_HOLD_PAUSE;
+    } else if (++hold->vain >= VAIN_WAITS) {
+        hold->vain = 0;
+        give_up(hold);
     }
 }
 

@@ -58,7 +58,8 @@ void queue_cq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t siz
                            .size = size,
                            .base = base,
                            .phase = true,
-                           .mirror = NVME_MIRROR_NEW};
+                           .mirror = {.event = NVME_EVENT_UNKNOWN},
+                           .hold = {.until_trial = NVME_HOLD_PAUSE, .pause = NVME_HOLD_PAUSE}};
     cq->finished_end = &cq->finished;
     raise_limit(nvme, id);
 }
@@ -70,7 +71,7 @@ void queue_sq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t siz
                                            .size = size,
                                            .base = base,
                                            .cq = &nvme->queues.cq[cq],
-                                           .mirror = NVME_MIRROR_NEW};
+                                           .mirror = {.event = NVME_EVENT_UNKNOWN}};
     nvme->queues.cq[cq].sq_count++;
     raise_limit(nvme, id);
 }

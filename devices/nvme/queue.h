@@ -20,13 +20,18 @@
 
 /* How long completions wait for more before the guest is interrupted (interrupt.h). */
 struct nvme_hold {
-    unsigned fresh;    /* completions posted since the last interrupt */
-    unsigned quiet;    /* rounds since a command came */
-    unsigned patience; /* quiet rounds that end the wait; 0: no wait */
-    unsigned unheld;   /* interrupts since the last wait */
-    bool arrived;      /* a command, in this round */
-    bool waits;        /* some were held back by the last round */
+    unsigned fresh;       /* completions posted since the last interrupt */
+    unsigned quiet;       /* rounds since a command came */
+    unsigned patience;    /* quiet rounds that end the wait; 0: no wait */
+    unsigned vain;        /* waits in a row that brought too few */
+    unsigned until_trial; /* interrupts without a wait, from now on... */
+    unsigned pause;       /* ...and the next time */
+    bool arrived;         /* a command, in this round */
+    bool waits;           /* some were held back by the last round */
 };
+
+/* Interrupts before a wait is tried, at first and after one that was worth it. */
+#define NVME_HOLD_PAUSE 8u
 
 /* A doorbell that has a shadow (shadow.h). */
 struct nvme_mirror {
@@ -34,11 +39,8 @@ struct nvme_mirror {
     uint32_t event;    /* the event index, as it was written last */
 };
 
-/* Of a new queue: nothing was read, and what is in memory as its event index is not known. */
-#define NVME_MIRROR_NEW                                                                            \
-    {                                                                                              \
-        .doorbell = 0, .event = UINT32_MAX                                                         \
-    }
+/* What is in memory as the event index of a new queue is not known. */
+#define NVME_EVENT_UNKNOWN UINT32_MAX
 
 struct nvme_cq {
     bool exists;
