@@ -130,7 +130,8 @@ void shadow_configure(struct nvme_request *request)
     struct nvme *nvme = request->nvme;
     const struct nvme_command *command = &request->command;
     uint8_t doorbells[ENTRIES_LEN];
-    if (command->prp1 % NVME_PAGE || command->prp2 % NVME_PAGE) {
+    /* In one page, what we write would be doorbells. */
+    if (command->prp1 % NVME_PAGE || command->prp2 % NVME_PAGE || command->prp1 == command->prp2) {
         request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }

@@ -91,6 +91,7 @@ static void test_pages_that_can_not_be(void **state)
     fixture_start_enabled(&fixture, 1);
     assert_int_equal(configure(DOORBELLS + 4, EVENTS), NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
     assert_int_equal(configure(DOORBELLS, EVENTS + 512), NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+    assert_int_equal(configure(DOORBELLS, DOORBELLS), NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
     assert_int_equal(configure(MEMORY_LEN, EVENTS), NVME_DATA_TRANSFER_ERROR);
     assert_int_equal(configure(DOORBELLS, UINT64_MAX - PAGE + 1), NVME_DATA_TRANSFER_ERROR);
     assert_int_equal(configure(DOORBELLS, READ_ONLY), NVME_DATA_TRANSFER_ERROR);
