@@ -65,6 +65,7 @@ static const char *const mode_names[] = {"polling", "blocking"};
 struct setup {
     const char *device; /* the program outboard-nvme */
     const char *path;   /* the image */
+    const char *wire;
     unsigned rounds;
     double seconds;   /* of each measurement */
     bool registers;   /* no shadow doorbells */
@@ -125,13 +126,20 @@ static double drive(struct nvme_driver *driver, const struct workload *workload,
 static double measure_ours(const struct setup *setup, const struct workload *workload,
                            enum mode mode, bool direct)
 {
-    char image[1024];
+    char image[1024], wire[64];
     struct nvme_driver driver;
     snprintf(image, sizeof(image), "--image=%s%s", setup->path, direct ? ",direct" : "");
-    char *argv[] = {(char *)setup->device, "--fd=3", image,
-                    mode == POLLING ? "--poll-us=50" : "--poll-us=0", NULL};
+    snprintf(wire, sizeof(wire), "--wire=%s", setup->wire);
+    char *argv[] = {(char *)setup->device,
+                    "--fd=3",
+                    wire,
+                    image,
+                    mode == POLLING ? "--poll-us=50" : "--poll-us=0",
+                    NULL};
     struct bench_process device = bench_start(argv, setup->processors.server, NULL);
-    nvme_driver_start(&driver, device.fd, mode == POLLING, setup->registers);
+    const struct nvme_driver_options options = {
+        .wire = setup->wire, .polls = mode == POLLING, .registers = setup->registers};
+    nvme_driver_start(&driver, device.fd, &options);
     drive(&driver, workload, setup->seconds / 10);
     double operations = drive(&driver, workload, setup->seconds);
     nvme_driver_stop(&driver);
@@ -279,8 +287,8 @@ static void run(const struct setup *setup)
     static struct rows rows;
     make_image(setup->path);
     bench_bind(setup->processors.client);
-    printf("{\"bench\": \"disk\", \"wire\": \"mpqemu\", \"doorbells\": \"%s\", \"rounds\": %u, ",
-           setup->registers ? "registers" : "shadow", setup->rounds);
+    printf("{\"bench\": \"disk\", \"wire\": \"%s\", \"doorbells\": \"%s\", \"rounds\": %u, ",
+           setup->wire, setup->registers ? "registers" : "shadow", setup->rounds);
     for (int direct = 0; direct < 2; direct++) {
         measure(setup, direct, &rows);
         print_table(setup, &rows, direct);
@@ -293,7 +301,7 @@ static void run(const struct setup *setup)
 static void usage(void)
 {
     fputs("usage: disk --device=PATH --file=PATH [--rounds=N] [--seconds=S] [--processors=2|any]\n"
-          "       [--doorbells=shadow|registers] [--only=WORKLOAD] [--wire=mpqemu]\n",
+          "       [--doorbells=shadow|registers] [--only=WORKLOAD] [--wire=mpqemu|vfio-user]\n",
           stderr);
     exit(2);
 }
@@ -324,7 +332,8 @@ static bool apply(struct setup *setup, int option, const char *value)
         setup->only = value;
         return true;
     case 'w':
-        return strcmp(value, "mpqemu") == 0;
+        setup->wire = value;
+        return strcmp(value, "mpqemu") == 0 || strcmp(value, "vfio-user") == 0;
     default:
         return false;
     }
@@ -343,7 +352,8 @@ int main(int argc, char **argv)
         {"wire", required_argument, NULL, 'w'},
         {0},
     };
-    struct setup setup = {.rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
+    struct setup setup = {
+        .wire = "mpqemu", .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)

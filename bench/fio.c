@@ -19,16 +19,18 @@ static double operations_of(const json_t *report, const char *direction)
     return count * 1000 / ms;
 }
 
+/* As a thread: a process of its own would begin a session of its own, to which the kernel gives
+ * its own share of the processors. */
 double fio_run(const struct fio_job *job)
 {
     char command[1024];
     json_error_t error;
-    int len =
-        snprintf(command, sizeof(command),
-                 "exec fio --name=bench --filename='%s' --ioengine=io_uring --rw=%s --bs=%u "
-                 "--iodepth=%u --direct=%d --time_based --runtime=%.0fms --norandommap "
-                 "--randrepeat=0 --invalidate=0 --allow_file_create=0 --output-format=json",
-                 job->path, job->pattern, job->len, job->depth, job->direct, job->seconds * 1000);
+    int len = snprintf(
+        command, sizeof(command),
+        "exec fio --name=bench --filename='%s' --ioengine=io_uring --rw=%s --bs=%u "
+        "--iodepth=%u --direct=%d --time_based --runtime=%.0fms --norandommap "
+        "--randrepeat=0 --invalidate=0 --allow_file_create=0 --thread --output-format=json",
+        job->path, job->pattern, job->len, job->depth, job->direct, job->seconds * 1000);
     if (job->processor >= 0)
         snprintf(command + len, sizeof(command) - (size_t)len, " --cpus_allowed=%d",
                  job->processor);

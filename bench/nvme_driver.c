@@ -231,28 +231,29 @@ static void make_memory(struct nvme_driver *driver)
     write_lists(driver);
 }
 
-void nvme_driver_start(struct nvme_driver *driver, int fd, bool polls, bool registers)
+void nvme_driver_start(struct nvme_driver *driver, int fd,
+                       const struct nvme_driver_options *options)
 {
     struct ob_client_info info;
-    const struct ob_client_options options = {.timeout_ms = PATIENCE_MS,
-                                              .poll_us = polls ? 1000 : 0};
+    const struct ob_client_options client = {
+        .wire = options->wire, .timeout_ms = PATIENCE_MS, .poll_us = options->polls ? 1000 : 0};
     *driver = (struct nvme_driver){
         .trigger_fd = eventfd(0, EFD_CLOEXEC),
         .resample_fd = eventfd(0, EFD_CLOEXEC),
-        .polls = polls,
+        .polls = options->polls,
         .admin = {.sq = ADMIN_SQ_AT, .cq = ADMIN_CQ_AT, .phase = true},
         .io = {.sq = IO_SQ_AT, .cq = IO_CQ_AT, .phase = true},
     };
     make_memory(driver);
     const struct ob_client_region memory = {.len = MEMORY_LEN, .fd = driver->memory_fd};
-    check(ob_client_new(fd, &options, &driver->client, NULL), "connect");
+    check(ob_client_new(fd, &client, &driver->client, NULL), "connect");
     check(ob_client_publish_memory(driver->client, &memory, 1, NULL), "publish memory");
     check(ob_client_set_intx(driver->client, driver->trigger_fd, driver->resample_fd),
           "route the interrupt");
     check(ob_client_probe(driver->client, &info, NULL), "probe the device");
     check(ob_client_place_bars(driver->client, BARS_AT, 0x1000), "place the BARs");
     enable(driver);
-    identify(driver, registers);
+    identify(driver, options->registers);
     create_queue(driver);
 }
 

@@ -45,9 +45,16 @@ enum nvme_driver_op {
     NVME_DRIVER_READ = 2,
 };
 
+struct nvme_driver_options {
+    const char *wire; /* as ob_client_options */
+    bool polls;
+    bool registers; /* leave shadow doorbells alone */
+};
+
 /* Takes over the socket of a device program, which has just started, and brings namespace 1 up.
- * registers: leave shadow doorbells alone. Ends the bench when something fails. */
-void nvme_driver_start(struct nvme_driver *driver, int fd, bool polls, bool registers);
+ * Ends the bench when something fails. */
+void nvme_driver_start(struct nvme_driver *driver, int fd,
+                       const struct nvme_driver_options *options);
 void nvme_driver_stop(struct nvme_driver *driver);
 
 /* Puts a request into the queue. slot: below NVME_DRIVER_DEPTH, names the request and its data's
