@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include "process.h"
@@ -229,6 +230,10 @@ static void make_memory(struct nvme_driver *driver)
     if (driver->memory == MAP_FAILED)
         bench_die("can't map the memory: %s", strerror(errno));
     write_lists(driver);
+    for (uint64_t at = DATA_AT; at < MEMORY_LEN;
+         at += 256) /* no zeroes, which a disk may not store */
+        if (getrandom(driver->memory + at, 256, 0) != 256)
+            bench_die("no random bytes");
 }
 
 void nvme_driver_start(struct nvme_driver *driver, int fd,
