@@ -22,15 +22,15 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "exchange.h"
 #include "fio.h"
 #include "nvme_driver.h"
 #include "os/clock.h"
-#include "pong.h"
 #include "process.h"
 #include "statistics.h"
 
 #define MAX_ROUNDS   100
-#define TRIPS        2000
+#define BURSTS       25 /* of round trips */
 #define LEAST_RATIO  0.85
 #define MOST_TRIPS   1.5
 #define FILE_LEN     (UINT64_C(256) << 20)
@@ -65,7 +65,7 @@ static const char *const mode_names[] = {"polling", "blocking"};
 struct setup {
     const char *device; /* the program outboard-nvme */
     const char *path;   /* the image */
-    const char *wire;
+    const struct bench_wire *wire;
     unsigned rounds;
     double seconds;   /* of each measurement */
     bool registers;   /* no shadow doorbells */
@@ -129,16 +129,16 @@ static double measure_ours(const struct setup *setup, const struct workload *wor
     char image[1024], wire[64];
     struct nvme_driver driver;
     snprintf(image, sizeof(image), "--image=%s%s", setup->path, direct ? ",direct" : "");
-    snprintf(wire, sizeof(wire), "--wire=%s", setup->wire);
+    snprintf(wire, sizeof(wire), "--wire=%s", setup->wire->name);
     char *argv[] = {(char *)setup->device,
                     "--fd=3",
                     wire,
                     image,
-                    mode == POLLING ? "--poll-us=50" : "--poll-us=0",
+                    mode == POLLING ? "--poll-us=100" : "--poll-us=0",
                     NULL};
     struct bench_process device = bench_start(argv, setup->processors.server, NULL);
     const struct nvme_driver_options options = {
-        .wire = setup->wire, .polls = mode == POLLING, .registers = setup->registers};
+        .wire = setup->wire->name, .polls = mode == POLLING, .registers = setup->registers};
     nvme_driver_start(&driver, device.fd, &options);
     drive(&driver, workload, setup->seconds / 10);
     double operations = drive(&driver, workload, setup->seconds);
@@ -162,10 +162,16 @@ static double measure_fio(const struct setup *setup, const struct workload *work
 
 static double measure_trip(const struct setup *setup, enum mode mode)
 {
-    struct bench_process pong = pong_start(mode == POLLING, setup->processors.server);
-    double us = pong_round_trip_us(&pong, mode == POLLING, TRIPS);
+    static const struct bench_register where = {.size = 4};
+    struct bench_exchange exchange;
+    double us[BURSTS];
+    setup->wire->make(BENCH_BAR_READ, &where, &exchange);
+    const struct bench_pong how = {.polls = mode == POLLING, .reply_len = exchange.reply_len};
+    struct bench_process pong = bench_fork(bench_pong, &how, setup->processors.server);
+    for (unsigned i = 0; i < BURSTS; i++)
+        us[i] = bench_burst_us(pong.fd, &exchange, how.polls);
     bench_end(&pong);
-    return us;
+    return statistics_median(us, BURSTS);
 }
 
 /* Direct writes to what is in the page cache take another way, and whoever is first clears it. */
@@ -299,7 +305,7 @@ static void run(const struct setup *setup)
     make_image(setup->path);
     bench_bind(setup->processors.client);
     printf("{\"bench\": \"disk\", \"wire\": \"%s\", \"doorbells\": \"%s\", \"rounds\": %u, ",
-           setup->wire, setup->registers ? "registers" : "shadow", setup->rounds);
+           setup->wire->name, setup->registers ? "registers" : "shadow", setup->rounds);
     for (int direct = 0; direct < 2; direct++) {
         measure(setup, direct, &rows);
         print_table(setup, &rows, direct);
@@ -343,8 +349,8 @@ static bool apply(struct setup *setup, int option, const char *value)
         setup->only = value;
         return true;
     case 'w':
-        setup->wire = value;
-        return strcmp(value, "mpqemu") == 0 || strcmp(value, "vfio-user") == 0;
+        setup->wire = strcmp(value, "mpqemu") == 0 ? &bench_mpqemu : &bench_vfio_user;
+        return strcmp(value, setup->wire->name) == 0;
     default:
         return false;
     }
@@ -364,7 +370,7 @@ int main(int argc, char **argv)
         {0},
     };
     struct setup setup = {
-        .wire = "mpqemu", .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
+        .wire = &bench_mpqemu, .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
