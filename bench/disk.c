@@ -212,7 +212,7 @@ static void measure(const struct setup *setup, bool direct, struct rows *rows)
 static double added_trips(const struct setup *setup, const struct rows *rows, enum mode mode,
                           unsigned index)
 {
-    double trips[MAX_ROUNDS];
+    double trips[MAX_ROUNDS] = {0};
     for (unsigned i = 0; i < setup->rounds; i++)
         trips[i] =
             (1e6 / rows->ours[mode][index][i] - 1e6 / rows->fio[index][i]) / rows->trip_us[mode][i];
