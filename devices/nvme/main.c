@@ -69,6 +69,7 @@ int main(int argc, char **argv)
         .summary = "An NVMe controller for disk images: files, block devices, NBD exports.",
         .type = "nvme",
         .options = options,
+        .needs_shared_memory = true,
         .create = create,
         .destroy = destroy,
     };

@@ -78,6 +78,9 @@ struct ob_device_desc {
     uint8_t revision;
     bool express; /* 4096 bytes of configuration space instead of 256 */
     bool intx;    /* has an interrupt pin (INTA) */
+    /* The bus master bit of the command register is hardwired to one, for VMMs that drive devices
+     * without a guest and never write it. Elsewhere a guest relies on being able to clear it. */
+    bool always_master;
     struct ob_bar bars[OB_BAR_COUNT];
     /* MSI: 1, 2, 4, 8, 16 or 32 vectors; 0: none. */
     uint8_t msi_vectors;

@@ -11,7 +11,8 @@
  *
  * A VMM may tell where memory is and share no descriptor for it. Then the calls that copy or map at
  * once return -EREMOTE, and only ob_dma_submit() gets there, by asking the VMM. A device that uses
- * nothing but ob_dma_submit() need not know the difference.
+ * nothing but ob_dma_submit() need not know the difference, and can be run with --dma=messages:
+ * then no memory is ever mapped, and a device process that is taken over holds none of the guest's.
  */
 #ifndef OUTBOARD_DMA_H
 #define OUTBOARD_DMA_H

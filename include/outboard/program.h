@@ -3,8 +3,9 @@
  * Program: main() of a device program.
  *
  * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
- * --socket-path=PATH, --wire=NAME, --poll-us=N, --print-capabilities, --help, --version, the notify
- * protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear line when it ends.
+ * --socket-path=PATH, --wire=NAME, --poll-us=N, --dma=HOW, --print-capabilities, --help,
+ * --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear
+ * line when it ends.
  */
 #ifndef OUTBOARD_PROGRAM_H
 #define OUTBOARD_PROGRAM_H
@@ -37,6 +38,9 @@ struct ob_program {
     const char *summary;             /* one line for --help */
     const char *type;                /* for --print-capabilities: "backdoor" */
     const struct ob_option *options; /* ends with an entry whose name is NULL; may be NULL */
+    /* The device needs ob_dma_read(), ob_dma_write() or ob_dma_map() (dma.h), which only reach
+     * memory that the VMM shares: --dma=messages is refused. */
+    bool needs_shared_memory;
     /**
      * Make the device. Options have been applied.
      *

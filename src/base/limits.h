@@ -69,6 +69,9 @@
 #define LIMIT_DIRTY_RANGES 64
 #define LIMIT_DIRTY_PAGES  (64u << 20)
 
+/* Dirty log of all memory: pages that have their bits together, a power of two. */
+#define LIMIT_DIRTY_BLOCK_PAGES 4096u
+
 /* The saved state of one device, memory BARs included. */
 #define LIMIT_STATE_BYTES (64u << 20)
 

@@ -6,6 +6,11 @@
  * The VMM names ranges and a page size; a bit per page is set when the device writes there and
  * cleared when the VMM is told. What a device has mapped to write to counts as written when it is
  * mapped and again when it is given back.
+ *
+ * A VMM that names no range means all memory, what it maps later included. The bits of that are in
+ * blocks of LIMIT_DIRTY_BLOCK_PAGES pages, each made when the device first writes there, so that
+ * the log need not know what is mapped. When no block can be made for a write, the log has lost its
+ * track and says from then on that everything was written, which costs the VMM copies and no data.
  */
 #ifndef OUTBOARD_MEMORY_DIRTY_H
 #define OUTBOARD_MEMORY_DIRTY_H
@@ -24,13 +29,18 @@ struct dirty_range {
 
 struct dirty_log {
     uint64_t page; /* bytes, a power of two; 0: nothing is logged */
+    bool all;      /* memory, not only the ranges */
+    bool lost;     /* its track: everything counts as written */
     unsigned count;
     struct dirty_range ranges[LIMIT_DIRTY_RANGES];
+    void *blocks; /* of all memory: tsearch(3) of struct dirty_block */
+    unsigned num_blocks;
 };
 
-/* Starts a log over these ranges (bits are not looked at). -EBUSY when one is on; -EINVAL for a
- * page that is no power of two of at least 4096, no range, one that is empty, not whole pages,
- * wraps or overlaps another; -E2BIG for more ranges or pages than the limits; -ENOMEM. */
+/* Starts a log over these ranges (bits are not looked at), or over all memory when there are none.
+ * -EBUSY when one is on; -EINVAL for a page that is no power of two of at least 4096, a range that
+ * is empty, not whole pages, wraps or overlaps another; -E2BIG for more ranges or pages than the
+ * limits; -ENOMEM. */
 int dirty_start(struct dirty_log *log, uint64_t page, const struct dirty_range *ranges,
                 unsigned count);
 void dirty_stop(struct dirty_log *log);
@@ -39,7 +49,7 @@ void dirty_stop(struct dirty_log *log);
 void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len);
 
 /* Bytes of the report about a range, whole words of eight bytes; -EINVAL when the page size is not
- * the log's, or the range is not whole pages of one that is logged. */
+ * the log's, or the range is not whole pages of what is logged. */
 int64_t dirty_report_len(const struct dirty_log *log, uint64_t page, uint64_t start, uint64_t len);
 /* Writes the report, as long as dirty_report_len() says, and clears what it tells. */
 void dirty_report(struct dirty_log *log, uint64_t start, uint64_t len, uint8_t *ret_bits);

@@ -222,18 +222,32 @@ bool memory_is_held(const struct ob_dma_region *region)
     return region->references > 1;
 }
 
-int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
-                  struct ob_dma_region **ret_region)
+static void remove_region(struct memory *memory, struct ob_dma_region *region)
 {
-    if (!memory_has(memory, gpa, len))
-        return -ENOENT;
-    struct ob_dma_region *region = find(memory, gpa);
     region_index_remove(&memory->index, region);
     region->current = false;
     memory->last = NULL;
     memory->count--;
     if (memory_is_held(region) && memory->leaving)
         memory->leaving(memory->leaving_argument);
+}
+
+int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
+                  struct ob_dma_region **ret_region)
+{
+    if (!memory_has(memory, gpa, len))
+        return -ENOENT;
+    *ret_region = find(memory, gpa);
+    remove_region(memory, *ret_region);
+    return 0;
+}
+
+int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region)
+{
+    struct ob_dma_region *region = region_index_find(&memory->index, 0, UINT64_MAX);
+    if (!region)
+        return -ENOENT;
+    remove_region(memory, region);
     *ret_region = region;
     return 0;
 }

@@ -98,6 +98,8 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
  * set's reference to it, for memory_is_held() and memory_drop(). */
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region);
+/* As memory_remove(), with any region; -ENOENT when there is none. */
+int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region);
 /* Whether there is a region of exactly this address and length. */
 bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len);
 /* Whether spans are on a region that was removed. */

@@ -108,7 +108,7 @@ static void lay_out_bars(struct pci_function *function)
 static void lay_out_header(struct pci_function *function, const struct ob_device_desc *desc)
 {
     uint8_t *defaults = function->defaults;
-    uint16_t command = PCI_COMMAND_MASTER | PCI_COMMAND_SERR | PCI_COMMAND_PARITY;
+    uint16_t command = PCI_COMMAND_SERR | PCI_COMMAND_PARITY;
     put16(defaults, PCI_VENDOR_ID, desc->vendor_id);
     put16(defaults, PCI_DEVICE_ID, desc->device_id);
     put32(defaults, PCI_CLASS_REVISION, desc->class_code << 8 | desc->revision);
@@ -120,6 +120,10 @@ static void lay_out_header(struct pci_function *function, const struct ob_device
         else if (desc->bars[i].kind != OB_BAR_NONE)
             command |= PCI_COMMAND_MEMORY;
     }
+    if (desc->always_master)
+        put16(defaults, PCI_COMMAND, PCI_COMMAND_MASTER);
+    else
+        command |= PCI_COMMAND_MASTER;
     if (desc->intx) {
         defaults[PCI_INTERRUPT_PIN] = 1;
         command |= PCI_COMMAND_INTX_DISABLE;
@@ -252,14 +256,21 @@ void pci_function_reset(struct pci_function *function)
     update_decoding(function);
 }
 
-int pci_function_restore(struct pci_function *function, const uint8_t *config)
+bool pci_function_matches(const struct pci_function *function, const uint8_t *config)
 {
     for (uint32_t at = 0; at < function->config_len; at++) {
         bool is_status = at == PCI_STATUS || at == PCI_STATUS + 1;
         uint8_t fixed = (uint8_t)~function->writable[at];
         if (!is_status && (config[at] ^ function->defaults[at]) & fixed)
-            return -EINVAL;
+            return false;
     }
+    return true;
+}
+
+int pci_function_restore(struct pci_function *function, const uint8_t *config)
+{
+    if (!pci_function_matches(function, config))
+        return -EINVAL;
     for (uint32_t at = 0; at < function->config_len; at++)
         function->config[at] = (uint8_t)((function->defaults[at] & ~function->writable[at]) |
                                          (config[at] & function->writable[at]));

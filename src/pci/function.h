@@ -54,8 +54,10 @@ int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fau
 /* Everything back to the defaults. */
 void pci_function_reset(struct pci_function *function);
 
-/* Takes over from config_len bytes of another configuration space what a guest can write; the rest
- * has to be the same, but for the status register, or it is -EINVAL. */
+/* Whether config_len bytes of another configuration space are the same but for what a guest can
+ * write and the status register. */
+bool pci_function_matches(const struct pci_function *function, const uint8_t *config);
+/* Takes over from such bytes what a guest can write; -EINVAL when they do not match. */
 int pci_function_restore(struct pci_function *function, const uint8_t *config);
 
 /* Reads 1 to 4 bytes; all ones beyond the end, with -EINVAL. */

@@ -50,6 +50,7 @@ struct ob_device {
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
     bool paused;
+    bool dma_by_messages; /* what the VMM shares is not mapped */
     bool warned_of_size;
 };
 

@@ -41,6 +41,7 @@ struct engine_ops {
     size_t tx_len;       /* of the buffer for what is to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool keeps_serving;  /* a device outlives its peer and takes the next one */
+    bool has_dma_messages; /* memory that is not shared is reached all the same */
 
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
      * -EPROTO with the engine's fault filled. */

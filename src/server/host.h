@@ -16,9 +16,9 @@ struct server_host {
 
     /* Makes an eventfd, to be closed with close(). 0 or a negative errno. */
     int (*event_new)(void *context, int *ret_fd);
-    /* Whether fd is an eventfd; makes it non-blocking. 0 or a negative errno. */
+    /* Whether fd is an eventfd; it may be one that blocks. 0 or a negative errno. */
     int (*event_check)(void *context, int fd);
-    /* Adds one to an eventfd that event_check() has accepted. */
+    /* Adds one to an eventfd that event_check() has accepted, without waiting. */
     void (*event_signal)(void *context, int fd);
     /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(). */
     int (*event_watch)(void *context, int fd, void (*fired)(void *argument), void *argument);

@@ -9,26 +9,47 @@
 
 #include "base/cursor.h"
 #include "base/limits.h"
+#include "server/state_early.h"
 
-#define MAGIC       0x5453424fu /* "OBST" */
-#define FORMAT      1u
-#define END_OF_BARS 0xffu
+#define MAGIC  0x5453424fu /* "OBST" */
+#define FORMAT 1u
 /* The fields of fixed length, with room to spare. */
 #define FIXED_LEN 64u
+
+size_t state_head_len(const struct ob_device *device)
+{
+    return 4 + 4 + 1 + strlen(device->name) + 4;
+}
+
+uint64_t state_bars_len(const struct ob_device *device)
+{
+    uint64_t len = 1;
+    for (unsigned i = 0; i < OB_BAR_COUNT; i++)
+        if (device->bar_memory[i].address)
+            len += 9 + device->bar_memory[i].range.len;
+    return len;
+}
 
 size_t state_limit(const struct ob_device *device)
 {
     uint64_t limit = FIXED_LEN + LIMIT_NAME_BYTES + device->function.config_len +
-                     device->irqs.msix.len + device->state_len;
-    for (unsigned i = 0; i < OB_BAR_COUNT; i++)
-        if (device->bar_memory[i].address)
-            limit += 9 + device->bar_memory[i].range.len;
+                     device->irqs.msix.len + device->state_len + state_bars_len(device);
     bool can = device->state_len > 0 && device->ops.save && device->ops.load &&
                strlen(device->name) <= LIMIT_NAME_BYTES && limit <= LIMIT_STATE_BYTES;
     return can ? (size_t)limit : 0;
 }
 
-static void save_bars(const struct ob_device *device, struct wr *wr)
+void state_save_head(const struct ob_device *device, struct wr *wr)
+{
+    size_t name_len = strlen(device->name);
+    wr_u32(wr, MAGIC);
+    wr_u32(wr, FORMAT);
+    wr_u8(wr, (uint8_t)name_len);
+    wr_bytes(wr, device->name, name_len);
+    wr_u32(wr, device->state_version);
+}
+
+void state_save_bars(const struct ob_device *device, struct wr *wr)
 {
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
         const struct bar_memory *memory = &device->bar_memory[i];
@@ -38,7 +59,7 @@ static void save_bars(const struct ob_device *device, struct wr *wr)
         wr_u64(wr, memory->range.len);
         wr_bytes(wr, memory->address + memory->range.offset, memory->range.len);
     }
-    wr_u8(wr, END_OF_BARS);
+    wr_u8(wr, STATE_END_OF_BARS);
 }
 
 static int save_own(struct ob_device *device, struct wr *wr)
@@ -57,24 +78,19 @@ static int save_own(struct ob_device *device, struct wr *wr)
 int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size)
 {
     struct wr wr = wr_init(ret_buf, size);
-    size_t name_len = strlen(device->name);
-    wr_u32(&wr, MAGIC);
-    wr_u32(&wr, FORMAT);
-    wr_u8(&wr, (uint8_t)name_len);
-    wr_bytes(&wr, device->name, name_len);
-    wr_u32(&wr, device->state_version);
+    state_save_head(device, &wr);
     wr_u32(&wr, device->function.config_len);
     wr_bytes(&wr, device->function.config, device->function.config_len);
     wr_u8(&wr, device->irqs.intx_raised);
     wr_u32(&wr, (uint32_t)device->irqs.msix.len);
     wr_bytes(&wr, device->irqs.msix.bytes, device->irqs.msix.len);
-    save_bars(device, &wr);
+    state_save_bars(device, &wr);
     int err = wr_done(&wr) < 0 ? -ENOSPC : save_own(device, &wr);
     return err < 0 ? err : wr_done(&wr);
 }
 
-static int load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret_version,
-                     struct ob_fault *fault)
+int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret_version,
+                    struct ob_fault *fault)
 {
     if (rd_u32(rd) != MAGIC)
         return ob_fault_set(fault, -EINVAL, "%s: this is no saved state of a device", device->name);
@@ -129,7 +145,7 @@ static int load_bars(struct ob_device *device, struct rd *rd, struct ob_fault *f
             return refuse(device, "a memory BAR", fault);
         rd_bytes(rd, memory->address + memory->range.offset, memory->range.len);
     }
-    return rd_u8(rd) == END_OF_BARS ? 0 : refuse(device, "a memory BAR", fault);
+    return rd_u8(rd) == STATE_END_OF_BARS ? 0 : refuse(device, "a memory BAR", fault);
 }
 
 static int load_own(struct ob_device *device, struct rd *rd, uint32_t version,
@@ -147,10 +163,13 @@ static int load_own(struct ob_device *device, struct rd *rd, uint32_t version,
 
 int state_load(struct ob_device *device, const uint8_t *buf, size_t len, struct ob_fault *fault)
 {
-    struct rd rd = rd_init(buf, len);
+    size_t early = 0;
     uint32_t version = 0;
+    int err = state_early_check(device, buf, len, &early, fault);
+    struct rd rd = rd_init(buf + early, len - early);
     device_reset(device);
-    int err = load_head(device, &rd, &version, fault);
+    if (err == 0)
+        err = state_load_head(device, &rd, &version, fault);
     if (err == 0)
         err = load_registers(device, &rd, fault);
     if (err == 0)

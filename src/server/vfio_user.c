@@ -41,10 +41,15 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+uint64_t vfio_user_longest_transfer(const struct engine_ops *ops)
+{
+    return ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
+}
+
 /* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it. */
 static int agree(const struct engine_ops *ops, struct vfio_user_capabilities *capabilities)
 {
-    const uint64_t longest = ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
+    const uint64_t longest = vfio_user_longest_transfer(ops);
     capabilities->max_msg_fds = (uint32_t)smaller(capabilities->max_msg_fds, LIMIT_VFIO_USER_FDS);
     capabilities->max_data_xfer_size = smaller(capabilities->max_data_xfer_size, longest);
     capabilities->max_dma_maps =
@@ -92,7 +97,9 @@ static int reset(struct vfio_user_request *request)
 
 #define DATA_LEN      LIMIT_VFIO_USER_DATA
 #define VERSION_LIMIT (VFIO_USER_VERSION_LEN + LIMIT_VFIO_USER_JSON)
-#define MULTI_LIMIT   (8 + LIMIT_VFIO_USER_WRITES * VFIO_USER_WRITE_LEN)
+/* libvfio-user's client sends as many bytes as it wants back. */
+#define REGION_LIMIT (VFIO_USER_REGION_INFO_LEN + VFIO_USER_SPARSE_LEN)
+#define MULTI_LIMIT  (8 + LIMIT_VFIO_USER_WRITES * VFIO_USER_WRITE_LEN)
 
 /* Commands without a row are none that a client may send. */
 static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
@@ -107,7 +114,7 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
     [VFIO_USER_MIG_DATA_READ] = {8, 8, 0, vfio_user_mig_data_read},
     [VFIO_USER_MIG_DATA_WRITE] = {8, 8 + DATA_LEN, 0, vfio_user_mig_data_write},
     [VFIO_USER_DEVICE_GET_INFO] = {16, 16, 0, vfio_user_device_get_info},
-    [VFIO_USER_DEVICE_GET_REGION_INFO] = {32, 32, 0, vfio_user_device_get_region_info},
+    [VFIO_USER_DEVICE_GET_REGION_INFO] = {32, REGION_LIMIT, 0, vfio_user_device_get_region_info},
     [VFIO_USER_DEVICE_GET_IRQ_INFO] = {16, 16, 0, vfio_user_device_get_irq_info},
     [VFIO_USER_REGION_READ] = {16, 16, 0, vfio_user_region_read},
     [VFIO_USER_REGION_WRITE] = {16, 16 + DATA_LEN, 0, vfio_user_region_write},
@@ -227,6 +234,7 @@ const struct engine_ops vfio_user_engine = {
     .tx_len = 2 * (size_t)VFIO_USER_FRAME_LEN,
     .reply_limit = VFIO_USER_FRAME_LEN,
     .keeps_serving = true,
+    .has_dma_messages = true,
     .frame_len = frame_len,
     .handle = handle,
     .fit_device = fit_device,

@@ -67,6 +67,9 @@ struct vfio_user_request {
  * errno that the client gets instead. */
 typedef int (*vfio_user_handler_fn)(struct vfio_user_request *request);
 
+/* Data bytes of the longest message that fits. */
+uint64_t vfio_user_longest_transfer(const struct engine_ops *ops);
+
 int vfio_user_dma_map(struct vfio_user_request *request);
 int vfio_user_dma_unmap(struct vfio_user_request *request);
 int vfio_user_device_feature(struct vfio_user_request *request);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Register accesses of a vfio-user client: REGION_READ, REGION_WRITE and REGION_WRITE_MULTI, of any
- * length up to what VERSION agreed upon; section "Read and Write Operations".
+ * length that fits a message here; section "Read and Write Operations". What VERSION agreed upon
+ * binds us in what we send unasked: libvfio-user's client offers 1 KiB and accesses 12 KiB at once.
  */
 #include <errno.h>
 #include <linux/vfio.h>
@@ -32,7 +33,7 @@ static int write_region(struct ob_device *device, const struct vfio_user_access 
 static bool is_too_long(const struct vfio_user_request *request,
                         const struct vfio_user_access *access)
 {
-    return access->count > request->server->capabilities.max_data_xfer_size;
+    return access->count > vfio_user_longest_transfer(request->server->engine.ops);
 }
 
 int vfio_user_region_read(struct vfio_user_request *request)

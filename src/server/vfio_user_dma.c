@@ -13,7 +13,8 @@
  * Layout. The specification has a 64-bit count and data behind it. QEMU (10.1 to 10.2 at least) has
  * a 32-bit count with the data right behind that, and answers DMA_WRITE with a bare header. Taking
  * one for the other would shift the guest's data by four bytes, so the first request is preceded by
- * a DMA_WRITE of no bytes: a reply without a payload gives QEMU away.
+ * a DMA_WRITE of no bytes: a reply without a payload gives QEMU away. A client that does not offer
+ * write_multiple in VERSION is no QEMU, for all of those do, and is not asked.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -177,7 +178,7 @@ void vfio_user_dma_pump(struct vfio_user_server *server)
             return;
         if (drop_first(server))
             continue;
-        if (dma->layout == VFIO_USER_DMA_UNKNOWN)
+        if (dma->layout == VFIO_USER_DMA_UNKNOWN && server->capabilities.write_multiple)
             send_probe(server, slot);
         else
             send_piece(server, slot);

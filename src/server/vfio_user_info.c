@@ -50,7 +50,7 @@ static void describe_bar(struct vfio_user_request *request, struct vfio_user_reg
 int vfio_user_device_get_region_info(struct vfio_user_request *request)
 {
     struct vfio_user_region_info info = {0};
-    vfio_user_region_info_get(request->payload, request->len, &info);
+    vfio_user_region_info_get(request->payload, VFIO_USER_REGION_INFO_LEN, &info);
     if (info.argsz < VFIO_USER_REGION_INFO_LEN || info.index >= VFIO_PCI_NUM_REGIONS)
         return -EINVAL;
     uint32_t argsz = info.argsz;
@@ -63,6 +63,9 @@ int vfio_user_device_get_region_info(struct vfio_user_request *request)
     }
     uint8_t *at = wr_room(&request->reply, VFIO_USER_REGION_INFO_LEN);
     vfio_user_region_info_put(at, VFIO_USER_REGION_INFO_LEN, &info);
+    if (argsz < info.argsz)
+        request->num_reply_fds =
+            0; /* it rides on the reply that is whole, which will be asked for */
     if (info.flags & VFIO_REGION_INFO_FLAG_CAPS && argsz >= info.argsz) {
         const struct ob_bar_range *range = &request->device->bar_memory[info.index].range;
         at = wr_room(&request->reply, VFIO_USER_SPARSE_LEN);

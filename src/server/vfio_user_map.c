@@ -17,11 +17,12 @@ int vfio_user_dma_map(struct vfio_user_request *request)
     const uint32_t known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
     if (map.argsz < VFIO_USER_DMA_MAP_LEN || !(map.flags & known) || map.flags & ~known)
         return -EINVAL;
+    const bool maps = !request->device->dma_by_messages;
     const struct memory_region_desc desc = {
         .gpa = map.iova,
         .len = map.size,
         .offset = map.offset,
-        .fd = request->fds->count > 0 ? request->fds->fd[0] : -1,
+        .fd = maps && request->fds->count > 0 ? request->fds->fd[0] : -1,
         .writable = map.flags & VFIO_DMA_MAP_FLAG_WRITE,
     };
     return memory_add(&request->device->memory, &desc, request->server->capabilities.max_dma_maps);
@@ -34,23 +35,42 @@ static int echo(struct vfio_user_request *request)
     return 0;
 }
 
-int vfio_user_dma_unmap(struct vfio_user_request *request)
+/* Drops the region that was removed: 0, or ENGINE_LATER while the device holds it. */
+static int drop_removed(struct vfio_user_server *server)
 {
-    struct vfio_user_server *server = request->server;
-    struct memory *memory = &request->device->memory;
-    struct vfio_user_dma_unmap unmap = {0};
-    vfio_user_dma_unmap_get(request->payload, request->len, &unmap);
-    if (unmap.argsz < VFIO_USER_DMA_UNMAP_LEN || unmap.flags)
-        return -EINVAL;
-    int err =
-        server->unmapping ? 0 : memory_remove(memory, unmap.iova, unmap.size, &server->unmapping);
-    if (err < 0)
-        return err;
     if (memory_is_held(server->unmapping))
         return ENGINE_LATER;
-    memory_drop(memory, server->unmapping);
+    memory_drop(&server->engine.device->memory, server->unmapping);
     server->unmapping = NULL;
-    return echo(request);
+    return 0;
+}
+
+/* One region after the other, going on where it had to wait. */
+static int unmap_all(struct vfio_user_server *server)
+{
+    struct memory *memory = &server->engine.device->memory;
+    int err = 0;
+    while (err == 0 && (server->unmapping || memory_remove_any(memory, &server->unmapping) == 0))
+        err = drop_removed(server);
+    return err;
+}
+
+static int unmap_one(struct vfio_user_server *server, uint64_t iova, uint64_t size)
+{
+    struct memory *memory = &server->engine.device->memory;
+    int err = server->unmapping ? 0 : memory_remove(memory, iova, size, &server->unmapping);
+    return err < 0 ? err : drop_removed(server);
+}
+
+int vfio_user_dma_unmap(struct vfio_user_request *request)
+{
+    struct vfio_user_dma_unmap unmap = {0};
+    vfio_user_dma_unmap_get(request->payload, request->len, &unmap);
+    bool all = unmap.flags == VFIO_DMA_UNMAP_FLAG_ALL && unmap.iova == 0 && unmap.size == 0;
+    if (unmap.argsz < VFIO_USER_DMA_UNMAP_LEN || (unmap.flags && !all))
+        return -EINVAL;
+    int err = all ? unmap_all(request->server) : unmap_one(request->server, unmap.iova, unmap.size);
+    return err == 0 ? echo(request) : err;
 }
 
 void vfio_user_unmap_stop(struct vfio_user_server *server)

@@ -11,9 +11,11 @@
  *
  * A client names the state that it wants; the way there is gone arc by arc. Entering STOP pauses
  * the device, entering STOP_COPY saves its state, which the client then reads; what it writes in
- * RESUMING is loaded on leaving. In PRE_COPY there is nothing to read yet: the states of devices
- * are small. An arc that fails leaves the state where it was, but a load that fails leaves ERROR,
- * which only a reset ends.
+ * RESUMING is loaded on leaving. What it reads in PRE_COPY, of a device that runs, tells which
+ * device it is and what its memory holds, in blocks (state_early.h). The state does not need them,
+ * so in STOP_COPY follows what is left of the block that was being read, and then the state: a
+ * client may throw away what it has read in PRE_COPY if it has read whole blocks. An arc that fails
+ * leaves the state where it was, but a load that fails leaves ERROR, which only a reset ends.
  *
  * DMA logging tells which pages the device has written in memory that it reaches itself; what it
  * writes by message, the client sees.
@@ -24,6 +26,7 @@
 #include <string.h>
 
 #include "server/state.h"
+#include "server/state_early.h"
 #include "server/vfio_user.h"
 
 #define NO_WAY VFIO_USER_MIG_ERROR
@@ -78,24 +81,52 @@ static void drop_data(struct vfio_user_migration *migration)
     migration->len = migration->taken = 0;
 }
 
-static int make_room(struct vfio_user_server *server)
+static int make_room(struct vfio_user_server *server, size_t size)
 {
     drop_data(&server->migration);
-    server->migration.data = malloc(state_limit(server->engine.device));
+    server->migration.data = malloc(size);
     return server->migration.data ? 0 : -ENOMEM;
 }
 
+/* What a client may write in RESUMING. */
+static size_t resume_limit(const struct ob_device *device)
+{
+    return state_early_len(device) + state_limit(device);
+}
+
+/* Of a device that runs. */
+static int save_early(struct vfio_user_server *server)
+{
+    const struct ob_device *device = server->engine.device;
+    int err = make_room(server, state_early_len(device));
+    if (err == 0)
+        err = state_early_save(device, server->migration.data);
+    if (err == 0)
+        server->migration.len = state_early_len(device);
+    else
+        drop_data(&server->migration);
+    return err;
+}
+
+/* Puts the state behind the rest of the block that the client was reading, if it was. On failure it
+ * may read on. */
 static int save(struct vfio_user_server *server)
 {
+    struct vfio_user_migration *migration = &server->migration;
     struct ob_device *device = server->engine.device;
-    int len = make_room(server);
-    if (len == 0)
-        len = state_save(device, server->migration.data, state_limit(device));
+    size_t into_block = migration->taken % STATE_EARLY_BLOCK;
+    size_t rest = into_block > 0 ? STATE_EARLY_BLOCK - into_block : 0;
+    uint8_t *data = malloc(rest + state_limit(device));
+    int len = data ? state_save(device, data + rest, state_limit(device)) : -ENOMEM;
     if (len < 0) {
-        drop_data(&server->migration);
+        free(data);
         return len;
     }
-    server->migration.len = (size_t)len;
+    if (rest > 0)
+        memcpy(data, migration->data + migration->taken, rest);
+    drop_data(migration);
+    migration->data = data;
+    migration->len = rest + (size_t)len;
     return 0;
 }
 
@@ -123,13 +154,16 @@ static int enter(struct vfio_user_server *server, uint32_t next)
         if (err < 0)
             next = VFIO_USER_MIG_ERROR;
     } else if (next == VFIO_USER_MIG_RESUMING) {
-        err = make_room(server);
+        err = make_room(server, resume_limit(device));
+    } else if (next == VFIO_USER_MIG_PRE_COPY) {
+        err = save_early(server);
     } else if (next == VFIO_USER_MIG_STOP_COPY) {
         device_pause(device, true);
         err = save(server);
         if (err < 0)
             device_pause(device, migration->state == VFIO_USER_MIG_STOP);
-    } else if (migration->state == VFIO_USER_MIG_STOP_COPY) {
+    } else if (migration->state == VFIO_USER_MIG_STOP_COPY ||
+               migration->state == VFIO_USER_MIG_PRE_COPY) {
         drop_data(migration);
     } else {
         device_pause(device, next == VFIO_USER_MIG_STOP);
@@ -187,7 +221,18 @@ static int feature_device_state(struct vfio_user_request *request, bool set, str
     return err;
 }
 
-/* 0 page_size, 8 num_ranges, 12 reserved, 16 ranges: 0 iova, 8 length */
+#define LOGGING_CONTROL_LEN 16u /* without ranges */
+
+/* Answers a client that starts or stops logging with what it has sent: libvfio-user's waits for as
+ * many bytes. */
+static int echo(struct vfio_user_request *request)
+{
+    wr_bytes(&request->reply, request->payload + VFIO_USER_FEATURE_LEN,
+             request->len - VFIO_USER_FEATURE_LEN);
+    return 0;
+}
+
+/* 0 page_size, 8 num_ranges (0: all memory), 12 reserved, 16 ranges: 0 iova, 8 length */
 static int feature_logging_start(struct vfio_user_request *request, bool set, struct rd *rd)
 {
     struct dirty_range ranges[LIMIT_DIRTY_RANGES];
@@ -200,16 +245,18 @@ static int feature_logging_start(struct vfio_user_request *request, bool set, st
         ranges[i].start = rd_u64(rd);
         ranges[i].len = rd_u64(rd);
     }
-    return rd_done(rd) < 0 ? -EINVAL
-                           : dirty_start(&request->device->memory.dirty, page, ranges, count);
+    int err = rd_done(rd) < 0 ? -EINVAL
+                              : dirty_start(&request->device->memory.dirty, page, ranges, count);
+    return err < 0 ? err : echo(request);
 }
 
+/* Nothing, or what started it without its ranges, which libvfio-user's client sends again. */
 static int feature_logging_stop(struct vfio_user_request *request, bool set, struct rd *rd)
 {
-    if (rd_done(rd) < 0)
+    if (rd->left != 0 && rd->left != LOGGING_CONTROL_LEN)
         return -EINVAL;
     dirty_stop(&request->device->memory.dirty);
-    return 0;
+    return echo(request);
 }
 
 /* 0 iova, 8 length, 16 page_size; the reply has a bit per page behind */
@@ -225,7 +272,10 @@ static int feature_logging_report(struct vfio_user_request *request, bool set, s
     wr_u64(&request->reply, start);
     wr_u64(&request->reply, len);
     wr_u64(&request->reply, page);
-    dirty_report(log, start, len, wr_room(&request->reply, (size_t)report_len));
+    uint8_t *bits = wr_room(&request->reply, (size_t)report_len);
+    if (!bits)
+        return -E2BIG;
+    dirty_report(log, start, len, bits);
     return 0;
 }
 
@@ -278,7 +328,8 @@ int vfio_user_device_feature(struct vfio_user_request *request)
     return err;
 }
 
-/* 0 argsz, 4 size; the reply has data behind. No data: there is no more. */
+/* 0 argsz, 4 size; the reply has data behind, and zeroes as far as was asked for: libvfio-user's
+ * client waits for as many bytes. No data: there is no more. */
 int vfio_user_mig_data_read(struct vfio_user_request *request)
 {
     struct vfio_user_migration *migration = &request->server->migration;
@@ -290,15 +341,34 @@ int vfio_user_mig_data_read(struct vfio_user_request *request)
         return -E2BIG;
     if (data.argsz < VFIO_USER_MIG_DATA_LEN || data.argsz - VFIO_USER_MIG_DATA_LEN < data.size)
         return -EINVAL;
-    size_t left = migration->len - migration->taken;
+    size_t left = migration->len - migration->taken, asked = data.size;
     if (data.size > left)
         data.size = (uint32_t)left;
     data.argsz = VFIO_USER_MIG_DATA_LEN + data.size;
     vfio_user_mig_data_put(wr_room(&request->reply, VFIO_USER_MIG_DATA_LEN), VFIO_USER_MIG_DATA_LEN,
                            &data);
-    wr_bytes(&request->reply, migration->data + migration->taken, data.size);
+    if (data.size > 0)
+        wr_bytes(&request->reply, migration->data + migration->taken, data.size);
+    wr_zero(&request->reply, asked - data.size);
     migration->taken += data.size;
     return 0;
+}
+
+/* Looks at the first block ahead of a state as soon as it is there, so that a client learns early
+ * that it has come to the wrong device. */
+static int check_first_block(const struct vfio_user_request *request, size_t len_before)
+{
+    const struct vfio_user_migration *migration = &request->server->migration;
+    const struct server_host *host = request->device->host;
+    struct ob_fault fault = {0};
+    size_t checked = 0;
+    if (len_before >= STATE_EARLY_BLOCK || migration->len < STATE_EARLY_BLOCK)
+        return 0;
+    int err =
+        state_early_check(request->device, migration->data, STATE_EARLY_BLOCK, &checked, &fault);
+    if (err < 0)
+        host->warn(host->context, fault.text);
+    return err;
 }
 
 int vfio_user_mig_data_write(struct vfio_user_request *request)
@@ -311,9 +381,9 @@ int vfio_user_mig_data_write(struct vfio_user_request *request)
         return -EINVAL;
     if (data.size > request->server->capabilities.max_data_xfer_size)
         return -E2BIG;
-    if (data.size > state_limit(request->device) - migration->len)
+    if (data.size > resume_limit(request->device) - migration->len)
         return -ENOSPC;
     memcpy(migration->data + migration->len, request->payload + VFIO_USER_MIG_DATA_LEN, data.size);
     migration->len += data.size;
-    return 0;
+    return check_first_block(request, migration->len - data.size);
 }

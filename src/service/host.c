@@ -63,7 +63,7 @@ static void watch_ready(void *argument, uint32_t events)
 {
     struct watch *watch = argument;
     if (!watch->ready) {
-        event_drain(watch->fd);
+        event_drain_nowait(watch->fd);
         watch->fired(watch->argument);
         return;
     }

@@ -63,11 +63,21 @@ static int apply_poll_us(void *config, const char *value, struct ob_fault *fault
     return err;
 }
 
+static int apply_dma(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->dma_by_messages = strcmp(value, "messages") == 0;
+    if (options->dma_by_messages || strcmp(value, "shared") == 0)
+        return 0;
+    return ob_fault_set(fault, -EINVAL, "'%s' is neither 'shared' nor 'messages'", value);
+}
+
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
     {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
+    {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
 };
 
 static const struct {
@@ -128,6 +138,19 @@ static int apply_entry(const struct ob_program *program, void *config, size_t in
     return apply(&program->options[index - VERDICT_COUNT], config, optarg, fault);
 }
 
+static int check_dma(const struct ob_program *program, const struct options *options,
+                     struct ob_fault *fault)
+{
+    if (options->dma_by_messages && program->needs_shared_memory)
+        return ob_fault_set(fault, -EINVAL,
+                            "--dma=messages: this device works in the guest's memory itself");
+    if (options->dma_by_messages && !options->wire->has_dma_messages)
+        return ob_fault_set(fault, -EINVAL,
+                            "--dma=messages: %s has no such messages; use --wire=vfio-user",
+                            options->wire->wire);
+    return 0;
+}
+
 static int check_peer(const struct options *options, struct ob_fault *fault)
 {
     if (options->fd >= 0 && options->socket_path)
@@ -161,7 +184,8 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
         return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
                             argv[optind]);
     *ret_options = options;
-    return check_peer(&options, fault);
+    int err = check_dma(program, &options, fault);
+    return err < 0 ? err : check_peer(&options, fault);
 }
 
 static void print_option(const char *name, const char *metavar, const char *help)
@@ -188,5 +212,5 @@ void options_print_capabilities(const struct ob_program *program)
     printf("{\"type\": \"%s\", \"wires\": [", program->type);
     for (size_t i = 0; wires[i]; i++)
         printf("%s\"%s\"", i ? ", " : "", wires[i]->wire);
-    printf("], \"features\": []}\n");
+    printf("], \"features\": [%s]}\n", program->needs_shared_memory ? "" : "\"dma-messages\"");
 }

@@ -12,6 +12,7 @@ struct options {
     const char *socket_path;       /* where to listen, NULL: nowhere */
     const struct engine_ops *wire; /* NULL: the one that the peer turns out to speak */
     unsigned poll_us;
+    bool dma_by_messages; /* guest memory is never mapped here */
 };
 
 /* What the command line asks for instead of serving. */

@@ -188,8 +188,10 @@ static int serve_path(struct service *service, struct ob_fault *fault)
 static int run(struct service *service, void *config, struct ob_fault *fault)
 {
     int err = service->program->create(config, &service->device, fault);
-    if (err == 0)
+    if (err == 0) {
+        service->device->dma_by_messages = service->options.dma_by_messages;
         err = prepare(service, fault);
+    }
     if (err == 0)
         err = service->options.socket_path ? serve_path(service, fault) : serve_fd(service, fault);
     ob_device_free(service->device);

@@ -122,11 +122,11 @@ ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len)
         return err;
     if (reply.len >= sizeof(answer)) {
         vfio_user_mig_data_get(answer, sizeof(answer), &said);
-        if (said.size == reply.len - sizeof(answer))
+        if (said.size <= reply.len - sizeof(answer)) /* some fill up what was asked for */
             return (ssize_t)said.size;
     }
     struct ob_fault fault = {0};
-    ob_fault_set(&fault, -EPROTO, "the remote's piece of state is not as long as it says");
+    ob_fault_set(&fault, -EPROTO, "the remote's piece of state is shorter than it says");
     return vfio_user_reject(client, &fault);
 }
 

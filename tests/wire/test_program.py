@@ -27,13 +27,13 @@ def test_capabilities_are_json():
     said = json.loads(done.stdout)
     assert said["type"] == "backdoor"
     assert "mpqemu" in said["wires"]
-    assert isinstance(said["features"], list)
+    assert said["features"] == ["dma-messages"]
 
 
 def test_help_names_every_option():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ["fd=N", "socket-path=PATH", "wire=", "poll-us=N", "library=PATH", "pages=N", "help", "version"]:
+    for option in ["fd=N", "socket-path=PATH", "wire=", "poll-us=N", "dma=HOW", "library=PATH", "pages=N", "help", "version"]:
         assert f"--{option}" in done.stdout
 
 
@@ -53,6 +53,8 @@ MISTAKES = {
     "pages 256": (["--pages=256"], 2, "--pages: '256'"),
     "wire": (["--wire=smoke"], 2, "--wire: no wire is called 'smoke'"),
     "poll": (["--poll-us=x"], 2, "--poll-us: 'x' is not a number"),
+    "dma": (["--dma=mail"], 2, "--dma: 'mail' is neither 'shared' nor 'messages'"),
+    "dma by what": (["--fd=0", "--dma=messages"], 2, "mpqemu has no such messages"),
     "no library": (["--fd=0"], 1, "--library=PATH"),
     "library missing": (["--fd=0", "--library=/no/such.so"], 1, "/no/such.so"),
     "library without function": (["--fd=0", "--library=libm.so.6"], 1, "no function 'backdoor'"),

@@ -43,11 +43,12 @@ def test_device_info(exercise):
 
 @pytest.mark.parametrize(
     "command,length",
-    [(GET_INFO, 16), (GET_REGION_INFO, 32), (GET_IRQ_INFO, 16), (GET_REGION_IO_FDS, 16), (REGION_READ, 16)],
+    [(GET_INFO, 16), (GET_REGION_INFO, 64), (GET_IRQ_INFO, 16), (GET_REGION_IO_FDS, 16), (REGION_READ, 16)],
 )
 def test_every_wrong_length_is_refused(exercise, command, length):
     client = exercise.client()
-    for wrong in [*range(length), length + 1, 4096]:
+    shortest = 32 if command == GET_REGION_INFO else length
+    for wrong in [*range(shortest), length + 1, 4096]:
         assert refusal(client, command, bytes(wrong)) == errno.EINVAL
 
 
@@ -58,7 +59,7 @@ def test_regions(exercise):
         close_all(fds)
     assert [entry[0][4] for entry in info] == [4096, 0, 16384, 65536, 0, 16, 0, 4096, 0]
     assert [entry[0][1] for entry in info] == [3, 0, 15, 3, 0, 3, 0, 3, 0]
-    assert [len(entry[2]) for entry in info] == [0, 0, 1, 0, 0, 0, 0, 0, 0]
+    assert [len(entry[2]) for entry in info] == [0, 0, 0, 0, 0, 0, 0, 0, 0]
     assert refusal(client, GET_REGION_INFO, REGION_INFO.pack(31, 0, 0, 0, 0, 0)) == errno.EINVAL
     assert refusal(client, GET_REGION_INFO, REGION_INFO.pack(32, 0, 9, 0, 0, 0)) == errno.EINVAL
     assert refusal(client, GET_REGION_INFO, REGION_INFO.pack(32, 0, 2**32 - 1, 0, 0, 0)) == errno.EINVAL
@@ -67,7 +68,7 @@ def test_regions(exercise):
 def test_sparse_area_is_told_when_there_is_room_for_it(exercise):
     client = exercise.client()
     (argsz, flags, index, cap_offset, size, offset), capabilities, fds = client.region_info(2)
-    close_all(fds)
+    assert fds == [], "they ride on the reply that is whole"
     assert (argsz, flags, cap_offset, capabilities) == (64, READ | WRITE | MMAP | CAPS, 32, b"")
     (argsz, flags, index, cap_offset, size, offset), capabilities, fds = client.region_info(2, argsz)
     assert (argsz, cap_offset) == (64, 32)
@@ -78,6 +79,13 @@ def test_sparse_area_is_told_when_there_is_room_for_it(exercise):
         client.write(2, 8190, b"xy")
         assert area[-2:] == b"xy"
     close_all(fds)
+
+
+def test_region_info_may_be_asked_for_in_as_many_bytes_as_its_answer_has(exercise):
+    client = exercise.client()
+    payload = client.ask(GET_REGION_INFO, REGION_INFO.pack(64, 0, 2, 0, 0, 0) + bytes(32))
+    assert len(payload.payload) == 64
+    close_all(payload.fds)
 
 
 def test_transfer_over_the_border_of_memory_and_registers(exercise):
@@ -171,11 +179,15 @@ def test_access_to_a_region_that_is_not_there(exercise, region):
     assert refusal(client, REGION_WRITE, ACCESS.pack(0, region, 4) + bytes(4)) == errno.EINVAL
 
 
-def test_transfers_are_bounded_by_what_was_agreed(exercise):
-    client = exercise.client(offer={"capabilities": {"max_data_xfer_size": 64}})
-    assert len(client.read(CONFIG, 0, 64)) == 64
-    assert refusal(client, REGION_READ, ACCESS.pack(0, CONFIG, 65)) == errno.E2BIG
-    assert refusal(client, REGION_WRITE, ACCESS.pack(0, 0, 65) + bytes(65)) == errno.E2BIG
+@pytest.mark.parametrize("agreed", [64, 1 << 20])
+def test_transfers_are_bounded_by_what_the_server_can_take(exercise, agreed):
+    client = exercise.client(offer={"capabilities": {"max_data_xfer_size": agreed}})
+    assert len(client.read(CONFIG, 0, 4096)) == 4096, "who asks for more than was agreed can take it"
+    client.write(0, registers.WINDOW, bytes(256))
+    longest = 1 << 20
+    assert refusal(client, REGION_READ, ACCESS.pack(0, 3, longest)) == errno.EINVAL
+    assert refusal(client, REGION_READ, ACCESS.pack(0, 3, longest + 1)) == errno.E2BIG
+    assert refusal(client, REGION_WRITE, ACCESS.pack(0, 3, longest) + bytes(longest)) == errno.EINVAL
 
 
 def test_write_whose_count_is_not_its_data(exercise):

@@ -1,20 +1,43 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A device's state, saved by one process and loaded by another."""
+import contextlib
 import errno
 import mmap
 import struct
 
 import pytest
 import registers
+from migration import (
+    DATA_READ,
+    DATA_WRITE,
+    DEVICE_STATE,
+    ERROR,
+    FEATURE,
+    GET,
+    LOGGING_REPORT,
+    LOGGING_START,
+    LOGGING_STOP,
+    MIGRATION,
+    PRE_COPY,
+    PROBE,
+    RESUMING,
+    RUNNING,
+    RUNNING_P2P,
+    SET,
+    STOP,
+    STOP_COPY,
+    feature,
+    go,
+    load,
+    read_all,
+    read_some,
+    save,
+    state,
+    write,
+)
 from registers import PAUSES, RAISE, WINDOW, command, get
 from server import EXERCISE, Server
 from vfio_user import CONFIG, DEVICE_RESET, EVENTFD, INTX, TRIGGER, Event, Memory, ServerError, close_all
-
-FEATURE, DATA_READ, DATA_WRITE = 16, 17, 18
-GET, SET, PROBE = 1 << 16, 1 << 17, 1 << 18
-MIGRATION, DEVICE_STATE, LOGGING_START, LOGGING_STOP, LOGGING_REPORT = 1, 2, 6, 7, 8
-ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY = range(7)
-
 
 @pytest.fixture
 def other(tmp_path):
@@ -29,53 +52,6 @@ def refusal(function, *arguments):
     with pytest.raises(ServerError) as caught:
         function(*arguments)
     return caught.value.errno
-
-
-def feature(client, flags, data=b"", argsz=4096):
-    payload = client.ask(FEATURE, struct.pack("<II", argsz, flags) + data).payload
-    assert struct.unpack("<II", payload[:8]) == (len(payload), flags)
-    return payload[8:]
-
-
-def state(client):
-    return struct.unpack("<II", feature(client, GET | DEVICE_STATE))[0]
-
-
-def go(client, wanted):
-    reached, fd = struct.unpack("<II", feature(client, SET | DEVICE_STATE, struct.pack("<II", wanted, 0)))
-    assert reached == wanted
-
-
-def read_some(client, size):
-    payload = client.ask(DATA_READ, struct.pack("<II", 8 + size, size)).payload
-    argsz, got = struct.unpack("<II", payload[:8])
-    assert argsz == len(payload) == 8 + got
-    return payload[8:]
-
-
-def read_all(client, piece=1000):
-    data = b""
-    while part := read_some(client, piece):
-        data += part
-    return data
-
-
-def write(client, data):
-    assert client.ask(DATA_WRITE, struct.pack("<II", 8 + len(data), len(data)) + data).payload == b""
-
-
-def save(client):
-    go(client, STOP_COPY)
-    data = read_all(client)
-    go(client, STOP)
-    return data
-
-
-def load(client, data, piece=777):
-    go(client, RESUMING)
-    for at in range(0, len(data), piece):
-        write(client, data[at : at + piece])
-    go(client, RUNNING)
 
 
 def test_what_a_device_can(exercise):
@@ -117,7 +93,8 @@ def test_the_device_is_paused_and_resumed(exercise):
     assert get(client, PAUSES) == 0x10001
     go(client, PRE_COPY)
     assert get(client, PAUSES) == 0x10001
-    assert read_some(client, 100) == b""
+    assert len(read_all(client)) > 4096
+    assert get(client, PAUSES) == 0x10001, "what is read early is of a running device"
     go(client, STOP_COPY)
     assert get(client, PAUSES) == 0x10002
     assert len(read_all(client)) > 4096
@@ -208,8 +185,10 @@ def test_more_data_than_any_state_has(exercise):
 
 
 def resume_with(client, data):
+    """Gives a device a state that it refuses: on leaving, and maybe before."""
     go(client, RESUMING)
-    write(client, data)
+    with contextlib.suppress(ServerError):
+        write(client, data)
     return refusal(client.ask, FEATURE, struct.pack("<IIII", 16, SET | DEVICE_STATE, STOP, 0))
 
 
@@ -261,6 +240,99 @@ def test_a_state_cut_short_is_refused_and_leaves_no_trace(exercise):
     assert client.read(0, WINDOW, 8) == b"precious"
 
 
+BLOCK = 512
+
+
+def read_early(client, length=None):
+    """What there is to read of a running device: all, or so many bytes."""
+    go(client, PRE_COPY)
+    return read_all(client) if length is None else read_some(client, length)
+
+
+def test_what_is_read_early_tells_of_the_device_and_its_memory(exercise):
+    client = exercise.client()
+    client.write(2, 4096, b"in the memory of a BAR")
+    early = read_early(client)
+    assert len(early) % BLOCK == 0
+    blocks = [early[at : at + BLOCK] for at in range(0, len(early), BLOCK)]
+    assert all(block[:4] == b"OBSE" for block in blocks)
+    told = b"".join(block[8 : 8 + struct.unpack("<I", block[4:8])[0]] for block in blocks)
+    assert told[NAME_AT : NAME_AT + 8] == b"exercise"
+    assert told[CONFIG_AT : CONFIG_AT + 4096] == client.read(CONFIG, 0, 4096)
+    assert b"in the memory of a BAR" in told
+    assert read_some(client, 100) == b"", "that was all"
+
+
+@pytest.mark.parametrize("length", [0, 1, 511, 512, 513, 5 * BLOCK + 7, 1 << 20])
+def test_the_state_loads_behind_whatever_was_read_early(exercise, other, length):
+    source, target = exercise.client(), other.client()
+    early = read_early(source, length)
+    source.write(0, WINDOW, b"changed since")
+    source.write(2, 4096, b"that too")
+    load(target, early + save(source))
+    assert target.read(0, WINDOW, 13) == b"changed since"
+    assert target.read(2, 4096, 8) == b"that too"
+
+
+def test_the_state_needs_nothing_that_was_read_early(exercise, other):
+    source, target = exercise.client(), other.client()
+    read_early(source, 4 * BLOCK)
+    source.write(0, WINDOW, b"precious")
+    load(target, save(source))
+    assert target.read(0, WINDOW, 8) == b"precious"
+
+
+def test_reading_early_begins_anew(exercise):
+    client = exercise.client()
+    early = read_early(client)
+    go(client, RUNNING)
+    assert read_early(client, 100) == early[:100]
+    go(client, RUNNING)
+    assert refusal(read_some, client, 10) == errno.EINVAL
+    assert read_early(client) == early
+
+
+def test_the_first_block_of_another_device_is_refused_at_once(exercise):
+    client = exercise.client()
+    early = bytearray(read_early(client, BLOCK))
+    early[8 + NAME_AT] ^= 1
+    go(client, RUNNING)
+    go(client, RESUMING)
+    write(client, bytes(early[:-1]))
+    assert refusal(write, client, bytes(early[-1:])) == errno.EINVAL
+    assert "another device" in exercise.messages()
+
+
+@pytest.mark.parametrize(
+    "at,data,says",
+    [
+        (0, b"x", "no saved state"),
+        (4, b"\0\0\0\0", "no saved state"),
+        (4, b"\xf9\1", "no saved state"),
+        (8 + VERSION_AT + 4, b"\1\0", "configuration space ahead"),
+        (8 + CONFIG_AT + 2, b"\xff", "configuration space ahead"),
+        (-BLOCK, b"OBST", "format"),
+    ],
+)
+def test_blocks_that_are_not_this_devices_are_refused_with_the_reason(exercise, at, data, says):
+    client = exercise.client()
+    early = bytearray(read_early(client))
+    saved = save(client)
+    at %= len(early)
+    early[at : at + len(data)] = data
+    client.ask(DEVICE_RESET)
+    assert resume_with(client, bytes(early) + saved) == errno.EINVAL
+    assert says in exercise.messages()
+    assert state(client) == ERROR
+
+
+def test_blocks_alone_are_no_state(exercise):
+    client = exercise.client()
+    early = read_early(client)
+    go(client, RUNNING)
+    assert resume_with(client, early) == errno.EINVAL
+
+
 def test_backdoor_migrates_with_its_data_channel(backdoor):
     client = backdoor.client()
     info, _, fds = client.region_info(1)
@@ -282,7 +354,8 @@ PAGE = 4096
 
 def start_logging(client, *ranges, page=PAGE):
     packed = b"".join(struct.pack("<QQ", *entry) for entry in ranges)
-    feature(client, SET | LOGGING_START, struct.pack("<QII", page, len(ranges), 0) + packed)
+    control = struct.pack("<QII", page, len(ranges), 0) + packed
+    assert feature(client, SET | LOGGING_START, control) == control
 
 
 def report(client, start, length, page=PAGE):
@@ -326,6 +399,33 @@ def test_mapped_memory_counts_as_written_while_it_is_mapped(mapped):
     assert report(mapped, 0x100000, 130 * PAGE) == []
 
 
+def test_logging_without_ranges_is_of_all_memory(mapped):
+    start_logging(mapped)
+    assert refusal(start_logging, mapped) == errno.EBUSY
+    command(mapped, registers.DMA_WRITE, 0x100000 + 3 * PAGE - 1, 2)
+    memory = Memory(PAGE)
+    mapped.map(1 << 40, PAGE, [memory.fd])
+    command(mapped, registers.DMA_WRITE, 1 << 40, 1)
+    mapped.unmap(1 << 40, PAGE)
+    memory.close()
+    assert report(mapped, 0, 0x200000) == [0x102, 0x103]
+    assert report(mapped, (1 << 40) - PAGE, 2 * PAGE) == [1], "mapped later, and gone by now"
+    assert report(mapped, 0, 0x200000) == []
+    for start, length in [(1, PAGE), (0, 0), (2**64 - PAGE, 2 * PAGE)]:
+        assert refusal(report, mapped, start, length) == errno.EINVAL
+    feature(mapped, SET | LOGGING_STOP, struct.pack("<QII", PAGE, 0, 0))
+    assert refusal(report, mapped, 0x100000, PAGE) == errno.EINVAL
+
+
+def test_a_report_has_to_fit_a_message(mapped):
+    start_logging(mapped, (0, 1 << 35))
+    command(mapped, registers.DMA_WRITE, 0x100000, 1)
+    assert refusal(report, mapped, 0, 1 << 35) == errno.E2BIG, "its bits would, but not what goes before them"
+    bits = feature(mapped, GET | LOGGING_REPORT, struct.pack("<QQQ", 0, 1 << 34, PAGE))[24:]
+    assert len(bits) == (1 << 34) // PAGE // 8
+    assert bits[32] == 1
+
+
 def test_dma_logging_starts_and_stops(mapped):
     assert refusal(report, mapped, 0x100000, PAGE) == errno.EINVAL
     start_logging(mapped, (0x100000, 2 * PAGE), (0x180000, 4 * PAGE))
@@ -339,7 +439,6 @@ def test_dma_logging_starts_and_stops(mapped):
 
 def test_wrong_dma_logging(mapped):
     for ranges, page in [
-        ([], PAGE),
         ([(0, PAGE)], 2048),
         ([(0, PAGE)], 6000),
         ([(0, PAGE)], 0),

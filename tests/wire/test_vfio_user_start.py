@@ -8,10 +8,19 @@ import struct
 import pytest
 from vfio_user import (
     DEVICE_RESET,
+    DMA_MAP,
+    DMA_UNMAP,
     GET_INFO,
+    GET_IRQ_INFO,
+    GET_REGION_INFO,
+    GET_REGION_IO_FDS,
     HEADER,
     NO_REPLY,
     QEMU_OFFER,
+    REGION_READ,
+    REGION_WRITE,
+    REGION_WRITE_MULTI,
+    SET_IRQS,
     TYPE_REPLY,
     VERSION,
     ServerError,
@@ -166,18 +175,51 @@ def test_the_next_client_finds_the_device_as_it_was(exercise):
     assert second.read(0, 0x8, 4) == b"\x11\x22\x33\x44"
 
 
-def test_disconnect_in_the_middle_of_any_message(exercise):
-    whole = HEADER.pack(1, GET_INFO, 32, 0, 0) + struct.pack("<IIII", 16, 0, 0, 0)
+MESSAGES = {
+    "DMA_MAP": (DMA_MAP, struct.pack("<IIQQQ", 32, 3, 0, 0, 4096), 1),
+    "DMA_UNMAP": (DMA_UNMAP, struct.pack("<IIQQ", 24, 2, 0, 0), 0),
+    "GET_INFO": (GET_INFO, struct.pack("<IIII", 16, 0, 0, 0), 0),
+    "GET_REGION_INFO": (GET_REGION_INFO, struct.pack("<IIIIQQ", 64, 0, 2, 0, 0, 0), 0),
+    "GET_REGION_IO_FDS": (GET_REGION_IO_FDS, struct.pack("<IIII", 4096, 0, 0, 0), 0),
+    "GET_IRQ_INFO": (GET_IRQ_INFO, struct.pack("<IIII", 16, 0, 0, 0), 0),
+    "SET_IRQS": (SET_IRQS, struct.pack("<IIIII", 20, 0x24, 2, 0, 2), 2),
+    "REGION_READ": (REGION_READ, struct.pack("<QII", 0, 7, 64), 0),
+    "REGION_WRITE": (REGION_WRITE, struct.pack("<QIIQ", 0x100, 0, 8, 0), 0),
+    "DEVICE_RESET": (DEVICE_RESET, b"", 0),
+    "REGION_WRITE_MULTI": (REGION_WRITE_MULTI, struct.pack("<QQIIQ", 1, 0x100, 0, 8, 0), 0),
+    "DEVICE_FEATURE": (16, struct.pack("<IIII", 16, 1 << 17 | 2, 6, 0), 0),
+    "MIG_DATA_READ": (17, struct.pack("<II", 16, 8), 0),
+    "MIG_DATA_WRITE": (18, struct.pack("<II8s", 16, 8, b""), 0),
+}
+
+
+@pytest.mark.parametrize("command,payload,num_fds", MESSAGES.values(), ids=MESSAGES)
+def test_disconnect_at_every_byte_of_every_message(exercise, command, payload, num_fds):
+    whole = HEADER.pack(1, command, 16 + len(payload), 0, 0) + payload
+    fds = [os.eventfd(0) if command == SET_IRQS else os.memfd_create("guest") for _ in range(num_fds)]
+    for fd in fds if command == DMA_MAP else []:
+        os.ftruncate(fd, 4096)
     open_before = None
-    for length in range(len(whole) + 1):
+    for length in range(1, len(whole) + 1):
         client = exercise.client()
-        client.send_raw(whole[:length] or b"\0")
+        client.send_raw(whole[:length], fds)
         client.close()
         client = exercise.client()
         client.device_info()
         open_before = open_before or exercise.descriptors()
         assert exercise.descriptors() == open_before
         client.close()
+    close_all(fds)
+
+
+def test_disconnect_at_every_byte_of_version(exercise):
+    text = VERSION_0_0 + b'{"capabilities": {"max_msg_fds": 16}}\0'
+    whole = HEADER.pack(1, VERSION, 16 + len(text), 0, 0) + text
+    for length in range(len(whole) + 1):
+        client = exercise.connect()
+        client.send_raw(whole[:length] or b"\0")
+        client.close()
+    assert exercise.client().device_info()[2] == 9
 
 
 def test_descriptors_that_nobody_asked_for_are_closed(exercise):

@@ -21,11 +21,13 @@ static void an_eventfd_passes_unchanged(void **state)
     static const eventfd_t counts[] = {0, 1, 7, UINT64_MAX - 1};
     for (unsigned i = 0; i < 8; i++) {
         eventfd_t count = counts[i / 2], value = 0;
-        int fd = eventfd(0, i % 2 ? EFD_SEMAPHORE : 0);
+        int flags = (i % 2 ? EFD_SEMAPHORE : 0) | (i % 4 < 2 ? EFD_NONBLOCK : 0);
+        int fd = eventfd(0, flags);
         if (count > 0)
             assert_int_equal(eventfd_write(fd, count), 0);
         assert_int_equal(event_check(fd), 0);
-        assert_true(fcntl(fd, F_GETFL) & O_NONBLOCK);
+        assert_int_equal(!(fcntl(fd, F_GETFL) & O_NONBLOCK), !(flags & EFD_NONBLOCK));
+        fcntl(fd, F_SETFL, O_NONBLOCK);
         assert_int_equal(eventfd_read(fd, &value), count > 0 ? 0 : -1);
         assert_true(value == (i % 2 && count > 0 ? 1 : count));
         close(fd);
@@ -63,19 +65,22 @@ static void nothing_else_passes(void **state)
 
 static void signals_add_up_and_drain(void **state)
 {
-    int fd = eventfd(0, 0);
-    eventfd_t value;
-    assert_int_equal(event_check(fd), 0);
-    event_drain(fd); /* of nothing: does not wait */
-    event_signal(fd);
-    event_signal(fd);
-    assert_int_equal(eventfd_read(fd, &value), 0);
-    assert_int_equal(value, 2);
-    assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
-    event_signal(fd); /* to one that is full: does not wait */
-    event_drain(fd);
-    assert_int_equal(eventfd_read(fd, &value), -1);
-    close(fd);
+    for (int flags = 0; flags <= EFD_NONBLOCK; flags += EFD_NONBLOCK) {
+        int fd = eventfd(0, flags);
+        eventfd_t value;
+        assert_int_equal(event_check(fd), 0);
+        event_drain_nowait(fd); /* of nothing: does not wait */
+        event_signal(fd);
+        event_signal(fd);
+        assert_int_equal(eventfd_read(fd, &value), 0);
+        assert_int_equal(value, 2);
+        assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+        event_signal(fd); /* to one that is full: does not wait */
+        event_drain(fd);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        assert_int_equal(eventfd_read(fd, &value), -1);
+        close(fd);
+    }
 }
 
 int main(void)

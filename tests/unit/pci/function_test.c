@@ -356,6 +356,29 @@ static void reset_restores_the_defaults(void **state)
     pci_function_done(&f);
 }
 
+static void bus_mastering_can_be_hardwired(void **state)
+{
+    struct ob_device_desc desc = described;
+    desc.always_master = true;
+    struct pci_function f = make(&desc), other = make(&described);
+    uint8_t saved[PCI_CONVENTIONAL_CONFIG_LEN];
+    assert_int_equal(get(&f, PCI_COMMAND, 2), PCI_COMMAND_MASTER);
+    put(&f, PCI_COMMAND, 2, 0);
+    assert_true(pci_function_may_master(&f));
+    put(&f, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    assert_int_equal(get(&f, PCI_COMMAND, 2), PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
+    pci_function_reset(&f);
+    assert_true(pci_function_may_master(&f));
+    memcpy(saved, f.config, sizeof(saved));
+    assert_int_equal(pci_function_restore(&f, saved), 0);
+    saved[PCI_COMMAND] &= (uint8_t)~PCI_COMMAND_MASTER;
+    assert_int_equal(pci_function_restore(&f, saved), -EINVAL);
+    assert_int_equal(pci_function_restore(&other, saved), 0);
+    assert_false(pci_function_may_master(&other));
+    pci_function_done(&f);
+    pci_function_done(&other);
+}
+
 static void narrow_bars_have_32_bits(void **state)
 {
     struct pci_function f = make(&described);
@@ -415,6 +438,7 @@ int main(void)
         TEST(capabilities_end_with_the_space),
         TEST(a_capability_may_be_a_header_alone),
         TEST(reset_restores_the_defaults),
+        TEST(bus_mastering_can_be_hardwired),
         TEST(narrow_bars_have_32_bits),
         TEST(narrowing_keeps_a_raised_interrupt),
         TEST(no_memory_is_an_error),

@@ -57,7 +57,7 @@ void set_up(struct fixture *f)
     assert_int_equal(engine_new(&vfio_user_engine, f->device, &f->engine, NULL), 0);
 }
 
-static void map(struct fixture *f, uint64_t iova, int fd)
+void share(struct fixture *f, uint64_t iova, int fd)
 {
     const struct vfio_user_dma_map map = {32, 3, 0, iova, 0x10000};
     uint8_t payload[VFIO_USER_DMA_MAP_LEN];
@@ -68,12 +68,13 @@ static void map(struct fixture *f, uint64_t iova, int fd)
 
 void set_up_serving(struct fixture *f)
 {
-    static const char offer[] = "\0\0\0\0{\"capabilities\":{\"max_msg_fds\":16}}";
+    static const char offer[] = "\0\0\0\0{\"capabilities\":"
+                                "{\"max_msg_fds\":16,\"write_multiple\":true}}";
     struct sent reply;
     set_up(f);
     assert_int_equal(ask(f, VFIO_USER_VERSION, offer, sizeof(offer), NULL, 0, &reply), 0);
-    map(f, 0x10000, fake_file(&f->fake, 1));
-    map(f, 0x100000, -1);
+    share(f, 0x10000, fake_file(&f->fake, 1));
+    share(f, 0x100000, -1);
     device_config_write(f->device, 4, 2, 4);
 }
 

@@ -33,6 +33,8 @@ void set_up(struct fixture *f);
 /* As set_up(), with VERSION done, bus mastering on, and 16 pages of shared memory at 0x10000 and of
  * memory without a descriptor at 0x100000. */
 void set_up_serving(struct fixture *f);
+/* Maps 16 pages there, shared by this descriptor, which is taken over, or -1. */
+void share(struct fixture *f, uint64_t iova, int fd);
 /* Fails when anything is left over. */
 void tear_down(struct fixture *f);
 

@@ -118,6 +118,44 @@ static void dma_by_message_ends_when_the_reply_comes(void **state)
     tear_down(&f);
 }
 
+static void a_client_that_is_no_qemu_is_not_asked_for_its_layout(void **state)
+{
+    static const char offer[] = "\0\0\0\0{}";
+    struct fixture f;
+    struct sent sent;
+    set_up(&f);
+    assert_int_equal(ask(&f, VFIO_USER_VERSION, offer, sizeof(offer), NULL, 0, &sent), 0);
+    share(&f, UNKNOWN, -1);
+    device_config_write(f.device, 4, 2, 4);
+    submit(&f, OB_DMA_FROM_DEVICE, UNKNOWN, 8);
+    assert_int_equal(engine_poke(f.engine), 0);
+    assert_true(take(&f, &sent));
+    assert_int_equal(sent.len, 16 + 8);
+    assert_int_equal(answer(&f, &sent, sent.payload, 16), 0);
+    assert_int_equal(f.ended, 1);
+    assert_int_equal(f.result, 0);
+    tear_down(&f);
+}
+
+static void memory_that_is_reached_by_messages_is_not_mapped(void **state)
+{
+    struct fixture f;
+    struct sent sent;
+    struct ob_dma_span span;
+    set_up_serving(&f);
+    f.device->dma_by_messages = true;
+    unsigned open_before = fake_open_count(&f.fake), mapped_before = f.fake.mappings;
+    share(&f, 2 * UNKNOWN, fake_file(&f.fake, 2));
+    assert_int_equal(fake_open_count(&f.fake), open_before);
+    assert_int_equal(f.fake.mappings, mapped_before);
+    assert_int_equal(ob_dma_map(f.device, 2 * UNKNOWN, 8, OB_DMA_TO_DEVICE, &span, 1), -EREMOTE);
+    submit(&f, OB_DMA_FROM_DEVICE, 2 * UNKNOWN, 8);
+    assert_int_equal(engine_poke(f.engine), 0);
+    assert_true(take(&f, &sent));
+    assert_int_equal(sent.header.command, VFIO_USER_DMA_WRITE);
+    tear_down(&f);
+}
+
 static void dma_to_shared_memory_ends_at_once(void **state)
 {
     struct fixture f;
@@ -230,6 +268,32 @@ static void a_peer_may_go_while_its_unmap_waits(void **state)
     tear_down(&f);
 }
 
+static void unmap_all_waits_for_every_span(void **state)
+{
+    struct fixture f;
+    struct sent reply;
+    struct ob_dma_span spans[2];
+    const struct vfio_user_dma_unmap unmap = {24, VFIO_DMA_UNMAP_FLAG_ALL, 0, 0};
+    uint8_t payload[VFIO_USER_DMA_UNMAP_LEN];
+    vfio_user_dma_unmap_put(payload, sizeof(payload), &unmap);
+    set_up_serving(&f);
+    share(&f, 0x40000, fake_file(&f.fake, 2));
+    assert_int_equal(ob_dma_map(f.device, MAPPED, 8, OB_DMA_TO_DEVICE, &spans[0], 1), 1);
+    assert_int_equal(ob_dma_map(f.device, 0x40000, 8, OB_DMA_TO_DEVICE, &spans[1], 1), 1);
+    assert_int_equal(tell(&f, VFIO_USER_DMA_UNMAP, payload, sizeof(payload), NULL, 0), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(engine_poke(f.engine), 0);
+        assert_false(take(&f, &reply));
+        ob_dma_unmap(f.device, &spans[i], 1);
+    }
+    assert_int_equal(engine_poke(f.engine), 0);
+    assert_true(take(&f, &reply));
+    assert_memory_equal(reply.payload, payload, sizeof(payload));
+    assert_int_equal(f.fake.mappings, 0);
+    assert_int_equal(ask(&f, VFIO_USER_DMA_UNMAP, payload, sizeof(payload), NULL, 0, &reply), 0);
+    tear_down(&f);
+}
+
 static void a_doorbell_reaches_the_device(void **state)
 {
     struct fixture f;
@@ -301,11 +365,14 @@ int main(void)
         TEST(a_descriptor_rides_on_its_own_reply),
         TEST(a_peer_that_does_not_read_is_not_read),
         TEST(dma_by_message_ends_when_the_reply_comes),
+        TEST(a_client_that_is_no_qemu_is_not_asked_for_its_layout),
+        TEST(memory_that_is_reached_by_messages_is_not_mapped),
         TEST(dma_to_shared_memory_ends_at_once),
         TEST(dma_ends_with_the_peer_in_every_state),
         TEST(all_slots_are_used_and_the_rest_waits),
         TEST(unmap_waits_for_spans_and_goes_on_when_poked),
         TEST(a_peer_may_go_while_its_unmap_waits),
+        TEST(unmap_all_waits_for_every_span),
         TEST(a_doorbell_reaches_the_device),
         TEST(eventfds_are_taken_or_closed),
         TEST(no_memory_at_the_start_is_an_error),

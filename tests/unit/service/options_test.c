@@ -7,7 +7,7 @@
 #include <getopt.h>
 #include <string.h>
 
-#define MAX_WORDS 8
+#define MAX_WORDS 10
 
 struct config {
     const char *name;
@@ -67,6 +67,7 @@ static void defaults_are_there(void **state)
     assert_null(options.socket_path);
     assert_null(options.wire);
     assert_int_equal(options.poll_us, 100);
+    assert_false(options.dma_by_messages);
 }
 
 static void every_option_is_applied(void **state)
@@ -74,12 +75,14 @@ static void every_option_is_applied(void **state)
     struct config config;
     struct options options;
     struct ob_fault fault;
-    const char *const words[] = {"--socket-path", "/a b",   "--wire=mpqemu", "--poll-us=0",
-                                 "--name=x=y",    "--loud", "--loud",        NULL};
+    const char *const words[] = {
+        "--socket-path",  "/a b",       "--wire=vfio-user", "--poll-us=0", "--dma=shared",
+        "--dma=messages", "--name=x=y", "--loud",           "--loud",      NULL};
     assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
     assert_int_equal(options.fd, -1);
     assert_string_equal(options.socket_path, "/a b");
     assert_int_equal(options.poll_us, 0);
+    assert_true(options.dma_by_messages);
     assert_string_equal(config.name, "x=y");
     assert_int_equal(config.loud, 2);
 }
@@ -128,6 +131,8 @@ static void mistakes_are_named(void **state)
         {{"--fd= 1"}, -EINVAL, "--fd: ' 1'"},
         {{"--poll-us=20001"}, -EINVAL, "from 0 to 20000"},
         {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
+        {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
+        {{"--fd=1", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
         {{"--name=bad"}, -ERANGE, "--name: 'bad' is no name"},
     };
     for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
@@ -139,6 +144,20 @@ static void mistakes_are_named(void **state)
         if (!strstr(fault.text, mistakes[i].says))
             fail_msg("'%s' does not say '%s'", fault.text, mistakes[i].says);
     }
+}
+
+static void a_device_that_needs_shared_memory_says_so(void **state)
+{
+    struct ob_program needy = program;
+    struct options options;
+    struct ob_fault fault = {0};
+    struct config config = {0};
+    char *argv[] = {"test", "--fd=1", "--wire=vfio-user", "--dma=messages", NULL};
+    needy.needs_shared_memory = true;
+    optind = 0;
+    assert_int_equal(getopt(1, argv, "+"), -1);
+    assert_int_equal(options_parse(&needy, &config, 4, argv, &options, &fault), -EINVAL);
+    assert_non_null(strstr(fault.text, "works in the guest's memory itself"));
 }
 
 static void numbers_have_bounds(void **state)
@@ -164,6 +183,7 @@ int main(void)
         TEST(every_option_is_applied),
         TEST(questions_come_before_service),
         TEST(mistakes_are_named),
+        TEST(a_device_that_needs_shared_memory_says_so),
         TEST(numbers_have_bounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
