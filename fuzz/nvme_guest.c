@@ -58,6 +58,8 @@ struct guest {
     int memory_fd;
     struct ring admin;
     struct ring io;
+    bool has_shadow; /* shadow doorbells */
+    uint64_t shadow;
 };
 
 static uint8_t take(struct input *input)
@@ -76,9 +78,10 @@ static uint64_t take_bytes(struct input *input, unsigned count)
     return value;
 }
 
+/* What the server does before it sleeps. */
 static void poll(struct guest *guest)
 {
-    for (unsigned i = 0; device_poll(guest->device); i++)
+    for (unsigned i = 0; device_poll(guest->device) || device_listen(guest->device); i++)
         CHECK(i < 10000);
 }
 
@@ -86,6 +89,14 @@ static void set_register(struct guest *guest, uint64_t offset, unsigned size, ui
 {
     device_bar_write(guest->device, BAR, offset, size, value);
     poll(guest);
+}
+
+/* index: twice the number of the queue, and one more for the head. */
+static void set_doorbell(struct guest *guest, unsigned index, uint32_t value)
+{
+    if (guest->has_shadow)
+        model_write(&guest->model, guest->shadow + UINT64_C(4) * index, &value, sizeof(value));
+    set_register(guest, NVME_REG_DOORBELLS + UINT64_C(4) * index, 4, value);
 }
 
 static uint32_t status(struct guest *guest)
@@ -124,7 +135,7 @@ static void read_completions(struct guest *guest, struct ring *ring)
             ring->phase = !ring->phase;
     }
     CHECK(guest->model.lost_sight || taken < ENTRIES);
-    set_register(guest, NVME_REG_DOORBELLS + 8u * ring->id + 4, 4, ring->head);
+    set_doorbell(guest, 2u * ring->id + 1, ring->head);
 }
 
 static void reset_ring(struct guest *guest, struct ring *ring, uint16_t id, uint64_t sq,
@@ -178,7 +189,7 @@ static void submit(struct guest *guest, struct ring *ring, const struct command 
         model_allow_data(&guest->model, command->prp1, command->prp2, data_len(ring, command));
     ring->tail = (ring->tail + 1) % ENTRIES;
     ring->waiting[id] = true;
-    set_register(guest, NVME_REG_DOORBELLS + 8u * ring->id, 4, ring->tail);
+    set_doorbell(guest, 2u * ring->id, ring->tail);
 }
 
 static void create_io_queues(struct guest *guest)
@@ -210,6 +221,7 @@ static void has_stopped(struct guest *guest)
     model_check(&guest->model);
     model_settle(&guest->model);
     guest->model.lost_sight = false;
+    guest->has_shadow = false;
     memset(guest->model.is_queue, 0, sizeof(guest->model.is_queue));
 }
 
@@ -319,6 +331,22 @@ static void send_admin(struct guest *guest)
     submit(guest, &guest->admin, &command);
 }
 
+/* Shadow doorbells, often in pages that commands write to as well. The model does not know what the
+ * controller makes of that. They are not put where the controller would ring them by itself, by
+ * posting a completion. */
+static void send_doorbell_buffer(struct guest *guest)
+{
+    struct command command = {.opcode = NVME_ADMIN_DOORBELL_BUFFER,
+                              .prp1 = take_prp(&guest->input),
+                              .prp2 = take_prp(&guest->input)};
+    if (command.prp1 < LISTS)
+        command.prp1 = DATA;
+    guest->model.lost_sight = true;
+    submit(guest, &guest->admin, &command);
+    guest->has_shadow = guest->nvme->shadow.on;
+    guest->shadow = guest->nvme->shadow.doorbells;
+}
+
 /* Any register, doorbells included. A queue that the driver does not run may be run that way, and
  * the controller's own registers changed: the model then no longer knows what is fetched. */
 static void write_register(struct guest *guest)
@@ -365,7 +393,10 @@ static void step(struct guest *guest)
         send_io(guest);
         break;
     case 3:
-        send_admin(guest);
+        if (kind & 0x80)
+            send_admin(guest);
+        else
+            send_doorbell_buffer(guest);
         break;
     case 4:
         write_list(guest);

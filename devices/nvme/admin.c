@@ -27,6 +27,7 @@ static void (*const handlers[])(struct nvme_request *request) = {
     [NVME_ADMIN_SET_FEATURES] = features_set,
     [NVME_ADMIN_GET_FEATURES] = features_get,
     [NVME_ADMIN_ASYNC_EVENT] = async_event_request,
+    [NVME_ADMIN_DOORBELL_BUFFER] = shadow_configure,
 };
 
 void admin_execute(struct nvme_request *request)

@@ -121,21 +121,36 @@ static void prepare_zeroes(struct uring *uring, const struct block_io *io,
     }
 }
 
+/* A single piece of memory needs no list of pieces, which the kernel would copy. */
+static void prepare_transfer(const struct uring *uring, const struct block_io *io,
+                             struct io_uring_sqe *entry)
+{
+    uint64_t offset = io->offset + io->progress;
+    int fd = fd_for(uring, io);
+    bool single = io->iov_count == 1;
+    const void *pieces = single ? io->iov->iov_base : io->iov;
+    unsigned count = single ? (unsigned)io->iov->iov_len : io->iov_count;
+    if (io->op == BLOCK_READ)
+        io_uring_prep_rw(single ? IORING_OP_READ : IORING_OP_READV, entry, fd, pieces, count,
+                         offset);
+    else
+        io_uring_prep_rw(single ? IORING_OP_WRITE : IORING_OP_WRITEV, entry, fd, pieces, count,
+                         offset);
+    if (io->flags & BLOCK_FUA)
+        entry->rw_flags = RWF_DSYNC;
+}
+
 /* Puts the next piece of an operation into the ring. */
 static void prepare(struct uring *uring, struct block_io *io)
 {
     struct io_uring_sqe *entry = next_entry(uring);
-    uint64_t offset = io->offset + io->progress;
     if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
         io_uring_prep_fsync(entry, uring->fd, IORING_FSYNC_DATASYNC);
-    else if (io->op == BLOCK_READ)
-        io_uring_prep_readv(entry, fd_for(uring, io), io->iov, io->iov_count, offset);
-    else if (io->op == BLOCK_WRITE)
-        io_uring_prep_writev2(entry, fd_for(uring, io), io->iov, io->iov_count, offset,
-                              io->flags & BLOCK_FUA ? RWF_DSYNC : 0);
+    else if (io->op == BLOCK_READ || io->op == BLOCK_WRITE)
+        prepare_transfer(uring, io, entry);
     else if (io->op == BLOCK_DISCARD)
         io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                (off_t)offset, (off_t)io->len);
+                                (off_t)io->offset, (off_t)io->len);
     else
         prepare_zeroes(uring, io, entry);
     io_uring_sqe_set_data(entry, io);
@@ -349,6 +364,16 @@ static int check_blocks(const struct uring *uring, const struct block_options *o
                         options->path, sector, sector);
 }
 
+/* One thread has the ring and comes to the kernel all the time, so that completions need not
+ * interrupt it (Linux 6.0). The files are not registered with the ring: it would keep them, and
+ * their locks, for a while after the process has ended. */
+static int make_ring(struct io_uring *ring)
+{
+    int err = io_uring_queue_init(RING_ENTRIES, ring,
+                                  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN);
+    return err == -EINVAL ? io_uring_queue_init(RING_ENTRIES, ring, 0) : err;
+}
+
 static int allocate(struct uring *uring)
 {
     if (posix_memalign((void **)&uring->zeroes, 4096, ZEROES_LEN) != 0)
@@ -356,7 +381,7 @@ static int allocate(struct uring *uring)
     memset(uring->zeroes, 0, ZEROES_LEN);
     for (unsigned i = 0; i < ZEROES_IOVECS; i++)
         uring->zero_iov[i] = (struct iovec){.iov_base = uring->zeroes, .iov_len = ZEROES_LEN};
-    return io_uring_queue_init(RING_ENTRIES, &uring->ring, 0);
+    return make_ring(&uring->ring);
 }
 
 static const struct block_ops ops = {

@@ -93,6 +93,7 @@ static void start(struct nvme *nvme)
 static void forget(struct nvme *nvme)
 {
     queue_reset(nvme);
+    shadow_reset(nvme);
     requests_reset(nvme);
     compare_reset(nvme);
     async_event_reset(nvme);

@@ -29,14 +29,22 @@ static void write_cq_head(struct nvme *nvme, uint32_t id, uint32_t head)
         interrupt_update(nvme);
 }
 
-void doorbell_write(struct nvme *nvme, uint64_t offset, uint32_t value)
+void doorbell_ring(struct nvme *nvme, uint64_t index, uint32_t value)
 {
-    uint64_t index = offset / NVME_DOORBELL_STRIDE;
-    if (offset % NVME_DOORBELL_STRIDE || !controller_runs(nvme))
-        return;
     uint32_t id = index / 2 < NVME_QUEUES ? (uint32_t)(index / 2) : NVME_QUEUES;
     if (index % 2 == 0)
         write_sq_tail(nvme, id, value & 0xffff);
     else
         write_cq_head(nvme, id, value & 0xffff);
+}
+
+void doorbell_write(struct nvme *nvme, uint64_t offset, uint32_t value)
+{
+    uint64_t index = offset / NVME_DOORBELL_STRIDE;
+    if (offset % NVME_DOORBELL_STRIDE || !controller_runs(nvme))
+        return;
+    if (nvme->shadow.on && index >= 2) /* the shadow has the newest value, and poll() comes next */
+        return;
+    doorbell_ring(nvme, index, value);
+    shadow_follow_admin(nvme);
 }

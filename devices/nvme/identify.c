@@ -21,6 +21,7 @@ enum {
     ID_VERSION = 80,
     ID_OAES = 92,
     ID_CONTROLLER_TYPE = 111,
+    ID_ADMIN_COMMANDS = 256,
     ID_ABORT_LIMIT = 258,
     ID_EVENT_LIMIT = 259,
     ID_FIRMWARE_UPDATES = 260,
@@ -50,9 +51,10 @@ enum {
 
 #define IEEE_OUI                  0x525400u /* locally administered */
 #define CONTROLLER_TYPE_IO        1
-#define FIRMWARE_ONE_READ_ONLY    0x3  /* one slot, read only */
-#define LOG_EFFECTS_AND_OFFSETS   0x6  /* commands supported; extended data (offsets) */
-#define COMMANDS_OPTIONAL         0x1d /* compare, dataset, write zeroes, save and select */
+#define ADMIN_DOORBELL_BUFFER     0x100 /* OACS */
+#define FIRMWARE_ONE_READ_ONLY    0x3   /* one slot, read only */
+#define LOG_EFFECTS_AND_OFFSETS   0x6   /* commands supported; extended data (offsets) */
+#define COMMANDS_OPTIONAL         0x1d  /* compare, dataset, write zeroes, save and select */
 #define CACHE_PRESENT_NO_NSID_ALL 0x5
 #define CELSIUS_70                343
 #define CELSIUS_100               373
@@ -95,6 +97,7 @@ static void identify_controller(const struct nvme *nvme, uint8_t *data)
     put32(data + ID_VERSION, NVME_VERSION);
     put32(data + ID_OAES, NVME_NAMESPACE_NOTICES);
     data[ID_CONTROLLER_TYPE] = CONTROLLER_TYPE_IO;
+    put16(data + ID_ADMIN_COMMANDS, ADMIN_DOORBELL_BUFFER);
     data[ID_ABORT_LIMIT] = 3;
     data[ID_EVENT_LIMIT] = NVME_ASYNC_EVENTS - 1;
     data[ID_FIRMWARE_UPDATES] = FIRMWARE_ONE_READ_ONLY;

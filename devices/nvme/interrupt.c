@@ -5,24 +5,110 @@
 
 #include "nvme.h"
 
-static bool asserts(const struct nvme *nvme, const struct nvme_cq *cq)
+#define ENOUGH        16u /* completions that are worth an interrupt */
+#define WORTHWHILE    4u  /* a wait that brings fewer was in vain */
+#define VAIN_WAITS    2u  /* in a row, after which there is none for a while */
+#define TRIAL_ROUNDS  32u
+#define MOST_ROUNDS   256u
+#define LONGEST_WHILE 64u
+
+static bool is_masked(const struct nvme *nvme, const struct nvme_cq *cq)
 {
-    bool masked = cq->vector < 32 && nvme->controller.intms >> cq->vector & 1;
-    return queue_cq_pending(cq) && cq->interrupts && !masked;
+    return !cq->interrupts || (cq->vector < 32 && nvme->controller.intms >> cq->vector & 1);
+}
+
+static bool is_held(const struct nvme_cq *cq)
+{
+    return cq->hold.fresh > 0 && cq->hold.patience > 0;
 }
 
 void interrupt_update(struct nvme *nvme)
 {
     bool level = false;
-    for (unsigned i = 0; i < NVME_QUEUES; i++) {
-        struct nvme_cq *cq = &nvme->queues.cq[i];
-        if (cq->news && cq->interrupts)
-            ob_irq_signal(nvme->device, cq->vector);
-        cq->news = false;
-        level |= asserts(nvme, cq);
+    for (unsigned i = 0; i < nvme->queues.limit; i++) {
+        const struct nvme_cq *cq = &nvme->queues.cq[i];
+        level |= queue_cq_pending(cq) && !is_held(cq) && !is_masked(nvme, cq);
     }
     if (level)
         ob_irq_raise(nvme->device);
     else
         ob_irq_lower(nvme->device);
+}
+
+/* Has no completions wait for a while, which is longer each time. */
+static void give_up(struct nvme_hold *hold)
+{
+    hold->patience = 0;
+    hold->until_trial = hold->pause;
+    if (hold->pause < LONGEST_WHILE)
+        hold->pause *= 2;
+}
+
+/* Learns from what the guest is about to be told. */
+static void learn(struct nvme_hold *hold)
+{
+    if (hold->patience == 0) {
+        if (hold->until_trial > 0)
+            hold->until_trial--;
+        else
+            hold->patience = TRIAL_ROUNDS;
+    } else if (hold->fresh >= WORTHWHILE) {
+        hold->vain = 0;
+        hold->pause = NVME_HOLD_PAUSE;
+    } else if (++hold->vain >= VAIN_WAITS) {
+        hold->vain = 0;
+        give_up(hold);
+    }
+}
+
+static void tell(struct nvme *nvme, struct nvme_cq *cq)
+{
+    learn(&cq->hold);
+    cq->hold.fresh = 0;
+    /* The guest may have found them by itself. */
+    if (cq->interrupts && queue_cq_pending(cq))
+        ob_irq_signal(nvme->device, cq->vector);
+}
+
+/* Counts the round. A command that came while completions waited shows how long the next one may
+ * take. */
+static void count(struct nvme_hold *hold)
+{
+    if (!hold->arrived) {
+        hold->quiet++;
+        return;
+    }
+    if (hold->waits) {
+        unsigned wanted = 2 * hold->quiet + 2;
+        hold->patience -= hold->patience / 8;
+        if (hold->patience < wanted)
+            hold->patience = wanted < MOST_ROUNDS ? wanted : MOST_ROUNDS;
+    }
+    hold->quiet = 0;
+    hold->arrived = false;
+}
+
+static bool is_due(const struct nvme_hold *hold)
+{
+    return hold->fresh > 0 && (hold->fresh >= ENOUGH || hold->quiet >= hold->patience);
+}
+
+void interrupt_round(struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->queues.limit; i++) {
+        struct nvme_cq *cq = &nvme->queues.cq[i];
+        count(&cq->hold);
+        if (is_due(&cq->hold))
+            tell(nvme, cq);
+        cq->hold.waits = cq->hold.fresh > 0;
+    }
+    interrupt_update(nvme);
+}
+
+void interrupt_tell(struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->queues.limit; i++)
+        if (nvme->queues.cq[i].hold.fresh > 0)
+            tell(nvme, &nvme->queues.cq[i]);
+    interrupt_update(nvme);
 }

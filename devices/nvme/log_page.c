@@ -80,10 +80,10 @@ static uint32_t fill_changed_namespaces(struct nvme *nvme, uint8_t *data)
 static uint32_t fill_commands(struct nvme *nvme, uint8_t *data)
 {
     static const uint8_t admin[] = {
-        NVME_ADMIN_DELETE_SQ,   NVME_ADMIN_CREATE_SQ,    NVME_ADMIN_GET_LOG_PAGE,
-        NVME_ADMIN_DELETE_CQ,   NVME_ADMIN_CREATE_CQ,    NVME_ADMIN_IDENTIFY,
-        NVME_ADMIN_ABORT,       NVME_ADMIN_SET_FEATURES, NVME_ADMIN_GET_FEATURES,
-        NVME_ADMIN_ASYNC_EVENT,
+        NVME_ADMIN_DELETE_SQ,   NVME_ADMIN_CREATE_SQ,       NVME_ADMIN_GET_LOG_PAGE,
+        NVME_ADMIN_DELETE_CQ,   NVME_ADMIN_CREATE_CQ,       NVME_ADMIN_IDENTIFY,
+        NVME_ADMIN_ABORT,       NVME_ADMIN_SET_FEATURES,    NVME_ADMIN_GET_FEATURES,
+        NVME_ADMIN_ASYNC_EVENT, NVME_ADMIN_DOORBELL_BUFFER,
     };
     static const uint8_t read_only[] = {NVME_IO_FLUSH, NVME_IO_READ, NVME_IO_COMPARE};
     static const uint8_t changing[] = {NVME_IO_WRITE, NVME_IO_WRITE_ZEROES, NVME_IO_DATASET};

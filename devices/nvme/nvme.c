@@ -35,16 +35,25 @@ static void reset(void *state)
 /* Completions that found no room before. */
 static void post_waiting(struct nvme *nvme)
 {
-    for (unsigned i = 0; i < NVME_QUEUES; i++) {
+    for (unsigned i = 0; i < nvme->queues.limit; i++) {
         struct nvme_cq *cq = &nvme->queues.cq[i];
         if (cq->finished && queue_post(nvme, cq) < 0)
             controller_fail(nvme);
     }
 }
 
+/* Whether commands came or ended since the last time. */
+static bool was_active(struct nvme *nvme)
+{
+    unsigned before = nvme->seen_turnover;
+    nvme->seen_turnover = nvme->requests.turnover;
+    return nvme->seen_turnover != before;
+}
+
 static bool poll(void *state)
 {
     struct nvme *nvme = state;
+    shadow_look(nvme);
     namespaces_reap(nvme);
     post_waiting(nvme);
     bool more = schedule_run(nvme);
@@ -53,8 +62,14 @@ static bool poll(void *state)
     queue_admin_update(nvme);
     controller_update(nvme);
     more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
-    interrupt_update(nvme);
-    return more;
+    interrupt_round(nvme);
+    return was_active(nvme) || more;
+}
+
+static bool listen(void *state)
+{
+    interrupt_tell(state);
+    return shadow_listen(state);
 }
 
 static void quiesce(void *state)
@@ -78,6 +93,7 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .write = write_register,
                                              .reset = reset,
                                              .poll = poll,
+                                             .listen = listen,
                                              .quiesce = quiesce};
     const struct ob_device_desc desc = {
         .name = "nvme",

@@ -4,6 +4,7 @@
  *
  *   controller.c   registers: enable, disable, shutdown, reset
  *   doorbell.c     how the guest says that it has moved a head or a tail
+ *   shadow.c       how it says so without a register
  *   queue.c        submission and completion rings in guest memory
  *   schedule.c     which queue is fetched from next
  *   request.c      a command between its two queues
@@ -30,6 +31,7 @@
 #include "namespace.h"
 #include "queue.h"
 #include "request.h"
+#include "shadow.h"
 
 #define NVME_SERIAL_LEN 20u
 
@@ -37,12 +39,14 @@ struct nvme {
     struct ob_device *device;
     struct nvme_controller controller;
     struct nvme_queues queues;
+    struct nvme_shadow shadow;
     struct nvme_requests requests;
     struct nvme_features features;
     struct nvme_events events;
     struct nvme_log log;
     struct nvme_namespaces namespaces;
     struct nvme_compare compare;
+    unsigned seen_turnover; /* when it was polled last */
     char serial[NVME_SERIAL_LEN + 1];
 };
 

@@ -41,6 +41,12 @@ struct nvme_sq *queue_sq(struct nvme *nvme, uint32_t id)
     return &nvme->queues.sq[id];
 }
 
+static void raise_limit(struct nvme *nvme, uint16_t id)
+{
+    if (id >= nvme->queues.limit)
+        nvme->queues.limit = id + 1u;
+}
+
 void queue_cq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t size, bool interrupts,
                      uint16_t vector)
 {
@@ -51,15 +57,23 @@ void queue_cq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t siz
                            .interrupts = interrupts,
                            .size = size,
                            .base = base,
-                           .phase = true};
+                           .phase = true,
+                           .mirror = {.event = NVME_EVENT_UNKNOWN},
+                           .hold = {.until_trial = NVME_HOLD_PAUSE, .pause = NVME_HOLD_PAUSE}};
     cq->finished_end = &cq->finished;
+    raise_limit(nvme, id);
 }
 
 void queue_sq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t size, uint16_t cq)
 {
-    nvme->queues.sq[id] = (struct nvme_sq){
-        .state = SQ_LIVE, .id = id, .size = size, .base = base, .cq = &nvme->queues.cq[cq]};
+    nvme->queues.sq[id] = (struct nvme_sq){.state = SQ_LIVE,
+                                           .id = id,
+                                           .size = size,
+                                           .base = base,
+                                           .cq = &nvme->queues.cq[cq],
+                                           .mirror = {.event = NVME_EVENT_UNKNOWN}};
     nvme->queues.cq[cq].sq_count++;
+    raise_limit(nvme, id);
 }
 
 /* Frees what waits in a completion queue for room and came from this submission queue. */
@@ -137,6 +151,7 @@ int queue_fetch(struct nvme *nvme, struct nvme_sq *sq, struct nvme_command *ret_
         return err;
     parse(entry, ret_command);
     sq->head = (sq->head + 1) % sq->size;
+    sq->cq->hold.arrived = true;
     return 0;
 }
 
@@ -179,7 +194,7 @@ int queue_post(struct nvme *nvme, struct nvme_cq *cq)
         if (err < 0)
             return err;
         cq->tail = (cq->tail + 1) % cq->size;
-        cq->news = true;
+        cq->hold.fresh++;
         if (cq->tail == 0)
             cq->phase = !cq->phase;
         cq->finished = request->next;

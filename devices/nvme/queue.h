@@ -18,6 +18,30 @@
 #include "bounds.h"
 #include "request.h"
 
+/* How long completions wait for more before the guest is interrupted (interrupt.h). */
+struct nvme_hold {
+    unsigned fresh;       /* completions posted since the last interrupt */
+    unsigned quiet;       /* rounds since a command came */
+    unsigned patience;    /* quiet rounds that end the wait; 0: no wait */
+    unsigned vain;        /* waits in a row that brought too few */
+    unsigned until_trial; /* interrupts without a wait, from now on... */
+    unsigned pause;       /* ...and the next time */
+    bool arrived;         /* a command, in this round */
+    bool waits;           /* some were held back by the last round */
+};
+
+/* Interrupts before a wait is tried, at first and after one that was worth it. */
+#define NVME_HOLD_PAUSE 8u
+
+/* A doorbell that has a shadow (shadow.h). */
+struct nvme_mirror {
+    uint32_t doorbell; /* as it was read last */
+    uint32_t event;    /* the event index, as it was written last */
+};
+
+/* What is in memory as the event index of a new queue is not known. */
+#define NVME_EVENT_UNKNOWN UINT32_MAX
+
 struct nvme_cq {
     bool exists;
     uint16_t id;
@@ -28,10 +52,11 @@ struct nvme_cq {
     uint32_t head;
     uint32_t tail;
     bool phase;
-    bool news;                     /* posted since the last interrupt */
     unsigned sq_count;             /* submission queues that complete here */
     struct nvme_request *finished; /* wait for a free entry */
     struct nvme_request **finished_end;
+    struct nvme_mirror mirror; /* of the head */
+    struct nvme_hold hold;
 };
 
 enum nvme_sq_state {
@@ -50,12 +75,15 @@ struct nvme_sq {
     struct nvme_cq *cq;
     unsigned outstanding; /* commands fetched and not completed */
     struct nvme_request *deletion;
+    struct nvme_mirror mirror; /* of the tail */
 };
 
 struct nvme_queues {
     struct nvme_cq cq[NVME_QUEUES];
     struct nvme_sq sq[NVME_QUEUES];
-    unsigned turn; /* the I/O queue that is fetched from next */
+    unsigned
+        limit;     /* no queue that was made since the last reset has this number or a higher one */
+    unsigned turn; /* the I/O queue that is fetched from next, less one */
 };
 
 /* Queue numbers of which there is a queue that the guest may use; NULL for others. */

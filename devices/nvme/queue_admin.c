@@ -120,7 +120,7 @@ static unsigned finished_of(const struct nvme_sq *sq)
 
 void queue_admin_update(struct nvme *nvme)
 {
-    for (unsigned i = 1; i < NVME_QUEUES; i++) {
+    for (unsigned i = 1; i < nvme->queues.limit; i++) {
         struct nvme_sq *sq = &nvme->queues.sq[i];
         if (sq->state != SQ_DELETING || sq->outstanding > finished_of(sq))
             continue;

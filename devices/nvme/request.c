@@ -65,12 +65,14 @@ struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
     request->status = NVME_SUCCESS;
     request->ns = NULL;
     sq->outstanding++;
+    nvme->requests.turnover++;
     return request;
 }
 
 void request_free(struct nvme_request *request)
 {
     request->sq->outstanding--;
+    request->nvme->requests.turnover++;
     put(&request->nvme->requests, request);
 }
 

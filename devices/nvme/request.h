@@ -72,6 +72,7 @@ struct nvme_requests {
     struct nvme_transfer *transfers;
     struct nvme_request *free_admin;
     struct nvme_request *free_io;
+    unsigned turnover;  /* commands taken and ended, ever */
     unsigned in_flight; /* operations of back ends, those without a request included */
 };
 

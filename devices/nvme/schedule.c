@@ -39,10 +39,10 @@ static unsigned serve_round(struct nvme *nvme, unsigned max)
 {
     struct nvme_queues *queues = &nvme->queues;
     unsigned served = 0;
-    for (unsigned i = 0; i < NVME_IO_QUEUES && served < max; i++) {
+    for (unsigned i = 1; i < queues->limit && served < max; i++) {
         unsigned burst = max - served < NVME_BURST ? max - served : NVME_BURST;
         struct nvme_sq *sq = &queues->sq[1 + queues->turn];
-        queues->turn = (queues->turn + 1) % NVME_IO_QUEUES;
+        queues->turn = (queues->turn + 1) % (queues->limit - 1);
         served += serve(nvme, sq, burst);
     }
     return served;

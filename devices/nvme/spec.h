@@ -67,6 +67,7 @@ enum nvme_admin_opcode {
     NVME_ADMIN_SET_FEATURES = 0x09,
     NVME_ADMIN_GET_FEATURES = 0x0a,
     NVME_ADMIN_ASYNC_EVENT = 0x0c,
+    NVME_ADMIN_DOORBELL_BUFFER = 0x7c,
 };
 
 /* NVM commands, section 6. */

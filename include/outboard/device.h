@@ -129,9 +129,19 @@ struct ob_device_ops {
      * seen. Called between messages and before the server waits, so it must be cheap when nothing
      * is due, and give way after a bounded amount of work.
      *
-     * Returns whether more is due right now; the server then comes back without waiting.
+     * Returns whether anything was done or more is due right now; the server then comes back
+     * without waiting, and learns from it how long it pays to poll.
      */
     bool (*poll)(void *state);
+
+    /**
+     * The server is about to wait for messages and watched descriptors. A device that looks for
+     * work in guest memory, and has told the guest that it need not write registers, tells it
+     * otherwise now and then looks once more: what came in between tells nobody.
+     *
+     * Returns whether there is something to do; the server then calls poll instead of waiting.
+     */
+    bool (*listen)(void *state);
 
     /**
      * The VMM is taking memory back on which the device holds spans (dma.h), or it has gone and

@@ -28,6 +28,13 @@ OB_API void ob_irq_raise(struct ob_device *device);
 OB_API void ob_irq_lower(struct ob_device *device);
 
 /**
+ * Whether the VMM takes the guest's next register access for the end of an INTx interrupt, as QEMU
+ * does over vfio-user without KVM. A device whose guest can do without registers must have it
+ * access one then. False where the VMM has an eventfd for that, and with MSI-X or MSI.
+ */
+OB_API bool ob_irq_ends_by_access(const struct ob_device *device);
+
+/**
  * Signal an MSI-X or MSI vector.
  *
  * @vector: from 0. With MSI, a vector beyond those that the guest has granted wraps around.

@@ -85,7 +85,7 @@
 #define LIMIT_ACCESS_BYTES 8
 
 /* Longest time that a server polls before it blocks, microseconds. */
-#define LIMIT_POLL_US 1000
+#define LIMIT_POLL_US 20000
 
 /* Session: payload of one DATA frame that is accepted, and that is sent on a clean channel. */
 #define LIMIT_SESSION_DATA 16384

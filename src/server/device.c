@@ -194,6 +194,11 @@ bool device_poll(struct ob_device *device)
     return device->ops.poll && device->ops.poll(device->state);
 }
 
+bool device_listen(struct ob_device *device)
+{
+    return device->ops.listen && device->ops.listen(device->state);
+}
+
 int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
                     void *argument)
 {

@@ -99,7 +99,9 @@ void device_pause(struct ob_device *device, bool paused);
 
 void device_reset(struct ob_device *device);
 
-/* Has the device do what is due. Returns whether more is due right now. */
+/* Has the device do what is due. Returns whether anything was done or more is due right now. */
 bool device_poll(struct ob_device *device);
+/* To be called before waiting. Returns whether there is something to do instead. */
+bool device_listen(struct ob_device *device);
 
 #endif

@@ -106,7 +106,7 @@ static void retry_message(struct ob_device *device, enum irq_kind kind, unsigned
 
 /* Whether the guest uses a kind of message: the VMM has given an eventfd for it, or the guest's
  * enable bit has come through. */
-static bool is_used(struct ob_device *device, enum irq_kind kind)
+static bool is_used(const struct ob_device *device, enum irq_kind kind)
 {
     const struct device_irqs *irqs = &device->irqs;
     for (unsigned i = 0; i < irqs->count[kind]; i++)
@@ -129,6 +129,12 @@ void ob_irq_lower(struct ob_device *device)
 {
     device->irqs.intx_raised = false;
     pci_function_set_interrupt_status(&device->function, false);
+}
+
+bool ob_irq_ends_by_access(const struct ob_device *device)
+{
+    return has_intx(device) && device->irqs.intx_unmask_fd < 0 && !is_used(device, IRQ_MSIX) &&
+           !is_used(device, IRQ_MSI);
 }
 
 int ob_irq_signal(struct ob_device *device, unsigned vector)
@@ -236,8 +242,11 @@ static void intx_masked(void *argument)
         irq_mask(argument, IRQ_INTX, 0);
 }
 
+/* The guest has ended the interrupt. Only the device knows whether it has dealt with all that there
+ * was, which it may have said in memory alone. */
 static void intx_unmasked(void *argument)
 {
+    device_poll(argument);
     if (has_intx(argument))
         irq_unmask(argument, IRQ_INTX, 0);
 }

@@ -95,14 +95,23 @@ static int look_around(struct connection *connection, int timeout_ms)
     return err < 0 ? err : poke(connection);
 }
 
+/* Whether to go on polling: while that pays, or the device is busy. */
+static bool polls(struct connection *connection)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (device_poll(connection->engine->device)) {
+        poll_tuner_active(&connection->tuner, now_ns);
+        return true;
+    }
+    return poll_tuner_polls(&connection->tuner, now_ns);
+}
+
 /* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
  * block. The rounds are counted across messages: a peer that never pauses must not keep signals,
  * interrupts and I/O waiting. */
 static int poll_socket(struct connection *connection)
 {
-    struct ob_device *device = connection->engine->device;
-    while ((device_poll(device) || poll_tuner_polls(&connection->tuner, clock_now_ns())) &&
-           can_receive(connection) && !*connection->stop) {
+    while (polls(connection) && can_receive(connection) && !*connection->stop) {
         if (++connection->rounds % ROUNDS_PER_LOOK == 0) {
             int err = look_around(connection, 0);
             if (err < 0)
@@ -119,13 +128,15 @@ static int poll_socket(struct connection *connection)
  */
 static int block(struct connection *connection)
 {
+    struct ob_device *device = connection->engine->device;
     connection->ready = connection->hung_up = false;
-    bool is_busy = device_poll(connection->engine->device);
     int err = poke(connection);
     if (err == 0)
         err = choose_events(connection);
-    if (err == 0)
+    if (err == 0) {
+        bool is_busy = device_poll(device) || device_listen(device);
         err = look_around(connection, is_busy ? 0 : -1);
+    }
     if (err < 0 || !connection->ready)
         return err < 0 ? err : -EAGAIN;
     if (!(connection->events & EPOLLIN))

@@ -193,6 +193,42 @@ static void a_raised_level_is_signalled_once(void **state)
     tear_down(&f);
 }
 
+static bool lower_level(void *state)
+{
+    struct ob_device **device = state;
+    ob_irq_lower(*device);
+    return false;
+}
+
+/* The guest may have said in memory that it has dealt with everything. */
+static void a_level_is_looked_at_before_it_is_signalled_again(void **state)
+{
+    static const struct ob_device_ops ops = {.poll = lower_level};
+    struct fake_host fake;
+    struct ob_device *device = NULL;
+    fake_host_init(&fake);
+    assert_int_equal(device_new(&desc, &ops, &device, &fake.host, &device, NULL), 0);
+    int trigger = fake_event(&fake), resample = fake_event(&fake);
+    assert_int_equal(irq_set_intx(device, trigger, resample), 0);
+    ob_irq_raise(device);
+    fake_fire(&fake, resample);
+    assert_int_equal(fake_signals(&fake, trigger), 1);
+    device_free(device);
+    assert_true(fake_is_empty(&fake));
+}
+
+static void an_access_ends_an_interrupt_where_no_descriptor_does(void **state)
+{
+    struct fixture f;
+    set_up(&f);
+    assert_true(ob_irq_ends_by_access(f.device));
+    assert_int_equal(irq_set_intx(f.device, fake_event(&f.fake), fake_event(&f.fake)), 0);
+    assert_false(ob_irq_ends_by_access(f.device));
+    assert_int_equal(irq_set_intx(f.device, fake_event(&f.fake), -1), 0);
+    assert_true(ob_irq_ends_by_access(f.device));
+    tear_down(&f);
+}
+
 static void a_level_waits_for_a_way_to_the_guest(void **state)
 {
     struct fixture f;
@@ -382,6 +418,8 @@ int main(void)
         TEST(a_device_without_callbacks_reads_ones),
         TEST(memory_bars_need_no_callback),
         TEST(a_raised_level_is_signalled_once),
+        TEST(a_level_is_looked_at_before_it_is_signalled_again),
+        TEST(an_access_ends_an_interrupt_where_no_descriptor_does),
         TEST(a_level_waits_for_a_way_to_the_guest),
         TEST(the_disable_bit_holds_a_level_back),
         TEST(bad_interrupt_descriptors_leave_the_old_ones),

@@ -66,6 +66,8 @@ struct fixture {
     struct loop *loop;
     int pair[2];
     unsigned work;
+    unsigned late_work; /* found only by listening */
+    unsigned listened;
     bool stop;
 };
 
@@ -85,10 +87,19 @@ static bool work(void *state)
     return true;
 }
 
+static bool listen_for_work(void *state)
+{
+    struct fixture *f = state;
+    f->listened++;
+    f->work = f->late_work;
+    f->late_work = 0;
+    return f->work > 0;
+}
+
 static void set_up(struct fixture *f)
 {
     static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops = {.poll = work};
+    static const struct ob_device_ops ops = {.poll = work, .listen = listen_for_work};
     *f = (struct fixture){0};
     fake_host_init(&f->fake);
     assert_int_equal(loop_new(&f->loop), 0);
@@ -172,6 +183,19 @@ static void a_busy_device_is_polled_without_waiting(void **state)
     }
 }
 
+/* As above, but the device learns of its work only when it is asked for the last time. */
+static void a_device_that_hears_of_work_is_not_waited_for(void **state)
+{
+    struct fixture f;
+    struct ob_fault fault = {0};
+    set_up(&f);
+    f.late_work = 1000;
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), 0);
+    assert_true(f.stop);
+    assert_int_equal(f.listened, 1);
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +203,7 @@ int main(void)
         TEST(a_refusal_ends_the_connection),
         TEST(the_end_of_the_stream_is_no_fault),
         TEST(a_busy_device_is_polled_without_waiting),
+        TEST(a_device_that_hears_of_work_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

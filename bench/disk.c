@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * What a disk in a process of its own costs: outboard-nvme, driven by our client and a small NVMe
+ * driver, against fio with io_uring, which does the same to the same file in one process.
+ *
+ * Each is done with the file in the page cache, where nothing but the processor counts, and past it
+ * (O_DIRECT), and by two kinds of client with a server to match: one that polls for completions and
+ * one that blocks until the interrupt. Rounds of all of them follow one another; what counts is the
+ * median of the rounds' ratios. At depth 1 it is the time that an operation takes longer than
+ * fio's, in round trips of a bare Unix socket whose ends poll or block likewise.
+ *
+ * With --processors=2, which is the default, the device has a processor of its own, and fio has
+ * that one when it is its turn.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "exchange.h"
+#include "fio.h"
+#include "nvme_driver.h"
+#include "os/clock.h"
+#include "process.h"
+#include "statistics.h"
+
+#define MAX_ROUNDS   100
+#define BURSTS       25 /* of round trips */
+#define LEAST_RATIO  0.85
+#define MOST_TRIPS   1.5
+#define FILE_LEN     (UINT64_C(256) << 20)
+#define LOOK_AT_TIME 64 /* operations between two looks at the clock, where there are many */
+
+struct workload {
+    const char *name;
+    const char *pattern; /* as fio calls it */
+    enum nvme_driver_op op;
+    bool random;
+    uint32_t len;
+    unsigned depth;
+};
+
+static const struct workload workloads[] = {
+    {"random read, 4 KiB, depth 1", "randread", NVME_DRIVER_READ, true, 4096, 1},
+    {"random write, 4 KiB, depth 1", "randwrite", NVME_DRIVER_WRITE, true, 4096, 1},
+    {"random read, 4 KiB, depth 32", "randread", NVME_DRIVER_READ, true, 4096, 32},
+    {"random write, 4 KiB, depth 32", "randwrite", NVME_DRIVER_WRITE, true, 4096, 32},
+    {"sequential read, 128 KiB", "read", NVME_DRIVER_READ, false, 131072, 32},
+    {"sequential write, 128 KiB", "write", NVME_DRIVER_WRITE, false, 131072, 32},
+};
+#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
+
+enum mode {
+    POLLING,
+    BLOCKING,
+    MODES,
+};
+static const char *const mode_names[] = {"polling", "blocking"};
+
+struct setup {
+    const char *device; /* the program outboard-nvme */
+    const char *path;   /* the image */
+    const struct bench_wire *wire;
+    unsigned rounds;
+    double seconds;   /* of each measurement */
+    bool registers;   /* no shadow doorbells */
+    const char *only; /* part of the workloads' names */
+    struct bench_processors processors;
+};
+
+/* A row of rounds for each thing measured. Operations a second, microseconds of a round trip. */
+struct rows {
+    double fio[WORKLOADS][MAX_ROUNDS];
+    double ours[MODES][WORKLOADS][MAX_ROUNDS];
+    double trip_us[MODES][MAX_ROUNDS];
+};
+
+static bool is_wanted(const struct setup *setup, const struct workload *workload)
+{
+    return !setup->only || strstr(workload->name, setup->only);
+}
+
+static uint64_t next_offset(const struct workload *workload, uint64_t *state)
+{
+    uint64_t places = FILE_LEN / workload->len;
+    if (!workload->random)
+        return (*state)++ % places * workload->len;
+    *state ^= *state << 13; /* xorshift: Marsaglia, 2003 */
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state % places * workload->len;
+}
+
+/* Keeps the depth of requests in flight for so long. Returns operations a second. */
+static double drive(struct nvme_driver *driver, const struct workload *workload, double seconds)
+{
+    unsigned slots[NVME_DRIVER_DEPTH], in_flight = 0, free_count = workload->depth;
+    uint64_t state = workload->random ? 88172645463325252u : 0, done = 0, look = 0;
+    uint64_t start_ns = clock_now_ns(), end_ns = start_ns + (uint64_t)(seconds * 1e9);
+    bool goes_on = true;
+    for (unsigned i = 0; i < workload->depth; i++)
+        slots[i] = i;
+    while (goes_on || in_flight > 0) {
+        for (unsigned i = 0; goes_on && i < free_count; i++, in_flight++)
+            nvme_driver_put(driver, workload->op, slots[i], next_offset(workload, &state),
+                            workload->len);
+        if (goes_on)
+            nvme_driver_ring(driver);
+        free_count = nvme_driver_wait(driver, slots, workload->depth);
+        in_flight -= free_count;
+        done += free_count;
+        if (done >= look) {
+            goes_on = goes_on && clock_now_ns() < end_ns;
+            look = done + (driver->polls ? LOOK_AT_TIME / 8 : 1);
+        }
+    }
+    return (double)done * 1e9 / (double)(clock_now_ns() - start_ns);
+}
+
+/* With a device program of its own, since it has the image for itself. */
+static double measure_ours(const struct setup *setup, const struct workload *workload,
+                           enum mode mode, bool direct)
+{
+    char image[1024], wire[64];
+    struct nvme_driver driver;
+    snprintf(image, sizeof(image), "--image=%s%s", setup->path, direct ? ",direct" : "");
+    snprintf(wire, sizeof(wire), "--wire=%s", setup->wire->name);
+    char *argv[] = {(char *)setup->device,
+                    "--fd=3",
+                    wire,
+                    image,
+                    mode == POLLING ? "--poll-us=100" : "--poll-us=0",
+                    NULL};
+    struct bench_process device = bench_start(argv, setup->processors.server, NULL);
+    const struct nvme_driver_options options = {
+        .wire = setup->wire->name, .polls = mode == POLLING, .registers = setup->registers};
+    nvme_driver_start(&driver, device.fd, &options);
+    drive(&driver, workload, setup->seconds / 10);
+    double operations = drive(&driver, workload, setup->seconds);
+    nvme_driver_stop(&driver);
+    device.fd = -1; /* the client had it */
+    bench_end(&device);
+    return operations;
+}
+
+static double measure_fio(const struct setup *setup, const struct workload *workload, bool direct)
+{
+    const struct fio_job job = {.path = setup->path,
+                                .pattern = workload->pattern,
+                                .len = workload->len,
+                                .depth = workload->depth,
+                                .direct = direct,
+                                .seconds = setup->seconds,
+                                .processor = setup->processors.server};
+    return fio_run(&job);
+}
+
+static double measure_trip(const struct setup *setup, enum mode mode)
+{
+    static const struct bench_register where = {.size = 4};
+    struct bench_exchange exchange;
+    double us[BURSTS];
+    setup->wire->make(BENCH_BAR_READ, &where, &exchange);
+    const struct bench_pong how = {.polls = mode == POLLING, .reply_len = exchange.reply_len};
+    struct bench_process pong = bench_fork(bench_pong, &how, setup->processors.server);
+    for (unsigned i = 0; i < BURSTS; i++)
+        us[i] = bench_burst_us(pong.fd, &exchange, how.polls);
+    bench_end(&pong);
+    return statistics_median(us, BURSTS);
+}
+
+/* Direct writes to what is in the page cache take another way, and whoever is first clears it. */
+static void empty_cache(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+        bench_die("can't take %s from the page cache: %s", path, strerror(errno));
+    close(fd);
+}
+
+static void measure_workload(const struct setup *setup, unsigned index, unsigned round, bool direct,
+                             struct rows *rows)
+{
+    const struct workload *workload = &workloads[index];
+    if (round % 2)
+        rows->fio[index][round] = measure_fio(setup, workload, direct);
+    for (enum mode mode = 0; mode < MODES; mode++)
+        rows->ours[mode][index][round] = measure_ours(setup, workload, mode, direct);
+    if (round % 2 == 0)
+        rows->fio[index][round] = measure_fio(setup, workload, direct);
+}
+
+static void measure(const struct setup *setup, bool direct, struct rows *rows)
+{
+    if (direct)
+        empty_cache(setup->path);
+    for (unsigned round = 0; round < setup->rounds; round++) {
+        for (enum mode mode = 0; mode < MODES; mode++)
+            rows->trip_us[mode][round] = measure_trip(setup, mode);
+        for (unsigned i = 0; i < WORKLOADS; i++)
+            if (is_wanted(setup, &workloads[i]))
+                measure_workload(setup, i, round, direct, rows);
+    }
+}
+
+/* How much longer an operation takes than fio's, in round trips: the median of the rounds. */
+static double added_trips(const struct setup *setup, const struct rows *rows, enum mode mode,
+                          unsigned index)
+{
+    double trips[MAX_ROUNDS] = {0};
+    for (unsigned i = 0; i < setup->rounds; i++)
+        trips[i] =
+            (1e6 / rows->ours[mode][index][i] - 1e6 / rows->fio[index][i]) / rows->trip_us[mode][i];
+    return statistics_median(trips, setup->rounds);
+}
+
+static double throughput_ratio(const struct setup *setup, const struct rows *rows, enum mode mode,
+                               unsigned index)
+{
+    double scratch[MAX_ROUNDS];
+    return statistics_median_ratio(rows->ours[mode][index], rows->fio[index], scratch,
+                                   setup->rounds);
+}
+
+static double median_of(const double *row, unsigned rounds)
+{
+    double copy[MAX_ROUNDS];
+    memcpy(copy, row, rounds * sizeof(copy[0]));
+    return statistics_median(copy, rounds);
+}
+
+static void print_row(const struct setup *setup, const struct rows *rows, enum mode mode,
+                      unsigned index)
+{
+    const struct workload *workload = &workloads[index];
+    bool single = workload->depth == 1;
+    double value =
+        single ? added_trips(setup, rows, mode, index) : throughput_ratio(setup, rows, mode, index);
+    bool met = single ? value <= MOST_TRIPS : value >= LEAST_RATIO;
+    fprintf(stderr, "  %-32s %-9s %6.2f %-11s %s %.2f  %-6s  (%.1f us against %.1f us)\n",
+            workload->name, mode_names[mode], value, single ? "round trips" : "of fio's",
+            single ? "at most" : "at least", single ? MOST_TRIPS : LEAST_RATIO,
+            met ? "met" : "MISSED", 1e6 / median_of(rows->ours[mode][index], setup->rounds),
+            1e6 / median_of(rows->fio[index], setup->rounds));
+}
+
+static void print_table(const struct setup *setup, const struct rows *rows, bool direct)
+{
+    fprintf(stderr, "%s\n", direct ? "past the page cache" : "in the page cache");
+    for (unsigned i = 0; i < WORKLOADS; i++)
+        for (enum mode mode = 0; mode < MODES && is_wanted(setup, &workloads[i]); mode++)
+            print_row(setup, rows, mode, i);
+    for (enum mode mode = 0; mode < MODES; mode++)
+        fprintf(stderr, "  a round trip, %s: %.1f us\n", mode_names[mode],
+                median_of(rows->trip_us[mode], setup->rounds));
+}
+
+static void print_json(const struct setup *setup, const struct rows *rows, bool direct)
+{
+    printf("\"%s\": {", direct ? "direct" : "cached");
+    for (enum mode mode = 0; mode < MODES; mode++) {
+        printf("%s\"%s\": {\"trip_us\": %.2f", mode ? ", " : "", mode_names[mode],
+               median_of(rows->trip_us[mode], setup->rounds));
+        for (unsigned i = 0; i < WORKLOADS; i++) {
+            const struct workload *workload = &workloads[i];
+            bool single = workload->depth == 1;
+            if (!is_wanted(setup, workload))
+                continue;
+            printf(", \"%s_%u%s\": %.3f", workload->pattern, workload->depth,
+                   single ? "_added_trips" : "",
+                   single ? added_trips(setup, rows, mode, i)
+                          : throughput_ratio(setup, rows, mode, i));
+        }
+        printf("}");
+    }
+    printf("}");
+}
+
+/* Data in every block, so that nothing is read from holes. */
+static void make_image(const char *path)
+{
+    static uint8_t bytes[1 << 20];
+    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+    if (fd < 0)
+        bench_die("can't make %s: %s", path, strerror(errno));
+    for (size_t at = 0; at < sizeof(bytes); at += 256)
+        if (getrandom(bytes + at, 256, 0) != 256)
+            bench_die("no random bytes");
+    for (uint64_t at = 0; at < FILE_LEN; at += sizeof(bytes))
+        if (write(fd, bytes, sizeof(bytes)) != sizeof(bytes))
+            bench_die("can't fill %s: %s", path, strerror(errno));
+    if (fsync(fd) < 0)
+        bench_die("can't write %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+static void run(const struct setup *setup)
+{
+    static struct rows rows;
+    make_image(setup->path);
+    bench_bind(setup->processors.client);
+    printf("{\"bench\": \"disk\", \"wire\": \"%s\", \"doorbells\": \"%s\", \"rounds\": %u, ",
+           setup->wire->name, setup->registers ? "registers" : "shadow", setup->rounds);
+    for (int direct = 0; direct < 2; direct++) {
+        measure(setup, direct, &rows);
+        print_table(setup, &rows, direct);
+        print_json(setup, &rows, direct);
+        printf("%s", direct ? "}\n" : ", ");
+    }
+    unlink(setup->path);
+}
+
+static void usage(void)
+{
+    fputs("usage: disk --device=PATH --file=PATH [--rounds=N] [--seconds=S] [--processors=2|any]\n"
+          "       [--doorbells=shadow|registers] [--only=WORKLOAD] [--wire=mpqemu|vfio-user]\n",
+          stderr);
+    exit(2);
+}
+
+static bool apply(struct setup *setup, int option, const char *value)
+{
+    switch (option) {
+    case 'd':
+        setup->device = value;
+        return true;
+    case 'f':
+        setup->path = value;
+        return true;
+    case 'r':
+        setup->rounds = (unsigned)strtoul(value, NULL, 10);
+        return setup->rounds >= 1 && setup->rounds <= MAX_ROUNDS;
+    case 's':
+        setup->seconds = strtod(value, NULL);
+        return setup->seconds > 0;
+    case 'p':
+        if (strcmp(value, "any") == 0)
+            setup->processors = (struct bench_processors){.client = -1, .server = -1};
+        return strcmp(value, "any") == 0 || strcmp(value, "2") == 0;
+    case 'b':
+        setup->registers = strcmp(value, "registers") == 0;
+        return setup->registers || strcmp(value, "shadow") == 0;
+    case 'o':
+        setup->only = value;
+        return true;
+    case 'w':
+        setup->wire = strcmp(value, "mpqemu") == 0 ? &bench_mpqemu : &bench_vfio_user;
+        return strcmp(value, setup->wire->name) == 0;
+    default:
+        return false;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"device", required_argument, NULL, 'd'},
+        {"file", required_argument, NULL, 'f'},
+        {"rounds", required_argument, NULL, 'r'},
+        {"seconds", required_argument, NULL, 's'},
+        {"processors", required_argument, NULL, 'p'},
+        {"doorbells", required_argument, NULL, 'b'},
+        {"only", required_argument, NULL, 'o'},
+        {"wire", required_argument, NULL, 'w'},
+        {0},
+    };
+    struct setup setup = {
+        .wire = &bench_mpqemu, .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
+    bool good = true;
+    int option;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+        good = good && apply(&setup, option, optarg);
+    if (!good || !setup.device || !setup.path)
+        usage();
+    run(&setup);
+    return 0;
+}

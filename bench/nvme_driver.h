@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A small NVMe driver on top of our own client: one I/O queue, requests of one length.
+ *
+ * It does what Linux's driver does: shadow doorbells where the controller has them, and registers
+ * only when the event index asks for it. It either polls its completion queue with interrupts off,
+ * or blocks until the interrupt, and then ends it as KVM does.
+ */
+#ifndef OUTBOARD_BENCH_NVME_DRIVER_H
+#define OUTBOARD_BENCH_NVME_DRIVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <outboard/client.h>
+
+#define NVME_DRIVER_DEPTH 64           /* requests at a time, at most */
+#define NVME_DRIVER_BYTES (128u << 10) /* of one request, at most */
+
+struct nvme_driver_queue {
+    uint64_t sq; /* guest addresses */
+    uint64_t cq;
+    uint32_t tail;
+    uint32_t head;
+    uint32_t told_head;
+    bool phase;
+};
+
+struct nvme_driver {
+    struct ob_client *client;
+    uint8_t *memory; /* the guest's, from address 0 on */
+    int memory_fd;
+    int trigger_fd; /* of INTx */
+    int resample_fd;
+    bool polls;
+    bool has_shadow;
+    struct nvme_driver_queue admin;
+    struct nvme_driver_queue io;
+    uint64_t blocks; /* of 512 bytes */
+    unsigned long register_writes;
+};
+
+enum nvme_driver_op {
+    NVME_DRIVER_WRITE = 1, /* the opcodes */
+    NVME_DRIVER_READ = 2,
+};
+
+struct nvme_driver_options {
+    const char *wire; /* as ob_client_options */
+    bool polls;
+    bool registers; /* leave shadow doorbells alone */
+};
+
+/* Takes over the socket of a device program, which has just started, and brings namespace 1 up.
+ * Ends the bench when something fails. */
+void nvme_driver_start(struct nvme_driver *driver, int fd,
+                       const struct nvme_driver_options *options);
+void nvme_driver_stop(struct nvme_driver *driver);
+
+/* Puts a request into the queue. slot: below NVME_DRIVER_DEPTH, names the request and its data's
+ * place. offset, len: whole blocks, in bytes. */
+void nvme_driver_put(struct nvme_driver *driver, enum nvme_driver_op op, unsigned slot,
+                     uint64_t offset, uint32_t len);
+/* Tells the controller of all that was put. */
+void nvme_driver_ring(struct nvme_driver *driver);
+/* Waits until something has ended. Returns how many requests have, max at most, and their slots. */
+unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsigned max);
+
+/* Where a request's data is. */
+uint8_t *nvme_driver_data(const struct nvme_driver *driver, unsigned slot);
+
+#endif
