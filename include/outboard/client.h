@@ -436,7 +436,8 @@ OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
 OB_API int ob_client_log_stop(struct ob_client *client);
 
 /**
- * vfio-user: which pages of a range were written since they were last reported.
+ * vfio-user: which pages of a range were written since they were last reported. All of a region
+ * that was unmapped meanwhile is among them when the remote has forgotten what it wrote there.
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *
