@@ -441,9 +441,8 @@ OB_API int ob_client_log_stop(struct ob_client *client);
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *
- * Returns 0; -EINVAL for another page size or a range that is not in the log; -E2BIG for one whose
- * bits fill more than a message, 1 MiB or whatever less the remote takes; -ENOMEM; or the errno of
- * a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
+ * Returns 0; -EINVAL for another page size or a range that is not in the log; -ENOMEM; or the errno
+ * of a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
  */
 OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
                                 const struct ob_client_range *range, uint8_t *ret_bits);

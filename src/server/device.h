@@ -51,6 +51,7 @@ struct ob_device {
     uint32_t state_version;
     bool paused;
     bool warned_of_size;
+    bool warned_of_memory;
 };
 
 /* As ob_device_new(), with the host that the device will use for as long as it lives. */

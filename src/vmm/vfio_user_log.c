@@ -19,7 +19,6 @@
 #define RANGE_LEN  16u
 #define REPORT_LEN 24u
 
-
 static struct dirty_log *log_of(struct ob_client *client)
 {
     return &client->remote->memory.dirty;

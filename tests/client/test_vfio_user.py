@@ -245,6 +245,24 @@ def test_the_log_is_asked_for_by_regions(against, ram):
     assert vmm.log_report(PAGE, 0, 6 * PAGE) == [1, 5]
 
 
+def test_a_long_report_comes_in_pieces(against, ram):
+    """Each as long as the server's messages may be: here 24 bytes and the bits of 64 pages."""
+    asked = []
+
+    def feature(server, message):
+        if message.payload[4] != LOGGING_REPORT:
+            return message.payload[:8]
+        asked.append(struct.unpack_from("<QQ", message.payload, 8))
+        return message.payload[:32] + struct.pack("<Q", 1)
+
+    vmm, _ = against({16: feature}, capabilities={"max_data_xfer_size": 32 + 7})
+    os.ftruncate(ram, 130 * PAGE)
+    vmm.map_memory(0, 130 * PAGE, 0, ram)
+    vmm.log_start(PAGE, (0, 256 * PAGE))
+    assert vmm.log_report(PAGE, 0, 256 * PAGE) == [0, 64, 128]
+    assert asked == [(0, 64 * PAGE), (64 * PAGE, 64 * PAGE), (128 * PAGE, 2 * PAGE)]
+
+
 def test_what_a_server_has_logged_of_a_region_that_goes_is_kept(against, ram):
     """One that forgets it with the region leaves all of it to be taken for written."""
     answers = [struct.pack("<Q", 1 << 2), None]
