@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/socket.h"
+
+#define CONNECT_TIMEOUT_MS 1000
 
 /* What the started programs say, for the case that one fails; made at the first use. */
 static int programs_log(void)
@@ -62,15 +65,20 @@ struct bench_processors bench_two_processors(void)
     return (struct bench_processors){.client = found[0], .server = found[1]};
 }
 
-void bench_bind(int processor)
+static void bind_process(pid_t pid, int processor)
 {
     cpu_set_t only;
     if (processor < 0)
         return;
     CPU_ZERO(&only);
     CPU_SET(processor, &only);
-    if (sched_setaffinity(0, sizeof(only), &only) < 0)
+    if (sched_setaffinity(pid, sizeof(only), &only) < 0)
         bench_die("can't use processor %d: %s", processor, strerror(errno));
+}
+
+void bench_bind(int processor)
+{
+    bind_process(0, processor);
 }
 
 /* Forks with a socketpair between the two. Returns in both; pid is 0 in the child. */
@@ -109,7 +117,8 @@ struct bench_process bench_start(char *const argv[], int processor, const char *
     _exit(EXIT_FAILURE);
 }
 
-struct bench_process bench_fork(void (*run)(int fd), int processor)
+struct bench_process bench_fork(void (*run)(int fd, const void *argument), const void *argument,
+                                int processor)
 {
     struct bench_process process = split(processor);
     if (process.pid)
@@ -117,14 +126,31 @@ struct bench_process bench_fork(void (*run)(int fd), int processor)
     /* Without our ends of other processes' sockets, whose closing would be seen by nobody. */
     dup2(process.fd, BENCH_PEER_FD);
     close_range(BENCH_PEER_FD + 1, ~0u, 0);
-    run(BENCH_PEER_FD);
+    run(BENCH_PEER_FD, argument);
     _exit(EXIT_SUCCESS);
+}
+
+struct bench_process bench_connect(const char *path, int processor)
+{
+    struct ucred peer;
+    socklen_t len = sizeof(peer);
+    struct bench_process process = {.started_ns = clock_now_ns(),
+                                    .foreign = true,
+                                    .fd = socket_connect(path, CONNECT_TIMEOUT_MS)};
+    if (process.fd < 0)
+        bench_die("can't connect to %s: %s", path, strerror(-process.fd));
+    if (getsockopt(process.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        bench_die("can't learn who listens at %s: %s", path, strerror(errno));
+    process.pid = peer.pid;
+    bind_process(process.pid, processor);
+    return process;
 }
 
 void bench_end(struct bench_process *process)
 {
     close(process->fd);
-    waitpid(process->pid, NULL, 0);
+    if (!process->foreign)
+        waitpid(process->pid, NULL, 0);
     process->fd = -1;
 }
 

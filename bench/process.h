@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Processes that a bench measures: started with one end of a socketpair, bound to a processor. */
+/* Processes that a bench measures, bound to a processor: started with one end of a socketpair, or
+ * found at a path. */
 #ifndef OUTBOARD_BENCH_PROCESS_H
 #define OUTBOARD_BENCH_PROCESS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -11,8 +13,9 @@
 
 struct bench_process {
     pid_t pid;
-    int fd;              /* our end of the socketpair */
+    int fd;              /* our end of its socket */
     uint64_t started_ns; /* when it was asked for */
+    bool foreign;        /* somebody else has started it */
 };
 
 /* Memory of a process, KiB. */
@@ -35,8 +38,11 @@ void bench_bind(int processor);
 /* Starts a program. notify_path: an abstract name for $NOTIFY_SOCKET, or NULL. */
 struct bench_process bench_start(char *const argv[], int processor, const char *notify_path);
 /* Starts a function in a process of its own, with its end of the socketpair. */
-struct bench_process bench_fork(void (*run)(int fd), int processor);
-/* Closes our end and waits for the process, which ends at that. */
+struct bench_process bench_fork(void (*run)(int fd, const void *argument), const void *argument,
+                                int processor);
+/* Connects to a process that somebody else has started, and binds it to a processor. */
+struct bench_process bench_connect(const char *path, int processor);
+/* Closes our end and waits for the process, which ends at that, unless somebody else started it. */
 void bench_end(struct bench_process *process);
 
 /* Returns once the process's first thread sleeps: it waits for something to do. */

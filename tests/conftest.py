@@ -12,15 +12,27 @@ from guestlab import Guest, Process, accelerator, paths
 
 LOGS = pytest.StashKey[pathlib.Path]()
 FAILED = pytest.StashKey[bool]()
+SHARED = pytest.StashKey[list]()
 
 
 @pytest.fixture
 def logs(request):
     """A folder for the logs of this test, build/test-logs/NAME; kept if the test fails."""
-    folder = paths.TEST_LOGS / re.sub(r"[^\w.-]+", "-", request.node.nodeid.removeprefix("tests/")).strip("-")
+    return _log_folder(request.node)
+
+
+@pytest.fixture(scope="module")
+def shared_logs(request):
+    """As logs, for what the tests of a module share; kept if one of them fails."""
+    request.session.stash.setdefault(SHARED, []).append(request.node)
+    return _log_folder(request.node)
+
+
+def _log_folder(node):
+    folder = paths.TEST_LOGS / re.sub(r"[^\w.-]+", "-", node.nodeid.removeprefix("tests/")).strip("-")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    request.node.stash[LOGS] = folder
+    node.stash[LOGS] = folder
     return folder
 
 
@@ -29,13 +41,23 @@ def pytest_runtest_makereport(item, call):
     """Has a failure's report say where the logs are, and removes them once all of a test went well, its end too."""
     outcome = yield
     report = outcome.get_result()
-    folder = item.stash.get(LOGS, None)
     if report.failed:
-        item.stash[FAILED] = True
-        if folder:
-            report.sections.append(("logs of the guests and programs", str(folder)))
-    if folder and report.when == "teardown" and not item.stash.get(FAILED, False):
-        shutil.rmtree(folder)
+        for node in (item, item.getparent(pytest.Module)):
+            node.stash[FAILED] = True
+            if LOGS in node.stash:
+                report.sections.append(("logs of the guests and programs", str(node.stash[LOGS])))
+    if report.when == "teardown":
+        _remove_logs(item)
+
+
+def pytest_sessionfinish(session):
+    for module in session.stash.get(SHARED, []):
+        _remove_logs(module)
+
+
+def _remove_logs(node):
+    if LOGS in node.stash and not node.stash.get(FAILED, False):
+        shutil.rmtree(node.stash[LOGS])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,26 +19,15 @@ void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), v
     memory->leaving_argument = argument;
 }
 
-/* Orders regions by address; regions that overlap are equal, so that a search for one byte finds
- * the region around it and an insertion finds what it would overlap. */
-static int compare(const void *left, const void *right)
-{
-    const struct ob_dma_region *a = left, *b = right;
-    if (a->gpa + (a->len - 1) < b->gpa)
-        return -1;
-    return b->gpa + (b->len - 1) < a->gpa;
-}
-
 static struct ob_dma_region *find(struct memory *memory, uint64_t gpa)
 {
     struct ob_dma_region *last = memory->last;
     if (last && gpa - last->gpa < last->len)
         return last;
-    const struct ob_dma_region key = {.gpa = gpa, .len = 1};
-    struct ob_dma_region **node = tfind(&key, &memory->tree, compare);
-    if (node)
-        memory->last = *node;
-    return node ? *node : NULL;
+    struct ob_dma_region *region = region_index_find(&memory->index, gpa, 1);
+    if (region)
+        memory->last = region;
+    return region;
 }
 
 static void release(struct memory *memory, struct ob_dma_region *region)
@@ -51,51 +39,43 @@ static void release(struct memory *memory, struct ob_dma_region *region)
     free(region);
 }
 
-/* Empties a tree, dropping the set's reference to each region. */
-static void empty(struct memory *memory, void **tree)
+static void drop(struct ob_dma_region *region, void *memory)
 {
-    while (*tree) {
-        struct ob_dma_region *region = **(struct ob_dma_region ***)tree;
-        tdelete(region, tree, compare);
-        release(memory, region);
-    }
+    release(memory, region);
 }
 
-static struct ob_dma_region *visited(const void *node, VISIT visit)
+/* Empties an index, dropping the set's reference to each region. */
+static void empty(struct memory *memory, struct region_index *index)
 {
-    return visit == preorder || visit == leaf ? *(struct ob_dma_region *const *)node : NULL;
+    region_index_each(index, drop, memory);
+    region_index_clear(index);
 }
 
-static void mark_current(const void *node, VISIT visit, void *unused)
+static void mark_current(struct ob_dma_region *region, void *unused)
 {
-    struct ob_dma_region *region = visited(node, visit);
-    if (region)
-        region->current = true;
+    region->current = true;
 }
 
-static void mark_gone(const void *node, VISIT visit, void *unused)
+static void mark_gone(struct ob_dma_region *region, void *unused)
 {
-    struct ob_dma_region *region = visited(node, visit);
-    if (region)
-        region->current = false;
+    region->current = false;
 }
 
-static void find_held(const void *node, VISIT visit, void *ret_held)
+static void find_held(struct ob_dma_region *region, void *ret_held)
 {
-    const struct ob_dma_region *region = visited(node, visit);
-    if (region && !region->current && region->references > 1)
+    if (!region->current && region->references > 1)
         *(bool *)ret_held = true;
 }
 
 /* Installs a set in the place of the one before. Regions of both stay current throughout. */
-static void install(struct memory *memory, void *tree, unsigned count)
+static void install(struct memory *memory, const struct region_index *index, unsigned count)
 {
-    void *old = memory->tree;
+    struct region_index old = memory->index;
     bool held = false;
-    twalk_r(old, mark_gone, NULL);
-    twalk_r(tree, mark_current, NULL);
-    twalk_r(old, find_held, &held);
-    memory->tree = tree;
+    region_index_each(&old, mark_gone, NULL);
+    region_index_each(index, mark_current, NULL);
+    region_index_each(&old, find_held, &held);
+    memory->index = *index;
     memory->count = count;
     memory->last = NULL;
     if (held && memory->leaving)
@@ -105,7 +85,7 @@ static void install(struct memory *memory, void *tree, unsigned count)
 
 void memory_done(struct memory *memory)
 {
-    install(memory, NULL, 0);
+    install(memory, &(struct region_index){0}, 0);
     dirty_stop(&memory->dirty);
 }
 
@@ -166,34 +146,33 @@ static bool same(const struct ob_dma_region *a, const struct ob_dma_region *b)
 /* Puts the set's region in the place of one that was just made for the same memory. */
 static struct ob_dma_region *reuse(struct memory *memory, struct ob_dma_region *made)
 {
-    struct ob_dma_region **old = tfind(made, &memory->tree, compare);
-    if (!old || !same(*old, made))
+    struct ob_dma_region *old = region_index_find(&memory->index, made->gpa, made->len);
+    if (!old || !same(old, made))
         return made;
     release(memory, made);
-    (*old)->references++;
-    return *old;
+    old->references++;
+    return old;
 }
 
-static int insert(struct memory *memory, void **tree, const struct memory_region_desc *desc,
-                  unsigned index, struct ob_fault *fault)
+static int insert(struct memory *memory, struct region_index *into,
+                  const struct memory_region_desc *desc, unsigned index, struct ob_fault *fault)
 {
     int err = check_desc(desc, index, fault);
     if (err < 0)
         return err;
-    const struct ob_dma_region key = {.gpa = desc->gpa, .len = desc->len};
-    struct ob_dma_region **there = tfind(&key, tree, compare);
+    const struct ob_dma_region *there = region_index_find(into, desc->gpa, desc->len);
     if (there)
         return ob_fault_set(fault, -EINVAL,
                             "memory region %u (address 0x%" PRIx64 ", size 0x%" PRIx64
                             ") overlaps the one at 0x%" PRIx64,
-                            index, desc->gpa, desc->len, (*there)->gpa);
+                            index, desc->gpa, desc->len, there->gpa);
     struct ob_dma_region *region = NULL;
     err = make_region(memory, desc, index, &region, fault);
     if (!region)
         return err;
-    if (tree != &memory->tree)
+    if (into != &memory->index)
         region = reuse(memory, region);
-    if (tsearch(region, tree, compare))
+    if (region_index_insert(into, region) == 0)
         return 0;
     release(memory, region);
     return ob_fault_set(fault, -ENOMEM, "no memory for memory region %u", index);
@@ -202,30 +181,29 @@ static int insert(struct memory *memory, void **tree, const struct memory_region
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
                    struct ob_fault *fault)
 {
-    void *tree = NULL;
+    struct region_index made = {0};
     int err = 0;
     if (count > LIMIT_MEMORY_REGIONS)
         err = ob_fault_set(fault, -EINVAL, "%u memory regions, more than %u", count,
                            LIMIT_MEMORY_REGIONS);
     for (unsigned i = 0; i < count && err == 0; i++)
-        err = insert(memory, &tree, &descs[i], i, fault);
+        err = insert(memory, &made, &descs[i], i, fault);
     if (err < 0)
-        empty(memory, &tree);
+        empty(memory, &made);
     else
-        install(memory, tree, count);
+        install(memory, &made, count);
     return err;
 }
 
 int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions)
 {
-    const struct ob_dma_region key = {.gpa = desc->gpa, .len = desc->len};
     if (memory->count >= max_regions)
         return -ENOSPC;
     int err = check_desc(desc, memory->count, NULL);
-    if (err == 0 && tfind(&key, &memory->tree, compare))
+    if (err == 0 && region_index_find(&memory->index, desc->gpa, desc->len))
         err = -EEXIST;
     if (err == 0)
-        err = insert(memory, &memory->tree, desc, memory->count, NULL);
+        err = insert(memory, &memory->index, desc, memory->count, NULL);
     if (err < 0)
         return err;
     find(memory, desc->gpa)->current = true;
@@ -263,7 +241,7 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
     if (!memory_has(memory, gpa, len))
         return -ENOENT;
     struct ob_dma_region *region = find(memory, gpa);
-    tdelete(region, &memory->tree, compare);
+    region_index_remove(&memory->index, region);
     region->current = false;
     memory->last = NULL;
     memory->count--;

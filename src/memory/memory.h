@@ -3,11 +3,11 @@
  * Guest memory: regions that the VMM shares by descriptor, and the way from a guest address to
  * bytes.
  *
- * A struct memory is an ordered set of regions that do not overlap, kept in a search tree, so that
- * tens of thousands of them cost a logarithm. Regions are counted: the set holds one reference,
- * each mapped span another. Replacing the set therefore never pulls memory from under I/O in
- * flight: the mapping goes with the last span. A region that the VMM names again, same file, same
- * place, is kept as it is, so that spans on it stay current.
+ * A struct memory is an ordered set of regions that do not overlap, kept in a struct region_index,
+ * so that tens of thousands of them cost a logarithm. Regions are counted: the set holds one
+ * reference, each mapped span another. Replacing the set therefore never pulls memory from under
+ * I/O in flight: the mapping goes with the last span. A region that the VMM names again, same file,
+ * same place, is kept as it is, so that spans on it stay current.
  *
  * A region may have no descriptor: the VMM tells where memory is but not how to get at it. Copies
  * and mappings that meet such a region end with -EREMOTE; the wire has to ask the VMM.
@@ -25,6 +25,7 @@
 #include <outboard/fault.h>
 
 #include "memory/dirty.h"
+#include "memory/region_index.h"
 
 #define MEMORY_PAGE 4096u
 
@@ -54,20 +55,21 @@ struct memory_region_desc {
 };
 
 struct ob_dma_region {
+    /* What look-ups touch comes first, side by side. */
     uint64_t gpa;
     uint64_t len;
-    uint64_t offset;
     uint8_t *address; /* NULL: only the VMM reaches it */
-    struct memory_file file;
     unsigned references;
     bool writable;
     bool borrowed; /* the address is somebody else's to unmap */
     bool current;  /* a member of the set, not only held by spans */
+    uint64_t offset;
+    struct memory_file file;
 };
 
 struct memory {
     struct memory_host host;
-    void *tree; /* tsearch(3) of struct ob_dma_region */
+    struct region_index index;
     unsigned count;
     struct ob_dma_region *last; /* the region of the last look-up, or NULL */
     struct dirty_log dirty;

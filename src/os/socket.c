@@ -99,6 +99,17 @@ ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, uns
     return sent < 0 ? stream_error() : sent;
 }
 
+ssize_t socket_peek(int fd, void *buf, size_t len)
+{
+    ssize_t there;
+    do
+        there = recv(fd, buf, len, MSG_PEEK | MSG_DONTWAIT);
+    while (there < 0 && errno == EINTR);
+    if (there < 0)
+        return stream_error();
+    return there == 0 ? -ENOTCONN : there;
+}
+
 ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
 {
     return socket_send_fds(fd, buf, len, &fd_to_send, fd_to_send >= 0 ? 1 : 0);

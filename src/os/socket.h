@@ -21,6 +21,9 @@ struct received_fds {
  * when more descriptors came than LIMIT_FDS_PER_RECEIVE (all are closed); or another errno. */
 ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds);
 
+/* Copies what is there, up to len bytes, and leaves it there. Returns as socket_receive(). */
+ssize_t socket_peek(int fd, void *buf, size_t len);
+
 /* Sends what the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
  * length; -EAGAIN when it takes nothing now; -ENOTCONN when the peer is gone; or another errno. */
 ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send);

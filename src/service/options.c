@@ -9,13 +9,12 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "service/wires.h"
 
-#define DEFAULT_POLL_US 50
+#define DEFAULT_POLL_US 100
 
 /* Options that a program may add. */
 #define MAX_OWN_OPTIONS 16
-
-static const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engine};
 
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
@@ -48,12 +47,9 @@ static int apply_socket_path(void *config, const char *value, struct ob_fault *f
 static int apply_wire(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++) {
-        if (strcmp(value, wires[i]->wire) == 0) {
-            options->wire = wires[i];
-            return 0;
-        }
-    }
+    options->wire = wires_find(value);
+    if (options->wire)
+        return 0;
     return ob_fault_set(fault, -EINVAL, "no wire is called '%s'; --help lists them", value);
 }
 
@@ -70,8 +66,8 @@ static int apply_poll_us(void *config, const char *value, struct ob_fault *fault
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
-    {"wire", "NAME", "the protocol: mpqemu (default) or vfio-user", apply_wire},
-    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 50)", apply_poll_us},
+    {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
+    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
 };
 
 static const struct {
@@ -146,7 +142,7 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
                   struct options *ret_options, struct ob_fault *fault)
 {
     struct option table[MAX_OPTIONS + 1];
-    struct options options = {.fd = -1, .wire = wires[0], .poll_us = DEFAULT_POLL_US};
+    struct options options = {.fd = -1, .poll_us = DEFAULT_POLL_US};
     fill_table(program, table);
     opterr = 0;
     for (;;) {
@@ -190,7 +186,7 @@ void options_print_help(const struct ob_program *program)
 void options_print_capabilities(const struct ob_program *program)
 {
     printf("{\"type\": \"%s\", \"wires\": [", program->type);
-    for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
+    for (size_t i = 0; wires[i]; i++)
         printf("%s\"%s\"", i ? ", " : "", wires[i]->wire);
     printf("], \"features\": []}\n");
 }

@@ -8,9 +8,9 @@
 #include "server/engine.h"
 
 struct options {
-    int fd;                  /* the peer's socket, -1: none given */
-    const char *socket_path; /* where to listen, NULL: nowhere */
-    const struct engine_ops *wire;
+    int fd;                        /* the peer's socket, -1: none given */
+    const char *socket_path;       /* where to listen, NULL: nowhere */
+    const struct engine_ops *wire; /* NULL: the one that the peer turns out to speak */
     unsigned poll_us;
 };
 

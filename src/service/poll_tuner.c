@@ -4,6 +4,14 @@
 /* The first step up from zero, and the size at which a shrinking window is worth nothing. */
 #define SMALLEST_WINDOW_NS 10000u
 
+/* What a block may have lasted beyond the coming of its message. */
+#define SLOWEST_WAKE_NS 100000u
+
+/* So often the limit is polled in vain before doubts count against polling, and for so many blocks
+ * they do: what the trial costs is then a hundredth of the time at most. */
+#define TRIALS          3
+#define DISTRUST_BLOCKS 1000
+
 void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us)
 {
     *tuner = (struct poll_tuner){.limit_ns = (uint64_t)limit_us * 1000};
@@ -11,6 +19,9 @@ void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us)
 
 void poll_tuner_active(struct poll_tuner *tuner, uint64_t now_ns)
 {
+    if (!tuner->woken)
+        tuner->vain = 0;
+    tuner->woken = false;
     tuner->activity_ns = now_ns;
 }
 
@@ -34,10 +45,31 @@ static void shrink(struct poll_tuner *tuner)
         tuner->window_ns = 0;
 }
 
+/* A block that polling may have saved or not. */
+static void doubt(struct poll_tuner *tuner)
+{
+    if (tuner->distrust > 0) {
+        tuner->distrust--;
+        shrink(tuner);
+    } else if (tuner->window_ns < tuner->limit_ns) {
+        grow(tuner);
+    } else if (++tuner->vain < TRIALS) {
+        shrink(tuner);
+    } else {
+        tuner->vain = 0;
+        tuner->distrust = DISTRUST_BLOCKS;
+        tuner->window_ns = 0;
+    }
+}
+
 void poll_tuner_woken(struct poll_tuner *tuner, uint64_t now_ns)
 {
-    if (now_ns - tuner->activity_ns <= tuner->limit_ns)
+    const uint64_t blocked_ns = now_ns - tuner->activity_ns;
+    tuner->woken = true;
+    if (blocked_ns <= tuner->limit_ns)
         grow(tuner);
+    else if (blocked_ns <= tuner->limit_ns + SLOWEST_WAKE_NS)
+        doubt(tuner);
     else
         shrink(tuner);
 }

@@ -8,6 +8,11 @@
  * window grows. A block that lasted longer shows that polling was in vain: the window shrinks. A
  * device that is called every now and then thus ends at zero and polls no more.
  *
+ * How long a block lasted includes the waking, which on a busy machine can take longer than the
+ * limit while the message had been there in no time. So a block that may have been that short
+ * counts as such until it is put to the test: when the whole limit was polled in vain a few times,
+ * with no message caught between, the benefit of the doubt is gone for a while.
+ *
  * Pure: the caller passes the time in.
  */
 #ifndef OUTBOARD_SERVICE_POLL_TUNER_H
@@ -20,6 +25,9 @@ struct poll_tuner {
     uint64_t limit_ns;    /* the window never grows beyond; 0: never poll */
     uint64_t window_ns;   /* how long to poll now */
     uint64_t activity_ns; /* when the last message was done with */
+    bool woken;           /* the message at hand has ended a block */
+    unsigned vain;     /* how often the limit was polled in vain since polling caught a message */
+    unsigned distrust; /* so many blocks get no benefit of the doubt */
 };
 
 void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us);

@@ -22,12 +22,14 @@
 #include "service/connection.h"
 #include "service/host.h"
 #include "service/options.h"
+#include "service/wires.h"
 
 #define EXIT_USAGE 2
 
 struct service {
     const struct ob_program *program;
     struct options options;
+    const struct engine_ops *wire; /* of this peer */
     struct ob_device *device;
     struct loop *loop;
     int signal_fd;
@@ -88,10 +90,22 @@ static void notify(const char *state, const char *detail)
     notify_send(text); /* a launcher that does not listen misses nothing it needs */
 }
 
+/* Sets service->wire: the one of the options, or else the one that the peer speaks. */
+static int choose_wire(struct service *service, int fd)
+{
+    service->wire = service->options.wire;
+    return service->wire ? 0 : wires_detect(fd, service->loop, &service->stop, &service->wire);
+}
+
 static int serve_peer(struct service *service, int fd, struct ob_fault *fault)
 {
     struct engine *engine = NULL;
-    int err = engine_new(service->options.wire, service->device, &engine, fault);
+    int err = choose_wire(service, fd);
+    if (err == -ENOTCONN || err == -ECANCELED)
+        return 0; /* gone without a word, or a signal */
+    if (err < 0)
+        return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
+    err = engine_new(service->wire, service->device, &engine, fault);
     if (err < 0)
         return err;
     err = connection_serve(fd, service->loop, engine, service->options.poll_us, &service->stop,
@@ -131,6 +145,12 @@ static int wait_for_peer(struct service *service)
     return fd < 0 && service->stop ? -ECANCELED : fd;
 }
 
+/* Whether the next peer may come when this one has gone, also if it went without a word. */
+static bool keeps_serving(const struct service *service)
+{
+    return !service->wire || service->wire->keeps_serving;
+}
+
 static int accept_peers(struct service *service, struct ob_fault *fault)
 {
     do {
@@ -142,13 +162,13 @@ static int accept_peers(struct service *service, struct ob_fault *fault)
         notify("", "serving");
         struct ob_fault peers_fault = {0};
         int err = serve_peer(service, fd, &peers_fault);
-        if (err < 0 && service->options.wire->keeps_serving) {
+        if (err < 0 && keeps_serving(service)) {
             say(service, "dropped the peer: %s", peers_fault.text);
             continue;
         }
         if (err < 0)
             return ob_fault_set(fault, err, "%s", peers_fault.text);
-    } while (service->options.wire->keeps_serving && !service->stop);
+    } while (keeps_serving(service) && !service->stop);
     return 0;
 }
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """NBD exports as disks: qcow2 by qemu-nbd, and nbdkit with its filters as servers that lack things or break."""
 import os
-import socket
 import subprocess
 
+import nbd_server
 import pytest
 from driver import PAGE, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
 
@@ -18,14 +18,7 @@ def serve(spawn, tmp_path):
     """serve(argv): runs an NBD server on a socket that listens already; the URI and the Process."""
 
     def start(*argv):
-        path = tmp_path / "nbd.sock"
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(str(path))
-        listening.listen()
-        # The protocol of systemd: the socket is descriptor 3, and the variables name the process that is meant.
-        script = f'LISTEN_PID=$$ LISTEN_FDS=1 exec "$@" 3<&{listening.fileno()}'
-        process = spawn(["bash", "-c", script, "bash", *argv], name="server", inherit=[listening])
-        return f"nbd+unix:///?socket={path}", process
+        return nbd_server.start(spawn, tmp_path / "nbd.sock", argv)
 
     return start
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The fixtures of conftest.py, in a pytest run of their own: what they promise when a test goes wrong."""
-import pathlib
+import os
 import re
 import shutil
 import subprocess
@@ -16,6 +16,10 @@ def test_good(logs):
 
 def test_bad(logs):
     (logs / "console.log").write_text("bad")
+    assert False
+
+def test_bad_with_a_guest(boot):
+    boot().run("echo last words >/dev/kmsg")
     assert False
 
 def test_bad_at_the_end(logs, cleanup):
@@ -34,17 +38,38 @@ def test_programs_end_with_the_test(spawn, cleanup):
     spawn(["/bin/cat", "/dev/zero"], name="cat")
 """
 
+SHARING_SAMPLE = """
+import os, pytest
+
+@pytest.fixture(scope="module")
+def shared(shared_logs):
+    (shared_logs / "console.log").write_text("shared")
+
+def test_first(shared):
+    assert "GOOD" in os.environ
+
+def test_second(shared):
+    pass
+"""
+
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """What pytest prints of the sample."""
-    folder = tmp_path_factory.mktemp("sample")
-    shutil.copy(paths.TREE / "tests/conftest.py", folder)
-    (folder / "test_sample.py").write_text(SAMPLE)
-    command = ["/usr/bin/python3", "-m", "pytest", "-v", "-c", paths.TREE / "pytest.ini", "--rootdir", folder, folder]
-    yield subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+    yield pytest_run(tmp_path_factory.mktemp("sample"), "test_sample.py", SAMPLE)
     for left in paths.TEST_LOGS.glob("test_sample.py-*"):
         shutil.rmtree(left)
+
+
+def pytest_run(folder, name, content, **environment):
+    """What pytest prints of a file of tests, with the fixtures of this tree."""
+    shutil.copy(paths.TREE / "tests/conftest.py", folder)
+    (folder / name).write_text(content)
+    command = ["/usr/bin/python3", "-m", "pytest", "-v", "-c", paths.TREE / "pytest.ini", "--rootdir", folder, folder]
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout
 
 
 def verdicts(sample, test):
@@ -62,6 +87,27 @@ def test_logs_of_a_bad_test_are_kept_and_named(sample, name, expected):
     assert verdicts(sample, name) == expected
     assert (folder / "console.log").read_text() == "bad"
     assert f"\n{folder}\n" in sample
+
+
+def test_the_console_of_a_bad_test_is_kept(sample):
+    """Of a guest that was well, to the last line that it said."""
+    assert verdicts(sample, "test_bad_with_a_guest") == ["FAILED"]
+    guest = paths.TEST_LOGS / "test_sample.py-test_bad_with_a_guest/guest"
+    assert (guest / "console.log").read_text().splitlines()[-1].endswith("last words")
+    assert (guest / "commands.log").read_text().startswith("$ echo last words")
+
+
+@pytest.mark.parametrize("environment", [{"GOOD": "1"}, {}], ids=["good", "bad"])
+def test_logs_that_tests_share_are_kept_if_one_is_bad(tmp_path, environment):
+    folder = paths.TEST_LOGS / "test_sharing.py"
+    printed = pytest_run(tmp_path, "test_sharing.py", SHARING_SAMPLE, **environment)
+    assert "test_second PASSED" in printed
+    if environment:
+        assert not folder.exists()
+    else:
+        assert f"\n{folder}\n" in printed
+        assert (folder / "console.log").read_text() == "shared"
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("name, what", [("test_leaves_a_process", "process"), ("test_leaves_a_descriptor", "descriptor")])

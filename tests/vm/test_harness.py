@@ -13,9 +13,9 @@ from guestlab.qmp import QmpError
 
 
 @pytest.fixture(scope="module")
-def guest(tmp_path_factory):
+def guest(shared_logs):
     """One guest for the tests that leave it as it was."""
-    with Guest(tmp_path_factory.mktemp("shared")) as shared:
+    with Guest(shared_logs / "guest") as shared:
         yield shared
 
 

@@ -4,13 +4,12 @@ import functools
 import hashlib
 import http.server
 import os
-import pathlib
-import re
 import subprocess
 import tempfile
 import threading
 
 import pytest
+from guestlab.initramfs import with_libraries
 from proxylab import STATIC, Lab, free_port
 
 from apps import Exchange, Transfer, is_reset, pattern, receive
@@ -103,16 +102,6 @@ def web(tmp_path):
         server.server_close()
 
 
-def dynamic_program(*programs):
-    """Files of a guest: dynamically linked programs of this machine, and what they load."""
-    files = {}
-    for program in programs:
-        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        for path in [program, *re.findall(r"(/\S+) \(0x", listing)]:
-            files[path] = pathlib.Path(path).resolve()
-    return files
-
-
 def wait_for_forward(end, count=1):
     """Until the guest listens at what -R asked for."""
     while sum(s["service"] == "@listen" and s["bytes_received"] > 0 for s in end.status()["streams"]) < count:
@@ -132,7 +121,7 @@ def test_download(start_guest, host, web, kind):
 
 def test_socks_client(start_guest, host, web):
     port, checksum = web(1 << 20)
-    guest = start_guest(files=dynamic_program("/usr/bin/curl"))
+    guest = start_guest(files=with_libraries("/usr/bin/curl"))
     end = host("--remote-dynamic=1080", f"--allow-connect=127.0.0.1:{port}")
     wait_for_forward(end)
     output = guest.run(f"/usr/bin/curl -sS --socks5-hostname 127.0.0.1:1080 http://localhost:{port}/data | sha256sum")
@@ -146,7 +135,7 @@ def ssh_files(folder):
     for name in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
     settings = "HostKey /etc/ssh/host\nAuthorizedKeysFile /etc/ssh/user.pub\nStrictModes no\nUsePAM no\n"
-    files = dynamic_program("/usr/sbin/sshd") | {
+    files = with_libraries("/usr/sbin/sshd") | {
         "/etc/ssh/host": folder / "host",
         "/etc/ssh/user.pub": (folder / "user.pub").read_bytes(),
         "/etc/ssh/config": settings.encode(),
@@ -308,7 +297,7 @@ def test_paused_machine(start_guest, host, lab, web):
     """A session outlives any pause. One that an end gives up after some silence begins anew."""
     impatient_port, impatient_path = "org.outboard.proxy.1", lab.folder / "impatient"
     guest = start_guest(
-        arguments=virtio_port(impatient_port, impatient_path), files=dynamic_program("/usr/bin/curl")
+        arguments=virtio_port(impatient_port, impatient_path), files=with_libraries("/usr/bin/curl")
     )
     start_proxy(guest, options=f"--channel=virtio:{impatient_port}", name="impatient")
     size = 16 << 20
@@ -346,7 +335,7 @@ def test_paused_machine(start_guest, host, lab, web):
 def test_snapshot_is_restored(start_guest, lab, cleanup, host_restarts):
     """The guest's end wakes up in a session that nobody else remembers, twice in the same one."""
     state = cleanup.enter_context(tempfile.TemporaryFile())
-    options = {"options": "--service=echo=exec:cat", "files": dynamic_program("/usr/bin/curl")}
+    options = {"options": "--service=echo=exec:cat", "files": with_libraries("/usr/bin/curl")}
     guest = start_guest(**options)
     app, port = lab.listen(), free_port()
 

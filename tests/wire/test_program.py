@@ -143,6 +143,17 @@ def test_serves_who_connects_to_its_path(listening):
     assert not path.exists()
 
 
+def test_a_peer_that_goes_without_a_word_is_not_the_last(listening):
+    device, path = listening
+    for said in (b"", b"\0\0"):
+        with dial(path) as proxy:
+            proxy.sock.sendall(said)
+    with dial(path) as proxy:
+        proxy.send(proxy.sysmem())
+        assert proxy.config_read(0, 4) == 0x10F01AF4
+    assert device.end() == (0, [ENDED])
+
+
 def test_a_bad_peer_of_its_path_is_told(listening):
     device, path = listening
     with dial(path) as proxy:

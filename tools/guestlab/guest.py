@@ -76,6 +76,12 @@ class Guest:
             print(f"{result.output}[status {result.status}]", file=log)
         return result
 
+    def start(self, command):
+        """Has a script run and doesn't wait for its answer; for one that may stop the guest."""
+        with open(self.logs / "commands.log", "a", encoding="utf-8") as log:
+            print(f"$ {command}", file=log)
+        self._shell.send(command)
+
     def read(self, path):
         """The contents of a file of the guest, such as one in /sys, without the white space around."""
         return self.run(f"cat {shlex.quote(path)}").strip()

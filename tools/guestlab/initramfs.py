@@ -2,6 +2,7 @@
 """Makes a guest's initramfs: busybox, init.sh, kernel modules, and the programs and files of the test."""
 import functools
 import pathlib
+import re
 import subprocess
 
 from guestlab import modules
@@ -16,7 +17,8 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT):
     """The bytes of an initramfs.
 
     programs: statically linked executables of the host; each becomes /bin/NAME.
-    files: {path in the guest: bytes, or path of a file on the host}; executable where the host's is.
+    files: {path in the guest: bytes, or path of a file on the host}; executable where the host's is. with_libraries()
+        makes them of programs that are not static.
     """
     archive = Archive()
     for folder in ("dev", "lib", "mnt", "proc", "sys", "tmp"):
@@ -35,6 +37,16 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT):
     for path, content in (files or {}).items():
         _add(archive, path.lstrip("/"), content)
     return archive.finish()
+
+
+def with_libraries(*programs):
+    """Files of a guest: dynamically linked programs of the host, and what they load."""
+    files = {}
+    for program in programs:
+        listing = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+        for path in [program, *re.findall(r"(/\S+) \(0x", listing)]:
+            files[path] = pathlib.Path(path).resolve()
+    return files
 
 
 def _add(archive, path, content):

@@ -292,7 +292,7 @@ static void a_failed_allocation_leaves_the_old_table(void **state)
         assert_int_equal(memory_read(&f.memory, PAGE, &byte, 1), 0);
         assert_int_equal(memory_read(&f.memory, 2 * PAGE, &byte, 1), -EFAULT);
     }
-    assert_true(nth > 9); /* region, mapping and tree node of each were refused once */
+    assert_true(nth > 9); /* region and mapping of each, and what the index needs */
     assert_int_equal(f.fake.mappings, 3);
     tear_down(&f);
 }

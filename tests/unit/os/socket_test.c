@@ -249,6 +249,26 @@ static void impossible_paths_are_refused(void **state)
     assert_int_equal(socket_listen("/no/such/folder/socket"), -ENOENT);
 }
 
+static void a_look_takes_nothing(void **state)
+{
+    int pair[2];
+    char buf[4] = {0};
+    struct received_fds fds;
+    make_pair(pair);
+    assert_int_equal(socket_peek(pair[0], buf, 2), -EAGAIN);
+    send_fds(pair[1], pair[0], 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(socket_peek(pair[0], buf, sizeof(buf)), 1);
+        assert_memory_equal(buf, "x", 2);
+    }
+    assert_int_equal(socket_receive(pair[0], buf, sizeof(buf), &fds), 1);
+    assert_int_equal(fds.count, 2);
+    close_received(&fds);
+    shutdown(pair[1], SHUT_WR);
+    assert_int_equal(socket_peek(pair[0], buf, sizeof(buf)), -ENOTCONN);
+    close_pair(pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +282,7 @@ int main(void)
         TEST(listens_and_accepts),
         TEST(never_removes_what_is_no_socket),
         TEST(impossible_paths_are_refused),
+        TEST(a_look_takes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,8 +65,8 @@ static void defaults_are_there(void **state)
     assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
     assert_int_equal(options.fd, 5);
     assert_null(options.socket_path);
-    assert_string_equal(options.wire->wire, "mpqemu");
-    assert_int_equal(options.poll_us, 50);
+    assert_null(options.wire);
+    assert_int_equal(options.poll_us, 100);
 }
 
 static void every_option_is_applied(void **state)

@@ -5,9 +5,10 @@
 
 #define US UINT64_C(1000)
 
-/* Messages come at equal distances. Plays a server that polls as it is told and blocks otherwise;
- * returns how long it has polled for the last of them. */
-static uint64_t play(struct poll_tuner *tuner, uint64_t *now, uint64_t gap, unsigned messages)
+/* Messages come at equal distances. Plays a server that polls as it is told and blocks otherwise,
+ * and takes so long to wake; returns how long it has polled for the last of them. */
+static uint64_t play_waking(struct poll_tuner *tuner, uint64_t *now, uint64_t gap,
+                            unsigned messages, uint64_t wake)
 {
     uint64_t polled = 0;
     for (unsigned i = 0; i < messages; i++) {
@@ -18,12 +19,17 @@ static uint64_t play(struct poll_tuner *tuner, uint64_t *now, uint64_t gap, unsi
             polled += 1 * US;
         }
         if (*now < next) {
-            *now = next;
+            *now = next + wake;
             poll_tuner_woken(tuner, *now);
         }
         poll_tuner_active(tuner, *now);
     }
     return polled;
+}
+
+static uint64_t play(struct poll_tuner *tuner, uint64_t *now, uint64_t gap, unsigned messages)
+{
+    return play_waking(tuner, now, gap, messages, 0);
 }
 
 static void starts_without_polling(void **state)
@@ -70,6 +76,28 @@ static void polling_ends_with_the_window(void **state)
     assert_false(poll_tuner_polls(&tuner, UINT64_MAX));
 }
 
+static void a_slow_wake_is_not_taken_for_a_late_message(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 50);
+    assert_int_equal(play_waking(&tuner, &now, 30 * US, 20, 60 * US), 30 * US);
+}
+
+/* Late by less than a wake may take: that it is not the wake is found out, and seldom asked. */
+static void doubts_cost_little(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US, polled = 0;
+    const unsigned messages = 10000;
+    poll_tuner_init(&tuner, 50);
+    for (unsigned i = 0; i < messages; i++)
+        polled += play(&tuner, &now, 90 * US, 1);
+    assert_true(polled > 0);
+    assert_true(polled < 90 * US * messages / 100);
+    assert_int_equal(play_waking(&tuner, &now, 30 * US, 2000, 10 * US), 30 * US);
+}
+
 static void a_limit_of_zero_never_polls(void **state)
 {
     struct poll_tuner tuner;
@@ -95,6 +123,8 @@ int main(void)
         TEST(messages_that_come_soon_are_polled_for),
         TEST(messages_that_come_late_are_blocked_for),
         TEST(polling_ends_with_the_window),
+        TEST(a_slow_wake_is_not_taken_for_a_late_message),
+        TEST(doubts_cost_little),
         TEST(a_limit_of_zero_never_polls),
         TEST(a_small_limit_is_kept),
     };

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "memory/region_index.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory/memory.h"
+
+#define FIRST_ROOM 16u
+
+/* How many of count ascending addresses are not above a given one. Without a branch that depends on
+ * them, for a wrong guess costs more than the step. */
+static unsigned count_up_to(const uint64_t *starts, unsigned count, uint64_t address)
+{
+    unsigned at = 0;
+    if (count == 0)
+        return 0;
+    while (count > 1) {
+        unsigned half = count / 2;
+        at += starts[at + half - 1] <= address ? half : 0;
+        count -= half;
+    }
+    return at + (starts[at] <= address);
+}
+
+/* The leaf in which a region that starts there is or belongs: the first one when it is below all.
+ */
+static unsigned leaf_of(const struct region_index *index, uint64_t address)
+{
+    unsigned up_to = count_up_to(index->starts, index->count, address);
+    return up_to > 0 ? up_to - 1 : 0;
+}
+
+void region_index_clear(struct region_index *index)
+{
+    for (unsigned i = 0; i < index->count; i++)
+        free(index->leaves[i]);
+    free(index->leaves);
+    free(index->starts);
+    *index = (struct region_index){0};
+}
+
+struct ob_dma_region *region_index_find(const struct region_index *index, uint64_t gpa,
+                                        uint64_t len)
+{
+    const uint64_t last = gpa + (len - 1);
+    if (index->count == 0)
+        return NULL;
+    const struct region_leaf *leaf = index->leaves[leaf_of(index, last)];
+    unsigned up_to = count_up_to(leaf->starts, leaf->count, last);
+    struct ob_dma_region *region = up_to > 0 ? leaf->regions[up_to - 1] : NULL;
+    return region && gpa <= region->gpa + (region->len - 1) ? region : NULL;
+}
+
+static int make_room(struct region_index *index)
+{
+    if (index->count < index->room)
+        return 0;
+    unsigned room = index->room ? 2 * index->room : FIRST_ROOM;
+    uint64_t *starts = malloc(room * sizeof(starts[0]));
+    struct region_leaf **leaves = malloc(room * sizeof(void *));
+    if (!starts || !leaves) {
+        free(starts);
+        free(leaves);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < index->count; i++) {
+        starts[i] = index->starts[i];
+        leaves[i] = index->leaves[i];
+    }
+    free(index->starts);
+    free(index->leaves);
+    index->starts = starts;
+    index->leaves = leaves;
+    index->room = room;
+    return 0;
+}
+
+/* Puts a fresh, empty leaf at a place. NULL: no memory. */
+static struct region_leaf *add_leaf(struct region_index *index, unsigned at)
+{
+    struct region_leaf *leaf = make_room(index) == 0 ? malloc(sizeof(*leaf)) : NULL;
+    if (!leaf)
+        return NULL;
+    leaf->count = 0;
+    unsigned behind = index->count - at;
+    memmove(index->starts + at + 1, index->starts + at, behind * sizeof(index->starts[0]));
+    memmove(index->leaves + at + 1, index->leaves + at, behind * sizeof(void *));
+    index->leaves[at] = leaf;
+    index->count++;
+    return leaf;
+}
+
+static void remove_leaf(struct region_index *index, unsigned at)
+{
+    unsigned behind = index->count - at - 1;
+    free(index->leaves[at]);
+    memmove(index->starts + at, index->starts + at + 1, behind * sizeof(index->starts[0]));
+    memmove(index->leaves + at, index->leaves + at + 1, behind * sizeof(void *));
+    index->count--;
+}
+
+/* Copies regions behind those of a leaf. */
+static void append(struct region_leaf *to, const struct region_leaf *from, unsigned at,
+                   unsigned count)
+{
+    memcpy(to->starts + to->count, from->starts + at, count * sizeof(to->starts[0]));
+    memcpy(to->regions + to->count, from->regions + at, count * sizeof(void *));
+    to->count += count;
+}
+
+/* Moves the upper half of a full leaf into one behind it. */
+static int split(struct region_index *index, unsigned at)
+{
+    struct region_leaf *upper = add_leaf(index, at + 1);
+    if (!upper)
+        return -ENOMEM;
+    struct region_leaf *lower = index->leaves[at];
+    append(upper, lower, REGION_LEAF / 2, REGION_LEAF - REGION_LEAF / 2);
+    lower->count = REGION_LEAF / 2;
+    index->starts[at + 1] = upper->starts[0];
+    return 0;
+}
+
+int region_index_insert(struct region_index *index, struct ob_dma_region *region)
+{
+    if (index->count == 0 && !add_leaf(index, 0))
+        return -ENOMEM;
+    unsigned at = leaf_of(index, region->gpa);
+    if (index->leaves[at]->count == REGION_LEAF) {
+        if (split(index, at) < 0)
+            return -ENOMEM;
+        at = leaf_of(index, region->gpa);
+    }
+    struct region_leaf *leaf = index->leaves[at];
+    unsigned place = count_up_to(leaf->starts, leaf->count, region->gpa);
+    unsigned behind = leaf->count - place;
+    memmove(leaf->starts + place + 1, leaf->starts + place, behind * sizeof(leaf->starts[0]));
+    memmove(leaf->regions + place + 1, leaf->regions + place, behind * sizeof(void *));
+    leaf->starts[place] = region->gpa;
+    leaf->regions[place] = region;
+    leaf->count++;
+    index->starts[at] = leaf->starts[0];
+    return 0;
+}
+
+/* Joins a leaf with the one behind it when both together are at most half of one. */
+static void join(struct region_index *index, unsigned at)
+{
+    if (at + 1 >= index->count)
+        return;
+    struct region_leaf *lower = index->leaves[at];
+    const struct region_leaf *upper = index->leaves[at + 1];
+    if (lower->count + upper->count > REGION_LEAF / 2)
+        return;
+    append(lower, upper, 0, upper->count);
+    remove_leaf(index, at + 1);
+}
+
+void region_index_remove(struct region_index *index, const struct ob_dma_region *region)
+{
+    unsigned at = leaf_of(index, region->gpa);
+    struct region_leaf *leaf = index->leaves[at];
+    unsigned place = count_up_to(leaf->starts, leaf->count, region->gpa) - 1;
+    unsigned behind = leaf->count - place - 1;
+    assert(place < leaf->count && leaf->regions[place] == region);
+    memmove(leaf->starts + place, leaf->starts + place + 1, behind * sizeof(leaf->starts[0]));
+    memmove(leaf->regions + place, leaf->regions + place + 1, behind * sizeof(void *));
+    if (--leaf->count == 0) {
+        remove_leaf(index, at);
+    } else {
+        index->starts[at] = leaf->starts[0];
+        join(index, at);
+    }
+    if (at > 0)
+        join(index, at - 1);
+}
+
+void region_index_each(const struct region_index *index,
+                       void (*visit)(struct ob_dma_region *region, void *argument), void *argument)
+{
+    for (unsigned i = 0; i < index->count; i++)
+        for (unsigned j = 0; j < index->leaves[i]->count; j++)
+            visit(index->leaves[i]->regions[j], argument);
+}

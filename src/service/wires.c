@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A peer of either wire speaks first, and its third byte gives it away:
+ *
+ *   mpqemu     u32 command: SYNC_SYSMEM, which is 0 in the shipped dialect and 1 in the v8 one
+ *   vfio-user  u16 message id, any; u16 command: VERSION, which is 1
+ *
+ * So the third byte is 0 on mpqemu and 1 on vfio-user. Anything else is neither, and mpqemu's
+ * engine tells the peer off as well as another would.
+ */
+#include "service/wires.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "os/socket.h"
+
+#define TELLING_BYTE      2u
+#define VFIO_USER_TELLING 1u
+
+const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engine, NULL};
+
+const struct engine_ops *wires_find(const char *name)
+{
+    for (size_t i = 0; wires[i]; i++)
+        if (strcmp(name, wires[i]->wire) == 0)
+            return wires[i];
+    return NULL;
+}
+
+static void heard(void *argument, uint32_t events)
+{
+    *(uint32_t *)argument |= events;
+}
+
+/* Waits until the socket brings more than it had, or its end. */
+static int wait_for_more(struct loop *loop, const uint32_t *events, const bool *stop)
+{
+    while (*events == 0) {
+        int err = loop_wait(loop, -1);
+        if (err < 0)
+            return err;
+        if (*stop)
+            return -ECANCELED;
+    }
+    return 0;
+}
+
+/* Looks at the first bytes, which stay in the socket. 0 once the telling one is there. */
+static int look(int fd, struct loop *loop, uint32_t *events, const bool *stop, uint8_t *bytes,
+                size_t len)
+{
+    for (;;) {
+        int err = wait_for_more(loop, events, stop);
+        if (err < 0)
+            return err;
+        bool is_last = *events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+        *events = 0;
+        ssize_t there = socket_peek(fd, bytes, len);
+        if (there == (ssize_t)len)
+            return 0;
+        if (there < 0 && there != -EAGAIN)
+            return (int)there;
+        if (is_last)
+            return -ENOTCONN;
+    }
+}
+
+int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire)
+{
+    uint8_t bytes[TELLING_BYTE + 1];
+    uint32_t events = 0;
+    struct loop_source *source;
+    /* By edge: a level would stay up while a peer that stutters has sent less than it takes. */
+    int err = loop_add(loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, heard, &events, &source);
+    if (err < 0)
+        return err;
+    err = look(fd, loop, &events, stop, bytes, sizeof(bytes));
+    loop_remove(source);
+    if (err == 0)
+        *ret_wire = bytes[TELLING_BYTE] == VFIO_USER_TELLING ? &vfio_user_engine : &mpqemu_engine;
+    return err;
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The wires that a device program can serve, and which of them a peer speaks. */
+#ifndef OUTBOARD_SERVICE_WIRES_H
+#define OUTBOARD_SERVICE_WIRES_H
+
+#include <stdbool.h>
+
+#include "os/loop.h"
+#include "server/engine.h"
+
+/* All of them, with a NULL behind the last. */
+extern const struct engine_ops *const wires[];
+
+/* The wire of that name, or NULL. */
+const struct engine_ops *wires_find(const char *name);
+
+/* Waits until the peer on fd has begun its first message and tells which wire that is of; what it
+ * has sent stays in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
+ * was set by a callback of the loop, or another errno. */
+int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire);
+
+#endif
