@@ -224,15 +224,7 @@ bool memory_is_held(const struct ob_dma_region *region)
 
 const struct ob_dma_region *memory_next(const struct memory *memory, uint64_t gpa)
 {
-    const struct ob_dma_region *lowest = NULL;
-    struct ob_dma_region key = {.gpa = gpa, .len = UINT64_MAX - gpa};
-    struct ob_dma_region **node;
-    /* Each is found below the one before it, further to the left in the tree. */
-    while (key.len > 0 && (node = tfind(&key, &memory->tree, compare))) {
-        lowest = *node;
-        key.len = lowest->gpa > gpa ? lowest->gpa - gpa : 0;
-    }
-    return lowest;
+    return region_index_next(&memory->index, gpa);
 }
 
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
