@@ -436,13 +436,13 @@ OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
 OB_API int ob_client_log_stop(struct ob_client *client);
 
 /**
- * vfio-user: which pages of a range were written since they were last reported.
+ * vfio-user: which pages of a range were written since they were last reported. All of a region
+ * that was unmapped meanwhile is among them when the remote has forgotten what it wrote there.
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *
- * Returns 0; -EINVAL for another page size or a range that is not in the log; -E2BIG for one whose
- * bits fill more than a message, 1 MiB or whatever less the remote takes; -ENOMEM; or the errno of
- * a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
+ * Returns 0; -EINVAL for another page size or a range that is not in the log; -ENOMEM; or the errno
+ * of a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
  */
 OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
                                 const struct ob_client_range *range, uint8_t *ret_bits);

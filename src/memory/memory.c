@@ -222,6 +222,11 @@ bool memory_is_held(const struct ob_dma_region *region)
     return region->references > 1;
 }
 
+const struct ob_dma_region *memory_next(const struct memory *memory, uint64_t gpa)
+{
+    return region_index_next(&memory->index, gpa);
+}
+
 static void remove_region(struct memory *memory, struct ob_dma_region *region)
 {
     region_index_remove(&memory->index, region);

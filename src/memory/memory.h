@@ -102,6 +102,8 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
 int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region);
 /* Whether there is a region of exactly this address and length. */
 bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len);
+/* The lowest region that has bytes at or behind an address, or NULL. */
+const struct ob_dma_region *memory_next(const struct memory *memory, uint64_t gpa);
 /* Whether spans are on a region that was removed. */
 bool memory_is_held(const struct ob_dma_region *region);
 void memory_drop(struct memory *memory, struct ob_dma_region *region);

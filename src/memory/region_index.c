@@ -54,6 +54,21 @@ struct ob_dma_region *region_index_find(const struct region_index *index, uint64
     return region && gpa <= region->gpa + (region->len - 1) ? region : NULL;
 }
 
+struct ob_dma_region *region_index_next(const struct region_index *index, uint64_t gpa)
+{
+    if (index->count == 0)
+        return NULL;
+    unsigned at = leaf_of(index, gpa);
+    const struct region_leaf *leaf = index->leaves[at];
+    unsigned up_to = count_up_to(leaf->starts, leaf->count, gpa);
+    struct ob_dma_region *before = up_to > 0 ? leaf->regions[up_to - 1] : NULL;
+    if (before && gpa <= before->gpa + (before->len - 1))
+        return before;
+    if (up_to < leaf->count)
+        return leaf->regions[up_to];
+    return at + 1 < index->count ? index->leaves[at + 1]->regions[0] : NULL;
+}
+
 static int make_room(struct region_index *index)
 {
     if (index->count < index->room)

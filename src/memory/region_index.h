@@ -41,6 +41,9 @@ void region_index_clear(struct region_index *index);
 struct ob_dma_region *region_index_find(const struct region_index *index, uint64_t gpa,
                                         uint64_t len);
 
+/* Returns the lowest region that has bytes at gpa or behind, or NULL. */
+struct ob_dma_region *region_index_next(const struct region_index *index, uint64_t gpa);
+
 /* Adds a region that overlaps no other. 0 or -ENOMEM. */
 int region_index_insert(struct region_index *index, struct ob_dma_region *region);
 

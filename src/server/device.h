@@ -52,6 +52,7 @@ struct ob_device {
     bool paused;
     bool dma_by_messages; /* what the VMM shares is not mapped */
     bool warned_of_size;
+    bool warned_of_memory;
 };
 
 /* As ob_device_new(), with the host that the device will use for as long as it lives. */

@@ -3,6 +3,8 @@
 #include <outboard/dma.h>
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 
 #include "server/device.h"
 
@@ -11,16 +13,42 @@ static int check_mastering(const struct ob_device *device)
     return pci_function_may_master(&device->function) ? 0 : -EPERM;
 }
 
-int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
+static int read_memory(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
 {
     int err = check_mastering(device);
     return err < 0 ? err : memory_read(&device->memory, iova, ret_buf, len);
 }
 
-int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
+static int write_memory(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
 {
     int err = check_mastering(device);
     return err < 0 ? err : memory_write(&device->memory, iova, buf, len);
+}
+
+/* A device that can't do without memory that is not shared fails in ways that hide the reason. */
+static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
+{
+    char sentence[OB_FAULT_TEXT_LEN];
+    if (err != -EREMOTE || device->warned_of_memory)
+        return err;
+    snprintf(sentence, sizeof(sentence),
+             "%s: the VMM does not share the memory at 0x%" PRIx64
+             ", which this device needs; QEMU shares what -object memory-backend-memfd,share=on "
+             "makes",
+             device->name, iova);
+    device->host->warn(device->host->context, sentence);
+    device->warned_of_memory = true;
+    return err;
+}
+
+int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
+{
+    return tell_of_unshared(device, iova, read_memory(device, iova, ret_buf, len));
+}
+
+int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
+{
+    return tell_of_unshared(device, iova, write_memory(device, iova, buf, len));
 }
 
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request)
@@ -35,8 +63,8 @@ int device_check_dma(struct ob_device *device, const struct ob_dma_request *requ
 static int copy_now(struct ob_device *device, const struct ob_dma_request *request)
 {
     bool to_guest = request->direction == OB_DMA_FROM_DEVICE;
-    int err = to_guest ? ob_dma_write(device, request->iova, request->buf, request->len)
-                       : ob_dma_read(device, request->iova, request->buf, request->len);
+    int err = to_guest ? write_memory(device, request->iova, request->buf, request->len)
+                       : read_memory(device, request->iova, request->buf, request->len);
     if (err != -EREMOTE)
         return err;
     if (!device->messenger)
@@ -64,9 +92,10 @@ int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
     int err = check_mastering(device);
-    return err < 0 ? err
-                   : memory_map(&device->memory, iova, len, direction == OB_DMA_FROM_DEVICE,
-                                ret_spans, max_spans);
+    if (err == 0)
+        err = memory_map(&device->memory, iova, len, direction == OB_DMA_FROM_DEVICE, ret_spans,
+                         max_spans);
+    return tell_of_unshared(device, iova, err);
 }
 
 void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans)

@@ -46,15 +46,21 @@ uint64_t vfio_user_longest_transfer(const struct engine_ops *ops)
     return ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
 }
 
-/* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it. */
-static int agree(const struct engine_ops *ops, struct vfio_user_capabilities *capabilities)
+/* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it.
+ *
+ * QEMU (10.1, 10.2) is not told that WRITE_MULTI is there, which it uses for nothing but floods of
+ * posted writes. For then it takes a wrong flag for its own, has a thread send every message, which
+ * costs each access a wake-up, and after the end of this process each costs it 5 s. */
+static int agree(const struct engine_ops *ops, struct vfio_user_version *version)
 {
+    struct vfio_user_capabilities *capabilities = &version->capabilities;
     const uint64_t longest = vfio_user_longest_transfer(ops);
     capabilities->max_msg_fds = (uint32_t)smaller(capabilities->max_msg_fds, LIMIT_VFIO_USER_FDS);
     capabilities->max_data_xfer_size = smaller(capabilities->max_data_xfer_size, longest);
     capabilities->max_dma_maps =
         (uint32_t)smaller(capabilities->max_dma_maps, LIMIT_MEMORY_REGIONS);
     capabilities->pgsizes &= ~(uint64_t)(MEMORY_PAGE - 1);
+    capabilities->write_multiple = capabilities->write_multiple && !version->migration;
     return capabilities->pgsizes && capabilities->max_data_xfer_size ? 0 : -EINVAL;
 }
 
@@ -72,7 +78,7 @@ static int version(struct vfio_user_request *request)
     if (version.major != MAJOR)
         return ob_fault_set(fault, -EINVAL, "VERSION: the client speaks major version %u, not %u",
                             version.major, MAJOR);
-    err = agree(server->engine.ops, &version.capabilities);
+    err = agree(server->engine.ops, &version);
     if (err < 0)
         return ob_fault_set(fault, err,
                             "VERSION: page sizes 0x%" PRIx64 " and transfers of %" PRIu64
@@ -80,6 +86,7 @@ static int version(struct vfio_user_request *request)
                             version.capabilities.pgsizes, version.capabilities.max_data_xfer_size);
     version.minor = MINOR;
     server->capabilities = version.capabilities;
+    server->may_be_qemu = version.migration;
     server->negotiated = true;
     vfio_user_migration_start(server);
     int len = vfio_user_version_reply_put(request->reply.at, request->reply.left, request->payload,

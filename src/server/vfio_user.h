@@ -44,6 +44,7 @@ struct vfio_user_migration {
 struct vfio_user_server {
     struct engine engine;                       /* first: an engine of this wire is one of these */
     bool negotiated;                            /* VERSION is done */
+    bool may_be_qemu;                           /* offers what QEMU alone offers, "migration" */
     struct vfio_user_capabilities capabilities; /* as agreed */
     struct device_messenger messenger;
     struct vfio_user_dma dma;

@@ -14,7 +14,7 @@
  * a 32-bit count with the data right behind that, and answers DMA_WRITE with a bare header. Taking
  * one for the other would shift the guest's data by four bytes, so the first request is preceded by
  * a DMA_WRITE of no bytes: a reply without a payload gives QEMU away. A client that does not offer
- * write_multiple in VERSION is no QEMU, for all of those do, and is not asked.
+ * "migration" in VERSION is no QEMU, for all of those do, and is not asked.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -178,7 +178,7 @@ void vfio_user_dma_pump(struct vfio_user_server *server)
             return;
         if (drop_first(server))
             continue;
-        if (dma->layout == VFIO_USER_DMA_UNKNOWN && server->capabilities.write_multiple)
+        if (dma->layout == VFIO_USER_DMA_UNKNOWN && server->may_be_qemu)
             send_probe(server, slot);
         else
             send_piece(server, slot);

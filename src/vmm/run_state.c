@@ -2,25 +2,17 @@
 /*
  * The state of a vfio-user device, carried elsewhere: DEVICE_FEATURE, MIG_DATA_READ and
  * MIG_DATA_WRITE, which follow version 2 of migration in <linux/vfio.h>.
- *
- * The log of written pages has two halves, the remote's for what it reaches itself, and that of the
- * client's memory for what it writes by messages; a report is both.
  */
 #include <errno.h>
 #include <linux/vfio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/auto.h"
 #include "base/cursor.h"
 #include "vmm/vfio_user.h"
 
 #define STATE_LEN (VFIO_USER_FEATURE_LEN + 8u)
-#define RANGE_LEN 16u
 
-/* Asks for a feature whose answer repeats the 8 bytes of its head and has `data_len` behind. */
-static int ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
-                       size_t data_len, struct client_reply *reply)
+int vfio_user_ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
+                          size_t data_len, struct client_reply *reply)
 {
     uint8_t head[VFIO_USER_FEATURE_LEN];
     const size_t most = data_len > reply->data_len ? data_len : reply->data_len;
@@ -40,12 +32,12 @@ static int ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *
     return err;
 }
 
-/* As above, and the answer must be whole. */
-static int get_feature(struct ob_client *client, uint32_t number, const uint8_t *data,
-                       size_t data_len, uint8_t *ret_data, size_t ret_len)
+int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8_t *data,
+                          size_t data_len, uint8_t *ret_data, size_t ret_len)
 {
     struct client_reply reply = {.data = ret_data, .data_len = ret_len};
-    int err = ask_feature(client, VFIO_DEVICE_FEATURE_GET | number, data, data_len, &reply);
+    int err =
+        vfio_user_ask_feature(client, VFIO_DEVICE_FEATURE_GET | number, data, data_len, &reply);
     if (err < 0 || reply.len == VFIO_USER_FEATURE_LEN + ret_len)
         return err;
     struct ob_fault fault = {0};
@@ -57,7 +49,8 @@ static int get_feature(struct ob_client *client, uint32_t number, const uint8_t 
 int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy)
 {
     uint8_t data[8];
-    int err = get_feature(client, VFIO_USER_FEATURE_MIGRATION, NULL, 0, data, sizeof(data));
+    int err =
+        vfio_user_get_feature(client, VFIO_USER_FEATURE_MIGRATION, NULL, 0, data, sizeof(data));
     if (err == -EREMOTEIO)
         return -ENOTSUP;
     if (err < 0)
@@ -73,7 +66,8 @@ int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy)
 int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *ret_state)
 {
     uint8_t data[8];
-    int err = get_feature(client, VFIO_USER_FEATURE_DEVICE_STATE, NULL, 0, data, sizeof(data));
+    int err =
+        vfio_user_get_feature(client, VFIO_USER_FEATURE_DEVICE_STATE, NULL, 0, data, sizeof(data));
     if (err < 0)
         return err;
     struct rd rd = rd_init(data, sizeof(data));
@@ -94,8 +88,8 @@ int ob_client_set_run_state(struct ob_client *client, enum ob_client_run_state s
     wr_u32(&wr, state);
     wr_u32(&wr, UINT32_MAX); /* data goes by messages, not by a descriptor */
     struct client_reply reply = {.data = answer, .data_len = sizeof(answer)};
-    return ask_feature(client, VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DEVICE_STATE, data,
-                       sizeof(data), &reply);
+    return vfio_user_ask_feature(client, VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DEVICE_STATE,
+                                 data, sizeof(data), &reply);
 }
 
 static size_t smaller(size_t a, size_t b)
@@ -122,7 +116,8 @@ ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len)
         return err;
     if (reply.len >= sizeof(answer)) {
         vfio_user_mig_data_get(answer, sizeof(answer), &said);
-        if (said.size <= reply.len - sizeof(answer)) /* some fill up what was asked for */
+        /* libvfio-user always sends as much as was asked for, whatever it says that counts of it */
+        if (said.size <= reply.len - sizeof(answer))
             return (ssize_t)said.size;
     }
     struct ob_fault fault = {0};
@@ -151,85 +146,4 @@ int ob_client_load(struct ob_client *client, const void *buf, size_t len)
         len -= piece;
     }
     return err;
-}
-
-/* Starts the client's half of the log. */
-static int log_here(struct ob_client *client, uint64_t page_size,
-                    const struct ob_client_range *ranges, unsigned count)
-{
-    struct dirty_range here[LIMIT_DIRTY_RANGES];
-    if (count > LIMIT_DIRTY_RANGES)
-        return -E2BIG;
-    for (unsigned i = 0; i < count; i++)
-        here[i] = (struct dirty_range){.start = ranges[i].gpa, .len = ranges[i].len};
-    return dirty_start(&client->remote->memory.dirty, page_size, here, count);
-}
-
-int ob_client_log_start(struct ob_client *client, uint64_t page_size,
-                        const struct ob_client_range *ranges, unsigned count)
-{
-    uint8_t data[16 + LIMIT_DIRTY_RANGES * RANGE_LEN];
-    int err = vfio_user_meet(client);
-    if (err == 0)
-        err = log_here(client, page_size, ranges, count);
-    if (err < 0)
-        return err;
-    struct wr wr = wr_init(data, sizeof(data));
-    wr_u64(&wr, page_size);
-    wr_u32(&wr, count);
-    wr_u32(&wr, 0);
-    for (unsigned i = 0; i < count; i++) {
-        wr_u64(&wr, ranges[i].gpa);
-        wr_u64(&wr, ranges[i].len);
-    }
-    uint8_t echo[sizeof(data)];
-    struct client_reply reply = {.data = echo, .data_len = sizeof(echo)};
-    err = ask_feature(client, VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_LOGGING_START, data,
-                      wr.len, &reply);
-    if (err < 0)
-        dirty_stop(&client->remote->memory.dirty);
-    return err;
-}
-
-int ob_client_log_stop(struct ob_client *client)
-{
-    struct client_reply reply = {0};
-    int err = vfio_user_meet(client);
-    if (err < 0)
-        return err;
-    dirty_stop(&client->remote->memory.dirty);
-    return ask_feature(client, VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_LOGGING_STOP, NULL, 0,
-                       &reply);
-}
-
-int ob_client_log_report(struct ob_client *client, uint64_t page_size,
-                         const struct ob_client_range *range, uint8_t *ret_bits)
-{
-    uint8_t question[24];
-    int err = vfio_user_meet(client);
-    if (err < 0)
-        return err;
-    struct dirty_log *log = &client->remote->memory.dirty;
-    int64_t len = dirty_report_len(log, page_size, range->gpa, range->len);
-    if (len < 0)
-        return -EINVAL;
-    if (sizeof(question) + (uint64_t)len > client->engine.capabilities.max_data_xfer_size)
-        return -E2BIG;
-    AUTO_FREE uint8_t *answer = malloc(sizeof(question) + (size_t)len);
-    if (!answer)
-        return -ENOMEM;
-    struct wr wr = wr_init(question, sizeof(question));
-    wr_u64(&wr, range->gpa);
-    wr_u64(&wr, range->len);
-    wr_u64(&wr, page_size);
-    err = get_feature(client, VFIO_USER_FEATURE_LOGGING_REPORT, question, sizeof(question), answer,
-                      sizeof(question) + (size_t)len);
-    if (err == -ETIMEDOUT) /* the remote may have told, to nobody */
-        dirty_mark(log, range->gpa, range->len);
-    if (err < 0)
-        return err;
-    dirty_report(log, range->gpa, range->len, ret_bits);
-    for (int64_t i = 0; i < len; i++)
-        ret_bits[i] |= answer[sizeof(question) + (size_t)i];
-    return 0;
 }

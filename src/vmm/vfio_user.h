@@ -30,6 +30,18 @@ int vfio_user_ask(struct ob_client *client, const struct vfio_user_question *que
 /* The answer makes no sense: the remote is lost, for the reason in the fault. Returns -EPROTO. */
 int vfio_user_reject(struct ob_client *client, const struct ob_fault *fault);
 
+/* run_state.c: asks for a device feature; the answer repeats the 8 bytes of its head, and what is
+ * behind goes to the data of *reply. As vfio_user_ask(). */
+int vfio_user_ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
+                          size_t data_len, struct client_reply *reply);
+/* As above, to get a feature whose answer must be whole. */
+int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8_t *data,
+                          size_t data_len, uint8_t *ret_data, size_t ret_len);
+
+/* vfio_user_log.c: moves what the remote has logged of a range into the client's half of the log.
+ * 0, also where nothing is logged, or the errno of a call, which loses nothing. */
+int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len);
+
 /* Writes a register without waiting for the answer. */
 int vfio_user_post_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
                          uint64_t value);

@@ -148,9 +148,12 @@ int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len)
         err = vfio_user_ask(client, &question, &reply);
     if (err == -EREMOTEIO && client->refusal == -ENOENT)
         err = 0; /* it never took the region, but said so too late */
-    if (err == 0)
-        forget_region(client, gpa, len);
-    return err;
+    if (err < 0)
+        return err;
+    if (vfio_user_fetch_log(client, gpa, len) < 0) /* it may have forgotten what it had logged */
+        dirty_mark(&client->remote->memory.dirty, gpa, len);
+    forget_region(client, gpa, len);
+    return 0;
 }
 
 static int identify(const struct ob_client_region *region, struct published *ret_published)

@@ -201,6 +201,7 @@ struct vfio_user_version {
     uint16_t major;
     uint16_t minor;
     struct vfio_user_capabilities capabilities;
+    bool migration; /* offers "migration", which the specification has no more and QEMU still has */
     size_t json_len; /* bytes of JSON text with its NUL, 0: none */
 };
 

@@ -89,6 +89,7 @@ int vfio_user_version_get(const uint8_t *buf, size_t len, struct vfio_user_versi
         return -EPROTO;
     if (version.json_len > 0) {
         json_t *root = parse(text, version.json_len);
+        version.migration = json_object_get(json_object_get(root, "capabilities"), "migration");
         int err = root ? get_capabilities(root, &version.capabilities) : -EPROTO;
         json_decref(root);
         if (err < 0)

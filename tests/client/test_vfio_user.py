@@ -18,6 +18,7 @@ from vfio_user_server import BAR_LEN, Server
 
 CONTROL, DATA = 0, 1
 ADD = 1
+LOGGING_REPORT = 8  # a device feature
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_what_a_server_writes_by_messages_is_in_the_log(against, ram):
         return message.payload[:32] + struct.pack("<Q", 1 << 5)  # the server itself has written page 5
 
     def feature(server, message):
-        return report(server, message) if message.payload[4] == 8 else message.payload[:8]
+        return report(server, message) if message.payload[4] == LOGGING_REPORT else message.payload[:8]
 
     write = ask_for_memory((vfio_user.DMA_WRITE, 3 * PAGE + 8, 4, b"abcd"))
     vmm, _ = against({vfio_user.REGION_READ: write, 16: feature})
@@ -218,6 +219,86 @@ def test_what_a_server_writes_by_messages_is_in_the_log(against, ram):
     assert vmm.log_report(PAGE, 0, 8 * PAGE) == [5]
     vmm.log_stop()
     fails_with(errno.EINVAL, vmm.log_report, PAGE, 0, 8 * PAGE)
+
+
+def test_the_log_is_asked_for_by_regions(against, ram):
+    """As libvfio-user needs it: it has a log for each region that it can map, and none besides."""
+    asked = []
+
+    def feature(server, message):
+        if message.payload[4] != LOGGING_REPORT:
+            return message.payload[:8]
+        start, length, _ = struct.unpack_from("<QQQ", message.payload, 8)
+        asked.append((start // PAGE, length // PAGE))
+        return message.payload[:32] + struct.pack("<Q", 1 << 1)  # the second page of each was written
+
+    own = ctypes.create_string_buffer(2 * PAGE)
+    address = (ctypes.addressof(own) + PAGE - 1) & ~(PAGE - 1)
+    vmm, _ = against({16: feature})
+    vmm.publish_memory(
+        (0, 2 * PAGE, 0, ram), (2 * PAGE, PAGE, 0, -1, False, address), (4 * PAGE, 4 * PAGE, 2 * PAGE, ram),
+        (8 * PAGE, PAGE, 6 * PAGE, ram, True), (16 * PAGE, 16 * PAGE, 16 * PAGE, ram),
+    )  # fmt: skip
+    vmm.log_start(PAGE, (0, 6 * PAGE), (6 * PAGE, 14 * PAGE))
+    assert vmm.log_report(PAGE, 6 * PAGE, 14 * PAGE) == [1, 11]  # of the second range: pages 7 and 17
+    assert sorted(asked) == [(4, 2), (6, 2), (16, 4)]
+    asked.clear()
+    assert vmm.log_report(PAGE, 0, PAGE) == []
+    assert asked == [(0, 2)]
+    assert vmm.log_report(PAGE, 0, 6 * PAGE) == [1, 5]
+
+
+def test_a_long_report_comes_in_pieces(against, ram):
+    """Each as long as the server's messages may be: here 24 bytes and the bits of 64 pages."""
+    asked = []
+
+    def feature(server, message):
+        if message.payload[4] != LOGGING_REPORT:
+            return message.payload[:8]
+        asked.append(struct.unpack_from("<QQ", message.payload, 8))
+        return message.payload[:32] + struct.pack("<Q", 1)
+
+    vmm, _ = against({16: feature}, capabilities={"max_data_xfer_size": 32 + 7})
+    os.ftruncate(ram, 130 * PAGE)
+    vmm.map_memory(0, 130 * PAGE, 0, ram)
+    vmm.log_start(PAGE, (0, 256 * PAGE))
+    assert vmm.log_report(PAGE, 0, 256 * PAGE) == [0, 64, 128]
+    assert asked == [(0, 64 * PAGE), (64 * PAGE, 64 * PAGE), (128 * PAGE, 2 * PAGE)]
+
+
+def test_what_a_server_has_logged_of_a_region_that_goes_is_kept(against, ram):
+    """One that forgets it with the region leaves all of it to be taken for written."""
+    answers = [struct.pack("<Q", 1 << 2), None]
+
+    def feature(server, message):
+        if message.payload[4] != LOGGING_REPORT:
+            return message.payload[:8]
+        answer = answers.pop(0)
+        return message.payload[:32] + answer if answer else server.reply(message, error=errno.ENOENT)
+
+    vmm, _ = against({16: feature})
+    vmm.map_memory(0, 8 * PAGE, 0, ram)
+    vmm.map_memory(8 * PAGE, 2 * PAGE, 0, ram)
+    vmm.log_start(PAGE, (0, 16 * PAGE))
+    vmm.unmap_memory(0, 8 * PAGE)
+    vmm.unmap_memory(8 * PAGE, 2 * PAGE)
+    assert vmm.log_report(PAGE, 0, 16 * PAGE) == [2, 8, 9]
+    assert not answers and vmm.states == []
+
+
+def test_a_piece_of_state_that_is_padded(against):
+    """libvfio-user sends as many bytes as were asked for, and says how many of them count."""
+    state = os.urandom(1000)
+    sent = 0
+
+    def piece(server, message):
+        nonlocal sent
+        size = struct.unpack("<II", message.payload)[1]
+        part, sent = state[sent : sent + size], min(len(state), sent + size)
+        return struct.pack("<II", 8 + len(part), len(part)) + part.ljust(size, b"?")
+
+    vmm, _ = against({17: piece})
+    assert vmm.save(piece=300) == state
 
 
 def test_intx_of_a_server_without_a_resample_eventfd(against, cleanup):

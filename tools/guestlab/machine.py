@@ -16,6 +16,9 @@ from guestlab.serial import SerialLine
 
 QEMU = "qemu-system-x86_64"
 
+# Names another QEMU than the one on PATH, such as a newer one that has more devices.
+OVERRIDE = "OUTBOARD_QEMU"
+
 # The console gets warnings and worse until init raises it: the whole of a boot's log doubles the time of a nested one.
 BOOT_LOG_LEVEL = 5
 
@@ -26,17 +29,18 @@ class Machine:
     logs: a folder for console.log and qemu.log. kernel: a kernels.Kernel. initramfs: its bytes, or None.
     append: more of the kernel's command line. arguments: more of QEMU's. inherit: sockets and files whose
     descriptor numbers the arguments name (ours are closed). lines: how many serial lines besides the console.
-    echo: a function to hand every chunk that the last of those lines brings.
+    echo: a function to hand every chunk that the last of those lines brings. qemu: a program; left out, what
+    OUTBOARD_QEMU names, or the one on PATH.
     """
 
     def __init__(self, logs, kernel, initramfs, accel, *, cpu=None, cpus=1, memory_mib=256, append="",
-                 arguments=(), inherit=(), lines=1, echo=None):  # fmt: skip
+                 arguments=(), inherit=(), lines=1, echo=None, qemu=None):  # fmt: skip
         self.logs = pathlib.Path(logs)
         self.changed = threading.Condition()
         ours, theirs = zip(*(socket.socketpair() for _ in range(2 + lines)))
         inherit = [*theirs, *inherit]
         argv = [
-            QEMU, "-nodefaults", "-no-user-config", "-display", "none",
+            qemu or os.environ.get(OVERRIDE) or QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", f"q35,accel={accel},memory-backend=ram",
             "-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on",
             "-m", f"{memory_mib}M", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-from guestlab import paths
+from guestlab import machine, paths
 from guestlab.accelerator import OVERRIDE, accelerator
 from guestlab.guest import Guest
 
@@ -22,6 +22,9 @@ TIMEOUT_S = 15 * 60
 
 # The machine's own /tmp may hold files of other users, which only their owners here can read.
 TEMPORARY = "/run/tmp"
+
+# What the command finds in its environment as it is here.
+KEPT = ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE", machine.OVERRIDE)
 
 # The command's output goes to a serial line of its own, as it comes. To close that waits until all is sent.
 SCRIPT = """
@@ -68,11 +71,11 @@ def _outer_guest(logs, output):
         share = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{access}"
         arguments += ["-virtfs", share]
     return Guest(logs, flavour="full", modules=MODULES, accel="tcg", cpus=2, memory_mib=2048, lines=2,
-                 arguments=arguments, echo=output)  # fmt: skip
+                 arguments=arguments, echo=output, qemu=machine.QEMU)  # fmt: skip
 
 
 def _environment():
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     return {"HOME": TEMPORARY, "TMPDIR": TEMPORARY, "PYTHONUNBUFFERED": "1"} | kept | {OVERRIDE: "kvm"}
 
 

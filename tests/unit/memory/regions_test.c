@@ -77,6 +77,29 @@ static void a_region_goes_as_it_came(void **state)
     tear_down(&f);
 }
 
+static uint64_t next(const struct fixture *f, uint64_t gpa)
+{
+    const struct ob_dma_region *region = memory_next(&f->memory, gpa);
+    return region ? region->gpa / PAGE : UINT64_MAX;
+}
+
+static void regions_are_walked_in_order(void **state)
+{
+    struct fixture f;
+    set_up(&f);
+    assert_true(next(&f, 0) == UINT64_MAX);
+    for (uint64_t i = 0; i < 500; i++) /* in another order */
+        assert_int_equal(add(&f, 10 + i * 37 % 500 * 3, 2, -1), 0);
+    assert_int_equal(next(&f, 0), 10);
+    for (uint64_t page = 10; page < 10 + 3 * 499 + 2; page++)
+        assert_int_equal(next(&f, page * PAGE + 1), 10 + (page - 10 + 1) / 3 * 3);
+    assert_true(next(&f, (10 + 3 * 499 + 2) * PAGE) == UINT64_MAX);
+    assert_int_equal(add(&f, UINT64_MAX / PAGE, 1, -1), 0);
+    assert_int_equal(next(&f, UINT64_MAX - 1), UINT64_MAX / PAGE);
+    assert_int_equal(next(&f, UINT64_MAX), UINT64_MAX / PAGE);
+    tear_down(&f);
+}
+
 static void a_removed_region_lives_as_long_as_its_spans(void **state)
 {
     struct fixture f;
@@ -133,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(regions_never_overlap),
         TEST(a_region_goes_as_it_came),
+        TEST(regions_are_walked_in_order),
         TEST(a_removed_region_lives_as_long_as_its_spans),
         TEST(memory_without_a_descriptor_is_known_but_out_of_reach),
         TEST(there_are_as_many_as_were_agreed),

@@ -335,6 +335,25 @@ static int share(struct fixture *f, uint64_t inode)
     return err;
 }
 
+static void memory_that_is_not_shared_is_told_of_once(void **state)
+{
+    const struct memory_region_desc unshared = {
+        .gpa = 0x100000, .len = 0x1000, .fd = -1, .writable = true};
+    struct fixture f;
+    uint8_t byte = 0;
+    struct ob_dma_span span;
+    set_up(&f);
+    set_command(&f, PCI_COMMAND_MASTER);
+    assert_int_equal(memory_add(&f.device->memory, &unshared, 1000), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(ob_dma_read(f.device, 0x100000, &byte, 1), -EREMOTE);
+        assert_int_equal(ob_dma_write(f.device, 0x100000, &byte, 1), -EREMOTE);
+        assert_int_equal(ob_dma_map(f.device, 0x100000, 1, OB_DMA_TO_DEVICE, &span, 1), -EREMOTE);
+        assert_int_equal(f.fake.warnings, 1);
+    }
+    tear_down(&f);
+}
+
 static void dma_needs_bus_mastering(void **state)
 {
     struct fixture f;
@@ -425,6 +444,7 @@ int main(void)
         TEST(bad_interrupt_descriptors_leave_the_old_ones),
         TEST(a_device_without_a_pin_stays_silent),
         TEST(reset_lowers_and_forgets),
+        TEST(memory_that_is_not_shared_is_told_of_once),
         TEST(dma_needs_bus_mastering),
         TEST(disconnect_gives_up_what_the_peer_gave),
         TEST(no_memory_leaves_nothing_behind),
