@@ -53,12 +53,12 @@ static int create(void *argument, struct ob_device **ret_device, struct ob_fault
         err = image_open(&config->options[opened], &images[opened], fault);
         opened += err == 0;
     }
-    const struct nvme_options options = {.images = images,
-                                         .count = opened,
-                                         .serial = config->options[0].serial,
-                                         .timeout_ms = config->timeout_ms};
+    const struct nvme_options wanted = {.images = images,
+                                        .count = opened,
+                                        .serial = config->options[0].serial,
+                                        .timeout_ms = config->timeout_ms};
     if (err == 0)
-        err = nvme_new(&options, &config->nvme, ret_device, fault);
+        err = nvme_new(&wanted, &config->nvme, ret_device, fault);
     if (err < 0)
         close_images(images, opened);
     return err;
