@@ -60,8 +60,8 @@ struct nvme_saved {
 };
 
 /* struct ob_device_ops. */
-int nvme_state_save(void *nvme, uint8_t *ret_buf, size_t size);
-int nvme_state_load(void *nvme, uint32_t version, const uint8_t *buf, size_t len,
+int nvme_state_save(void *state, uint8_t *ret_buf, size_t size);
+int nvme_state_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
                     struct ob_fault *fault);
 
 /* Whether the state is of this controller, and one that a controller can be in. 0, or -EINVAL with
