@@ -52,9 +52,9 @@ enum {
 #define IEEE_OUI                    0x525400u /* locally administered */
 #define CONTROLLER_TYPE_IO          1
 #define ADMIN_DOORBELL_BUFFER       0x100 /* OACS */
-#define FIRMWARE_ONE_READ_ONLY      0x3  /* one slot, read only */
-#define LOG_EFFECTS_AND_OFFSETS     0x6  /* commands supported; extended data (offsets) */
-#define COMMANDS_OPTIONAL           0x1d /* compare, dataset, write zeroes, save and select */
+#define FIRMWARE_ONE_READ_ONLY      0x3   /* one slot, read only */
+#define LOG_EFFECTS_AND_OFFSETS     0x6   /* commands supported; extended data (offsets) */
+#define COMMANDS_OPTIONAL           0x1d  /* compare, dataset, write zeroes, save and select */
 #define CACHE_PRESENT_NO_NSID_ALL   0x5
 #define DEALLOCATED_READS_ZERO      0x1
 #define WRITE_ZEROES_MAY_DEALLOCATE 0x8

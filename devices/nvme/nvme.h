@@ -48,7 +48,7 @@ struct nvme {
     struct nvme_namespaces namespaces;
     struct nvme_compare compare;
     unsigned seen_turnover; /* when it was polled last */
-    bool paused; /* by the VMM: nothing is begun */
+    bool paused;            /* by the VMM: nothing is begun */
     char serial[NVME_SERIAL_LEN + 1];
 };
 

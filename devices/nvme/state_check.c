@@ -89,9 +89,8 @@ static bool status_is_possible(const struct nvme_controller *controller)
 static bool shadow_is_possible(const struct nvme_saved *saved)
 {
     const struct nvme_shadow *shadow = &saved->shadow;
-    return !shadow->on ||
-           (saved->queues.cq[0].exists && page_aligned(shadow->doorbells) &&
-            page_aligned(shadow->events) && shadow->doorbells != shadow->events);
+    return !shadow->on || (saved->queues.cq[0].exists && page_aligned(shadow->doorbells) &&
+                           page_aligned(shadow->events) && shadow->doorbells != shadow->events);
 }
 
 static int check_controller(const struct nvme_saved *saved, struct ob_fault *fault)

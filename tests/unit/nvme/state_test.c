@@ -288,6 +288,28 @@ static void test_a_shutdown_goes_on(void **state)
     fixture_stop(&target);
 }
 
+/* The tail that the guest moved in memory while the controller was stopped is seen. */
+static void test_shadow_doorbells_go_along(void **state)
+{
+    static const uint8_t tail[4] = {1};
+    fixture_start_enabled(&source, 1);
+    struct nvme_command config = {
+        .opcode = NVME_ADMIN_DOORBELL_BUFFER, .prp1 = DATA, .prp2 = DATA + PAGE};
+    fixture_send(&source, 0, &config);
+    assert_true(source.nvme->shadow.on);
+    device_pause(source.device, true);
+    struct nvme_command flush = {.opcode = NVME_IO_FLUSH, .nsid = 1, .id = 8};
+    fixture_put(&source, 1, &flush);
+    memcpy(source.memory + DATA + 8, tail, sizeof(tail));
+    fixture_poll(&source);
+    assert_false(fixture_completion(&source, 1, 0).phase);
+    move();
+    resume();
+    assert_int_equal(fixture_completion(&target, 1, 0).command_id, 8);
+    assert_true(fixture_completion(&target, 1, 0).phase);
+    fixture_stop(&target);
+}
+
 /* A source with something of everything; its state is in bytes. */
 static size_t fill(void)
 {
@@ -431,6 +453,8 @@ static void test_registers_that_can_not_be(void **state)
     ASSERT_REFUSED((saved.events.types[1].waiting = true, saved.events.types[1].result = 2),
                    "an event");
     ASSERT_REFUSED(saved.seconds = UINT64_MAX, "power on");
+    ASSERT_REFUSED(saved.shadow = ((struct nvme_shadow){.on = true}), "a shadow doorbell");
+    ASSERT_REFUSED(saved.shadow = ((struct nvme_shadow){.on = true, .events = 8}), "a shadow");
     fixture_stop(&target);
 }
 
@@ -569,6 +593,7 @@ int main(void)
         TEST(test_a_deletion_that_waits),
         TEST(test_disabled_while_paused),
         TEST(test_a_shutdown_goes_on),
+        TEST(test_shadow_doorbells_go_along),
         TEST(test_cut_short_at_every_byte),
         TEST(test_every_byte_damaged),
         TEST(test_other_images),
