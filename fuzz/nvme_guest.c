@@ -433,7 +433,9 @@ static void start(struct guest *guest)
     fake_disk_init(&guest->disk, 0xa5);
     model_init(&guest->model, &guest->memory_fd);
     const struct nvme_image image = {.block = &guest->disk.block, .block_size = 512};
-    CHECK(nvme_new(&image, 1, "FUZZ", &guest->nvme, &guest->device, NULL) == 0);
+    const struct nvme_options options = {
+        .images = &image, .count = 1, .serial = "FUZZ", .timeout_ms = NVME_TIMEOUT_MS};
+    CHECK(nvme_new(&options, &guest->nvme, &guest->device, NULL) == 0);
     map_memory(guest, true);
     place(guest);
     enable(guest);

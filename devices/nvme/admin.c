@@ -5,13 +5,22 @@
 #include "nvme.h"
 #include "queue_admin.h"
 
-/* Abort, section 5.1. What a back end works on can't be called back and ends soon of itself; an
- * Asynchronous Event Request would wait for ever. Bit 0 of the result says "not aborted". */
+static bool is_meant(const struct nvme_request *request, const void *argument)
+{
+    const uint32_t *which = argument;
+    return request->sq->id == (*which & 0xffff) && request->command.id == *which >> 16;
+}
+
+/* Abort, section 5.1. What a back end works on can't be called back and ends of itself, at the
+ * latest when the back end is given up; an Asynchronous Event Request, or a command that is parked,
+ * can be ended. Bit 0 of the result says "not aborted". */
 static void abort_command(struct nvme_request *request)
 {
+    struct nvme *nvme = request->nvme;
     uint32_t which = request->command.dword[10];
-    bool aborted =
-        (which & 0xffff) == 0 && async_event_abort(request->nvme, (uint16_t)(which >> 16));
+    bool aborted = (which & 0xffff) == 0 && async_event_abort(nvme, (uint16_t)(which >> 16));
+    if (!aborted)
+        aborted = requests_end_parked(nvme, is_meant, &which, NVME_ABORT_REQUESTED) > 0;
     request->result = aborted ? 0 : 1;
     request_complete(request, NVME_SUCCESS);
 }

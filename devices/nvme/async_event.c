@@ -54,9 +54,13 @@ void async_event_raise(struct nvme *nvme, enum nvme_event_type type, unsigned in
 void async_event_acknowledge(struct nvme *nvme, enum nvme_log_page page)
 {
     struct nvme_events *events = &nvme->events;
-    for (unsigned i = 0; i < NVME_EVENT_TYPES; i++)
-        if (events->types[i].silent && RESULT_PAGE(events->types[i].result) == page)
-            events->types[i].silent = false;
+    for (unsigned i = 0; i < NVME_EVENT_TYPES; i++) {
+        if (!events->types[i].silent || RESULT_PAGE(events->types[i].result) != page)
+            continue;
+        events->types[i].silent = false;
+        if (!events->types[i].waiting)
+            events->types[i].result = 0;
+    }
     deliver(nvme);
 }
 
@@ -70,6 +74,17 @@ bool async_event_abort(struct nvme *nvme, uint16_t command_id)
         return true;
     }
     return false;
+}
+
+bool async_events_are_possible(const struct nvme_events *events)
+{
+    bool possible = true;
+    for (unsigned i = 0; i < NVME_EVENT_TYPES; i++) {
+        bool used = events->types[i].waiting || events->types[i].silent;
+        uint32_t result = events->types[i].result;
+        possible &= used ? result >> 24 == 0 && (result & 0xff) == i : result == 0;
+    }
+    return possible;
 }
 
 void async_event_reset(struct nvme *nvme)

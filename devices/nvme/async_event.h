@@ -31,5 +31,7 @@ void async_event_acknowledge(struct nvme *nvme, enum nvme_log_page page);
 /* Completes an outstanding request as aborted. False when none has this command id. */
 bool async_event_abort(struct nvme *nvme, uint16_t command_id);
 void async_event_reset(struct nvme *nvme);
+/* Whether events can be like this. */
+bool async_events_are_possible(const struct nvme_events *events);
 
 #endif

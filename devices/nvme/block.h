@@ -39,9 +39,12 @@ struct block_io {
     uint64_t len;
     struct iovec *iov; /* reads and writes; len bytes in all */
     unsigned iov_count;
-    /* err: 0 or a negative errno. */
+    /* err: 0 or a negative errno; -EAGAIN: nothing is known of it, since the back end has lost what
+     * is behind it and goes for it again (struct block.away). */
     void (*done)(struct block_io *io, int err);
     void *context; /* for done() */
+    bool busy;     /* between start() and done() */
+    uint64_t since_ms;
 
     /* The back end's. */
     struct block *block;
@@ -63,19 +66,31 @@ struct block_ops {
     bool (*submit)(struct block *block);
     /* Calls done() of what has ended; waits for nothing. */
     void (*reap)(struct block *block);
-    /* Waits until nothing is in flight, what done() started included. */
-    void (*drain)(struct block *block);
-    /* Looks whether the image has another size by now, and keeps it in block->size. */
+    /* Waits until nothing is in flight, what done() started included, or until the time is over. A
+     * back end that can give up what it has in flight does so then. */
+    void (*drain)(struct block *block, unsigned timeout_ms);
+    /* Called every second or so, never waits. Looks whether the image has another size by now,
+     * keeps it in block->size, and says whether it has. */
     bool (*resized)(struct block *block);
+    /* The guest starts anew, and expects no more to find than what is on stable storage. May be
+     * NULL.
+     */
+    void (*restart)(struct block *block);
+    /* Gives up what is in flight: it ends soon, and memory is touched no more. NULL: it can't be
+     * called back. */
+    void (*give_up)(struct block *block);
     /* Nothing may be in flight. */
     void (*close)(struct block *block);
 };
 
 struct block {
     const struct block_ops *ops;
-    uint64_t size; /* bytes */
+    const char *name; /* for messages; stays the opener's */
+    uint64_t size;    /* bytes */
     bool readonly;
     bool can_discard;
+    bool zeroes_discarded; /* what is discarded reads as zeroes, if it is at all */
+    bool away;             /* what is behind it is lost, and looked for again */
 };
 
 /* How an image is to be opened. */

@@ -8,22 +8,21 @@
  * only count; deliver() then goes on with operations that have more to do (further zeroes, a flush
  * where the export has no FUA) and ends the others.
  *
- * A lost connection is not made again: a server that has died may have lost writes that no flush
- * has covered, which the guest would never learn. All I/O fails from then on.
+ * A lost connection is made again, and meanwhile the image is away: its operations end with
+ * -EAGAIN, for whoever asked to ask again. There is one exception. A server that died may have lost
+ * writes that it had acknowledged and no flush had covered, and the guest, which still counts on
+ * them, would never learn. If there are any, all operations fail until the guest starts anew.
  */
 #include "block.h"
 
 #include <errno.h>
-#include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include <outboard/watch.h>
+#include "nbd_link.h"
 
-#define ZEROES_LEN       65536u
-#define LONGEST_COMMAND  (UINT64_C(32) << 20) /* what every server takes */
-#define DRAIN_TIMEOUT_MS 10000
+#define ZEROES_LEN      65536u
+#define LONGEST_COMMAND (UINT64_C(32) << 20) /* what every server takes */
 
 /* Where an operation is: block_io.step. */
 enum step {
@@ -33,21 +32,29 @@ enum step {
 
 struct nbd {
     struct block block;
-    struct nbd_handle *handle;
+    struct nbd_link link;
     struct ob_device *device;
-    int watched_fd; /* -1: none */
-    unsigned watched_events;
     unsigned in_flight;
     struct block_io *settled; /* no command of theirs is in flight */
-    uint64_t min_block;
-    bool has_fua;
-    bool has_zero;
+    uint64_t acknowledged;    /* writes that are not stable by themselves */
+    uint64_t covered;         /* how many of them a flush has made so */
+    bool refused;             /* an export that came back as another; said once */
     uint8_t zeroes[ZEROES_LEN];
 };
 
 static struct nbd *nbd_of(struct block *block)
 {
     return (struct nbd *)block;
+}
+
+/* What a guest that is told of it will count on: writes, until a flush has made them stable. */
+static void note_success(struct nbd *nbd, const struct block_io *io)
+{
+    bool writes = io->op == BLOCK_WRITE || io->op == BLOCK_WRITE_ZEROES;
+    if (writes && !(io->flags & BLOCK_FUA))
+        nbd->acknowledged++;
+    if (io->op == BLOCK_FLUSH && io->progress > nbd->covered)
+        nbd->covered = io->progress;
 }
 
 static void part_done(struct block_io *io, int err)
@@ -57,17 +64,18 @@ static void part_done(struct block_io *io, int err)
         io->err = err;
     if (--io->parts > 0)
         return;
+    if (io->err == 0)
+        note_success(nbd, io);
     io->next = nbd->settled;
     nbd->settled = io;
 }
 
-/* libnbd's callback. A lost connection is a medium error to the guest. Returns 1: the command needs
- * no further word. */
+/* libnbd's callback. Returns 1: the command needs no further word. */
 // cppcheck-suppress constParameter ; libnbd says what a callback looks like
 static int completed(void *argument, int *error) // NOLINT(readability-non-const-parameter)
 {
     bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
-    part_done(argument, lost ? -EIO : -*error);
+    part_done(argument, lost ? -ENOTCONN : -*error);
     return 1;
 }
 
@@ -75,7 +83,7 @@ static int completed(void *argument, int *error) // NOLINT(readability-non-const
 static void count_part(struct block_io *io, int64_t cookie)
 {
     if (cookie < 0)
-        part_done(io, -EIO);
+        part_done(io, -ENOTCONN);
 }
 
 static nbd_completion_callback callback_for(struct block_io *io)
@@ -87,17 +95,17 @@ static nbd_completion_callback callback_for(struct block_io *io)
 static void transfer(struct nbd *nbd, struct block_io *io, void *data, size_t len, uint64_t offset)
 {
     nbd_completion_callback callback = callback_for(io);
-    uint32_t fua = io->flags & BLOCK_FUA && nbd->has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+    uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
     if (io->op == BLOCK_READ)
-        count_part(io, nbd_aio_pread(nbd->handle, data, len, offset, callback, 0));
+        count_part(io, nbd_aio_pread(nbd->link.handle, data, len, offset, callback, 0));
     else
-        count_part(io, nbd_aio_pwrite(nbd->handle, data, len, offset, callback, fua));
+        count_part(io, nbd_aio_pwrite(nbd->link.handle, data, len, offset, callback, fua));
 }
 
 static bool whole_blocks(const struct nbd *nbd, const struct block_io *io)
 {
     for (unsigned i = 0; i < io->iov_count; i++)
-        if (io->iov[i].iov_len % nbd->min_block)
+        if (io->iov[i].iov_len % nbd->link.export.min_block)
             return false;
     return true;
 }
@@ -142,26 +150,29 @@ static void zero_or_trim(struct nbd *nbd, struct block_io *io)
 {
     uint64_t offset = io->offset + io->progress;
     uint64_t left = io->len - io->progress;
-    uint64_t limit = io->op == BLOCK_WRITE_ZEROES && !nbd->has_zero ? ZEROES_LEN : LONGEST_COMMAND;
+    uint64_t limit =
+        io->op == BLOCK_WRITE_ZEROES && !nbd->link.export.has_zero ? ZEROES_LEN : LONGEST_COMMAND;
     uint64_t len = left < limit ? left : limit;
-    uint32_t fua = io->flags & BLOCK_FUA && nbd->has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
+    uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
     uint32_t hole = io->flags & BLOCK_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
     nbd_completion_callback callback = callback_for(io);
     io->progress += len;
     if (io->op == BLOCK_DISCARD)
-        count_part(io, nbd_aio_trim(nbd->handle, len, offset, callback, 0));
-    else if (nbd->has_zero)
-        count_part(io, nbd_aio_zero(nbd->handle, len, offset, callback, fua | hole));
+        count_part(io, nbd_aio_trim(nbd->link.handle, len, offset, callback, 0));
+    else if (nbd->link.export.has_zero)
+        count_part(io, nbd_aio_zero(nbd->link.handle, len, offset, callback, fua | hole));
     else
-        count_part(io, nbd_aio_pwrite(nbd->handle, nbd->zeroes, len, offset, callback, fua));
+        count_part(io, nbd_aio_pwrite(nbd->link.handle, nbd->zeroes, len, offset, callback, fua));
 }
 
 /* Sends the next commands of an operation. It can't settle in between: it holds a part itself. */
 static void issue(struct nbd *nbd, struct block_io *io)
 {
     io->parts = 1;
-    if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
-        count_part(io, nbd_aio_flush(nbd->handle, callback_for(io), 0));
+    if (nbd->link.state != NBD_UP)
+        io->err = -ENOTCONN;
+    else if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
+        count_part(io, nbd_aio_flush(nbd->link.handle, callback_for(io), 0));
     else if (io->op == BLOCK_WRITE_ZEROES || io->op == BLOCK_DISCARD)
         zero_or_trim(nbd, io);
     else if (whole_blocks(nbd, io))
@@ -175,7 +186,7 @@ static void start(struct block *block, struct block_io *io)
 {
     struct nbd *nbd = nbd_of(block);
     io->block = block;
-    io->progress = 0;
+    io->progress = io->op == BLOCK_FLUSH ? nbd->acknowledged : 0; /* what it will cover */
     io->step = STEP_WORK;
     io->err = 0;
     io->bounce = NULL;
@@ -192,10 +203,18 @@ static bool goes_on(const struct nbd *nbd, struct block_io *io)
         if (io->progress < io->len)
             return true;
     bool writes = io->op == BLOCK_WRITE || io->op == BLOCK_WRITE_ZEROES;
-    if (!writes || !(io->flags & BLOCK_FUA) || nbd->has_fua)
+    if (!writes || !(io->flags & BLOCK_FUA) || nbd->link.export.has_fua)
         return false;
     io->step = STEP_SYNC;
     return true;
+}
+
+/* A lost connection is a medium error to the guest, unless there is hope. */
+static int outcome(const struct nbd *nbd, const struct block_io *io)
+{
+    if (io->err == -ENOTCONN)
+        return nbd->block.away ? -EAGAIN : -EIO;
+    return io->err;
 }
 
 static void finish(struct nbd *nbd, struct block_io *io)
@@ -205,7 +224,7 @@ static void finish(struct nbd *nbd, struct block_io *io)
     free(io->bounce);
     io->bounce = NULL;
     nbd->in_flight--;
-    io->done(io, io->err);
+    io->done(io, outcome(nbd, io));
 }
 
 static void deliver(struct nbd *nbd)
@@ -220,57 +239,54 @@ static void deliver(struct nbd *nbd)
     }
 }
 
-static void ready(void *argument, unsigned events);
-
-/* Has the loop wait for what libnbd waits for. */
-static void update_watch(struct nbd *nbd)
+/* The server has gone, with what it had acknowledged, perhaps. */
+static void lose(struct nbd *nbd)
 {
-    unsigned direction = nbd_aio_get_direction(nbd->handle);
-    unsigned events = 0;
-    if (direction & LIBNBD_AIO_DIRECTION_READ)
-        events |= OB_WATCH_READABLE;
-    if (direction & LIBNBD_AIO_DIRECTION_WRITE)
-        events |= OB_WATCH_WRITABLE;
-    if (!nbd->device || nbd->watched_fd < 0 || events == nbd->watched_events)
-        return;
-    if (events == 0 || ob_device_watch(nbd->device, nbd->watched_fd, events, ready, nbd) < 0) {
-        ob_device_unwatch(nbd->device, nbd->watched_fd);
-        nbd->watched_fd = -1;
-    }
-    nbd->watched_events = events;
+    nbd->block.away = nbd->acknowledged == nbd->covered;
+    ob_device_warn(nbd->device, "the connection to %.100s is lost; %s", nbd->block.name,
+                   nbd->block.away
+                       ? "trying to make it again"
+                       : "with it, perhaps, writes that no flush had covered, so all its "
+                         "commands fail until the guest enables the controller anew");
+    deliver(nbd);
+    nbd_link_close(&nbd->link);
 }
 
-/* Lets libnbd work on the connection for as long as that needs no waiting; timeout_ms: how long the
- * first round may wait. Returns what nbd_poll() said last. */
-static int work(struct nbd *nbd, int timeout_ms)
+static void come_back(struct nbd *nbd)
 {
-    int worked;
-    do {
-        worked = nbd_poll(nbd->handle, timeout_ms);
-        timeout_ms = 0;
-    } while (worked > 0);
-    return worked;
+    const struct nbd_export *export = &nbd->link.export;
+    nbd->block.away = nbd->refused = false;
+    nbd->block.can_discard = !nbd->block.readonly && export->can_trim;
+    ob_device_warn(nbd->device, "the connection to %.100s is there again", nbd->block.name);
+}
+
+/* Lets libnbd work, and goes on with what follows from that. As nbd_link_work(). */
+static bool work(struct nbd *nbd, unsigned timeout_ms)
+{
+    struct ob_fault fault = {0};
+    bool any = nbd_link_work(&nbd->link, timeout_ms, &fault);
+    if (nbd->link.state == NBD_LOST)
+        lose(nbd);
+    else if (nbd->link.state == NBD_UP && nbd->block.away)
+        come_back(nbd);
+    if (fault.code && !nbd->refused)
+        ob_device_warn(nbd->device, "%.150s", fault.text);
+    nbd->refused |= fault.code < 0;
+    deliver(nbd);
+    nbd_link_update_watch(&nbd->link);
+    return any;
 }
 
 static void reap(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    if (nbd->in_flight == 0)
-        return;
-    work(nbd, 0);
-    deliver(nbd);
-    update_watch(nbd);
+    if (nbd->in_flight > 0)
+        work(nbd, 0);
 }
 
 static void ready(void *argument, unsigned events)
 {
-    struct nbd *nbd = argument;
-    if (work(nbd, 0) < 0 && nbd->watched_fd >= 0) { /* the connection is gone */
-        ob_device_unwatch(nbd->device, nbd->watched_fd);
-        nbd->watched_fd = -1;
-    }
-    deliver(nbd);
-    update_watch(nbd);
+    work(argument, 0);
 }
 
 /* libnbd sends at once what the socket takes; the loop waits until it takes the rest. */
@@ -278,44 +294,61 @@ static bool submit(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
     if (nbd->in_flight > 0)
-        update_watch(nbd);
+        nbd_link_update_watch(&nbd->link);
     return nbd->settled; /* refused at once */
 }
 
 /* A server that has stopped answering loses its connection: nothing of it may write to memory
  * afterwards. */
-static void drain(struct block *block)
+static void give_up(struct block *block)
+{
+    struct nbd *nbd = nbd_of(block);
+    nbd_link_shut(&nbd->link);
+    work(nbd, 0);
+}
+
+static void drain(struct block *block, unsigned timeout_ms)
 {
     struct nbd *nbd = nbd_of(block);
     deliver(nbd);
-    while (nbd->in_flight > 0) {
-        int worked = nbd_poll(nbd->handle, DRAIN_TIMEOUT_MS);
-        int fd = nbd_aio_get_fd(nbd->handle);
-        if (worked == 0 && fd >= 0)
-            shutdown(fd, SHUT_RDWR);
-        deliver(nbd);
-    }
-    update_watch(nbd);
+    while (nbd->in_flight > 0)
+        if (!work(nbd, timeout_ms))
+            give_up(block);
 }
 
+/* An export's size is told when the connection is made. */
 static bool resized(struct block *block)
 {
-    return false; /* an export's size is told when the connection is made */
+    struct nbd *nbd = nbd_of(block);
+    if (block->away) {
+        nbd_link_retry(&nbd->link);
+        work(nbd, 0);
+    }
+    if (nbd->link.state != NBD_UP || nbd->link.export.size == block->size)
+        return false;
+    block->size = nbd->link.export.size;
+    return true;
+}
+
+/* A guest that starts anew counts on nothing but what is stable. */
+static void restart(struct block *block)
+{
+    struct nbd *nbd = nbd_of(block);
+    nbd->covered = nbd->acknowledged;
+    block->away = nbd->link.state != NBD_UP;
 }
 
 static int watch(struct block *block, struct ob_device *device)
 {
     struct nbd *nbd = nbd_of(block);
     nbd->device = device;
-    nbd->watched_fd = nbd_aio_get_fd(nbd->handle);
-    nbd->watched_events = OB_WATCH_READABLE;
-    return ob_device_watch(device, nbd->watched_fd, nbd->watched_events, ready, nbd);
+    return nbd_link_watch(&nbd->link, device, ready, nbd);
 }
 
 static void close_block(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    nbd_close(nbd->handle);
+    nbd_link_close(&nbd->link);
     free(nbd);
 }
 
@@ -326,34 +359,10 @@ static const struct block_ops ops = {
     .reap = reap,
     .drain = drain,
     .resized = resized,
+    .restart = restart,
+    .give_up = give_up,
     .close = close_block,
 };
-
-/* What the export is and can. */
-static int learn(struct nbd *nbd, const struct block_options *options, struct ob_fault *fault)
-{
-    struct nbd_handle *handle = nbd->handle;
-    int64_t size = nbd_get_size(handle);
-    int64_t min_block = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
-    if (size < 0)
-        return ob_fault_set(fault, -EIO, "%s: %.150s", options->path, nbd_get_error());
-    nbd->block = (struct block){.ops = &ops, .size = (uint64_t)size, .readonly = options->readonly};
-    nbd->min_block = min_block > 0 ? (uint64_t)min_block : 1;
-    nbd->has_fua = nbd_can_fua(handle) == 1;
-    nbd->has_zero = nbd_can_zero(handle) == 1;
-    nbd->block.can_discard = !options->readonly && nbd_can_trim(handle) == 1;
-    if (nbd->min_block > options->block_size)
-        return ob_fault_set(fault, -EINVAL, "%s has blocks of %u bytes: give block-size=4096",
-                            options->path, (unsigned)nbd->min_block);
-    if (!options->readonly && nbd_is_read_only(handle) == 1)
-        return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", options->path);
-    if (!options->readonly && nbd_can_flush(handle) != 1)
-        return ob_fault_set(fault, -ENOTSUP,
-                            "%s can't flush, so nothing written would ever be known to be stable: "
-                            "give 'readonly', or serve it by a server that can",
-                            options->path);
-    return 0;
-}
 
 int block_nbd_open(const struct block_options *options, struct block **ret_block,
                    struct ob_fault *fault)
@@ -361,20 +370,16 @@ int block_nbd_open(const struct block_options *options, struct block **ret_block
     struct nbd *nbd = calloc(1, sizeof(*nbd));
     if (!nbd)
         return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    nbd->watched_fd = -1;
-    nbd->handle = nbd_create();
-    int err = 0;
-    if (!nbd->handle)
-        err = ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    else if (nbd_connect_uri(nbd->handle, options->path) < 0)
-        err = ob_fault_set(fault, -ECONNREFUSED, "%.150s", nbd_get_error());
-    else
-        err = learn(nbd, options, fault);
+    int err = nbd_link_open(&nbd->link, options, fault);
     if (err < 0) {
-        nbd_close(nbd->handle);
         free(nbd);
         return err;
     }
+    nbd->block = (struct block){.ops = &ops,
+                                .name = options->path,
+                                .size = nbd->link.export.size,
+                                .readonly = options->readonly,
+                                .can_discard = !options->readonly && nbd->link.export.can_trim};
     *ret_block = &nbd->block;
     return 0;
 }

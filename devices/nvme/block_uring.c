@@ -11,6 +11,9 @@
  *
  * With direct I/O, memory that is not aligned as the device wants it goes through a second
  * descriptor, past whose page cache the kernel keeps both in step.
+ *
+ * What the kernel has begun can't be called back: on a file system that hangs it stays in flight.
+ * Nothing else waits for it, so even the size of a file is asked for through the ring.
  */
 #include "block.h"
 
@@ -19,10 +22,12 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <outboard/watch.h>
@@ -30,7 +35,7 @@
 #define RING_ENTRIES  1024u
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
-#define DIRECT_ALIGN  512u
+#define SECTOR        512u
 
 /* Ways to write zeroes, best first; each is tried until the file system says that it has no such
  * thing. */
@@ -52,9 +57,13 @@ struct uring {
     int fd;
     int buffered_fd; /* -1: fd is not direct */
     unsigned in_flight;
+    uint32_t align; /* of what is done directly, or to space; bytes */
+    bool is_device;
+    bool may_block; /* the file system waits for others, even where it is asked not to */
     bool no_punch;
     bool no_zero_range;
-    bool block_device;
+    bool looking; /* for the size: status is the kernel's */
+    struct statx status;
     uint8_t *zeroes;
     struct iovec zero_iov[ZEROES_IOVECS];
 };
@@ -75,21 +84,23 @@ static struct io_uring_sqe *next_entry(struct uring *uring)
     return entry;
 }
 
-static bool aligned(const struct block_io *io)
+static bool aligned(const struct uring *uring, const struct block_io *io)
 {
     for (unsigned i = 0; i < io->iov_count; i++)
-        if ((uintptr_t)io->iov[i].iov_base % DIRECT_ALIGN || io->iov[i].iov_len % DIRECT_ALIGN)
+        if ((uintptr_t)io->iov[i].iov_base % SECTOR || io->iov[i].iov_len % uring->align)
             return false;
     return true;
 }
 
 static int fd_for(const struct uring *uring, const struct block_io *io)
 {
-    return uring->buffered_fd >= 0 && !aligned(io) ? uring->buffered_fd : uring->fd;
+    return uring->buffered_fd >= 0 && !aligned(uring, io) ? uring->buffered_fd : uring->fd;
 }
 
 static enum zero_method zero_method(const struct uring *uring, const struct block_io *io)
 {
+    if (uring->is_device && (io->offset | io->len) % uring->align)
+        return ZERO_WRITE;
     if (io->flags & BLOCK_MAY_UNMAP && !uring->no_punch)
         return ZERO_PUNCH;
     return uring->no_zero_range ? ZERO_WRITE : ZERO_RANGE;
@@ -153,6 +164,8 @@ static void prepare(struct uring *uring, struct block_io *io)
                                 (off_t)io->offset, (off_t)io->len);
     else
         prepare_zeroes(uring, io, entry);
+    if (uring->may_block)
+        entry->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data(entry, io);
 }
 
@@ -225,10 +238,11 @@ static int judge_zeroes(struct uring *uring, struct block_io *io, int result)
 
 static int judge_discard(struct uring *uring, int result)
 {
-    if (result != -EOPNOTSUPP)
-        return result < 0 ? result : 1;
-    uring->block.can_discard = false; /* discarding is advice */
-    return 1;
+    if (result == -EOPNOTSUPP)
+        uring->block.can_discard = false;
+    /* Discarding is advice, which a device does not take for less than a sector of its own. */
+    bool ignored = result == -EOPNOTSUPP || (result == -EINVAL && uring->is_device);
+    return result < 0 && !ignored ? result : 1;
 }
 
 static int judge(struct uring *uring, struct block_io *io, int result)
@@ -242,6 +256,14 @@ static int judge(struct uring *uring, struct block_io *io, int result)
     return judge_transfer(io, result);
 }
 
+/* The size of a file is there. */
+static void end_look(struct uring *uring, int result)
+{
+    uring->looking = false;
+    if (result < 0)
+        uring->status.stx_size = uring->block.size;
+}
+
 static void reap(struct block *block)
 {
     struct uring *uring = uring_of(block);
@@ -250,6 +272,10 @@ static void reap(struct block *block)
         struct block_io *io = io_uring_cqe_get_data(completion);
         int result = completion->res;
         io_uring_cqe_seen(&uring->ring, completion);
+        if (!io) {
+            end_look(uring, result);
+            continue;
+        }
         int verdict = judge(uring, io, result);
         if (verdict == 0) {
             prepare(uring, io);
@@ -260,11 +286,15 @@ static void reap(struct block *block)
     }
 }
 
-static void drain(struct block *block)
+static void drain(struct block *block, unsigned timeout_ms)
 {
     struct uring *uring = uring_of(block);
-    while (uring->in_flight > 0) {
-        io_uring_submit_and_wait(&uring->ring, 1);
+    struct __kernel_timespec left = {.tv_sec = timeout_ms / 1000,
+                                     .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
+    struct io_uring_cqe *completion;
+    int waited = 0;
+    while (uring->in_flight > 0 && waited != -ETIME) {
+        waited = io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &left, NULL);
         reap(block);
     }
 }
@@ -280,10 +310,27 @@ static int file_size(int fd, uint64_t *ret_size)
     return S_ISREG(status.st_mode) ? 0 : -EINVAL;
 }
 
+static void look(struct uring *uring)
+{
+    struct io_uring_sqe *entry = next_entry(uring);
+    io_uring_prep_statx(entry, uring->fd, "", AT_EMPTY_PATH, STATX_SIZE, &uring->status);
+    io_uring_sqe_set_data(entry, NULL);
+    io_uring_submit(&uring->ring);
+    uring->looking = true;
+}
+
+/* A device is asked; of a file, the size is what the look before has found. */
 static bool resized(struct block *block)
 {
-    uint64_t size = 0;
-    if (file_size(uring_of(block)->fd, &size) < 0 || size == block->size)
+    struct uring *uring = uring_of(block);
+    uint64_t size = block->size;
+    if (uring->is_device)
+        file_size(uring->fd, &size);
+    else if (!uring->looking) {
+        size = uring->status.stx_size;
+        look(uring);
+    }
+    if (size == block->size)
         return false;
     block->size = size;
     return true;
@@ -313,8 +360,10 @@ static void free_uring(struct uring *uring)
 static void close_block(struct block *block)
 {
     struct uring *uring = uring_of(block);
+    reap(block);
     io_uring_queue_exit(&uring->ring);
-    free_uring(uring);
+    if (!uring->looking) /* or the kernel may still write to it, and the program ends */
+        free_uring(uring);
 }
 
 /* Two writers would destroy the image, so it is locked for as long as it is open. */
@@ -347,21 +396,52 @@ static int open_files(struct uring *uring, const struct block_options *options,
     err = file_size(uring->fd, &uring->block.size);
     if (err < 0)
         return ob_fault_set(fault, err, "%s is neither a file nor a block device", path);
+    int cant_write = 0;
+    if (!options->readonly && ioctl(uring->fd, BLKROGET, &cant_write) == 0 && cant_write)
+        return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", path);
     return 0;
+}
+
+/* A file system behind a server or a process waits for it within io_uring_enter(2), and then so
+ * would we, unless the kernel is told to use a thread of its own. */
+static bool waits_for_others(int fd)
+{
+    static const uint32_t kinds[] = {FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,
+                                     SMB2_SUPER_MAGIC, CIFS_SUPER_MAGIC, V9FS_MAGIC,
+                                     CEPH_SUPER_MAGIC, AFS_SUPER_MAGIC};
+    struct statfs status;
+    bool waits = false;
+    if (fstatfs(fd, &status) < 0)
+        return true;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+        waits |= (uint32_t)status.f_type == kinds[i];
+    return waits;
+}
+
+/* The sector of a device, or what a file system wants of direct I/O. */
+static void learn_alignment(struct uring *uring, bool direct)
+{
+    struct statx status = {0};
+    int sector = 0;
+    uring->align = SECTOR;
+    uring->is_device = ioctl(uring->fd, BLKSSZGET, &sector) == 0;
+    if (uring->is_device && sector > (int)SECTOR)
+        uring->align = (uint32_t)sector;
+    if (!uring->is_device && direct &&
+        statx(uring->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
+        status.stx_dio_offset_align > SECTOR)
+        uring->align = status.stx_dio_offset_align;
 }
 
 /* Direct I/O in blocks that are smaller than the disk's would need reading before writing. */
 static int check_blocks(const struct uring *uring, const struct block_options *options,
                         struct ob_fault *fault)
 {
-    int sector = 512;
-    if (!options->direct || ioctl(uring->fd, BLKSSZGET, &sector) < 0 ||
-        (uint32_t)sector <= options->block_size)
+    if (!options->direct || uring->align <= options->block_size)
         return 0;
     return ob_fault_set(fault, -EINVAL,
-                        "%s has sectors of %d bytes: give block-size=%d or no "
-                        "'direct'",
-                        options->path, sector, sector);
+                        "%s has sectors of %u bytes: give block-size=%u or no 'direct'",
+                        options->path, uring->align, uring->align);
 }
 
 /* One thread has the ring and comes to the kernel all the time, so that completions need not
@@ -402,10 +482,19 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
         return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
     uring->fd = uring->buffered_fd = -1;
     uring->block = (struct block){
-        .ops = &ops, .readonly = options->readonly, .can_discard = !options->readonly};
+        .ops = &ops,
+        .name = options->path,
+        .readonly = options->readonly,
+        .can_discard = !options->readonly,
+        .zeroes_discarded = true,
+    };
     int err = open_files(uring, options, fault);
-    if (err == 0)
+    if (err == 0) {
+        learn_alignment(uring, options->direct);
+        uring->may_block = waits_for_others(uring->fd);
+        uring->status.stx_size = uring->block.size;
         err = check_blocks(uring, options, fault);
+    }
     if (err == 0)
         err = allocate(uring);
     if (err < 0) {

@@ -29,8 +29,7 @@ static void read_piece(struct nvme *nvme)
                                     .iov_count = 1,
                                     .done = done,
                                     .context = nvme};
-    nvme->requests.in_flight++;
-    request->ns->block->ops->start(request->ns->block, &compare->io);
+    namespace_start(nvme, request->ns, &compare->io);
 }
 
 /* Whether the guest's data from `at` on is what the buffer holds. */
@@ -54,7 +53,7 @@ static bool same(const struct nvme_compare *compare, const struct nvme_transfer 
     return true;
 }
 
-static void finish_first(struct nvme *nvme, int err, bool equal)
+static struct nvme_request *take_first(struct nvme *nvme)
 {
     struct nvme_compare *compare = &nvme->compare;
     struct nvme_request *request = first(nvme);
@@ -62,6 +61,22 @@ static void finish_first(struct nvme *nvme, int err, bool equal)
     if (!compare->line)
         compare->line_end = &compare->line;
     compare->compared = 0;
+    return request;
+}
+
+/* Has the whole line begin anew when the controller runs again. */
+static void park_line(struct nvme *nvme)
+{
+    while (first(nvme)) {
+        struct nvme_request *request = take_first(nvme);
+        prp_unmap(nvme, request->transfer);
+        request_park(request);
+    }
+}
+
+static void finish_first(struct nvme *nvme, int err, bool equal)
+{
+    struct nvme_request *request = take_first(nvme);
     if (err < 0 || equal) {
         request->io.op = BLOCK_READ;
         io_finish(request, err);
@@ -69,7 +84,9 @@ static void finish_first(struct nvme *nvme, int err, bool equal)
         prp_unmap(nvme, request->transfer);
         request_complete(request, NVME_COMPARE_FAILURE | NVME_DO_NOT_RETRY);
     }
-    if (compare->line)
+    if (first(nvme) && !controller_goes_on(nvme))
+        park_line(nvme);
+    else if (first(nvme))
         read_piece(nvme);
 }
 
@@ -78,10 +95,13 @@ static void done(struct block_io *io, int err)
     struct nvme *nvme = io->context;
     struct nvme_compare *compare = &nvme->compare;
     struct nvme_request *request = first(nvme);
-    nvme->requests.in_flight--;
+    namespace_ended(nvme, &compare->io);
     bool equal = err == 0 && same(compare, request->transfer, compare->compared, (size_t)io->len);
     compare->compared += io->len;
-    if (equal && compare->compared < request->io.len)
+    bool goes_on = equal && compare->compared < request->io.len;
+    if (goes_on && !controller_goes_on(nvme))
+        park_line(nvme);
+    else if (goes_on)
         read_piece(nvme);
     else
         finish_first(nvme, err, equal);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Compare, section 6.6: reads the blocks, a piece at a time, into memory of ours and looks whether
- * the guest's is the same. One command at a time has the buffer; the others wait in line.
+ * the guest's is the same. One command at a time has the buffer; the others wait in line. A
+ * controller that is paused, or stops, parks the line at the end of a piece.
  */
 #ifndef OUTBOARD_DEVICES_NVME_COMPARE_H
 #define OUTBOARD_DEVICES_NVME_COMPARE_H

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "controller.h"
 
+#include <outboard/irq.h>
+
 #include "doorbell.h"
 #include "interrupt.h"
 #include "nvme.h"
@@ -64,6 +66,16 @@ bool controller_runs(const struct nvme *nvme)
            !(controller->csts & NVME_CSTS_CFS);
 }
 
+bool controller_fetches(const struct nvme *nvme)
+{
+    return controller_runs(nvme) && !nvme->paused;
+}
+
+bool controller_goes_on(const struct nvme *nvme)
+{
+    return nvme->controller.state == NVME_ON && !nvme->paused;
+}
+
 void controller_fail(struct nvme *nvme)
 {
     nvme->controller.csts |= NVME_CSTS_CFS;
@@ -85,7 +97,8 @@ static void start(struct nvme *nvme)
     }
     queue_cq_create(nvme, 0, controller->acq, cq_size, true, 0);
     queue_sq_create(nvme, 0, controller->asq, sq_size, 0);
-    namespaces_look_for_changes(nvme, true);
+    namespaces_restart(nvme);
+    namespaces_run_timer(nvme, true);
     controller->csts |= NVME_CSTS_RDY;
 }
 
@@ -99,7 +112,7 @@ static void forget(struct nvme *nvme)
     async_event_reset(nvme);
     features_reset(nvme);
     namespaces_reset(nvme);
-    namespaces_look_for_changes(nvme, false);
+    namespaces_run_timer(nvme, false);
 }
 
 static void flushed(struct block_io *io, int err);
@@ -112,11 +125,9 @@ static void start_flushes(struct nvme *nvme)
         struct nvme_namespace *ns = &nvme->namespaces.list[i];
         if (ns->block->readonly)
             continue;
-        ns->shutdown_flush = (struct block_io){.op = BLOCK_FLUSH, .done = flushed};
-        ns->shutdown_flush.context = nvme;
+        ns->shutdown_flush = (struct block_io){.op = BLOCK_FLUSH, .done = flushed, .context = nvme};
         controller->flushing++;
-        nvme->requests.in_flight++;
-        ns->block->ops->start(ns->block, &ns->shutdown_flush);
+        namespace_start(nvme, ns, &ns->shutdown_flush);
     }
 }
 
@@ -125,7 +136,7 @@ static void start_flushes(struct nvme *nvme)
 static void flushed(struct block_io *io, int err)
 {
     struct nvme *nvme = io->context;
-    nvme->requests.in_flight--;
+    namespace_ended(nvme, io);
     nvme->controller.flushing--;
 }
 
@@ -144,9 +155,13 @@ void controller_update(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
     bool enabled = controller->cc & NVME_CC_EN;
+    if (nvme->paused) /* registers keep what the guest wants for when it runs again */
+        return;
     update_shutdown(nvme);
     if (controller->state == NVME_ON && !enabled)
         controller->state = NVME_STOPPING;
+    if (controller->state == NVME_STOPPING && namespaces_late(nvme))
+        controller_fail(nvme);
     if (controller->state == NVME_STOPPING && nvme->requests.in_flight == 0) {
         forget(nvme);
         controller->state = NVME_OFF;
@@ -159,9 +174,29 @@ void controller_update(struct nvme *nvme)
         start(nvme);
 }
 
+/* An image that does not answer has the function in the state that a guest could have brought about
+ * by disabling the controller: its memory is not its own until CSTS.RDY is 0. */
+static void reset_later(struct nvme *nvme)
+{
+    nvme->controller = (struct nvme_controller){
+        .state = NVME_STOPPING,
+        .csts = NVME_CSTS_RDY | NVME_CSTS_CFS,
+        .flushing = nvme->controller.flushing,
+    };
+    namespaces_run_timer(nvme, true);
+    ob_irq_report_error(nvme->device);
+    ob_device_warn(nvme->device,
+                   "reset with I/O in flight that can't be called back; the guest's memory may "
+                   "change until the image answers");
+}
+
 void controller_reset(struct nvme *nvme)
 {
     namespaces_drain(nvme);
+    if (nvme->requests.in_flight > 0) {
+        reset_later(nvme);
+        return;
+    }
     forget(nvme);
     nvme->controller = (struct nvme_controller){0};
     interrupt_update(nvme);
@@ -201,7 +236,7 @@ static void write32(struct nvme *nvme, uint64_t offset, uint32_t value)
         write_cc(nvme, value);
         break;
     case NVME_REG_AQA:
-        controller->aqa = value & 0x0fff0fff;
+        controller->aqa = value & NVME_AQA_WRITABLE;
         break;
     case NVME_REG_ASQ:
     case NVME_REG_ASQ + 4:

@@ -9,7 +9,10 @@
  * RDY=0, none of its memory is touched any more.
  *
  * A shutdown (CC.SHN) waits in the same way, then flushes all images. A reset of the function can't
- * be answered later, so it waits there and then.
+ * be answered later, so it waits there and then, for a bounded time.
+ *
+ * An image that does not answer can't be called back where the kernel may still write to the
+ * guest's memory. Then STOPPING lasts until it does, and CSTS.CFS tells the guest not to wait.
  */
 #ifndef OUTBOARD_DEVICES_NVME_CONTROLLER_H
 #define OUTBOARD_DEVICES_NVME_CONTROLLER_H
@@ -47,13 +50,17 @@ struct nvme_controller {
 uint64_t controller_read(struct nvme *nvme, uint64_t offset, unsigned size);
 void controller_write(struct nvme *nvme, uint64_t offset, unsigned size, uint64_t value);
 
-/* Whether commands may be fetched. */
+/* Whether doorbells count. */
 bool controller_runs(const struct nvme *nvme);
+/* Whether commands may be fetched. */
+bool controller_fetches(const struct nvme *nvme);
+/* Whether a command that was fetched may begin its next step. */
+bool controller_goes_on(const struct nvme *nvme);
 /* Goes on with what waited for I/O in flight. */
 void controller_update(struct nvme *nvme);
 /* The controller can't go on, section 9.5. Only a reset helps. */
 void controller_fail(struct nvme *nvme);
-/* The function is reset: waits for I/O in flight. */
+/* The function is reset: waits for I/O in flight, for a bounded time. */
 void controller_reset(struct nvme *nvme);
 
 #endif

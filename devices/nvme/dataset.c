@@ -33,6 +33,10 @@ static void go_on(struct nvme_request *request, int err)
     struct nvme_transfer *transfer = request->transfer;
     unsigned shift = request->ns->block_shift;
     while (err == 0 && transfer->next_range < transfer->range_count) {
+        if (!controller_goes_on(request->nvme)) {
+            request_park(request);
+            return;
+        }
         struct nvme_range range = transfer->ranges[transfer->next_range++];
         if (range.count == 0)
             continue;

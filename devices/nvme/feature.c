@@ -73,6 +73,16 @@ void features_reset(struct nvme *nvme)
     memset(nvme->features.no_coalescing, 0, sizeof(nvme->features.no_coalescing));
 }
 
+bool features_are_possible(const struct nvme_features *features)
+{
+    bool possible = true;
+    for (unsigned i = 0; i < NVME_FEATURE_COUNT; i++) {
+        uint32_t fixed = writable_bits(i) ? 0 : default_of(i);
+        possible &= (features->value[i] & ~writable_bits(i)) == fixed;
+    }
+    return possible;
+}
+
 bool features_write_cache(const struct nvme *nvme)
 {
     return nvme->features.value[NVME_FEATURE_WRITE_CACHE] & WRITE_CACHE_ON;
@@ -167,6 +177,12 @@ static uint16_t set_vector(struct nvme_request *request)
     return NVME_SUCCESS;
 }
 
+/* Section 5.21.1. Error Recovery is a namespace's; one setting serves all of them here. */
+static bool is_per_namespace(unsigned feature)
+{
+    return feature == NVME_FEATURE_ERROR_RECOVERY;
+}
+
 /* Returns an enum nvme_status. */
 static uint16_t set(struct nvme_request *request, unsigned feature)
 {
@@ -175,6 +191,8 @@ static uint16_t set(struct nvme_request *request, unsigned feature)
         return NVME_INVALID_FIELD;
     if (command->dword[10] & NVME_FEATURE_SAVE)
         return NVME_FEATURE_NOT_SAVEABLE;
+    if (!is_per_namespace(feature) && command->nsid != 0 && command->nsid != NVME_NSID_ALL)
+        return NVME_FEATURE_NOT_PER_NAMESPACE;
     if (feature == NVME_FEATURE_QUEUES)
         return set_queues(request);
     if (feature == NVME_FEATURE_TEMPERATURE)

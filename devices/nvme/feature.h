@@ -15,6 +15,8 @@ struct nvme_features {
 };
 
 void features_reset(struct nvme *nvme);
+/* Whether a guest can have set them so. */
+bool features_are_possible(const struct nvme_features *features);
 void features_get(struct nvme_request *request);
 void features_set(struct nvme_request *request);
 

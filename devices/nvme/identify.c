@@ -49,16 +49,18 @@ enum {
     NS_FORMAT = 128,
 };
 
-#define IEEE_OUI                  0x525400u /* locally administered */
-#define CONTROLLER_TYPE_IO        1
-#define ADMIN_DOORBELL_BUFFER     0x100 /* OACS */
-#define FIRMWARE_ONE_READ_ONLY    0x3   /* one slot, read only */
-#define LOG_EFFECTS_AND_OFFSETS   0x6   /* commands supported; extended data (offsets) */
-#define COMMANDS_OPTIONAL         0x1d  /* compare, dataset, write zeroes, save and select */
-#define CACHE_PRESENT_NO_NSID_ALL 0x5
-#define CELSIUS_70                343
-#define CELSIUS_100               373
-#define MAX_POWER_CENTIWATTS      2500
+#define IEEE_OUI                    0x525400u /* locally administered */
+#define CONTROLLER_TYPE_IO          1
+#define ADMIN_DOORBELL_BUFFER       0x100 /* OACS */
+#define FIRMWARE_ONE_READ_ONLY      0x3   /* one slot, read only */
+#define LOG_EFFECTS_AND_OFFSETS     0x6   /* commands supported; extended data (offsets) */
+#define COMMANDS_OPTIONAL           0x1d  /* compare, dataset, write zeroes, save and select */
+#define CACHE_PRESENT_NO_NSID_ALL   0x5
+#define DEALLOCATED_READS_ZERO      0x1
+#define WRITE_ZEROES_MAY_DEALLOCATE 0x8
+#define CELSIUS_70                  343
+#define CELSIUS_100                 373
+#define MAX_POWER_CENTIWATTS        2500
 
 /* ASCII, padded with spaces, section 1.5. */
 static void put_text(uint8_t *at, size_t len, const char *text)
@@ -119,7 +121,9 @@ static void identify_namespace(const struct nvme_namespace *ns, uint8_t *data)
     put64(data + NS_SIZE, ns->blocks);
     put64(data + NS_CAPACITY, ns->blocks);
     put64(data + NS_UTILIZATION, ns->blocks);
-    data[NS_DEALLOCATE] = 0x9; /* deallocated blocks read as zeroes; write zeroes may deallocate */
+    data[NS_DEALLOCATE] = WRITE_ZEROES_MAY_DEALLOCATE;
+    if (ns->block->zeroes_discarded)
+        data[NS_DEALLOCATE] |= DEALLOCATED_READS_ZERO;
     data[NS_ATTRIBUTES] = ns->block->readonly;
     put32(data + NS_FORMAT, ns->block_shift << 16);
 }

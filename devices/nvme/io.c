@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "io.h"
 
+#include <errno.h>
+
 #include "dataset.h"
 #include "nvme.h"
 #include "prp.h"
@@ -35,11 +37,17 @@ static bool data_arrived(const struct nvme_request *request)
 void io_finish(struct nvme_request *request, int err)
 {
     uint16_t status = status_of_errno(request->io.op, err);
+    bool again = err == -EAGAIN && request->ns->block->away;
     if (status == NVME_SUCCESS && request->command.opcode == NVME_IO_READ && !data_arrived(request))
         status = NVME_DATA_TRANSFER_ERROR;
     if (request->transfer->span_count > 0)
         prp_unmap(request->nvme, request->transfer);
-    request_complete(request, status);
+    if (status == NVME_SUCCESS)
+        log_io(request);
+    if (again)
+        request_park(request);
+    else
+        request_complete(request, status);
 }
 
 static void done(struct block_io *io, int err)
@@ -84,8 +92,6 @@ static void read_blocks(struct nvme_request *request)
     if (!prepare_data(request, OB_DMA_FROM_DEVICE))
         return;
     request->io.op = BLOCK_READ;
-    request->nvme->log.reads++;
-    request->nvme->log.bytes_read += request->io.len;
     request_start(request, done);
 }
 
@@ -95,8 +101,6 @@ static void write_blocks(struct nvme_request *request)
         return;
     request->io.op = BLOCK_WRITE;
     request->io.flags = fua_flag(request);
-    request->nvme->log.writes++;
-    request->nvme->log.bytes_written += request->io.len;
     request_start(request, done);
 }
 
@@ -104,7 +108,6 @@ static void compare_blocks(struct nvme_request *request)
 {
     if (!prepare_data(request, OB_DMA_TO_DEVICE))
         return;
-    request->nvme->log.reads++;
     compare_start(request);
 }
 
@@ -121,7 +124,6 @@ static void write_zeroes(struct nvme_request *request)
                                     .flags = fua_flag(request) | (may_unmap ? BLOCK_MAY_UNMAP : 0),
                                     .offset = blocks.slba << ns->block_shift,
                                     .len = (uint64_t)blocks.count << ns->block_shift};
-    request->nvme->log.writes++;
     request_start(request, done);
 }
 

@@ -12,6 +12,7 @@
 #define SMART_LEN       512u
 #define FIRMWARE_LEN    512u
 #define COMMANDS_LEN    4096u
+#define SUPPORTED_LEN   1024u
 #define UNIT            (UINT64_C(512) * 1000) /* of SMART's data units */
 #define SUPPORTED       0x1u                   /* figure 205 */
 #define CHANGES_DATA    0x2u
@@ -97,9 +98,19 @@ static uint32_t fill_commands(struct nvme *nvme, uint8_t *data)
     return COMMANDS_LEN;
 }
 
+/* Which log pages there are: a dword for each, as revision 2.0 has it. */
+static uint32_t fill_supported(uint8_t *data)
+{
+    for (size_t page = NVME_LOG_SUPPORTED; page <= NVME_LOG_COMMANDS; page++)
+        put32(data + 4 * page, SUPPORTED);
+    return SUPPORTED_LEN;
+}
+
 static uint32_t fill(struct nvme *nvme, unsigned page, uint8_t *data)
 {
     switch (page) {
+    case NVME_LOG_SUPPORTED:
+        return fill_supported(data);
     case NVME_LOG_ERROR:
         return fill_errors(nvme, data);
     case NVME_LOG_SMART:
@@ -135,7 +146,9 @@ static uint16_t get(struct nvme_request *request)
     uint32_t len = fill(nvme, page, data);
     if (len == 0)
         return NVME_INVALID_LOG_PAGE | NVME_DO_NOT_RETRY;
-    if (offset % 4 || offset >= len)
+    /* LPA says that SMART is the controller's, not a namespace's. */
+    bool names_namespace = command->nsid != 0 && command->nsid != NVME_NSID_ALL;
+    if (offset % 4 || offset >= len || (page == NVME_LOG_SMART && names_namespace))
         return NVME_INVALID_FIELD | NVME_DO_NOT_RETRY;
     /* Bytes behind the end of the page are undefined, section 5.14: left as they were. */
     uint32_t available = len - (uint32_t)offset;
@@ -149,6 +162,30 @@ static uint16_t get(struct nvme_request *request)
 void log_page_get(struct nvme_request *request)
 {
     request_complete(request, get(request));
+}
+
+/* Section 5.14.1.2 counts commands that were completed, and not the data of Compare. */
+void log_io(const struct nvme_request *request)
+{
+    struct nvme_log *log = &request->nvme->log;
+    switch (request->command.opcode) {
+    case NVME_IO_READ:
+        log->reads++;
+        log->bytes_read += request->io.len;
+        break;
+    case NVME_IO_COMPARE:
+        log->reads++;
+        break;
+    case NVME_IO_WRITE:
+        log->writes++;
+        log->bytes_written += request->io.len;
+        break;
+    case NVME_IO_WRITE_ZEROES:
+        log->writes++;
+        break;
+    default:
+        break;
+    }
 }
 
 void log_error(struct nvme *nvme, const struct nvme_request *request)

@@ -31,6 +31,8 @@ struct nvme_log {
 
 /* The admin command. */
 void log_page_get(struct nvme_request *request);
+/* An I/O command has been carried out. */
+void log_io(const struct nvme_request *request);
 /* A command has failed. */
 void log_error(struct nvme *nvme, const struct nvme_request *request);
 

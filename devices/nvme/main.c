@@ -10,6 +10,7 @@
 struct config {
     struct image_option options[NVME_NAMESPACES];
     unsigned count;
+    unsigned timeout_ms;
     struct nvme *nvme;
 };
 
@@ -21,6 +22,16 @@ static int apply_image(void *argument, const char *value, struct ob_fault *fault
     int err = image_parse(value, &config->options[config->count], fault);
     if (err == 0)
         config->count++;
+    return err;
+}
+
+static int apply_timeout(void *argument, const char *value, struct ob_fault *fault)
+{
+    struct config *config = argument;
+    uint64_t number = 0;
+    int err = ob_option_number(value, NVME_TIMEOUT_MIN_MS, NVME_TIMEOUT_MAX_MS, &number, fault);
+    if (err == 0)
+        config->timeout_ms = (unsigned)number;
     return err;
 }
 
@@ -42,8 +53,12 @@ static int create(void *argument, struct ob_device **ret_device, struct ob_fault
         err = image_open(&config->options[opened], &images[opened], fault);
         opened += err == 0;
     }
+    const struct nvme_options wanted = {.images = images,
+                                        .count = opened,
+                                        .serial = config->options[0].serial,
+                                        .timeout_ms = config->timeout_ms};
     if (err == 0)
-        err = nvme_new(images, opened, config->options[0].serial, &config->nvme, ret_device, fault);
+        err = nvme_new(&wanted, &config->nvme, ret_device, fault);
     if (err < 0)
         close_images(images, opened);
     return err;
@@ -59,6 +74,8 @@ static const struct ob_option options[] = {
     {"image", "PATH[,PROPERTY...]",
      "a disk: readonly, direct, serial=TEXT, block-size=512|4096; several are namespaces 1, 2...",
      apply_image},
+    {"timeout-ms", "N", "give an image up that has not answered for so long (default 20000)",
+     apply_timeout},
     {0},
 };
 
@@ -73,7 +90,7 @@ int main(int argc, char **argv)
         .create = create,
         .destroy = destroy,
     };
-    struct config config = {0};
+    struct config config = {.timeout_ms = NVME_TIMEOUT_MS};
     int status = ob_program_main(&program, &config, argc, argv);
     for (unsigned i = 0; i < config.count; i++)
         image_done(&config.options[i]);

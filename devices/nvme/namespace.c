@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <outboard/watch.h>
@@ -10,7 +11,7 @@
 #include "nvme.h"
 
 /* No file system tells of a file that has grown, so we look. */
-#define LOOK_EVERY_S 1
+#define LOOK_EVERY_MS 1000u
 
 struct nvme_namespace *namespace_find(struct nvme *nvme, uint32_t id)
 {
@@ -24,15 +25,95 @@ bool namespace_has(const struct nvme_namespace *ns, uint64_t slba, uint64_t coun
     return slba <= ns->blocks && count <= ns->blocks - slba;
 }
 
+static uint64_t clock_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void namespace_changed(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    ns->changed = true;
+    if (features_namespace_notices(nvme))
+        async_event_raise(nvme, NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACE,
+                          NVME_LOG_CHANGED_NAMESPACES);
+}
+
 static void look(struct nvme *nvme, struct nvme_namespace *ns)
 {
     if (!ns->block->ops->resized(ns->block))
         return;
     ns->blocks = ns->block->size >> ns->block_shift;
-    ns->changed = true;
-    if (features_namespace_notices(nvme))
-        async_event_raise(nvme, NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACE,
-                          NVME_LOG_CHANGED_NAMESPACES);
+    namespace_changed(nvme, ns);
+}
+
+static unsigned timer_period_ms(const struct nvme_namespaces *namespaces)
+{
+    unsigned fraction = namespaces->timeout_ms / 4;
+    return fraction < LOOK_EVERY_MS ? fraction : LOOK_EVERY_MS;
+}
+
+/* Times are as exact as the timer: what began after its last round is not as old as it seems. */
+static bool too_old(const struct nvme *nvme, uint64_t since_ms)
+{
+    const struct nvme_namespaces *namespaces = &nvme->namespaces;
+    return namespaces->now_ms - since_ms >= namespaces->timeout_ms + timer_period_ms(namespaces);
+}
+
+static void look_at_operation(const struct nvme *nvme, struct nvme_namespace *ns,
+                              const struct block_io *io, bool *late)
+{
+    if (io->busy && too_old(nvme, io->since_ms))
+        late[ns->id - 1] = true;
+}
+
+/* Finds the namespaces that have an operation in flight for too long. */
+static void find_late(struct nvme *nvme, bool *late)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        look_at_operation(nvme, &nvme->namespaces.list[i], &nvme->namespaces.list[i].shutdown_flush,
+                          late);
+    if (nvme->compare.line)
+        look_at_operation(nvme, nvme->compare.line->ns, &nvme->compare.io, late);
+    for (unsigned i = 0; i < NVME_IO_REQUESTS; i++) {
+        const struct nvme_request *request = &nvme->requests.all[NVME_ADMIN_REQUESTS + i];
+        if (request->ns)
+            look_at_operation(nvme, request->ns, &request->io, late);
+    }
+}
+
+static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    struct block *block = ns->block;
+    if (!ns->late)
+        ob_device_warn(nvme->device, "image %.80s has not answered for %u ms; %s", block->name,
+                       nvme->namespaces.timeout_ms,
+                       block->ops->give_up ? "what it was asked for is given up"
+                                           : "its commands stay outstanding until it does");
+    ns->late = true;
+    if (block->ops->give_up)
+        block->ops->give_up(block);
+}
+
+static void look_for_late(struct nvme *nvme)
+{
+    bool late[NVME_NAMESPACES] = {false};
+    find_late(nvme, late);
+    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+        struct nvme_namespace *ns = &nvme->namespaces.list[i];
+        if (late[i])
+            is_late(nvme, ns);
+        else if (ns->late) {
+            ob_device_warn(nvme->device, "image %.80s goes on", ns->block->name);
+            ns->late = false;
+        }
+    }
+}
+
+static bool has_waited_too_long(const struct nvme_request *request, const void *unused)
+{
+    return request->transfer && too_old(request->nvme, request->since_ms);
 }
 
 static void timer_ready(void *argument, unsigned events)
@@ -41,8 +122,13 @@ static void timer_ready(void *argument, unsigned events)
     uint64_t expirations;
     if (read(nvme->namespaces.timer_fd, &expirations, sizeof(expirations)) < 0)
         return;
+    nvme->namespaces.now_ms = clock_ms();
+    look_for_late(nvme);
+    if (nvme->paused)
+        return;
     for (unsigned i = 0; i < nvme->namespaces.count; i++)
         look(nvme, &nvme->namespaces.list[i]);
+    requests_end_parked(nvme, has_waited_too_long, NULL, NVME_INTERNAL_ERROR);
 }
 
 int namespaces_watch(struct nvme *nvme)
@@ -60,12 +146,15 @@ int namespaces_watch(struct nvme *nvme)
     return err;
 }
 
-void namespaces_look_for_changes(struct nvme *nvme, bool on)
+void namespaces_run_timer(struct nvme *nvme, bool on)
 {
-    time_t seconds = on ? LOOK_EVERY_S : 0;
-    const struct itimerspec when = {.it_interval = {.tv_sec = seconds},
-                                    .it_value = {.tv_sec = seconds}};
-    timerfd_settime(nvme->namespaces.timer_fd, 0, &when, NULL);
+    struct nvme_namespaces *namespaces = &nvme->namespaces;
+    unsigned period_ms = on ? timer_period_ms(namespaces) : 0;
+    const struct timespec period = {.tv_sec = period_ms / 1000,
+                                    .tv_nsec = (long)(period_ms % 1000) * 1000000};
+    const struct itimerspec when = {.it_interval = period, .it_value = period};
+    namespaces->now_ms = clock_ms();
+    timerfd_settime(namespaces->timer_fd, 0, &when, NULL);
 }
 
 void namespaces_reset(struct nvme *nvme)
@@ -81,6 +170,15 @@ void namespaces_done(struct nvme *nvme)
         namespaces->list[i].block->ops->close(namespaces->list[i].block);
     if (namespaces->timer_fd >= 0)
         close(namespaces->timer_fd);
+}
+
+void namespaces_restart(struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+        struct block *block = nvme->namespaces.list[i].block;
+        if (block->ops->restart)
+            block->ops->restart(block);
+    }
 }
 
 bool namespaces_submit(struct nvme *nvme)
@@ -101,12 +199,36 @@ void namespaces_reap(struct nvme *nvme)
     }
 }
 
+void namespace_start(struct nvme *nvme, struct nvme_namespace *ns, struct block_io *io)
+{
+    io->busy = true;
+    io->since_ms = nvme->namespaces.now_ms;
+    nvme->requests.in_flight++;
+    ns->block->ops->start(ns->block, io);
+}
+
+void namespace_ended(struct nvme *nvme, struct block_io *io)
+{
+    io->busy = false;
+    nvme->requests.in_flight--;
+}
+
 void namespaces_drain(struct nvme *nvme)
 {
+    const uint64_t end_ms = clock_ms() + NVME_DRAIN_MS;
     /* What ends in one back end may begin something in another, a comparison that waited. */
-    while (nvme->requests.in_flight > 0)
+    for (uint64_t now_ms = clock_ms(); nvme->requests.in_flight > 0 && now_ms < end_ms;
+         now_ms = clock_ms())
         for (unsigned i = 0; i < nvme->namespaces.count; i++) {
             struct block *block = nvme->namespaces.list[i].block;
-            block->ops->drain(block);
+            block->ops->drain(block, (unsigned)(end_ms - now_ms));
         }
+}
+
+const struct nvme_namespace *namespaces_late(const struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        if (nvme->namespaces.list[i].late)
+            return &nvme->namespaces.list[i];
+    return NULL;
 }

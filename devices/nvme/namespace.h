@@ -3,12 +3,19 @@
  * Namespaces: the controller's disks. Namespace n is the n-th image; all are active for the life of
  * the controller. An image whose size has changed is a changed namespace, which the guest learns
  * from an asynchronous event and log page 4.
+ *
+ * Time is looked at by a timer alone, every second or so: it is what a back end's operation is
+ * measured by. One that takes longer than the time-out is given up, where the back end can do that.
+ * Where it can't, as the kernel may write to the guest's memory until it is through, the operation
+ * stays in flight, and the namespace is `late` until it ends.
  */
 #ifndef OUTBOARD_DEVICES_NVME_NAMESPACE_H
 #define OUTBOARD_DEVICES_NVME_NAMESPACE_H
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include <outboard/fault.h>
 
 #include "block.h"
 #include "bounds.h"
@@ -22,31 +29,45 @@ struct nvme_namespace {
     uint64_t blocks;
     uint8_t uuid[16];
     bool changed; /* since the guest read log page 4 */
+    bool late;    /* an operation is in flight for longer than the time-out */
     struct block_io shutdown_flush;
 };
 
 struct nvme_namespaces {
     struct nvme_namespace list[NVME_NAMESPACES];
     unsigned count;
-    int timer_fd; /* looks for changed sizes; -1: none yet */
+    int timer_fd; /* -1: none yet */
+    unsigned timeout_ms;
+    uint64_t now_ms; /* when the timer was last looked at */
 };
 
 /* The namespace of an id, or NULL. */
 struct nvme_namespace *namespace_find(struct nvme *nvme, uint32_t id);
+/* Tells the guest that it has another size. */
+void namespace_changed(struct nvme *nvme, struct nvme_namespace *ns);
 /* Whether the blocks exist; slba + count may wrap. */
 bool namespace_has(const struct nvme_namespace *ns, uint64_t slba, uint64_t count);
 
-/* Watches all back ends, and sizes while the controller is on. 0 or a negative errno. */
+/* Watches all back ends, and the timer. 0 or a negative errno. */
 int namespaces_watch(struct nvme *nvme);
-void namespaces_look_for_changes(struct nvme *nvme, bool on);
+/* The timer is only needed while the controller is on. */
+void namespaces_run_timer(struct nvme *nvme, bool on);
 void namespaces_reset(struct nvme *nvme);
 /* Closes all images. */
 void namespaces_done(struct nvme *nvme);
 
+/* Hands an operation to the namespace's back end; it is in flight from then on... */
+void namespace_start(struct nvme *nvme, struct nvme_namespace *ns, struct block_io *io);
+/* ...until its done() says so here. */
+void namespace_ended(struct nvme *nvme, struct block_io *io);
+
 /* struct block_ops, for all of them. */
+void namespaces_restart(struct nvme *nvme);
 bool namespaces_submit(struct nvme *nvme);
 void namespaces_reap(struct nvme *nvme);
-/* Waits until nothing is in flight in any back end. */
+/* Waits until nothing is in flight in any back end, NVME_DRAIN_MS at most. */
 void namespaces_drain(struct nvme *nvme);
+/* The first namespace that is late, or NULL. */
+const struct nvme_namespace *namespaces_late(const struct nvme *nvme);
 
 #endif

@@ -10,6 +10,7 @@
 #include "interrupt.h"
 #include "queue_admin.h"
 #include "schedule.h"
+#include "state.h"
 
 #define CLASS_NVME     0x010802u
 #define REGISTERS_BAR  0
@@ -53,8 +54,12 @@ static bool was_active(struct nvme *nvme)
 static bool poll(void *state)
 {
     struct nvme *nvme = state;
-    shadow_look(nvme);
     namespaces_reap(nvme);
+    if (nvme->paused) { /* what is in flight ends, and no more */
+        interrupt_tell(nvme);
+        return namespaces_submit(nvme);
+    }
+    shadow_look(nvme);
     post_waiting(nvme);
     bool more = schedule_run(nvme);
     namespaces_submit(nvme);
@@ -68,13 +73,40 @@ static bool poll(void *state)
 
 static bool listen(void *state)
 {
-    interrupt_tell(state);
-    return shadow_listen(state);
+    struct nvme *nvme = state;
+    interrupt_tell(nvme);
+    return !nvme->paused && shadow_listen(nvme);
 }
 
 static void quiesce(void *state)
 {
     namespaces_drain(state);
+}
+
+static void pause(void *state, bool paused)
+{
+    struct nvme *nvme = state;
+    nvme->paused = paused;
+    if (paused)
+        return;
+    namespaces_run_timer(nvme, nvme->controller.state != NVME_OFF);
+    requests_renew_parked(nvme);
+}
+
+/* What a back end has begun must end: a write that it carried out later, when its successor has
+ * carried out the next one to the same blocks, would undo that. */
+static int at_rest(void *state, struct ob_fault *fault)
+{
+    const struct nvme *nvme = state;
+    const struct nvme_namespace *late = namespaces_late(nvme);
+    if (nvme->requests.in_flight == 0)
+        return 1;
+    if (!late || late->block->ops->give_up)
+        return 0;
+    return ob_fault_set(fault, -ETIMEDOUT,
+                        "image %.80s does not answer, so the controller can't stop: try again when "
+                        "it does",
+                        late->block->name);
 }
 
 static void add_namespace(struct nvme *nvme, const struct nvme_image *image)
@@ -94,7 +126,11 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .reset = reset,
                                              .poll = poll,
                                              .listen = listen,
-                                             .quiesce = quiesce};
+                                             .quiesce = quiesce,
+                                             .pause = pause,
+                                             .at_rest = at_rest,
+                                             .save = nvme_state_save,
+                                             .load = nvme_state_load};
     const struct ob_device_desc desc = {
         .name = "nvme",
         .vendor_id = NVME_PCI_VENDOR,
@@ -107,26 +143,29 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
         .msix_bar = REGISTERS_BAR,
         .msix_offset = MSIX_OFFSET,
         .bars = {[REGISTERS_BAR] = {.kind = OB_BAR_MEM64, .size = REGISTERS_SIZE}},
+        .state_len = NVME_STATE_LEN,
+        .state_version = NVME_STATE_VERSION,
     };
     return ob_device_new(&desc, &ops, nvme, &nvme->device, fault);
 }
 
-int nvme_new(const struct nvme_image *images, unsigned count, const char *serial,
-             struct nvme **ret_nvme, struct ob_device **ret_device, struct ob_fault *fault)
+int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
+             struct ob_device **ret_device, struct ob_fault *fault)
 {
     struct nvme *nvme = calloc(1, sizeof(*nvme));
     if (!nvme)
         return ob_fault_set(fault, -ENOMEM, "no memory for the controller");
     nvme->namespaces.timer_fd = -1;
     nvme->log.since = time(NULL);
-    snprintf(nvme->serial, sizeof(nvme->serial), "%s", serial);
+    nvme->namespaces.timeout_ms = options->timeout_ms;
+    snprintf(nvme->serial, sizeof(nvme->serial), "%s", options->serial);
     int err = requests_init(nvme);
     if (err < 0)
         ob_fault_set(fault, err, "no memory for the controller's requests");
     if (err == 0)
         err = new_device(nvme, fault);
-    for (unsigned i = 0; i < count && err == 0; i++)
-        add_namespace(nvme, &images[i]);
+    for (unsigned i = 0; i < options->count && err == 0; i++)
+        add_namespace(nvme, &options->images[i]);
     if (err == 0)
         err = namespaces_watch(nvme);
     if (err < 0) {
@@ -144,7 +183,7 @@ int nvme_new(const struct nvme_image *images, unsigned count, const char *serial
 
 void nvme_free(struct nvme *nvme)
 {
-    if (!nvme)
+    if (!nvme || nvme->requests.in_flight > 0)
         return;
     namespaces_done(nvme);
     requests_done(nvme);

@@ -14,6 +14,7 @@
  *   interrupt.c    from completion queues to INTx
  *   namespace.c    from namespaces to images
  *   block_*.c      images
+ *   state.c        all of it as bytes, for another process to go on with
  *
  * A register write only notes what the guest wants; poll() then does it, so that the guest goes on
  * meanwhile, and one round of system calls serves many commands.
@@ -47,6 +48,7 @@ struct nvme {
     struct nvme_namespaces namespaces;
     struct nvme_compare compare;
     unsigned seen_turnover; /* when it was polled last */
+    bool paused;            /* by the VMM: nothing is begun */
     char serial[NVME_SERIAL_LEN + 1];
 };
 
@@ -57,11 +59,19 @@ struct nvme_image {
     uint8_t uuid[16];
 };
 
-/* Makes the controller and its device, with the images as namespaces 1, 2 and so on, which it takes
- * over. 0, or a negative errno with the fault filled; then the images stay the caller's. */
-int nvme_new(const struct nvme_image *images, unsigned count, const char *serial,
-             struct nvme **ret_nvme, struct ob_device **ret_device, struct ob_fault *fault);
-/* Closes the images. The device is freed already. */
+struct nvme_options {
+    const struct nvme_image *images; /* namespaces 1, 2 and so on */
+    unsigned count;
+    const char *serial;
+    unsigned timeout_ms; /* of an operation of an image; NVME_TIMEOUT_MIN_MS to _MAX_MS */
+};
+
+/* Makes the controller and its device, and takes the images over. 0, or a negative errno with the
+ * fault filled; then the images stay the caller's. */
+int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
+             struct ob_device **ret_device, struct ob_fault *fault);
+/* Closes the images. The device is freed already. What a back end has in flight still, and the
+ * kernel may write to, is never freed: the program must end then. */
 void nvme_free(struct nvme *nvme);
 
 #endif

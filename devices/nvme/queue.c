@@ -186,8 +186,11 @@ static bool full(const struct nvme_cq *cq)
     return distance(cq->head, cq->tail, cq->size) == cq->size - 1;
 }
 
+/* A guest that has disabled the controller, or reset it, expects nothing in its queues. */
 int queue_post(struct nvme *nvme, struct nvme_cq *cq)
 {
+    if (nvme->controller.state == NVME_STOPPING)
+        return 0;
     while (cq->finished && !full(cq)) {
         struct nvme_request *request = cq->finished;
         int err = post_one(nvme, cq, request);

@@ -118,11 +118,19 @@ static unsigned finished_of(const struct nvme_sq *sq)
     return count;
 }
 
+static bool is_of_queue(const struct nvme_request *request, const void *argument)
+{
+    return request->sq == argument;
+}
+
 void queue_admin_update(struct nvme *nvme)
 {
     for (unsigned i = 1; i < nvme->queues.limit; i++) {
         struct nvme_sq *sq = &nvme->queues.sq[i];
-        if (sq->state != SQ_DELETING || sq->outstanding > finished_of(sq))
+        if (sq->state != SQ_DELETING)
+            continue;
+        requests_end_parked(nvme, is_of_queue, sq, NVME_ABORTED_BY_DELETION);
+        if (sq->outstanding > finished_of(sq))
             continue;
         struct nvme_request *deletion = sq->deletion;
         queue_sq_remove(nvme, sq);

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "admin.h"
+#include "io.h"
 #include "nvme.h"
 
 #define ALL_REQUESTS (NVME_ADMIN_REQUESTS + NVME_IO_REQUESTS)
@@ -40,6 +42,7 @@ static void put(struct nvme_requests *requests, struct nvme_request *request)
 {
     struct nvme_request **list = free_list(requests, !request->transfer);
     request->sq = NULL;
+    request->ns = NULL;
     request->next = *list;
     *list = request;
 }
@@ -48,7 +51,8 @@ void requests_reset(struct nvme *nvme)
 {
     struct nvme_requests *requests = &nvme->requests;
     assert(requests->in_flight == 0);
-    requests->free_admin = requests->free_io = NULL;
+    requests->free_admin = requests->free_io = requests->parked = NULL;
+    requests->parked_end = &requests->parked;
     for (unsigned i = ALL_REQUESTS; i-- > 0;)
         put(requests, &requests->all[i]);
 }
@@ -61,9 +65,9 @@ struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
         return NULL;
     *list = request->next;
     request->sq = sq;
+    request->since_ms = nvme->namespaces.now_ms;
     request->result = 0;
     request->status = NVME_SUCCESS;
-    request->ns = NULL;
     sq->outstanding++;
     nvme->requests.turnover++;
     return request;
@@ -88,19 +92,84 @@ void request_complete(struct nvme_request *request, uint16_t status)
         controller_fail(nvme);
 }
 
+void request_execute(struct nvme_request *request)
+{
+    if (request->transfer)
+        io_execute(request);
+    else
+        admin_execute(request);
+}
+
+void request_park(struct nvme_request *request)
+{
+    struct nvme_requests *requests = &request->nvme->requests;
+    request->next = NULL;
+    *requests->parked_end = request;
+    requests->parked_end = &request->next;
+}
+
+/* Takes all that is parked. */
+static struct nvme_request *unpark(struct nvme_requests *requests)
+{
+    struct nvme_request *first = requests->parked;
+    requests->parked = NULL;
+    requests->parked_end = &requests->parked;
+    return first;
+}
+
+static bool must_wait(const struct nvme_request *request)
+{
+    return request->transfer && request->ns && request->ns->block->away;
+}
+
+void requests_run_parked(struct nvme *nvme)
+{
+    struct nvme_request *next;
+    for (struct nvme_request *request = unpark(&nvme->requests); request; request = next) {
+        next = request->next;
+        if (must_wait(request))
+            request_park(request);
+        else
+            request_execute(request);
+    }
+}
+
+void requests_renew_parked(struct nvme *nvme)
+{
+    for (struct nvme_request *request = nvme->requests.parked; request; request = request->next)
+        request->since_ms = nvme->namespaces.now_ms;
+}
+
+unsigned requests_end_parked(struct nvme *nvme,
+                             bool (*meant)(const struct nvme_request *request,
+                                           const void *argument),
+                             const void *argument, uint16_t status)
+{
+    unsigned count = 0;
+    struct nvme_request *next;
+    for (struct nvme_request *request = unpark(&nvme->requests); request; request = next) {
+        next = request->next;
+        if (meant(request, argument)) {
+            request_complete(request, status);
+            count++;
+        } else {
+            request_park(request);
+        }
+    }
+    return count;
+}
+
 void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err))
 {
-    struct block *block = request->ns->block;
     request->io.done = done;
-    request->nvme->requests.in_flight++;
-    block->ops->start(block, &request->io);
+    namespace_start(request->nvme, request->ns, &request->io);
 }
 
 struct nvme_request *request_of_io(struct block_io *io)
 {
     struct nvme_request *request =
         (struct nvme_request *)((char *)io - offsetof(struct nvme_request, io));
-    request->nvme->requests.in_flight--;
+    namespace_ended(request->nvme, io);
     return request;
 }
 

@@ -6,6 +6,11 @@
  * and those of I/O queues, which have room for the data's place in guest memory. A queue is only
  * fetched from while a request of its kind is free. A finished request waits in its completion
  * queue's list until an entry is free there.
+ *
+ * A request may be parked: it is then as if it had just been fetched, holds nothing, and is carried
+ * out from its start when its time has come. That is where commands wait whose back end is away,
+ * and those that a paused controller has not finished; what was done of them is done again, which
+ * for every command is the same as once.
  */
 #ifndef OUTBOARD_DEVICES_NVME_REQUEST_H
 #define OUTBOARD_DEVICES_NVME_REQUEST_H
@@ -60,8 +65,9 @@ struct nvme_request {
     struct nvme *nvme;
     struct nvme_sq *sq;
     struct nvme_command command;
-    uint16_t status; /* enum nvme_status */
-    uint32_t result; /* dword 0 of the completion */
+    uint64_t since_ms; /* when it was fetched */
+    uint16_t status;   /* enum nvme_status */
+    uint32_t result;   /* dword 0 of the completion */
     struct nvme_namespace *ns;
     struct nvme_transfer *transfer; /* NULL: an admin request */
     struct block_io io;
@@ -72,6 +78,8 @@ struct nvme_requests {
     struct nvme_transfer *transfers;
     struct nvme_request *free_admin;
     struct nvme_request *free_io;
+    struct nvme_request *parked; /* oldest first */
+    struct nvme_request **parked_end;
     unsigned turnover;  /* commands taken and ended, ever */
     unsigned in_flight; /* operations of back ends, those without a request included */
 };
@@ -88,6 +96,21 @@ void request_free(struct nvme_request *request);
 
 /* The command has ended; its completion is posted as soon as there is room. */
 void request_complete(struct nvme_request *request, uint16_t status);
+
+/* Carries the command out, from its start. */
+void request_execute(struct nvme_request *request);
+
+/* Has the command carried out later. */
+void request_park(struct nvme_request *request);
+/* Carries out what is parked and need not wait any longer. */
+void requests_run_parked(struct nvme *nvme);
+/* Has them wait from now on: time in which nothing could be done does not count. */
+void requests_renew_parked(struct nvme *nvme);
+/* Completes, with this status, those parked requests that are meant. Returns how many. */
+unsigned requests_end_parked(struct nvme *nvme,
+                             bool (*meant)(const struct nvme_request *request,
+                                           const void *argument),
+                             const void *argument, uint16_t status);
 
 /* Hands the request's io, with op, flags, offset and len set, to the namespace's back end. */
 void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err));

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "schedule.h"
 
-#include "admin.h"
-#include "io.h"
 #include "nvme.h"
 
 /* A queue whose completions find no room is not fetched from: the guest must read them first. */
 static bool ready(const struct nvme *nvme, const struct nvme_sq *sq)
 {
     return sq->state == SQ_LIVE && !queue_sq_empty(sq) && !sq->cq->finished &&
-           controller_runs(nvme);
+           controller_fetches(nvme);
 }
 
 /* Starts up to so many commands of one queue. Returns how many. */
@@ -26,10 +24,7 @@ static unsigned serve(struct nvme *nvme, struct nvme_sq *sq, unsigned max)
             break;
         }
         served++;
-        if (sq->id == 0)
-            admin_execute(request);
-        else
-            io_execute(request);
+        request_execute(request);
     }
     return served;
 }
@@ -50,6 +45,8 @@ static unsigned serve_round(struct nvme *nvme, unsigned max)
 
 bool schedule_run(struct nvme *nvme)
 {
+    if (controller_fetches(nvme))
+        requests_run_parked(nvme);
     unsigned left = NVME_BUDGET - serve(nvme, &nvme->queues.sq[0], NVME_BURST);
     unsigned served;
     do {

@@ -40,6 +40,8 @@ enum {
 #define NVME_CC_IOCQES(cc) ((cc) >> 20 & 0xf)
 #define NVME_CC_WRITABLE   0x00fffff1u
 
+#define NVME_AQA_WRITABLE 0x0fff0fffu /* section 3.1.8 */
+
 /* CSTS, section 3.1.6. */
 #define NVME_CSTS_RDY           0x00000001u
 #define NVME_CSTS_CFS           0x00000002u
@@ -88,6 +90,7 @@ enum nvme_status {
     NVME_DATA_TRANSFER_ERROR = 0x004,
     NVME_INTERNAL_ERROR = 0x006,
     NVME_ABORT_REQUESTED = 0x007,
+    NVME_ABORTED_BY_DELETION = 0x008,
     NVME_INVALID_NAMESPACE = 0x00b,
     NVME_COMMAND_SEQUENCE_ERROR = 0x00c,
     NVME_PRP_OFFSET_INVALID = 0x013,
@@ -148,6 +151,7 @@ enum nvme_feature {
 
 /* Log pages, section 5.14.1. */
 enum nvme_log_page {
+    NVME_LOG_SUPPORTED = 0x00, /* of revision 2.0; reserved before */
     NVME_LOG_ERROR = 0x01,
     NVME_LOG_SMART = 0x02,
     NVME_LOG_FIRMWARE = 0x03,

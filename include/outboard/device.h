@@ -153,12 +153,26 @@ struct ob_device_ops {
 
     /**
      * The VM is about to be stopped, or runs again. A paused device starts nothing of its own
-     * accord: no DMA, no interrupt. What is on its way may end, or be kept for save().
+     * accord: no DMA, no interrupt. What is on its way may end, until at_rest() says that it has,
+     * or be kept for save(). Registers may still be accessed; what a write asks for waits.
      */
     void (*pause)(void *state, bool paused);
 
     /**
-     * Write the state of the device, which is paused.
+     * Whether a device that has been paused has come to rest: nothing is on its way any more that
+     * touches guest memory or signals an interrupt. Only then is the VM told that the device has
+     * stopped, and the device saved. NULL: it is at rest as soon as pause() returns.
+     *
+     * @fault: says why the device can't come to rest.
+     *
+     * Returns 1 when it is at rest; 0 when not yet: it is asked again after any callback of the
+     * device; or a negative errno when waiting is no use: the device is then resumed, and the VMM
+     * told that it could not be stopped.
+     */
+    int (*at_rest)(void *state, struct ob_fault *fault);
+
+    /**
+     * Write the state of the device, which is paused and at rest. state.h helps.
      *
      * @ret_buf: room for ob_device_desc.state_len bytes.
      *
@@ -216,6 +230,11 @@ OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
  */
 OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                                     const uint8_t *writable, size_t len);
+
+/** Tell a person, in one sentence, of something odd that changes nothing about serving the device:
+ * a line of the program's log. Say each thing once. Any callback of the device. */
+OB_API void ob_device_warn(struct ob_device *device, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #ifdef __cplusplus
 }

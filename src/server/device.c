@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,11 +118,8 @@ bool device_check_size(struct ob_device *device, unsigned size)
     if (size > 0 && size <= LIMIT_ACCESS_BYTES && !(size & (size - 1)))
         return true;
     if (!device->warned_of_size) {
-        char sentence[OB_FAULT_TEXT_LEN];
-        snprintf(sentence, sizeof(sentence),
-                 "%s: refused an access of %u bytes; registers have 1, 2, 4 or 8 (said once)",
-                 device->name, size);
-        device->host->warn(device->host->context, sentence);
+        ob_device_warn(
+            device, "refused an access of %u bytes; registers have 1, 2, 4 or 8 (said once)", size);
         device->warned_of_size = true;
     }
     return false;
@@ -189,6 +187,11 @@ void device_pause(struct ob_device *device, bool paused)
         device->ops.pause(device->state, paused);
 }
 
+int device_at_rest(struct ob_device *device, struct ob_fault *fault)
+{
+    return device->ops.at_rest ? device->ops.at_rest(device->state, fault) : 1;
+}
+
 bool device_poll(struct ob_device *device)
 {
     return device->ops.poll && device->ops.poll(device->state);
@@ -208,6 +211,18 @@ int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_
 void ob_device_unwatch(struct ob_device *device, int fd)
 {
     device->host->unwatch(device->host->context, fd);
+}
+
+void ob_device_warn(struct ob_device *device, const char *format, ...)
+{
+    char sentence[OB_FAULT_TEXT_LEN];
+    va_list args;
+    va_start(args, format);
+    int len = snprintf(sentence, sizeof(sentence), "%s: ", device->name);
+    if (len > 0 && (size_t)len < sizeof(sentence))
+        vsnprintf(sentence + len, sizeof(sentence) - (size_t)len, format, args);
+    va_end(args);
+    device->host->warn(device->host->context, sentence);
 }
 
 void device_disconnect(struct ob_device *device)

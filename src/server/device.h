@@ -97,6 +97,8 @@ int device_check_dma(struct ob_device *device, const struct ob_dma_request *requ
 
 /* As ob_device_ops.pause(), when it changes something. */
 void device_pause(struct ob_device *device, bool paused);
+/* As ob_device_ops.at_rest(). */
+int device_at_rest(struct ob_device *device, struct ob_fault *fault);
 
 void device_reset(struct ob_device *device);
 

@@ -106,7 +106,8 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
     *ret_version = rd_u32(rd);
     if (*ret_version > device->state_version)
         return ob_fault_set(fault, -EINVAL,
-                            "%s: the state has version %" PRIu32 ", newer than %" PRIu32,
+                            "%s: the state has version %" PRIu32 ", newer than %" PRIu32
+                            ": load it into a program as new as the one that saved it",
                             device->name, *ret_version, device->state_version);
     return 0;
 }

@@ -17,6 +17,11 @@
  * client may throw away what it has read in PRE_COPY if it has read whole blocks. An arc that fails
  * leaves the state where it was, but a load that fails leaves ERROR, which only a reset ends.
  *
+ * A device with I/O in flight takes its time to stop. The command that asks for it is answered when
+ * the device is at rest, for the answer promises that memory is not touched any more; the client's
+ * later commands wait behind it, the device's I/O and the program's signals do not. A device that
+ * can't come to rest goes on running, and the client is told.
+ *
  * DMA logging tells which pages the device has written in memory that it reaches itself; what it
  * writes by message, the client sees.
  */
@@ -143,7 +148,36 @@ static int load(struct vfio_user_server *server)
     return err;
 }
 
-/* Goes one arc. */
+/* Pauses the device. 0 when it is at rest, ENGINE_LATER when not yet, or a negative errno: then it
+ * runs on. */
+static int stop(struct vfio_user_server *server)
+{
+    struct ob_device *device = server->engine.device;
+    struct ob_fault fault = {0};
+    device_pause(device, true);
+    int rest = device_at_rest(device, &fault);
+    if (rest >= 0)
+        return rest > 0 ? 0 : ENGINE_LATER;
+    device_pause(device, false);
+    if (fault.code)
+        ob_device_warn(device, "%s", fault.text);
+    return rest;
+}
+
+/* Stops a device that runs, and saves it. */
+static int stop_and_save(struct vfio_user_server *server)
+{
+    bool runs = server->migration.state != VFIO_USER_MIG_STOP;
+    int err = runs ? stop(server) : 0;
+    if (err != 0)
+        return err;
+    err = save(server);
+    if (err < 0 && runs)
+        device_pause(server->engine.device, false);
+    return err;
+}
+
+/* Goes one arc. 0, ENGINE_LATER: the state is as it was, or a negative errno. */
 static int enter(struct vfio_user_server *server, uint32_t next)
 {
     struct vfio_user_migration *migration = &server->migration;
@@ -158,15 +192,14 @@ static int enter(struct vfio_user_server *server, uint32_t next)
     } else if (next == VFIO_USER_MIG_PRE_COPY) {
         err = save_early(server);
     } else if (next == VFIO_USER_MIG_STOP_COPY) {
-        device_pause(device, true);
-        err = save(server);
-        if (err < 0)
-            device_pause(device, migration->state == VFIO_USER_MIG_STOP);
+        err = stop_and_save(server);
     } else if (migration->state == VFIO_USER_MIG_STOP_COPY ||
                migration->state == VFIO_USER_MIG_PRE_COPY) {
         drop_data(migration);
+    } else if (next == VFIO_USER_MIG_STOP) {
+        err = stop(server);
     } else {
-        device_pause(device, next == VFIO_USER_MIG_STOP);
+        device_pause(device, false);
     }
     if (err == 0 || next == VFIO_USER_MIG_ERROR)
         migration->state = next;

@@ -122,7 +122,9 @@ static int serve_fd(struct service *service, struct ob_fault *fault)
         return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
                             strerror(-err));
     notify("READY=1\n", "serving");
-    return serve_peer(service, fd, fault);
+    err = serve_peer(service, fd, fault);
+    close(fd); /* now: I/O that can't be called back may keep this process from ending */
+    return err;
 }
 
 /* Waits for somebody to connect. Returns the descriptor, -ECANCELED at a signal, or an errno. */

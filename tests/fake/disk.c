@@ -85,9 +85,10 @@ static void reap(struct block *block)
         finish_all(fake);
 }
 
-static void drain(struct block *block)
+static void drain(struct block *block, unsigned timeout_ms)
 {
-    finish_all(fake_of(block));
+    if (!fake_of(block)->hangs)
+        finish_all(fake_of(block));
 }
 
 static bool submit(struct block *block)
@@ -123,7 +124,11 @@ void fake_disk_init(struct fake_disk *fake, uint8_t fill)
         .close = close_block,
     };
     *fake = (struct fake_disk){
-        .block = {.ops = &ops, .size = FAKE_DISK_LEN, .can_discard = true},
+        .block = {.ops = &ops,
+                  .name = "fake",
+                  .size = FAKE_DISK_LEN,
+                  .can_discard = true,
+                  .zeroes_discarded = true},
     };
     memset(fake->data, fill, sizeof(fake->data));
 }

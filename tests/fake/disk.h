@@ -18,6 +18,7 @@ struct fake_disk {
     struct block block;
     uint8_t data[FAKE_DISK_LEN];
     bool holds;         /* operations wait for fake_disk_finish(); else they end by themselves */
+    bool hangs;         /* ...and nothing else ends them */
     unsigned flushes;   /* ended well */
     unsigned fua_count; /* writes with BLOCK_FUA, begun */
     bool closed;

@@ -5,8 +5,11 @@ import socket
 
 import driver
 import mpqemu
+import nbd_server
 import pytest
+import vfio_user
 from driver import IMAGE_LEN, PROGRAM, pattern
+from vfio_machine import VfioMachine
 
 
 @pytest.fixture
@@ -19,12 +22,12 @@ def image(tmp_path):
 
 @pytest.fixture
 def machine(spawn, cleanup):
-    """machine(image option...): a Machine with a running controller; its process is machine.process."""
+    """machine(image option..., options=[...]): a Machine with a running controller; its process is machine.process."""
 
-    def start(*images):
+    def start(*images, options=()):
         ours, theirs = socket.socketpair()
         process = spawn(
-            [PROGRAM, f"--fd={theirs.fileno()}", *(f"--image={image}" for image in images)],
+            [PROGRAM, f"--fd={theirs.fileno()}", *(f"--image={image}" for image in images), *options],
             name=f"nvme-{os.urandom(4).hex()}", inherit=[theirs],
         )  # fmt: skip
         proxy = cleanup.enter_context(mpqemu.Proxy(ours))
@@ -39,10 +42,10 @@ def machine(spawn, cleanup):
 
 @pytest.fixture
 def controller(machine):
-    """controller(image option...): a driver.Controller, enabled."""
+    """controller(image option..., options=[...]): a driver.Controller, enabled."""
 
-    def start(*images):
-        return driver.Controller(machine(*images))
+    def start(*images, options=()):
+        return driver.Controller(machine(*images, options=options))
 
     return start
 
@@ -54,3 +57,85 @@ def disk(controller, image):
     found = driver.Disk(made.create_queue())
     found.controller = made
     return found
+
+
+@pytest.fixture
+def attach(spawn, cleanup):
+    """attach(option...): outboard-nvme over vfio-user, and a client of it that has said nothing yet."""
+
+    def start(*options):
+        ours, theirs = socket.socketpair()
+        argv = [PROGRAM, f"--fd={theirs.fileno()}", "--wire=vfio-user", *options]
+        process = spawn(argv, name=f"nvme-{os.urandom(4).hex()}", inherit=[theirs])
+        client = vfio_user.Client(ours)
+        cleanup.callback(client.close)
+        return client, process
+
+    return start
+
+
+@pytest.fixture
+def guest_of(attach, cleanup):
+    """guest_of(option...): a VfioMachine with a running controller; its process is machine.process."""
+
+    def start(*options):
+        client, process = attach(*options)
+        made = VfioMachine(client)
+        cleanup.callback(made.close)
+        made.process = process
+        made.connect()
+        return made
+
+    return start
+
+
+@pytest.fixture
+def guest(guest_of, image):
+    """guest(image properties): a VfioMachine with the image."""
+    return lambda properties="": guest_of(f"--image={image}{properties}")
+
+
+@pytest.fixture
+def serve(spawn, tmp_path):
+    """serve(argv): runs an NBD server on a socket that listens already; the URI, always the same, and the Process."""
+
+    def start(*argv):
+        path = tmp_path / "nbd.sock"
+        path.unlink(missing_ok=True)
+        return nbd_server.start(spawn, path, argv)
+
+    return start
+
+
+class Gate:
+    """nbdkit's pause filter: while it is shut, what the server was asked for is not begun."""
+
+    def __init__(self, path):
+        self.path = path
+        self.options = ["--filter=pause", f"pause-control={path}"]
+
+    def say(self, command, answer):
+        with socket.socket(socket.AF_UNIX) as control:
+            control.settimeout(driver.PATIENCE_S)
+            control.connect(str(self.path))
+            control.sendall(command)
+            assert control.recv(1) == answer
+
+    def shut(self):
+        self.say(b"p", b"P")
+
+    def open(self):
+        self.say(b"r", b"R")
+
+
+@pytest.fixture
+def gate(tmp_path):
+    return Gate(tmp_path / "gate.sock")
+
+
+@pytest.fixture
+def nbdkit(serve):
+    def start(*arguments):
+        return serve("nbdkit", "-f", *arguments)
+
+    return start

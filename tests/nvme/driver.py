@@ -137,6 +137,7 @@ class Queue:
         self.phase = 1
         self.next_id = 0
         self.early = {}  # completions that nobody has asked for yet
+        self.submitted = self.completed = 0
 
     def put(self, opcode, nsid=0, prp1=0, prp2=0, flags=0, **dwords):
         """Writes a command to the queue without telling; its id. dwords: d10=... to d15=..."""
@@ -147,6 +148,7 @@ class Queue:
         )  # fmt: skip
         self.machine.write(self.sq + self.tail * 64, entry)
         self.tail = (self.tail + 1) % self.entries
+        self.submitted += 1
         return self.next_id
 
     def ring(self):
@@ -173,6 +175,7 @@ class Queue:
             self.head = (self.head + 1) % self.entries
             self.phase ^= self.head == 0
             taken += 1
+        self.completed += taken
         if taken:
             self.machine.set_register(DOORBELLS + 8 * self.number + 4, self.head)
         return taken

@@ -239,7 +239,7 @@ def test_other_log_pages(nvme):
     assert u32(effects, 1024 + 4 * 1) == 3 and u32(effects, 1024 + 4 * 2) == 1 and u32(effects, 1024 + 4 * 3) == 0
     assert nvme.log_page(5, 2048, offset=1024) == effects[1024:3072]
     get = nvme.admin.run
-    for page in (0, 6, 0x70, 0xFF):
+    for page in (6, 0x70, 0xFF):
         assert get(GET_LOG, prp1=nvme.machine.pages(1), d10=page | 127 << 16).status == LOG_PAGE
     assert get(GET_LOG, prp1=nvme.machine.pages(1), d10=2 | 127 << 16, d12=512).status == INVALID_FIELD
     assert get(GET_LOG, prp1=nvme.machine.pages(1), d10=2 | 127 << 16, d12=2).status == INVALID_FIELD
@@ -305,3 +305,26 @@ def test_a_resized_image_is_announced(nvme, image, blocks):
     assert u64(nvme.identify(0, 1), 0) == blocks
     assert disk.queue.run(0x02, 1, nvme.machine.pages(1), d10=blocks, d12=0).status == LBA_RANGE
     assert len(disk.read(blocks - 1, 512)) == 512
+
+
+def test_features_of_the_controller_are_of_no_namespace(nvme):
+    assert nvme.admin.run(SET, nsid=1, d10=CACHE, d11=0).status == 0x10F
+    assert nvme.admin.run(GET, d10=CACHE).result == 1
+    for nsid in (0, 0xFFFFFFFF):
+        assert nvme.admin.run(SET, nsid=nsid, d10=CACHE, d11=1).status == SUCCESS
+    assert nvme.admin.run(SET, nsid=1, d10=5, d11=7).status == SUCCESS
+
+
+def test_the_health_log_is_of_no_namespace(nvme):
+    page = nvme.machine.pages(1)
+    assert nvme.admin.run(GET_LOG, nsid=1, prp1=page, d10=2 | 127 << 16).status == INVALID_FIELD
+    for nsid in (0, 0xFFFFFFFF):
+        assert nvme.admin.run(GET_LOG, nsid=nsid, prp1=page, d10=2 | 127 << 16).status == SUCCESS
+
+
+def test_the_log_pages_that_there_are(nvme):
+    supported = struct.unpack("<256I", nvme.log_page(0, 1024))
+    assert [page for page in range(256) if supported[page]] == list(range(6))
+    for page in range(256):
+        status = nvme.admin.run(GET_LOG, nsid=0xFFFFFFFF, prp1=nvme.machine.pages(1), d10=page).status
+        assert status == (SUCCESS if supported[page] else LOG_PAGE)

@@ -3,32 +3,14 @@
 import os
 import subprocess
 
-import nbd_server
 import pytest
-from driver import PAGE, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
+from driver import ABORTED, IMAGE_LEN, PAGE, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
 
 READ, WRITE, COMPARE, ZEROES, DATASET = 0x02, 0x01, 0x05, 0x08, 0x09
-WRITE_FAULT, UNRECOVERED_READ, CAPACITY = 0x280, 0x281, 0x081
+FLUSH, ABORT, SET_FEATURES, EVENT = 0x00, 0x08, 0x09, 0x0C
+INTERNAL, WRITE_FAULT, UNRECOVERED_READ, CAPACITY = 0x006, 0x280, 0x281, 0x081
 FUA = 1 << 30
 LONGEST = 512 << 10
-
-
-@pytest.fixture
-def serve(spawn, tmp_path):
-    """serve(argv): runs an NBD server on a socket that listens already; the URI and the Process."""
-
-    def start(*argv):
-        return nbd_server.start(spawn, tmp_path / "nbd.sock", argv)
-
-    return start
-
-
-@pytest.fixture
-def nbdkit(serve):
-    def start(*arguments):
-        return serve("nbdkit", "-f", *arguments)
-
-    return start
 
 
 def check_everything(disk):
@@ -123,18 +105,118 @@ def test_errors_of_the_server_reach_the_guest(controller, nbdkit, image, error, 
 
 def test_a_server_that_dies_fails_io_and_nothing_else(controller, nbdkit, image):
     uri, server = nbdkit("--filter=delay", "file", image, "delay-read=60")
-    nvme = controller(uri)
+    nvme = controller(uri, options=["--timeout-ms=400"])
     disk = Disk(nvme.create_queue())
     started = [disk.start(READ, i, disk.machine.pages(2), 8192) for i in range(8)]
     disk.machine.register(0)
     server.kill()
-    assert {disk.queue.wait(command).status for command in started} == {UNRECOVERED_READ}
-    assert disk.flush() == WRITE_FAULT
-    assert disk.write(0, bytes(512)) == WRITE_FAULT
+    assert {disk.queue.wait(command).status for command in started} == {INTERNAL}
+    assert disk.flush() == INTERNAL
+    assert disk.write(0, bytes(512)) == INTERNAL
     assert nvme.identify(1)
     nvme.disable()
     nvme.admin = nvme.enable()
     assert nvme.machine.process.terminate() == 0
+
+
+def test_a_server_that_comes_back_is_a_pause(controller, nbdkit, gate, image):
+    uri, server = nbdkit(gate.options[0], "file", image, gate.options[1])
+    nvme = controller(uri)
+    disk = Disk(nvme.create_queue())
+    assert disk.write(100, b"stable" * 256) == SUCCESS
+    assert disk.flush() == SUCCESS
+    gate.shut()
+    written = [os.urandom(PAGE) for _ in range(8)]
+    commands = []
+    for number, data in enumerate(written):
+        address = disk.machine.pages(1)
+        disk.machine.write(address, data)
+        commands.append(disk.start(WRITE, 1000 + 8 * number, address, PAGE))
+    read = disk.machine.pages(2)
+    commands.append(disk.start(READ, 0, read, 8192))
+    commands.append(disk.queue.submit(FLUSH, 1))
+    disk.machine.register(0)
+    server.kill()
+    assert nvme.identify(1)
+    nbdkit("file", image)
+    assert {disk.queue.wait(command).status for command in commands} == {SUCCESS}
+    assert disk.machine.read(read, 8192) == pattern(0, 8192)
+    assert disk.queue.completed == disk.queue.submitted
+    assert image.read_bytes()[1000 * 512 :][: 8 * PAGE] == b"".join(written)
+    assert disk.read(100, 1536) == b"stable" * 256
+
+
+def test_what_no_flush_has_covered_is_not_counted_on(controller, nbdkit, image):
+    """A server that was killed may have lost a write that it had acknowledged: nothing works until the guest starts anew."""
+    uri, server = nbdkit("file", image)
+    nvme = controller(uri)
+    disk = Disk(nvme.create_queue())
+    assert disk.write(0, bytes(PAGE)) == SUCCESS
+    server.kill()
+    nbdkit("file", image)
+    address = disk.machine.pages(1)
+    assert disk.run(READ, 0, address, PAGE) == UNRECOVERED_READ
+    assert disk.run(WRITE, 0, address, PAGE) == disk.flush() == WRITE_FAULT
+    assert "no flush had covered" in nvme.machine.process.log.read_text()
+    nvme.disable()
+    nvme.admin = nvme.enable()
+    disk = Disk(nvme.create_queue())
+    assert disk.read(8, PAGE) == pattern(PAGE, PAGE)
+    assert disk.write(0, pattern(0, PAGE)) == disk.flush() == SUCCESS
+
+
+def test_fua_and_flush_are_counted_on(controller, nbdkit, image):
+    uri, server = nbdkit("file", image)
+    disk = Disk(controller(uri).create_queue())
+    assert disk.write(0, bytes(PAGE)) == disk.flush() == SUCCESS
+    assert disk.write(8, bytes(PAGE), FUA) == SUCCESS
+    server.kill()
+    nbdkit("file", image)
+    assert disk.read(0, 3 * PAGE) == bytes(2 * PAGE) + pattern(2 * PAGE, PAGE)
+
+
+def test_an_export_that_comes_back_with_another_size_is_announced(controller, nbdkit, image):
+    uri, server = nbdkit("file", image)
+    nvme = controller(uri)
+    assert nvme.admin.run(SET_FEATURES, d10=0x0B, d11=1 << 8).status == SUCCESS
+    event = nvme.admin.submit(EVENT)
+    disk = Disk(nvme.create_queue())
+    server.kill()
+    os.truncate(image, 2 * IMAGE_LEN)
+    nbdkit("file", image)
+    assert disk.read(0, PAGE) == pattern(0, PAGE)
+    assert nvme.admin.wait(event).result == 0x040002
+    assert int.from_bytes(nvme.identify(0, 1)[:8], "little") == 2 * IMAGE_LEN // 512
+
+
+def test_an_export_that_comes_back_as_another_is_not_taken(controller, nbdkit, image):
+    uri, server = nbdkit("file", image)
+    nvme = controller(uri, options=["--timeout-ms=2000"])
+    disk = Disk(nvme.create_queue())
+    server.kill()
+    nbdkit("-r", "file", image)
+    assert disk.run(READ, 0, disk.machine.pages(1), PAGE) == INTERNAL
+    assert "is read only" in nvme.machine.process.log.read_text()
+
+
+def test_a_parked_command_is_aborted(controller, nbdkit, image):
+    uri, server = nbdkit("file", image)
+    nvme = controller(uri)
+    disk = Disk(nvme.create_queue())
+    server.kill()
+    command = disk.start(READ, 0, disk.machine.pages(1), PAGE)
+    while nvme.admin.run(ABORT, d10=command << 16 | 1).result != 0:
+        pass  # not until the loss has been noticed
+    assert disk.queue.wait(command).status == ABORTED
+
+
+def test_a_queue_with_parked_commands_is_deleted(controller, nbdkit, image):
+    uri, server = nbdkit("file", image)
+    nvme = controller(uri)
+    disk = Disk(nvme.create_queue())
+    server.kill()
+    disk.start(READ, 0, disk.machine.pages(1), PAGE)
+    assert nvme.delete_sq(1) == nvme.delete_cq(1) == SUCCESS
 
 
 def test_disable_while_the_server_is_slow(controller, nbdkit, image):

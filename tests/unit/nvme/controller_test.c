@@ -222,13 +222,15 @@ static void test_every_allocation_can_fail(void **state)
     struct fake_disk disk;
     fake_disk_init(&disk, 0);
     const struct nvme_image image = {.block = &disk.block, .block_size = 512};
+    const struct nvme_options options = {
+        .images = &image, .count = 1, .serial = "UNIT", .timeout_ms = NVME_TIMEOUT_MS};
     int err = -ENOMEM;
     for (unsigned n = 1; err < 0; n++) {
         struct nvme *nvme = NULL;
         struct ob_device *device = NULL;
         struct ob_fault fault = {0};
         fail_allocation(n);
-        err = nvme_new(&image, 1, "UNIT", &nvme, &device, &fault);
+        err = nvme_new(&options, &nvme, &device, &fault);
         assert_int_equal(allocation_failed(), err < 0);
         assert_true(err == 0 || (err == -ENOMEM && fault.code == -ENOMEM));
         assert_false(disk.closed);

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The connection to an NBD server: made at start, used asynchronously, lost, made again.
+ *
+ *   UP --server gone, or shut down--> LOST --close--> DOWN --open again--> OPENING --> UP
+ *
+ * LOST: libnbd has ended all commands, whose callbacks have been called. OPENING takes as many
+ * turns of the loop as it needs; a server that does not answer then either is left again.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_NBD_LINK_H
+#define OUTBOARD_DEVICES_NVME_NBD_LINK_H
+
+#include <libnbd.h>
+
+#include <outboard/watch.h>
+
+#include "block.h"
+
+enum nbd_link_state {
+    NBD_DOWN = 0,
+    NBD_OPENING,
+    NBD_UP,
+    NBD_LOST,
+};
+
+/* What an export is and can. */
+struct nbd_export {
+    uint64_t size; /* bytes */
+    uint64_t min_block;
+    bool has_fua;
+    bool has_zero;
+    bool can_trim;
+};
+
+struct nbd_link {
+    enum nbd_link_state state;
+    struct nbd_handle *handle; /* NULL: DOWN */
+    struct block_options options;
+    struct nbd_export export;
+    unsigned patience; /* OPENING: how often it is still looked at */
+    struct ob_device *device;
+    int watched_fd; /* -1: none */
+    unsigned watched_events;
+    ob_watch_fn ready;
+    void *argument;
+};
+
+/* Opens the link and waits for it. 0, or a negative errno with the fault filled. */
+int nbd_link_open(struct nbd_link *link, const struct block_options *options,
+                  struct ob_fault *fault);
+/* Begins to open a link that is DOWN, or gives one up that has been OPENING for too long; to be
+ * called now and then. */
+void nbd_link_retry(struct nbd_link *link);
+void nbd_link_close(struct nbd_link *link);
+
+/* Has ready(argument) called on the device's loop whenever there is work. */
+int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn ready,
+                   void *argument);
+void nbd_link_update_watch(struct nbd_link *link);
+
+/* Lets libnbd work for as long as that needs no waiting; timeout_ms: how long its first round may
+ * wait. False when nothing happened in that time. A link that comes UP has learnt its export anew,
+ * or is closed again if that can't stand in for the one before, with the fault filled. */
+bool nbd_link_work(struct nbd_link *link, unsigned timeout_ms, struct ob_fault *fault);
+/* Ends all that is in flight: nothing touches memory afterwards. The link is LOST. */
+void nbd_link_shut(struct nbd_link *link);
+
+#endif
