@@ -229,9 +229,10 @@ static void send_version(struct run *run)
     static const char *const offers[] = {
         "{\"capabilities\":{\"max_msg_fds\":16}}",
         "{\"capabilities\":{\"max_data_xfer_size\":24,\"max_dma_maps\":3}}",
+        "{\"capabilities\":{\"max_msg_fds\":4,\"migration\":{\"pgsize\":4096}}}", /* as QEMU */
     };
     uint8_t payload[128] = {0};
-    const char *text = offers[rd_u8(&run->input) % 2];
+    const char *text = offers[rd_u8(&run->input) % 3];
     size_t len = strlen(text) + 1;
     CHECK(len <= sizeof(payload) - VFIO_USER_VERSION_LEN);
     memcpy(payload + VFIO_USER_VERSION_LEN, text, len);

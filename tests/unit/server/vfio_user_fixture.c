@@ -69,7 +69,7 @@ void share(struct fixture *f, uint64_t iova, int fd)
 void set_up_serving(struct fixture *f)
 {
     static const char offer[] = "\0\0\0\0{\"capabilities\":"
-                                "{\"max_msg_fds\":16,\"write_multiple\":true}}";
+                                "{\"max_msg_fds\":16,\"migration\":{\"pgsize\":4096}}}";
     struct sent reply;
     set_up(f);
     assert_int_equal(ask(f, VFIO_USER_VERSION, offer, sizeof(offer), NULL, 0, &reply), 0);

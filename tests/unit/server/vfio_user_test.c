@@ -120,7 +120,7 @@ static void dma_by_message_ends_when_the_reply_comes(void **state)
 
 static void a_client_that_is_no_qemu_is_not_asked_for_its_layout(void **state)
 {
-    static const char offer[] = "\0\0\0\0{}";
+    static const char offer[] = "\0\0\0\0{\"capabilities\":{\"write_multiple\":true}}";
     struct fixture f;
     struct sent sent;
     set_up(&f);
