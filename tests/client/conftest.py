@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The client library against remotes of all kinds."""
+import os
 import pathlib
 import socket
 import subprocess
 
 import pytest
 from mpqemu import PATIENCE_S
-from outboard_client import Client
+from outboard_client import PAGE, Client
 from guestlab import paths
 
 
@@ -52,6 +53,15 @@ def backdoor(spawn, program, library):
         return spawn(argv, inherit=[theirs]), ours
 
     return start
+
+
+@pytest.fixture
+def ram(cleanup):
+    """64 pages that can be shared."""
+    fd = os.memfd_create("ram")
+    os.ftruncate(fd, 64 * PAGE)
+    cleanup.callback(os.close, fd)
+    return fd
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The client and a real outboard-backdoor: probe, registers, memory, reset, the ways to connect."""
 import errno
-import os
 import select
 import socket
 
@@ -100,14 +99,6 @@ def test_bars_that_do_not_fit_are_not_placed(backdoor, client):
     vmm = client(ours)
     vmm.probe()
     fails_with(errno.ENOSPC, vmm.place_bars, 0xFFFFF000, 0)
-
-
-@pytest.fixture
-def ram(cleanup):
-    fd = os.memfd_create("ram")
-    os.ftruncate(fd, 64 * PAGE)
-    cleanup.callback(os.close, fd)
-    return fd
 
 
 def test_regions_that_touch_are_sent_as_one(vmm, ram):

@@ -32,14 +32,6 @@ def vmm(backdoor, client):
 
 
 @pytest.fixture
-def ram(cleanup):
-    fd = os.memfd_create("ram")
-    os.ftruncate(fd, 64 * PAGE)
-    cleanup.callback(os.close, fd)
-    return fd
-
-
-@pytest.fixture
 def against(client, cleanup):
     """against(lies, capabilities=, **options): a client, and the Server that it has."""
 
