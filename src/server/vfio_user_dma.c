@@ -251,12 +251,13 @@ int vfio_user_dma_reply(struct vfio_user_server *server, const struct vfio_user_
     struct vfio_user_dma_slot slot = {0};
     for (unsigned i = 0; !slot.busy && i < LIMIT_VFIO_USER_DMA_MESSAGES; i++) {
         struct vfio_user_dma_slot *candidate = &server->dma.slots[i];
-        if (candidate->busy && candidate->id == header->id) {
+        if (candidate->busy && candidate->id == header->id &&
+            candidate->command == header->command) {
             slot = *candidate;
             *candidate = (struct vfio_user_dma_slot){0};
         }
     }
-    if (!slot.busy || slot.command != header->command)
+    if (!slot.busy)
         return ob_fault_set(&server->engine.fault, -EPROTO,
                             "a reply came to nothing that was asked (message id %u, command %u)",
                             header->id, header->command);

@@ -208,6 +208,7 @@ def test_a_remote_killed_between_calls(start):
 def test_code_of_the_host_that_never_returns(start):
     """The device process is alive, but its one thread is lost in the user's code."""
     vmm, process = start()
+    vmm.set_timeout(IMPATIENT_MS)
     fails_with(errno.ETIMEDOUT, vmm.bar_write, CONTROL, 0, 8, NEVER_RETURN)
     assert vmm.state == HUNG
     assert process.running

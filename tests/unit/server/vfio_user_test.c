@@ -193,6 +193,26 @@ static void dma_ends_with_the_peer_in_every_state(void **state)
     }
 }
 
+static void dma_ends_with_a_peer_that_answers_another_command(void **state)
+{
+    struct fixture f;
+    struct sent sent;
+    set_up_serving(&f);
+    submit(&f, OB_DMA_TO_DEVICE, UNKNOWN, 16);
+    assert_int_equal(engine_poke(f.engine), 0);
+    assert_true(take(&f, &sent));
+    assert_int_equal(answer(&f, &sent, sent.payload, 16), 0);
+    assert_true(take(&f, &sent));
+    sent.header.command = VFIO_USER_DMA_WRITE;
+    assert_int_equal(answer(&f, &sent, sent.payload, 16), -EPROTO);
+    assert_int_equal(f.ended, 0);
+    engine_free(f.engine);
+    f.engine = NULL;
+    assert_int_equal(f.ended, 1);
+    assert_int_equal(f.result, -ENOTCONN);
+    tear_down(&f);
+}
+
 static void all_slots_are_used_and_the_rest_waits(void **state)
 {
     struct fixture f;
@@ -369,6 +389,7 @@ int main(void)
         TEST(memory_that_is_reached_by_messages_is_not_mapped),
         TEST(dma_to_shared_memory_ends_at_once),
         TEST(dma_ends_with_the_peer_in_every_state),
+        TEST(dma_ends_with_a_peer_that_answers_another_command),
         TEST(all_slots_are_used_and_the_rest_waits),
         TEST(unmap_waits_for_spans_and_goes_on_when_poked),
         TEST(a_peer_may_go_while_its_unmap_waits),
