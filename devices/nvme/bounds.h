@@ -7,8 +7,9 @@
 #define NVME_IO_QUEUES 64u
 #define NVME_QUEUES    (NVME_IO_QUEUES + 1u)
 
-/* MSI-X vectors: one for each completion queue, if the guest likes. */
-#define NVME_VECTORS NVME_QUEUES
+/* Interrupt vectors. MSI-X: one for each completion queue, if the guest likes. MSI has no more. */
+#define NVME_VECTORS     NVME_QUEUES
+#define NVME_MSI_VECTORS 32u
 
 /* Entries of a queue (CAP.MQES + 1). */
 #define NVME_QUEUE_ENTRIES 4096u

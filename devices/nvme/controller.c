@@ -225,12 +225,10 @@ static void write32(struct nvme *nvme, uint64_t offset, uint32_t value)
     struct nvme_controller *controller = &nvme->controller;
     switch (offset) {
     case NVME_REG_INTMS:
-        controller->intms |= value;
-        interrupt_update(nvme);
+        interrupt_mask(nvme, value);
         break;
     case NVME_REG_INTMC:
-        controller->intms &= ~value;
-        interrupt_update(nvme);
+        interrupt_unmask(nvme, value);
         break;
     case NVME_REG_CC:
         write_cc(nvme, value);

@@ -104,17 +104,19 @@ static uint32_t current_of(const struct nvme *nvme, const struct nvme_command *c
     return nvme->features.value[feature];
 }
 
-/* A vector's setting goes by its number, of which there are NVME_VECTORS. */
-static bool names_vector(const struct nvme_command *command, unsigned feature)
+/* A vector's setting goes by its number. */
+static bool names_vector(const struct nvme *nvme, const struct nvme_command *command,
+                         unsigned feature)
 {
-    return feature != NVME_FEATURE_VECTOR || (command->dword[11] & 0xffff) < NVME_VECTORS;
+    return feature != NVME_FEATURE_VECTOR ||
+           (command->dword[11] & 0xffff) < interrupt_vectors(nvme);
 }
 
 void features_get(struct nvme_request *request)
 {
     const struct nvme_command *command = &request->command;
     unsigned feature = command->dword[10] & 0xff;
-    if (!exists(feature) || !names_vector(command, feature)) {
+    if (!exists(feature) || !names_vector(request->nvme, command, feature)) {
         request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }
@@ -171,7 +173,7 @@ static uint16_t set_temperature(struct nvme_request *request)
 static uint16_t set_vector(struct nvme_request *request)
 {
     uint32_t word = request->command.dword[11];
-    if ((word & 0xffff) >= NVME_VECTORS)
+    if ((word & 0xffff) >= interrupt_vectors(request->nvme))
         return NVME_INVALID_FIELD;
     request->nvme->features.no_coalescing[word & 0xffff] = word & NO_COALESCING;
     return NVME_SUCCESS;

@@ -12,6 +12,18 @@
 #define MOST_ROUNDS   256u
 #define LONGEST_WHILE 64u
 
+unsigned interrupt_vectors(const struct nvme *nvme)
+{
+    switch (nvme->interrupts) {
+    case NVME_MSIX:
+        return NVME_VECTORS;
+    case NVME_MSI:
+        return NVME_MSI_VECTORS;
+    default:
+        return 1;
+    }
+}
+
 static bool is_masked(const struct nvme *nvme, const struct nvme_cq *cq)
 {
     return !cq->interrupts || (cq->vector < 32 && nvme->controller.intms >> cq->vector & 1);
@@ -33,6 +45,33 @@ void interrupt_update(struct nvme *nvme)
         ob_irq_raise(nvme->device);
     else
         ob_irq_lower(nvme->device);
+}
+
+/* The guest may have found the completions by itself. */
+static void send_message(struct nvme *nvme, const struct nvme_cq *cq)
+{
+    bool masked = nvme->interrupts == NVME_MSI && is_masked(nvme, cq);
+    if (cq->interrupts && queue_cq_pending(cq) && !masked)
+        ob_irq_signal(nvme->device, cq->vector);
+}
+
+void interrupt_mask(struct nvme *nvme, uint32_t vectors)
+{
+    nvme->controller.intms |= vectors;
+    interrupt_update(nvme);
+}
+
+/* What is held back is told later. */
+void interrupt_unmask(struct nvme *nvme, uint32_t vectors)
+{
+    uint32_t unmasked = nvme->controller.intms & vectors;
+    nvme->controller.intms &= ~vectors;
+    for (unsigned i = 0; i < nvme->queues.limit && nvme->interrupts == NVME_MSI; i++) {
+        const struct nvme_cq *cq = &nvme->queues.cq[i];
+        if (unmasked >> cq->vector & 1 && !is_held(cq))
+            send_message(nvme, cq);
+    }
+    interrupt_update(nvme);
 }
 
 /* Has no completions wait for a while, which is longer each time. */
@@ -65,9 +104,7 @@ static void tell(struct nvme *nvme, struct nvme_cq *cq)
 {
     learn(&cq->hold);
     cq->hold.fresh = 0;
-    /* The guest may have found them by itself. */
-    if (cq->interrupts && queue_cq_pending(cq))
-        ob_irq_signal(nvme->device, cq->vector);
+    send_message(nvme, cq);
 }
 
 /* Counts the round. A command that came while completions waited shows how long the next one may

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Interrupts, section 7.5.1: INTx is a level, up as long as the guest has completions to read in
- * any queue whose interrupts are enabled and whose vector is not masked (INTMS). MSI-X is an edge
- * for each batch of completions that a queue got. Both are told; the guest has enabled one.
+ * Interrupts, section 7.5: INTx is a level, up as long as the guest has completions to read in any
+ * queue whose interrupts are enabled and whose vector is not masked (INTMS). MSI and MSI-X are
+ * edges, one for each batch of completions that a queue got. INTMS masks MSI too: there is an edge
+ * when a vector is unmasked, if there are completions to read. Level and edge are both told; the
+ * guest has enabled one.
  *
  * An interrupt costs a guest more than many a command. A guest that keeps many commands in flight
  * goes on sending them while completions wait, so these are held back until there are enough of
@@ -14,9 +16,25 @@
 #ifndef OUTBOARD_DEVICES_NVME_INTERRUPT_H
 #define OUTBOARD_DEVICES_NVME_INTERRUPT_H
 
+#include <stdint.h>
+
 struct nvme;
 
-/* To be called whenever a head or a mask has changed. */
+/* What the function has besides INTx. */
+enum nvme_interrupts {
+    NVME_MSIX,
+    NVME_MSI,
+    NVME_INTX, /* nothing */
+};
+
+/* How many vectors completion queues can have. */
+unsigned interrupt_vectors(const struct nvme *nvme);
+
+/* The guest masks or unmasks vectors, a bit each: INTMS and INTMC. */
+void interrupt_mask(struct nvme *nvme, uint32_t vectors);
+void interrupt_unmask(struct nvme *nvme, uint32_t vectors);
+
+/* To be called whenever a head has changed. */
 void interrupt_update(struct nvme *nvme);
 /* To be called in each round, when it has posted what there was. */
 void interrupt_round(struct nvme *nvme);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* outboard-nvme: disk images as the namespaces of an NVMe controller. */
 #include <errno.h>
+#include <string.h>
 
 #include <outboard/program.h>
 
@@ -11,6 +12,7 @@ struct config {
     struct image_option options[NVME_NAMESPACES];
     unsigned count;
     unsigned timeout_ms;
+    enum nvme_interrupts interrupts;
     struct nvme *nvme;
 };
 
@@ -35,6 +37,19 @@ static int apply_timeout(void *argument, const char *value, struct ob_fault *fau
     return err;
 }
 
+static int apply_interrupts(void *argument, const char *value, struct ob_fault *fault)
+{
+    static const char *const names[] = {
+        [NVME_MSIX] = "msix", [NVME_MSI] = "msi", [NVME_INTX] = "intx"};
+    struct config *config = argument;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(value, names[i]) == 0) {
+            config->interrupts = (enum nvme_interrupts)i;
+            return 0;
+        }
+    return ob_fault_set(fault, -EINVAL, "'%.40s' is neither msix, msi nor intx", value);
+}
+
 static void close_images(struct nvme_image *images, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
@@ -56,7 +71,8 @@ static int create(void *argument, struct ob_device **ret_device, struct ob_fault
     const struct nvme_options wanted = {.images = images,
                                         .count = opened,
                                         .serial = config->options[0].serial,
-                                        .timeout_ms = config->timeout_ms};
+                                        .timeout_ms = config->timeout_ms,
+                                        .interrupts = config->interrupts};
     if (err == 0)
         err = nvme_new(&wanted, &config->nvme, ret_device, fault);
     if (err < 0)
@@ -76,6 +92,8 @@ static const struct ob_option options[] = {
      apply_image},
     {"timeout-ms", "N", "give an image up that has not answered for so long (default 20000)",
      apply_timeout},
+    {"interrupts", "msix|msi|intx", "what the function has besides INTx (default msix)",
+     apply_interrupts},
     {0},
 };
 

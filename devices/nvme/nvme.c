@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "identify.h"
-#include "interrupt.h"
 #include "queue_admin.h"
 #include "schedule.h"
 #include "state.h"
@@ -139,7 +138,8 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
         .subsystem_id = NVME_PCI_SUBSYSTEM,
         .class_code = CLASS_NVME,
         .intx = true,
-        .msix_vectors = NVME_VECTORS,
+        .msi_vectors = (uint8_t)(nvme->interrupts == NVME_MSI ? interrupt_vectors(nvme) : 0),
+        .msix_vectors = (uint16_t)(nvme->interrupts == NVME_MSIX ? interrupt_vectors(nvme) : 0),
         .msix_bar = REGISTERS_BAR,
         .msix_offset = MSIX_OFFSET,
         .bars = {[REGISTERS_BAR] = {.kind = OB_BAR_MEM64, .size = REGISTERS_SIZE}},
@@ -158,6 +158,7 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
     nvme->namespaces.timer_fd = -1;
     nvme->log.since = time(NULL);
     nvme->namespaces.timeout_ms = options->timeout_ms;
+    nvme->interrupts = options->interrupts;
     snprintf(nvme->serial, sizeof(nvme->serial), "%s", options->serial);
     int err = requests_init(nvme);
     if (err < 0)

@@ -11,7 +11,7 @@
  *   admin.c ...    admin commands: queue_admin.c, identify.c, feature.c, log_page.c, async_event.c
  *   io.c ...       I/O commands: dataset.c, compare.c
  *   prp.c          from PRPs to guest memory
- *   interrupt.c    from completion queues to INTx
+ *   interrupt.c    from completion queues to INTx, MSI or MSI-X
  *   namespace.c    from namespaces to images
  *   block_*.c      images
  *   state.c        all of it as bytes, for another process to go on with
@@ -28,6 +28,7 @@
 #include "compare.h"
 #include "controller.h"
 #include "feature.h"
+#include "interrupt.h"
 #include "log_page.h"
 #include "namespace.h"
 #include "queue.h"
@@ -47,6 +48,7 @@ struct nvme {
     struct nvme_log log;
     struct nvme_namespaces namespaces;
     struct nvme_compare compare;
+    enum nvme_interrupts interrupts;
     unsigned seen_turnover; /* when it was polled last */
     bool paused;            /* by the VMM: nothing is begun */
     char serial[NVME_SERIAL_LEN + 1];
@@ -64,6 +66,7 @@ struct nvme_options {
     unsigned count;
     const char *serial;
     unsigned timeout_ms; /* of an operation of an image; NVME_TIMEOUT_MIN_MS to _MAX_MS */
+    enum nvme_interrupts interrupts;
 };
 
 /* Makes the controller and its device, and takes the images over. 0, or a negative errno with the

@@ -54,7 +54,7 @@ void queue_admin_create_cq(struct nvme_request *request)
         refuse(request, status);
     else if (nvme->queues.cq[creation.id].exists)
         refuse(request, NVME_INVALID_QUEUE_ID);
-    else if (creation.high >= NVME_VECTORS)
+    else if (creation.high >= interrupt_vectors(nvme))
         refuse(request, NVME_INVALID_VECTOR);
     else {
         queue_cq_create(nvme, creation.id, creation.base, creation.size,

@@ -69,14 +69,18 @@ static bool look_at_sq(struct nvme *nvme, struct nvme_sq *sq)
     return true;
 }
 
-/* A head matters only while there are entries that it could have passed. */
+/* A head matters only while there are entries that it could have passed. Where the guest must write
+ * the register it may not have looked at the event yet, which therefore waits for that write. */
 static bool look_at_cq(struct nvme *nvme, struct nvme_cq *cq)
 {
+    bool is_told = cq->mirror.event == cq->mirror.doorbell;
     if (!queue_cq_pending(cq) || !read_changed(nvme, cq_index(cq), &cq->mirror))
         return false;
     doorbell_ring(nvme, cq_index(cq), cq->mirror.doorbell);
-    write_event(nvme, cq_index(cq), &cq->mirror,
-                wants_accesses(nvme) ? cq->mirror.doorbell : cq->mirror.doorbell - 1);
+    if (!wants_accesses(nvme))
+        write_event(nvme, cq_index(cq), &cq->mirror, cq->mirror.doorbell - 1);
+    else if (!is_told)
+        write_event(nvme, cq_index(cq), &cq->mirror, cq->mirror.doorbell);
     return true;
 }
 
@@ -92,6 +96,18 @@ bool shadow_look(struct nvme *nvme)
     if (changed) /* what was put before the doorbell moved is read after it */
         atomic_thread_fence(memory_order_acquire);
     return changed;
+}
+
+void shadow_hear(struct nvme *nvme, uint64_t index)
+{
+    struct nvme_cq *cq = index % 2 && index < UINT64_C(2) * NVME_QUEUES
+                             ? queue_cq(nvme, (uint32_t)(index / 2))
+                             : NULL;
+    if (!wants_accesses(nvme))
+        return;
+    shadow_look(nvme);
+    if (cq)
+        write_event(nvme, cq_index(cq), &cq->mirror, cq->mirror.doorbell);
 }
 
 bool shadow_listen(struct nvme *nvme)

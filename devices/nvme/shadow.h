@@ -42,6 +42,9 @@ void shadow_reset(struct nvme *nvme);
 void shadow_follow_admin(struct nvme *nvme);
 /* Takes doorbells that have changed. Returns whether there were any. */
 bool shadow_look(struct nvme *nvme);
+/* The guest has written a doorbell of another queue. Where the VMM takes that for the end of INTx,
+ * the level must fall now: the next message asks for it. */
+void shadow_hear(struct nvme *nvme, uint64_t index);
 /* Has the guest write registers from now on, and looks. */
 bool shadow_listen(struct nvme *nvme);
 

@@ -113,12 +113,13 @@ static bool ring_is_possible(uint64_t base, uint32_t size, uint32_t head, uint32
            tail < size;
 }
 
-static int check_cq(const struct nvme_saved *saved, unsigned id, struct ob_fault *fault)
+static int check_cq(const struct nvme *nvme, const struct nvme_saved *saved, unsigned id,
+                    struct ob_fault *fault)
 {
     const struct nvme_cq *cq = &saved->queues.cq[id];
     if (!cq->exists)
         return 0;
-    bool possible = saved->queues.cq[0].exists && cq->vector < NVME_VECTORS &&
+    bool possible = saved->queues.cq[0].exists && cq->vector < interrupt_vectors(nvme) &&
                     ring_is_possible(cq->base, cq->size, cq->head, cq->tail);
     if (id == 0)
         possible &= cq->vector == 0 && cq->interrupts;
@@ -136,11 +137,12 @@ static int check_sq(const struct nvme_saved *saved, unsigned id, struct ob_fault
     return possible ? 0 : refuse(fault, "a submission queue");
 }
 
-static int check_queues(const struct nvme_saved *saved, struct ob_fault *fault)
+static int check_queues(const struct nvme *nvme, const struct nvme_saved *saved,
+                        struct ob_fault *fault)
 {
     int err = saved->queues.turn < NVME_IO_QUEUES ? 0 : refuse(fault, "the turn of queues");
     for (unsigned i = 0; i < NVME_QUEUES && err == 0; i++)
-        err = check_cq(saved, i, fault);
+        err = check_cq(nvme, saved, i, fault);
     for (unsigned i = 0; i < NVME_QUEUES && err == 0; i++)
         err = check_sq(saved, i, fault);
     return err;
@@ -212,7 +214,7 @@ int nvme_state_check(const struct nvme *nvme, const struct nvme_saved *saved,
     if (err == 0)
         err = check_controller(saved, fault);
     if (err == 0)
-        err = check_queues(saved, fault);
+        err = check_queues(nvme, saved, fault);
     if (err == 0 && !shadow_is_possible(saved))
         err = refuse(fault, "a shadow doorbell");
     if (err == 0 && !features_are_possible(&saved->features))

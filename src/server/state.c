@@ -114,7 +114,9 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
 
 static int refuse(const struct ob_device *device, const char *part, struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -EINVAL, "%s: %s in the state is not what this device has",
+    return ob_fault_set(fault, -EINVAL,
+                        "%s: %s in the state is not what this device has: give it the options of "
+                        "the one that was saved",
                         device->name, part);
 }
 

@@ -74,7 +74,9 @@ static const uint8_t *take_block(struct rd *rd, uint32_t *ret_used)
 
 static int refuse(const struct ob_device *device, const char *part, struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -EINVAL, "%s: %s ahead of the state is not what this device has",
+    return ob_fault_set(fault, -EINVAL,
+                        "%s: %s ahead of the state is not what this device has: give it the "
+                        "options of the one that is saved",
                         device->name, part);
 }
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard-nvme as a process, and a driver for it."""
+import errno
 import os
 import socket
+import struct
 
 import driver
+import migration
 import mpqemu
 import nbd_server
 import pytest
@@ -76,11 +79,11 @@ def attach(spawn, cleanup):
 
 @pytest.fixture
 def guest_of(attach, cleanup):
-    """guest_of(option...): a VfioMachine with a running controller; its process is machine.process."""
+    """guest_of(option..., interrupts=...): a VfioMachine with a running controller; its process is machine.process."""
 
-    def start(*options):
-        client, process = attach(*options)
-        made = VfioMachine(client)
+    def start(*options, interrupts="msix", granted=None):
+        client, process = attach(f"--interrupts={interrupts}", *options)
+        made = VfioMachine(client, interrupts, granted)
         cleanup.callback(made.close)
         made.process = process
         made.connect()
@@ -93,6 +96,30 @@ def guest_of(attach, cleanup):
 def guest(guest_of, image):
     """guest(image properties): a VfioMachine with the image."""
     return lambda properties="": guest_of(f"--image={image}{properties}")
+
+
+@pytest.fixture
+def refused(attach):
+    """refused(state, option...): what a process says that is given the state and must refuse it."""
+
+    def refuse(data, *options):
+        client, process = attach(*options)
+        client.negotiate()
+        migration.go(client, migration.RESUMING)
+        for at in range(0, len(data), 65536):
+            migration.write(client, data[at : at + 65536])
+        request = struct.pack("<IIII", 16, migration.SET | migration.DEVICE_STATE, migration.RUNNING, 0)
+        with pytest.raises(vfio_user.ServerError) as caught:
+            client.ask(migration.FEATURE, request)
+        assert caught.value.errno == errno.EINVAL
+        assert migration.state(client) == migration.ERROR
+        client.ask(vfio_user.DEVICE_RESET)
+        assert client.read(0, driver.CSTS, 4) == bytes(4)
+        client.close()
+        assert process.wait() == 0
+        return process.log.read_text()
+
+    return refuse
 
 
 @pytest.fixture

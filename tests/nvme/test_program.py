@@ -37,6 +37,11 @@ def test_properties_that_do_not_exist(image, properties, reason):
     assert reason in refusal(f"--image={image},{properties}")
 
 
+def test_interrupts_that_do_not_exist(image):
+    for value in ("", "msi-x", "MSI", "none"):
+        assert "neither msix, msi nor intx" in refusal(f"--image={image}", f"--interrupts={value}")
+
+
 def test_images_that_are_none(tmp_path, image):
     small = tmp_path / "small.img"
     small.write_bytes(bytes(511))

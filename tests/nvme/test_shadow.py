@@ -5,7 +5,8 @@ import random
 import struct
 
 import pytest
-from driver import DOORBELLS, IMAGE_LEN, INVALID_FIELD, PAGE, SUCCESS, Disk, Queue, pattern
+import vfio_user
+from driver import DOORBELLS, IMAGE_LEN, INVALID_FIELD, PAGE, SUCCESS, Controller, Disk, Queue, pattern
 
 IDENTIFY_CONTROLLER = 1
 OACS, OACS_SHADOW = 256, 1 << 8
@@ -51,22 +52,21 @@ class _Quiet:
         pass
 
 
+def create_shadow_queue(controller, entries=64):
+    identity = controller.identify(IDENTIFY_CONTROLLER)
+    assert struct.unpack_from("<H", identity, OACS)[0] & OACS_SHADOW
+    queue = ShadowQueue(controller.machine, 1, entries)
+    assert controller.create_cq(queue) == controller.create_sq(queue) == SUCCESS
+    queue.doorbells, queue.events = controller.machine.pages(1), controller.machine.pages(1)
+    assert controller.admin.run(DOORBELL_BUFFER, prp1=queue.doorbells, prp2=queue.events).status == SUCCESS
+    queue.controller = controller
+    return queue
+
+
 @pytest.fixture
 def shadow_queue(controller):
     """shadow_queue(image, entries): a ShadowQueue of a controller with that image."""
-
-    def start(image, entries=64):
-        made = controller(image)
-        identity = made.identify(IDENTIFY_CONTROLLER)
-        assert struct.unpack_from("<H", identity, OACS)[0] & OACS_SHADOW
-        queue = ShadowQueue(made.machine, 1, entries)
-        assert made.create_cq(queue) == made.create_sq(queue) == SUCCESS
-        queue.doorbells, queue.events = made.machine.pages(1), made.machine.pages(1)
-        assert made.admin.run(DOORBELL_BUFFER, prp1=queue.doorbells, prp2=queue.events).status == SUCCESS
-        queue.controller = made
-        return queue
-
-    return start
+    return lambda image, entries=64: create_shadow_queue(controller(image), entries)
 
 
 def test_pages_must_be_pages(controller, image):
@@ -103,6 +103,31 @@ def test_bursts_of_any_length(shadow_queue, image):
             assert machine.read(page, 512) == pattern(512 * block, 512)
     machine.interrupt_is_up()  # any message has the controller look at the heads
     assert not machine.interrupt_is_up()
+
+
+def test_a_doorbell_that_ends_intx_lowers_it(guest_of, image):
+    """QEMU without KVM takes the write for the end of the interrupt, and tells of it in the next message. A level that is up
+    still would then interrupt a guest that has nothing to read, and nothing to write, again and again."""
+    machine = guest_of(f"--image={image}", interrupts="intx")
+    client, event = machine.client, machine.events[0]
+    queue = create_shadow_queue(Controller(machine))
+    event.take()
+    machine.end_interrupt()
+    for _ in range(20):
+        queue.put(READ, 1, machine.pages(1))
+        queue.ring()
+        assert event.wait() == 1
+        messages = []
+        client.send_raw = lambda data, fds=(): messages.append(data)
+        machine.set_register = lambda at, value: client.post(0, at, struct.pack("<I", value))
+        assert queue.take() == 1
+        unmask = vfio_user.IRQ_SET.pack(20, vfio_user.NONE | vfio_user.UNMASK, vfio_user.INTX, 0, 1)
+        id = client.send(vfio_user.SET_IRQS, unmask)
+        del client.send_raw, machine.set_register
+        assert len(messages) == 2, "the event index asks for every change of the head"
+        client.send_raw(b"".join(messages))
+        assert client.receive().id == id
+        assert event.take() == 0
 
 
 def test_a_disabled_controller_forgets_them(shadow_queue, image):

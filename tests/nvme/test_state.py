@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The controller's state, saved by one process and loaded by another, with I/O in flight."""
-import errno
 import os
 import random
 import select
@@ -12,7 +11,7 @@ from driver import (
     ABORTED, CSTS, DOORBELLS, IMAGE_LEN, INTMS, PAGE, RDY, SUCCESS, Controller, Disk, pattern,
 )  # fmt: skip
 from migration import (
-    DEVICE_STATE, ERROR, FEATURE, RESUMING, RUNNING, SET, STOP, STOP_COPY, go, read_all, state, write,
+    DEVICE_STATE, FEATURE, RESUMING, RUNNING, SET, STOP, STOP_COPY, go, read_all, write,
 )  # fmt: skip
 
 READ, WRITE, FLUSH, COMPARE = 0x02, 0x01, 0x00, 0x05
@@ -249,30 +248,6 @@ def test_saved_again_and_again(guest_of, attach, image):
     assert again[:-8] == data[:-8], "but for the time since power on"
     machine.resume(*attach(option), again)
     load.finish()
-
-
-@pytest.fixture
-def refused(attach):
-    """refused(state, option...): what a process says that is given the state and must refuse it."""
-
-    def refuse(data, *options):
-        client, process = attach(*options)
-        client.negotiate()
-        go(client, RESUMING)
-        for at in range(0, len(data), 65536):
-            write(client, data[at : at + 65536])
-        request = struct.pack("<IIII", 16, SET | DEVICE_STATE, RUNNING, 0)
-        with pytest.raises(vfio_user.ServerError) as caught:
-            client.ask(FEATURE, request)
-        assert caught.value.errno == errno.EINVAL
-        assert state(client) == ERROR
-        client.ask(vfio_user.DEVICE_RESET)
-        assert client.read(0, CSTS, 4) == bytes(4)
-        client.close()
-        assert process.wait() == 0
-        return process.log.read_text()
-
-    return refuse
 
 
 @pytest.fixture

@@ -50,13 +50,13 @@ def backdoor(serve, tmp_path):
 
 @pytest.fixture
 def disk(serve, tmp_path):
-    """disk(name): what serve() gives of a disk of 64 MiB with that serial number."""
+    """disk(name, option...): what serve() gives of a disk of 64 MiB with that serial number."""
 
-    def start(name):
+    def start(name, *options):
         image = tmp_path / f"{name}.img"
         with open(image, "wb") as file:
             file.truncate(64 * MIB)
-        return serve("outboard-nvme", f"--image={image},serial={name}", name=name)
+        return serve("outboard-nvme", f"--image={image},serial={name}", *options, name=name)
 
     return start
 
@@ -130,6 +130,26 @@ def test_a_backdoor_comes_goes_and_comes_again(boot, backdoor):
         guest.qmp.execute("device_del", {"id": device["id"]})
         guest.qmp.wait_event("DEVICE_DELETED", device=device["id"], timeout=60)
         assert guest.attempt("backdoor info").status != 0
+
+
+def test_a_disk_with_msi_comes_goes_and_comes_again(boot, disk):
+    """The same process all the time, and what was written to it stays."""
+    process, device = disk("HOT", "--interrupts=msi")
+    guest = boot(cpus=2, arguments=["-device", "pcie-root-port,id=root1,chassis=1"])
+    guest.run("dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null")
+    for action in ("dd if=/tmp/data of=/dev/nvme0n1 bs=64k oflag=direct 2>/dev/null", "true"):
+        guest.qmp.execute("device_add", {**device, "bus": "root1"})
+        wait_disk(guest)
+        assert set(guest.run("cat /sys/class/nvme/nvme0/device/msi_irqs/*").split()) == {"msi"}
+        guest.run(action)
+        guest.run("dd if=/dev/nvme0n1 bs=64k count=128 iflag=direct 2>/dev/null | cmp - /tmp/data")
+        assert complaints(guest) == ""
+        guest.qmp.execute("device_del", {"id": device["id"]})
+        guest.qmp.wait_event("DEVICE_DELETED", device=device["id"], timeout=60)
+        guest.run("until [ ! -e /dev/nvme0n1 ]; do usleep 10000; done")
+        assert process.running
+    assert guest.shutdown() == 0
+    assert process.terminate() == 0
 
 
 def test_a_dead_process_reads_as_ones_at_once(boot, backdoor):

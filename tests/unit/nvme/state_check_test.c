@@ -94,6 +94,11 @@ static void test_queues_that_can_not_be(void **state)
     ASSERT_REFUSED(saved.queues.cq[0].interrupts = false, "a completion queue");
     ASSERT_REFUSED(saved.queues.cq[1].vector = NVME_VECTORS, "a completion queue");
     ASSERT_REFUSED(saved.queues.cq[1].size = 1, "a completion queue");
+    target.nvme->interrupts = NVME_MSI;
+    ASSERT_REFUSED(saved.queues.cq[1].vector = NVME_MSI_VECTORS, "a completion queue");
+    target.nvme->interrupts = NVME_INTX;
+    ASSERT_REFUSED(saved.queues.cq[1].vector = 1, "a completion queue");
+    target.nvme->interrupts = NVME_MSIX;
     ASSERT_REFUSED(saved.queues.cq[1].size = NVME_QUEUE_ENTRIES + 1, "a completion queue");
     ASSERT_REFUSED(saved.queues.cq[1].head = 2, "a completion queue");
     ASSERT_REFUSED(saved.queues.cq[1].tail = 2, "a completion queue");
