@@ -21,13 +21,13 @@ def make_image(tmp_path):
 
 @pytest.fixture
 def controller(spawn, cleanup):
-    """controller(image option...): an nvmelab.Controller; the first image's serial number is its name."""
+    """controller(image option..., options=[...]): an nvmelab.Controller; the first image's serial number is its name."""
 
-    def start(*images, name="DISK"):
+    def start(*images, name="DISK", options=()):
         ours, theirs = socket.socketpair()
         cleanup.enter_context(theirs)
         first, *more = images
-        options = [f"--image={first},serial={name}", *(f"--image={image}" for image in more)]
+        options = [f"--image={first},serial={name}", *(f"--image={image}" for image in more), *options]
         process = spawn([PROGRAM, f"--fd={ours.fileno()}", *options], name=name, inherit=[ours])
         return Controller(process, theirs)
 
