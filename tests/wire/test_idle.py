@@ -24,6 +24,13 @@ def sleeps(pid):
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
 
 
+def wait_until_asleep(pid):
+    """It may poll for 1 ms more at most; that is many looks."""
+    for _ in range(100000):
+        if sleeps(pid):
+            break
+
+
 @pytest.mark.parametrize("poll_us", [0, 50, 1000])
 def test_idle_means_idle(serve, poll_us):
     proxy, device = serve(mpqemu.SHIPPED, f"--poll-us={poll_us}")
@@ -32,15 +39,14 @@ def test_idle_means_idle(serve, poll_us):
     for _ in range(2000):
         assert proxy.bar_read(CONTROL, 8) == 4096
     pid = device.process.pid
-    for _ in range(100000):  # it may poll for 1 ms more at most; that is many looks
-        if sleeps(pid):
-            break
+    wait_until_asleep(pid)
     before = usage(pid)
     assert before["threads"] == 1
     assert before["voluntary_ctxt_switches"] > 0
     select.select([proxy.sock, *events], [], [], WINDOW_S)
     assert usage(pid) == before
     assert proxy.bar_read(CONTROL, 8) == 4096  # and it is there
+    wait_until_asleep(pid)
     assert usage(pid) != before
     for event in events:
         os.close(event)
