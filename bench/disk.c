@@ -222,7 +222,7 @@ static double added_trips(const struct setup *setup, const struct rows *rows, en
 static double throughput_ratio(const struct setup *setup, const struct rows *rows, enum mode mode,
                                unsigned index)
 {
-    double scratch[MAX_ROUNDS];
+    double scratch[MAX_ROUNDS] = {0};
     return statistics_median_ratio(rows->ours[mode][index], rows->fio[index], scratch,
                                    setup->rounds);
 }

@@ -219,16 +219,16 @@ static void our_own_offer_is_golden_and_read_back(void **state)
     static const char golden[] =
         "\0\0\0\0{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576,"
         "\"pgsizes\":4096,\"max_dma_maps\":65535,\"write_multiple\":true}}";
-    const struct vfio_user_version offer = {.capabilities = {.max_msg_fds = 16,
-                                                             .max_data_xfer_size = 1048576,
-                                                             .pgsizes = 4096,
-                                                             .max_dma_maps = 65535,
-                                                             .write_multiple = true}};
+    const struct vfio_user_version ours = {.capabilities = {.max_msg_fds = 16,
+                                                            .max_data_xfer_size = 1048576,
+                                                            .pgsizes = 4096,
+                                                            .max_dma_maps = 65535,
+                                                            .write_multiple = true}};
     uint8_t bytes[sizeof(golden)];
     struct vfio_user_version said;
     for (size_t len = 0; len < sizeof(bytes); len++)
-        assert_int_equal(vfio_user_version_offer_put(bytes, len, &offer), -ENOSPC);
-    assert_int_equal(vfio_user_version_offer_put(bytes, sizeof(bytes), &offer), sizeof(golden));
+        assert_int_equal(vfio_user_version_offer_put(bytes, len, &ours), -ENOSPC);
+    assert_int_equal(vfio_user_version_offer_put(bytes, sizeof(bytes), &ours), sizeof(golden));
     assert_memory_equal(bytes, golden, sizeof(golden));
     assert_int_equal(vfio_user_version_get(bytes, sizeof(bytes), &said), 0);
     assert_int_equal(said.capabilities.max_dma_maps, 65535);
@@ -237,14 +237,14 @@ static void our_own_offer_is_golden_and_read_back(void **state)
 
 static void the_largest_offer_fits(void **state)
 {
-    const struct vfio_user_version offer = {.major = 0xffff,
-                                            .minor = 0xffff,
-                                            .capabilities = {.max_msg_fds = UINT32_MAX,
-                                                             .max_data_xfer_size = UINT64_MAX,
-                                                             .pgsizes = UINT64_MAX,
-                                                             .max_dma_maps = UINT32_MAX}};
+    const struct vfio_user_version ours = {.major = 0xffff,
+                                           .minor = 0xffff,
+                                           .capabilities = {.max_msg_fds = UINT32_MAX,
+                                                            .max_data_xfer_size = UINT64_MAX,
+                                                            .pgsizes = UINT64_MAX,
+                                                            .max_dma_maps = UINT32_MAX}};
     uint8_t bytes[VFIO_USER_VERSION_LEN + 256];
-    int len = vfio_user_version_offer_put(bytes, sizeof(bytes), &offer);
+    int len = vfio_user_version_offer_put(bytes, sizeof(bytes), &ours);
     assert_true(len > 0);
     assert_int_equal(bytes[len - 1], 0);
     assert_memory_equal(bytes, "\xff\xff\xff\xff{", 5);
