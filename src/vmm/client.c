@@ -57,9 +57,10 @@ static int prepare(struct ob_client *client, int fd)
     return err < 0 ? err : heartbeat_start(client);
 }
 
-static int check_options(const struct ob_client_options *options, struct ob_fault *fault)
+static int check_options(const struct ob_client_options *options, const struct vmm_wire *wire,
+                         struct ob_fault *fault)
 {
-    if (!find_wire(options->wire))
+    if (!wire)
         return ob_fault_set(fault, -EINVAL, "no wire is called '%s'", options->wire);
     if (options->timeout_ms > LIMIT_CLIENT_TIMEOUT_MS)
         return ob_fault_set(fault, -EINVAL, "a timeout of %u ms is more than %u",
@@ -72,7 +73,8 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
 {
     const struct ob_client_options defaults = {0};
     options = options ? options : &defaults;
-    int err = check_options(options, fault);
+    const struct vmm_wire *wire = find_wire(options->wire);
+    int err = check_options(options, wire, fault);
     if (err < 0)
         return err;
     err = socket_check(fd);
@@ -83,7 +85,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
     if (!client)
         return ob_fault_set(fault, -ENOMEM, "no memory for a client");
     *client = (struct ob_client){
-        .wire = find_wire(options->wire),
+        .wire = wire,
         .options = *options,
         .fd = -1,
         .timer_fd = -1,

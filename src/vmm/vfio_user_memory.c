@@ -207,7 +207,7 @@ int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_re
                              unsigned count, struct ob_fault *fault)
 {
     struct vfio_user_remote *remote = client->remote;
-    struct published wanted[LIMIT_CLIENT_REGIONS];
+    struct published wanted[LIMIT_CLIENT_REGIONS] = {0};
     int err = vfio_user_meet(client);
     for (unsigned i = 0; i < count && err == 0; i++)
         err = identify(&regions[i], &wanted[i]);
