@@ -75,7 +75,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
     options = options ? options : &defaults;
     const struct vmm_wire *wire = find_wire(options->wire);
     int err = check_options(options, wire, fault);
-    if (err < 0)
+    if (err < 0 || !wire)
         return err;
     err = socket_check(fd);
     if (err < 0)
