@@ -74,7 +74,8 @@ void ob_state_u64(struct ob_state_fields *fields, uint64_t *value)
 
 void ob_state_bool(struct ob_state_fields *fields, bool *value)
 {
-    uint64_t number = integer(fields, *value, 1);
+    const bool saved = fields->to && *value; /* what is there when loading may be anything */
+    uint64_t number = integer(fields, saved, 1);
     fields->failed |= number > 1;
     *value = number == 1;
 }

@@ -70,7 +70,7 @@ static void test_too_short_at_every_byte(void **state)
 
 static void test_what_is_left_over(void **state)
 {
-    struct all all;
+    struct all all = {0};
     uint8_t bytes[sizeof(golden) + 1] = {0};
     memcpy(bytes, golden, sizeof(golden));
     struct ob_state_fields fields = ob_state_loaded(bytes, sizeof(bytes));
