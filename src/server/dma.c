@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "server/device.h"
 
@@ -28,15 +27,13 @@ static int write_memory(struct ob_device *device, uint64_t iova, const void *buf
 /* A device that can't do without memory that is not shared fails in ways that hide the reason. */
 static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
 {
-    char sentence[OB_FAULT_TEXT_LEN];
     if (err != -EREMOTE || device->warned_of_memory)
         return err;
-    snprintf(sentence, sizeof(sentence),
-             "%s: the VMM does not share the memory at 0x%" PRIx64
-             ", which this device needs; QEMU shares what -object memory-backend-memfd,share=on "
-             "makes",
-             device->name, iova);
-    device->host->warn(device->host->context, sentence);
+    ob_device_warn(device,
+                   "the VMM does not share the memory at 0x%" PRIx64
+                   ", which this device needs; QEMU shares what -object "
+                   "memory-backend-memfd,share=on makes",
+                   iova);
     device->warned_of_memory = true;
     return err;
 }
