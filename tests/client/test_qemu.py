@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The client drives QEMU's own remote: registers, DMA into memory of ours, interrupts."""
 import errno
-import os
 import select
 
 import mpqemu
-import pytest
 from mpqemu import PAGE, PATIENCE_S
 from outboard_client import LOST, fails_with
 
@@ -25,14 +23,6 @@ def test_a_remote_that_ends_is_lost_at_once(qemu, client):
     vmm.dispatch()
     assert vmm.state == LOST
     assert vmm.fault.text == "the remote has closed the connection"
-
-
-@pytest.fixture
-def ram(cleanup):
-    fd = os.memfd_create("ram")
-    os.ftruncate(fd, 8 * PAGE)
-    cleanup.callback(os.close, fd)
-    return fd
 
 
 def test_it_takes_as_many_regions_as_the_client_sends(qemu, client, ram):
