@@ -18,6 +18,7 @@ def nested_run():
         echo '== temporary'; mktemp >/dev/null && echo usable
         echo '== logs'; echo kept >build/test-logs/of-nested
         echo '== writable'; echo lost >build/lost && cat build/lost
+        echo '== kept machine'; ls -l /proc/$$/fd | grep -c kvm-vm
         echo '== error'; echo to-stderr >&2
         exit 42
     """
@@ -46,6 +47,10 @@ def test_status_comes_back(nested_run):
 )
 def test_command_runs_as_it_would_here(nested_run, section, expected):
     assert nested_run[0][section] == expected
+
+
+def test_a_machine_is_kept_in_the_emulated_one(nested_run):
+    assert nested_run[0]["kept machine"] == ("0\n" if accelerator() == "kvm" else "1\n")
 
 
 def test_only_the_logs_come_back(nested_run):

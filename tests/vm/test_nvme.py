@@ -157,7 +157,7 @@ def test_a_minute_of_mixed_io_verifies(guest, plugged, controller, make_image):
     report = guest.run(
         f"{FIO} --name=mixed --filename=/dev/{disk} --direct=1 --ioengine=libaio --iodepth=32"
         " --rw=randrw --bsrange=512-256k --blockalign=512 --size=128m --verify=crc32c --verify_backlog=256"
-        " --time_based --runtime=60 --verify_fatal=1 --fdatasync=64 --output-format=terse --terse-version=3 2>&1",
+        " --time_based --runtime=61 --verify_fatal=1 --fdatasync=64 --output-format=terse --terse-version=3 2>&1",
         PATIENCE_S,
     ).split(";")
     error, read_kib, read_ms, write_kib = (int(report[at]) for at in (4, 5, 8, 46))

@@ -23,6 +23,8 @@ TIMEOUT_S = 15 * 60
 # The machine's own /tmp may hold files of other users, which only their owners here can read.
 TEMPORARY = "/run/tmp"
 
+KEEP_VM = str(paths.TREE / "tools/guestlab/keep_vm.py")
+
 # What the command finds in its environment as it is here.
 KEPT = ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE", machine.OVERRIDE)
 
@@ -59,7 +61,7 @@ def run(command, timeout=TIMEOUT_S, output=None):
         logs=shlex.quote(str(paths.TEST_LOGS)),
         cwd=shlex.quote(os.getcwd()),
         environment=shlex.join(f"{name}={value}" for name, value in _environment().items()),
-        command=shlex.join(command),
+        command=shlex.join([KEEP_VM, *command]),
     )
     with tempfile.TemporaryDirectory(prefix="guestlab-nested-") as logs, _outer_guest(logs, output) as guest:
         return guest.attempt(script, timeout).status
