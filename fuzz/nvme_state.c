@@ -73,8 +73,8 @@ static void make_right(struct world *world)
     device_bar_write(world->device, 0, NVME_REG_ACQ, 8, 0x2000);
     device_bar_write(world->device, 0, NVME_REG_CC, 4, 0x00460001);
     for (uint16_t i = 1; i < 3; i++) {
-        queue_cq_create(nvme, i, 0x1000u * (2u + 2u * i), 64, true, i);
-        queue_sq_create(nvme, i, 0x1000u * (1u + 2u * i), 64, i);
+        queue_cq_create(nvme, i, 0x1000ul * (2u + 2u * i), 64, true, i);
+        queue_sq_create(nvme, i, 0x1000ul * (1u + 2u * i), 64, i);
     }
     nvme->log.errors_told = 3;
     add_commands(nvme);

@@ -322,7 +322,7 @@ static void ask_message(struct run *run, uint8_t what)
                                      .fds = fds,
                                      .num_fds = what < 64 ? shape % 4 : 0};
     struct client_reply *reply = slot >= 0 ? &run->slots[slot].reply : NULL;
-    if (reply && !posted) {
+    if (slot >= 0 && !posted) {
         reply->head_len = shape % 9;
         reply->data_len = shape / 9 % (MODEL_REPLY_LEN - 8);
         reply->max_fds = shape % 5;
@@ -336,8 +336,8 @@ static void ask_message(struct run *run, uint8_t what)
         struct model_call *call = expect_call(run, (uint16_t)message.command);
         call->is_message = true;
         call->slot = slot;
-        call->reply_len = reply ? reply->head_len + reply->data_len : 0;
-        call->max_fds = reply ? reply->max_fds : 0;
+        call->reply_len = slot >= 0 ? reply->head_len + reply->data_len : 0;
+        call->max_fds = slot >= 0 ? reply->max_fds : 0;
     }
     expect_frame(run, (uint16_t)message.command, posted, bytes,
                  message.head_len + message.data_len);

@@ -8,9 +8,9 @@
 #include "client/vfio_user_fixture.h"
 #include "failing_alloc.h"
 
-#define GOLDEN(request, bytes)                                                                     \
-    check_golden(&(const struct client_request)request, bytes, sizeof(bytes) - 1)
+#define GOLDEN(request, bytes) check_golden(&(request), (bytes), sizeof(bytes) - 1)
 #define REQUEST(...)                                                                               \
+    (const struct client_request)                                                                  \
     {                                                                                              \
         __VA_ARGS__                                                                                \
     }

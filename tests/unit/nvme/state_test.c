@@ -235,10 +235,10 @@ static void test_ranges_that_are_left_are_discarded_by_the_successor(void **stat
     fake_disk_finish(&source.disk, 0, 0);
     assert_int_equal(source.disk.pending_count, 0);
     move();
-    assert_int_equal(target.disk.data[16 * 512], 0xd1);
+    assert_int_equal(target.disk.data[16L * 512], 0xd1);
     resume();
     assert_int_equal(target.disk.data[0], 0);
-    assert_int_equal(target.disk.data[16 * 512], 0);
+    assert_int_equal(target.disk.data[16L * 512], 0);
     assert_true(fixture_completion(&target, 1, 0).phase);
     assert_false(fixture_completion(&target, 1, 1).phase);
     fixture_stop(&target);
@@ -400,8 +400,8 @@ static void test_the_most_of_everything(void **state)
     nvme->log.errors_told = 1000;
     pause(&source);
     size_t len = save(&source, bytes);
-    size_t namespaces = (NVME_NAMESPACES - 1) * 27; /* there is one */
-    assert_true(len + namespaces + NVME_ADMIN_REQUESTS * 53 <= NVME_STATE_LEN);
+    size_t namespaces = (NVME_NAMESPACES - 1) * 27UL; /* there is one */
+    assert_true(len + namespaces + NVME_ADMIN_REQUESTS * 53UL <= NVME_STATE_LEN);
     fixture_start(&target);
     assert_int_equal(load(&target, bytes, len, NULL), 0);
     assert_int_equal(save(&target, again), len);

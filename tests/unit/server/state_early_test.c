@@ -77,7 +77,7 @@ static void what_is_told_early_is_the_head_and_the_memory(void **state)
     const size_t told = 4 + 4 + 1 + 4 + 4 + 4 + CONFIG + 4 + 1 + 8 + MEMORY + 1;
     assert_int_equal(f.early, (told + BLOCK - 9) / (BLOCK - 8) * BLOCK);
     assert_memory_equal(f.bytes, "OBSE\xf8\1\0\0OBST\1\0\0\0\4test\3\0\0\0\0\1\0\0\xf4\x1a", 31);
-    assert_memory_equal(f.bytes + 2 * BLOCK, "OBSE\xf8\1\0\0ZZZZ", 12);
+    assert_memory_equal(f.bytes + 2UL * BLOCK, "OBSE\xf8\1\0\0ZZZZ", 12);
     assert_int_equal(f.bytes[f.early - 1], 0);
     tear_down(&f);
 }

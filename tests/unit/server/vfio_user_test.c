@@ -11,7 +11,7 @@
 #include "failing_alloc.h"
 
 #define MAPPED  0x10000u
-#define UNKNOWN 0x100000u
+#define UNKNOWN 0x100000ul
 
 static size_t region_info(uint8_t *buf, uint16_t id, uint32_t index)
 {

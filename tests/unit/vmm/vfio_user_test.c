@@ -402,7 +402,7 @@ static void start_log(struct fixture *f, uint64_t len)
 
 static void a_report_that_came_too_late_is_made_up_for(void **state)
 {
-    const struct ob_client_range range = {.gpa = RAM_AT, .len = 4 * 4096};
+    const struct ob_client_range range = {.gpa = RAM_AT, .len = 4UL * 4096};
     struct fixture f;
     struct message message;
     uint8_t bits[8], answer[40] = {0};
