@@ -70,6 +70,12 @@ static bool poll(void *state)
     return was_active(nvme) || more;
 }
 
+static bool waits(void *state)
+{
+    const struct nvme *nvme = state;
+    return nvme->requests.in_flight > 0;
+}
+
 static bool listen(void *state)
 {
     struct nvme *nvme = state;
@@ -124,6 +130,7 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .write = write_register,
                                              .reset = reset,
                                              .poll = poll,
+                                             .waits = waits,
                                              .listen = listen,
                                              .quiesce = quiesce,
                                              .pause = pause,

@@ -135,6 +135,13 @@ struct ob_device_ops {
     bool (*poll)(void *state);
 
     /**
+     * Whether what the device does is being done elsewhere, by a disk or a network, whose answer
+     * comes by a watched descriptor. The server then gives its processor to whoever needs it, and
+     * sooner waits than it would for the guest alone. NULL: never.
+     */
+    bool (*waits)(void *state);
+
+    /**
      * The server is about to wait for messages and watched descriptors. A device that looks for
      * work in guest memory, and has told the guest that it need not write registers, tells it
      * otherwise now and then looks once more: what came in between tells nobody.

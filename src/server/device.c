@@ -197,6 +197,11 @@ bool device_poll(struct ob_device *device)
     return device->ops.poll && device->ops.poll(device->state);
 }
 
+bool device_waits(const struct ob_device *device)
+{
+    return device->ops.waits && device->ops.waits(device->state);
+}
+
 bool device_listen(struct ob_device *device)
 {
     return device->ops.listen && device->ops.listen(device->state);

@@ -104,6 +104,8 @@ void device_reset(struct ob_device *device);
 
 /* Has the device do what is due. Returns whether anything was done or more is due right now. */
 bool device_poll(struct ob_device *device);
+/* As ob_device_ops.waits(). */
+bool device_waits(const struct ob_device *device);
 /* To be called before waiting. Returns whether there is something to do instead. */
 bool device_listen(struct ob_device *device);
 

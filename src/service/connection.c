@@ -2,6 +2,7 @@
 #include "service/connection.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 
@@ -95,15 +96,29 @@ static int look_around(struct connection *connection, int timeout_ms)
     return err < 0 ? err : poke(connection);
 }
 
-/* Whether to go on polling: while that pays, or the device is busy. */
-static bool polls(struct connection *connection)
+/* Something was done: what is polled for, and how long, starts again. */
+static void was_active(struct connection *connection)
 {
     uint64_t now_ns = clock_now_ns();
+    bool waits = device_waits(connection->engine->device);
+    poll_tuner_active(connection->tuner, now_ns);
+    connection->tuner = waits ? &connection->waiting : &connection->idle;
+    connection->tuner->activity_ns = now_ns;
+}
+
+/* Whether to go on polling: while that pays, or the device is busy. What it waits for may need this
+ * very processor: a thread of the kernel, or whoever emulates the disk. */
+static bool polls(struct connection *connection)
+{
     if (device_poll(connection->engine->device)) {
-        poll_tuner_active(&connection->tuner, now_ns);
+        was_active(connection);
         return true;
     }
-    return poll_tuner_polls(&connection->tuner, now_ns);
+    if (!poll_tuner_polls(connection->tuner, clock_now_ns()))
+        return false;
+    if (connection->tuner == &connection->waiting)
+        sched_yield();
+    return true;
 }
 
 /* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
@@ -137,11 +152,16 @@ static int block(struct connection *connection)
         bool is_busy = device_poll(device) || device_listen(device);
         err = look_around(connection, is_busy ? 0 : -1);
     }
-    if (err < 0 || !connection->ready)
-        return err < 0 ? err : -EAGAIN;
+    if (err < 0)
+        return err;
+    if (!connection->ready) {
+        if (connection->tuner == &connection->waiting)
+            poll_tuner_missed(connection->tuner);
+        return -EAGAIN;
+    }
     if (!(connection->events & EPOLLIN))
         return connection->hung_up ? -ENOTCONN : -EAGAIN;
-    poll_tuner_woken(&connection->tuner, clock_now_ns());
+    poll_tuner_woken(connection->tuner, clock_now_ns());
     return turn(connection);
 }
 
@@ -153,8 +173,8 @@ static int serve(struct connection *connection)
             err = block(connection);
         if (err < 0 && err != -EAGAIN)
             return err;
-        if (err >= 0 && connection->tuner.limit_ns > 0)
-            poll_tuner_active(&connection->tuner, clock_now_ns());
+        if (err >= 0 && connection->tuner->limit_ns > 0)
+            was_active(connection);
     }
     return 0;
 }
@@ -164,7 +184,9 @@ int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned 
 {
     struct connection connection = {
         .fd = fd, .loop = loop, .engine = engine, .stop = stop, .events = EPOLLIN};
-    poll_tuner_init(&connection.tuner, poll_limit_us);
+    poll_tuner_init(&connection.idle, poll_limit_us);
+    poll_tuner_init(&connection.waiting, poll_limit_us);
+    connection.tuner = &connection.idle;
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));

@@ -22,7 +22,9 @@ struct connection {
     struct loop *loop;
     struct loop_source *source;
     struct engine *engine;
-    struct poll_tuner tuner;
+    struct poll_tuner idle;    /* polls while the device only waits for the peer */
+    struct poll_tuner waiting; /* and while it waits for something else besides */
+    struct poll_tuner *tuner;  /* the one of these two that counts now */
     const bool *stop;
     unsigned rounds; /* of polling, ever */
     uint32_t events; /* what the source waits for */

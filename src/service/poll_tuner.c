@@ -12,6 +12,9 @@
 #define TRIALS          3
 #define DISTRUST_BLOCKS 1000
 
+/* So many blocks in a row that end without a message make the window smaller. */
+#define MISSES 8
+
 void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us)
 {
     *tuner = (struct poll_tuner){.limit_ns = (uint64_t)limit_us * 1000};
@@ -20,7 +23,7 @@ void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us)
 void poll_tuner_active(struct poll_tuner *tuner, uint64_t now_ns)
 {
     if (!tuner->woken)
-        tuner->vain = 0;
+        tuner->vain = tuner->missed = 0;
     tuner->woken = false;
     tuner->activity_ns = now_ns;
 }
@@ -66,10 +69,20 @@ void poll_tuner_woken(struct poll_tuner *tuner, uint64_t now_ns)
 {
     const uint64_t blocked_ns = now_ns - tuner->activity_ns;
     tuner->woken = true;
+    tuner->missed = 0;
     if (blocked_ns <= tuner->limit_ns)
         grow(tuner);
     else if (blocked_ns <= tuner->limit_ns + SLOWEST_WAKE_NS)
         doubt(tuner);
     else
         shrink(tuner);
+}
+
+void poll_tuner_missed(struct poll_tuner *tuner)
+{
+    tuner->woken = true;
+    if (++tuner->missed < MISSES)
+        return;
+    tuner->missed = 0;
+    shrink(tuner);
 }

@@ -13,6 +13,9 @@
  * counts as such until it is put to the test: when the whole limit was polled in vain a few times,
  * with no message caught between, the benefit of the doubt is gone for a while.
  *
+ * A server that waits for something else besides, a disk, learns about that time by a tuner of its
+ * own: a block that ends without a message tells it that polling was in vain.
+ *
  * Pure: the caller passes the time in.
  */
 #ifndef OUTBOARD_SERVICE_POLL_TUNER_H
@@ -28,6 +31,7 @@ struct poll_tuner {
     bool woken;           /* the message at hand has ended a block */
     unsigned vain;     /* how often the limit was polled in vain since polling caught a message */
     unsigned distrust; /* so many blocks get no benefit of the doubt */
+    unsigned missed;   /* blocks in a row that ended without a message */
 };
 
 void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us);
@@ -37,5 +41,7 @@ void poll_tuner_active(struct poll_tuner *tuner, uint64_t now_ns);
 bool poll_tuner_polls(const struct poll_tuner *tuner, uint64_t now_ns);
 /* A message has ended a block; learns from how long nothing came. */
 void poll_tuner_woken(struct poll_tuner *tuner, uint64_t now_ns);
+/* Something else has ended a block. */
+void poll_tuner_missed(struct poll_tuner *tuner);
 
 #endif

@@ -42,6 +42,19 @@ static void test_disable_waits_for_io_in_flight(void **state)
     fixture_stop(&fixture);
 }
 
+/* So that the server polls for as long as that pays with I/O in flight. */
+static void test_the_controller_waits_while_io_is_in_flight(void **state)
+{
+    fixture_start_enabled(&fixture, 1);
+    assert_false(device_waits(fixture.device));
+    fixture.disk.holds = true;
+    send_io(NVME_IO_READ, 0, 8);
+    assert_true(device_waits(fixture.device));
+    fake_disk_finish(&fixture.disk, 0, 0);
+    assert_false(device_waits(fixture.device));
+    fixture_stop(&fixture);
+}
+
 static void test_enabling_again_while_io_is_in_flight(void **state)
 {
     fixture_start_enabled(&fixture, 1);
@@ -247,6 +260,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_disable_waits_for_io_in_flight),
+        TEST(test_the_controller_waits_while_io_is_in_flight),
         TEST(test_enabling_again_while_io_is_in_flight),
         TEST(test_reset_waits_for_io_in_flight),
         TEST(test_shutdown_flushes_after_the_last_write),

@@ -116,6 +116,38 @@ static void a_small_limit_is_kept(void **state)
     assert_int_equal(tuner.window_ns, 3 * US);
 }
 
+/* What comes is always something else than a message. */
+static void blocks_without_a_message_end_polling(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 50);
+    play(&tuner, &now, 5 * US, 20);
+    assert_true(poll_tuner_polls(&tuner, now));
+    for (unsigned i = 0; i < 50; i++) {
+        now += 70 * US;
+        poll_tuner_missed(&tuner);
+        poll_tuner_active(&tuner, now);
+    }
+    assert_false(poll_tuner_polls(&tuner, now));
+    assert_int_equal(play(&tuner, &now, 5 * US, 20), 5 * US);
+}
+
+/* Each time something else ends a block, and a message follows soon: that one is polled for. */
+static void a_message_caught_between_is_worth_polling(void **state)
+{
+    struct poll_tuner tuner;
+    uint64_t now = 1000 * US;
+    poll_tuner_init(&tuner, 50);
+    play(&tuner, &now, 5 * US, 20);
+    for (unsigned i = 0; i < 50; i++) {
+        now += 70 * US;
+        poll_tuner_missed(&tuner);
+        poll_tuner_active(&tuner, now);
+        assert_int_equal(play(&tuner, &now, 5 * US, 1), 5 * US);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -127,6 +159,8 @@ int main(void)
         TEST(doubts_cost_little),
         TEST(a_limit_of_zero_never_polls),
         TEST(a_small_limit_is_kept),
+        TEST(blocks_without_a_message_end_polling),
+        TEST(a_message_caught_between_is_worth_polling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
