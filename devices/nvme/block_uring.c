@@ -2,12 +2,12 @@
 /*
  * Raw files and block devices through io_uring(7).
  *
- * start() puts an entry into the ring, submit() hands all of them to the kernel with one call, and
- * the ring's descriptor becomes readable when something has ended. Data goes straight between the
- * file and the caller's memory. An operation may take several entries, one after the other: what
- * the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes that
- * must be on stable storage are followed by a flush. There are never more entries at a time than
- * operations, of which the caller has fewer than the ring has room.
+ * start() puts an entry into the ring, submit() hands them to the kernel, several with one call,
+ * and the ring's descriptor becomes readable when something has ended. Data goes straight between
+ * the file and the caller's memory. An operation may take several entries, one after the other:
+ * what the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes
+ * that must be on stable storage are followed by a flush. There are never more entries at a time
+ * than operations, of which the caller has fewer than the ring has room.
  *
  * With direct I/O, memory that is not aligned as the device wants it goes through a second
  * descriptor, past whose page cache the kernel keeps both in step.
@@ -32,7 +32,9 @@
 
 #include <outboard/watch.h>
 
-#define RING_ENTRIES  1024u
+#define RING_ENTRIES   1024u
+#define SUBMIT_AT_ONCE 8u /* so that the disk begins with the first while there are more to come   \
+                           */
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
@@ -176,6 +178,8 @@ static void start(struct block *block, struct block_io *io)
     io->step = STEP_WORK;
     uring->in_flight++;
     prepare(uring, io);
+    if (io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
+        io_uring_submit(&uring->ring);
 }
 
 static bool submit(struct block *block)

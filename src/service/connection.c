@@ -77,6 +77,8 @@ static int turn(struct connection *connection)
     if (shared_memory_was_cut())
         return ob_fault_set(&engine->fault, -EPROTO,
                             "the VMM cut its memory short while it was shared");
+    if (err >= 0 && !device_waits(engine->device))
+        device_poll(engine->device); /* a disk that has nothing to do begins before the reply */
     int send_err = send_pending(connection);
     return err < 0 ? err : send_err;
 }
