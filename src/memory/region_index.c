@@ -33,6 +33,16 @@ static unsigned leaf_of(const struct region_index *index, uint64_t address)
     return up_to > 0 ? up_to - 1 : 0;
 }
 
+/* Has all of a leaf come at once: a binary search would wait for its memory again and again. */
+static void fetch(const struct region_leaf *leaf)
+{
+    const unsigned line = 64 / sizeof(leaf->starts[0]);
+    for (unsigned i = 0; i < leaf->count; i += line) {
+        __builtin_prefetch(&leaf->starts[i]);
+        __builtin_prefetch(&leaf->regions[i]);
+    }
+}
+
 void region_index_clear(struct region_index *index)
 {
     for (unsigned i = 0; i < index->count; i++)
@@ -49,6 +59,7 @@ struct ob_dma_region *region_index_find(const struct region_index *index, uint64
     if (index->count == 0)
         return NULL;
     const struct region_leaf *leaf = index->leaves[leaf_of(index, last)];
+    fetch(leaf);
     unsigned up_to = count_up_to(leaf->starts, leaf->count, last);
     struct ob_dma_region *region = up_to > 0 ? leaf->regions[up_to - 1] : NULL;
     return region && gpa <= region->gpa + (region->len - 1) ? region : NULL;
