@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 from guestlab import paths
@@ -100,6 +101,22 @@ def test_the_data_bar_is_memory_of_the_guest(boot, backdoor):
     process.signal(signal.SIGCONT)
     guest.reboot()
     assert guest.run("backdoor call 2; backdoor read 16 6") == "before"
+
+
+def test_a_device_without_guest_memory_asks_qemu_for_it(boot, serve):
+    """examples/alarm.c rings, writes 4 KiB by messages and reads them back: QEMU's own layout of their headers."""
+    process, device = serve(paths.BUILD / "release/examples/alarm", "--dma=messages", name="alarm")
+    guest = boot(arguments=attached(device))
+    folder = guest.run("dirname $(grep -lx 0xdead /sys/bus/pci/devices/*/vendor)").strip()
+    guest.run(rf"printf '\7\0' | dd of={folder}/config bs=1 seek=4 conv=notrunc 2>/dev/null")  # may master the bus
+    bar = int(guest.read(f"{folder}/resource").splitlines()[0].split()[0], 16)
+    guest.run(f"devmem {bar:#x} 64 1")  # long ago
+    deadline = time.monotonic() + 30
+    while "alarm: wrote and read at 0x800\n" not in process.log.read_text():
+        assert time.monotonic() < deadline, process.log_tail()
+        guest.run("true")
+    memory = guest.qmp.execute("human-monitor-command", {"command-line": "xp /4xb 0x800"})
+    assert memory.split(":")[1].split() == ["0x41"] * 4
 
 
 def test_two_disks_with_vectors_of_their_own(boot, disk):
