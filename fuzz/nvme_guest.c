@@ -6,7 +6,8 @@
  * the disk that end in any order, memory that goes and comes back, resets. Each step is carried out
  * before the next. What must hold: the controller writes nothing but what the commands name (see
  * nvme_model.h), each completion belongs to a command that waits for one, nothing is in flight
- * when the controller says that it is off, and the disk is only asked for what it has.
+ * when the controller says that it is off and shuts nothing down, and the disk is only asked for
+ * what it has.
  */
 #include <stdint.h>
 #include <string.h>
@@ -225,10 +226,17 @@ static void has_stopped(struct guest *guest)
     memset(guest->model.is_queue, 0, sizeof(guest->model.is_queue));
 }
 
+/* A shutdown that the guest asked of a controller that was off already flushes the disk. */
+static bool is_busy(struct guest *guest)
+{
+    return status(guest) & NVME_CSTS_RDY ||
+           (status(guest) & NVME_CSTS_SHST_MASK) == NVME_CSTS_SHST_OCCURS;
+}
+
 static void disable(struct guest *guest)
 {
     set_register(guest, NVME_REG_CC, 4, 0);
-    while (status(guest) & NVME_CSTS_RDY) {
+    while (is_busy(guest)) {
         CHECK(guest->disk.pending_count > 0);
         fake_disk_finish(&guest->disk, 0, 0);
         poll(guest);
