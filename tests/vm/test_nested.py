@@ -65,4 +65,4 @@ def test_only_the_logs_come_back(nested_run):
 def test_usage():
     done = subprocess.run([paths.TREE / "tools/nested"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "usage: nested COMMAND" in done.stderr
+    assert "usage: nested [-h]" in done.stderr

@@ -46,10 +46,12 @@ chroot /tmp/root /usr/bin/env -i --chdir={cwd} {environment} {command} 2>&1 | ca
 """
 
 
-def run(command, timeout=TIMEOUT_S, output=None):
+def run(command, timeout=TIMEOUT_S, output=None, processors=1):
     """Runs a command (a list) in the current folder; its exit status, or LabError if the machine fails.
 
-    output: a function to hand each chunk of what it prints to; standard output if left out.
+    output: a function to hand each chunk of what it prints to; standard output if left out. processors: how many
+    the emulated machine has. With one, tests take no longer, and no two threads of the emulator can get into each
+    other's way, which in QEMU 7.2 they can (keep_vm.py).
     """
     output = output or _print
     if accelerator() == "kvm":
@@ -63,16 +65,19 @@ def run(command, timeout=TIMEOUT_S, output=None):
         environment=shlex.join(f"{name}={value}" for name, value in _environment().items()),
         command=shlex.join([KEEP_VM, *command]),
     )
-    with tempfile.TemporaryDirectory(prefix="guestlab-nested-") as logs, _outer_guest(logs, output) as guest:
+    with (
+        tempfile.TemporaryDirectory(prefix="guestlab-nested-") as logs,
+        _outer_guest(logs, output, processors) as guest,
+    ):
         return guest.attempt(script, timeout).status
 
 
-def _outer_guest(logs, output):
+def _outer_guest(logs, output, processors):
     arguments = []
     for tag, path, access in (("root", "/", ",readonly=on"), ("logs", paths.TEST_LOGS, "")):
         share = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{access}"
         arguments += ["-virtfs", share]
-    return Guest(logs, flavour="full", modules=MODULES, accel="tcg", cpus=2, memory_mib=2048, lines=2,
+    return Guest(logs, flavour="full", modules=MODULES, accel="tcg", cpus=processors, memory_mib=2048, lines=2,
                  arguments=arguments, echo=output, qemu=machine.QEMU)  # fmt: skip
 
 
