@@ -32,12 +32,13 @@
 
 #include <outboard/watch.h>
 
-#define RING_ENTRIES   1024u
-#define SUBMIT_AT_ONCE 8u /* so that the disk begins with the first while there are more to come   \
-                           */
+#define RING_ENTRIES  1024u
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
+
+/* The disk is to begin with the first of many entries while there are more to come. */
+#define SUBMIT_AT_ONCE 8u
 
 /* Ways to write zeroes, best first; each is tried until the file system says that it has no such
  * thing. */
