@@ -23,6 +23,10 @@ TIMEOUT_S = 15 * 60
 # The machine's own /tmp may hold files of other users, which only their owners here can read.
 TEMPORARY = "/run/tmp"
 
+# Between guest and KVM, QEMU 7.2 can forget to tell a processor of an interrupt until the next one comes. A timer that
+# is set for one event at a time is then never set again, and everything sleeps for ever; one that ticks goes on.
+PERIODIC_TICK = "nohz=off highres=off"
+
 KEEP_VM = str(paths.TREE / "tools/guestlab/keep_vm.py")
 
 # What the command finds in its environment as it is here.
@@ -78,7 +82,7 @@ def _outer_guest(logs, output, processors):
         share = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{access}"
         arguments += ["-virtfs", share]
     return Guest(logs, flavour="full", modules=MODULES, accel="tcg", cpus=processors, memory_mib=2048, lines=2,
-                 arguments=arguments, echo=output, qemu=machine.QEMU)  # fmt: skip
+                 arguments=arguments, append=PERIODIC_TICK, echo=output, qemu=machine.QEMU)  # fmt: skip
 
 
 def _environment():
