@@ -173,7 +173,7 @@ static uint16_t set_temperature(struct nvme_request *request)
 static uint16_t set_vector(struct nvme_request *request)
 {
     uint32_t word = request->command.dword[11];
-    if ((word & 0xffff) >= interrupt_vectors(request->nvme))
+    if (!names_vector(request->nvme, &request->command, NVME_FEATURE_VECTOR))
         return NVME_INVALID_FIELD;
     request->nvme->features.no_coalescing[word & 0xffff] = word & NO_COALESCING;
     return NVME_SUCCESS;
