@@ -8,9 +8,13 @@
  * address and given back; the memory itself is not touched. Each round does all sizes after one
  * another, and its ratios count: how much longer an operation takes than with a thousand regions,
  * against the logarithms of the numbers.
+ *
+ * The floor beside them is what the processor's caches make of so many things: a random one of as
+ * many cache lines is changed, with nothing to be found first.
  */
 #include <errno.h>
 #include <math.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +29,7 @@
 #include "statistics.h"
 
 #define ROUNDS   9u
-#define LOOK_UPS 1000000u
+#define LOOK_UPS 1000000u /* and touches */
 
 static const unsigned sizes[] = {1000, 8000, LIMIT_MEMORY_REGIONS};
 
@@ -35,10 +39,11 @@ enum operation {
     MAP,
     LOOK_UP,
     UNMAP,
+    TOUCH, /* the floor */
     OPERATIONS,
 };
 
-static const char *const names[OPERATIONS] = {"map", "look-up", "unmap"};
+static const char *const names[OPERATIONS] = {"map", "look-up", "unmap", "floor"};
 
 /* Nanoseconds of one operation. */
 struct times {
@@ -117,6 +122,17 @@ static void unmap_all(struct memory *memory, const unsigned *order, unsigned cou
     }
 }
 
+struct line {
+    alignas(64) uint64_t value;
+};
+
+static void touch_all(unsigned count, uint64_t *random)
+{
+    static struct line lines[LIMIT_MEMORY_REGIONS];
+    for (unsigned i = 0; i < LOOK_UPS; i++)
+        lines[draw(random) % count].value++;
+}
+
 static void measure(struct times *times, unsigned size, unsigned round, int fd)
 {
     static unsigned order[LIMIT_MEMORY_REGIONS];
@@ -132,11 +148,13 @@ static void measure(struct times *times, unsigned size, unsigned round, int fd)
     look_up_all(&memory, count, &random);
     at_ns[UNMAP] = clock_now_ns();
     unmap_all(&memory, order, count);
+    at_ns[TOUCH] = clock_now_ns();
+    touch_all(count, &random);
     at_ns[OPERATIONS] = clock_now_ns();
     memory_done(&memory);
     for (enum operation i = 0; i < OPERATIONS; i++)
         times->ns[i][size][round] =
-            (double)(at_ns[i + 1] - at_ns[i]) / (i == LOOK_UP ? LOOK_UPS : count);
+            (double)(at_ns[i + 1] - at_ns[i]) / (i == LOOK_UP || i == TOUCH ? LOOK_UPS : count);
 }
 
 /* How much longer an operation takes than with the fewest regions, over what a logarithm allows. */
@@ -157,10 +175,10 @@ static void print_operation(struct times *times, enum operation operation)
     for (unsigned i = 0; i < SIZES; i++)
         ns[i] = statistics_median(times->ns[operation][i], ROUNDS); /* sorts */
     for (unsigned i = 0; i < SIZES; i++) {
-        fprintf(stderr, "%-8s of %5u %10.0f ns  growth over that of log n %5.2f %s\n",
+        fprintf(stderr, "%-8s of %5u %10.1f ns  growth over that of log n %5.2f %s\n",
                 names[operation], sizes[i], ns[i], growth[i],
                 growth[i] <= 1 ? "" : "more than log n");
-        printf("%s{\"operation\": \"%s\", \"regions\": %u, \"ns\": %.0f, "
+        printf("%s{\"operation\": \"%s\", \"regions\": %u, \"ns\": %.1f, "
                "\"growth_over_log\": %.3f}",
                operation == 0 && i == 0 ? "" : ", ", names[operation], sizes[i], ns[i], growth[i]);
     }

@@ -9,9 +9,16 @@
 #include "memory/memory.h"
 
 #define FIRST_ROOM 16u
+#define CACHE_LINE 64u
 
-/* How many of count ascending addresses are not above a given one. Without a branch that depends on
- * them, for a wrong guess costs more than the step. */
+/* Half or nothing, in arithmetic: as a condition it would become a branch, and one that is guessed
+ * wrong every other time costs more than the step. */
+static unsigned step(unsigned half, const uint64_t *middle, uint64_t address)
+{
+    return half & -(unsigned)(*middle <= address);
+}
+
+/* How many of count ascending addresses are not above a given one. */
 static unsigned count_up_to(const uint64_t *starts, unsigned count, uint64_t address)
 {
     unsigned at = 0;
@@ -19,7 +26,7 @@ static unsigned count_up_to(const uint64_t *starts, unsigned count, uint64_t add
         return 0;
     while (count > 1) {
         unsigned half = count / 2;
-        at += starts[at + half - 1] <= address ? half : 0;
+        at += step(half, &starts[at + half - 1], address);
         count -= half;
     }
     return at + (starts[at] <= address);
@@ -33,14 +40,33 @@ static unsigned leaf_of(const struct region_index *index, uint64_t address)
     return up_to > 0 ? up_to - 1 : 0;
 }
 
+/* As count_up_to(), for all of a leaf at once, so that the steps are the same in each and none has
+ * to wait for the number of its regions. */
+static unsigned leaf_count_up_to(const struct region_leaf *leaf, uint64_t address)
+{
+    unsigned at = 0;
+#pragma GCC unroll 8
+    for (unsigned half = REGION_LEAF / 2; half > 0; half /= 2)
+        at += step(half, &leaf->starts[at + half - 1], address);
+    at += leaf->starts[at] <= address;
+    return at < leaf->count ? at : leaf->count;
+}
+
 /* Has all of a leaf come at once: a binary search would wait for its memory again and again. */
 static void fetch(const struct region_leaf *leaf)
 {
-    const unsigned line = 64 / sizeof(leaf->starts[0]);
-    for (unsigned i = 0; i < leaf->count; i += line) {
+#pragma GCC unroll 8
+    for (unsigned i = 0; i < REGION_LEAF; i += CACHE_LINE / sizeof(leaf->starts[0])) {
         __builtin_prefetch(&leaf->starts[i]);
         __builtin_prefetch(&leaf->regions[i]);
     }
+}
+
+static void set_count(struct region_leaf *leaf, unsigned count)
+{
+    leaf->count = count;
+    for (unsigned i = count; i < REGION_LEAF; i++)
+        leaf->starts[i] = UINT64_MAX;
 }
 
 void region_index_clear(struct region_index *index)
@@ -60,7 +86,7 @@ struct ob_dma_region *region_index_find(const struct region_index *index, uint64
         return NULL;
     const struct region_leaf *leaf = index->leaves[leaf_of(index, last)];
     fetch(leaf);
-    unsigned up_to = count_up_to(leaf->starts, leaf->count, last);
+    unsigned up_to = leaf_count_up_to(leaf, last);
     struct ob_dma_region *region = up_to > 0 ? leaf->regions[up_to - 1] : NULL;
     return region && gpa <= region->gpa + (region->len - 1) ? region : NULL;
 }
@@ -71,7 +97,7 @@ struct ob_dma_region *region_index_next(const struct region_index *index, uint64
         return NULL;
     unsigned at = leaf_of(index, gpa);
     const struct region_leaf *leaf = index->leaves[at];
-    unsigned up_to = count_up_to(leaf->starts, leaf->count, gpa);
+    unsigned up_to = leaf_count_up_to(leaf, gpa);
     struct ob_dma_region *before = up_to > 0 ? leaf->regions[up_to - 1] : NULL;
     if (before && gpa <= before->gpa + (before->len - 1))
         return before;
@@ -110,7 +136,7 @@ static struct region_leaf *add_leaf(struct region_index *index, unsigned at)
     struct region_leaf *leaf = make_room(index) == 0 ? malloc(sizeof(*leaf)) : NULL;
     if (!leaf)
         return NULL;
-    leaf->count = 0;
+    set_count(leaf, 0);
     unsigned behind = index->count - at;
     memmove(index->starts + at + 1, index->starts + at, behind * sizeof(index->starts[0]));
     memmove(index->leaves + at + 1, index->leaves + at, behind * sizeof(void *));
@@ -145,7 +171,7 @@ static int split(struct region_index *index, unsigned at)
         return -ENOMEM;
     struct region_leaf *lower = index->leaves[at];
     append(upper, lower, REGION_LEAF / 2, REGION_LEAF - REGION_LEAF / 2);
-    lower->count = REGION_LEAF / 2;
+    set_count(lower, REGION_LEAF / 2);
     index->starts[at + 1] = upper->starts[0];
     return 0;
 }
@@ -161,7 +187,7 @@ int region_index_insert(struct region_index *index, struct ob_dma_region *region
         at = leaf_of(index, region->gpa);
     }
     struct region_leaf *leaf = index->leaves[at];
-    unsigned place = count_up_to(leaf->starts, leaf->count, region->gpa);
+    unsigned place = leaf_count_up_to(leaf, region->gpa);
     unsigned behind = leaf->count - place;
     memmove(leaf->starts + place + 1, leaf->starts + place, behind * sizeof(leaf->starts[0]));
     memmove(leaf->regions + place + 1, leaf->regions + place, behind * sizeof(void *));
@@ -189,12 +215,13 @@ void region_index_remove(struct region_index *index, const struct ob_dma_region 
 {
     unsigned at = leaf_of(index, region->gpa);
     struct region_leaf *leaf = index->leaves[at];
-    unsigned place = count_up_to(leaf->starts, leaf->count, region->gpa) - 1;
+    unsigned place = leaf_count_up_to(leaf, region->gpa) - 1;
     unsigned behind = leaf->count - place - 1;
     assert(place < leaf->count && leaf->regions[place] == region);
     memmove(leaf->starts + place, leaf->starts + place + 1, behind * sizeof(leaf->starts[0]));
     memmove(leaf->regions + place, leaf->regions + place + 1, behind * sizeof(void *));
-    if (--leaf->count == 0) {
+    set_count(leaf, leaf->count - 1);
+    if (leaf->count == 0) {
         remove_leaf(index, at);
     } else {
         index->starts[at] = leaf->starts[0];

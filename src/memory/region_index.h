@@ -18,11 +18,11 @@
 
 #include <outboard/dma.h>
 
-#define REGION_LEAF 128u
+#define REGION_LEAF 64u /* a power of two */
 
 struct region_leaf {
-    unsigned count; /* never 0 */
-    uint64_t starts[REGION_LEAF];
+    unsigned count;               /* never 0 */
+    uint64_t starts[REGION_LEAF]; /* behind the last region, UINT64_MAX */
     struct ob_dma_region *regions[REGION_LEAF];
 };
 
