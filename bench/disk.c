@@ -338,7 +338,7 @@ static void run(const struct setup *setup)
 static void usage(void)
 {
     fputs("usage: disk --device=PATH --file=PATH [--rounds=N] [--seconds=S] [--processors=2|any]\n"
-          "       [--doorbells=shadow|registers] [--only=WORKLOAD] [--wire=mpqemu|vfio-user]\n",
+          "       [--doorbells=shadow|registers] [--only=WORKLOAD] [--wire=vfio-user|mpqemu]\n",
           stderr);
     exit(2);
 }
@@ -390,7 +390,7 @@ int main(int argc, char **argv)
         {0},
     };
     struct setup setup = {
-        .wire = &bench_mpqemu, .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
+        .wire = &bench_vfio_user, .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)

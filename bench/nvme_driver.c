@@ -142,7 +142,7 @@ static bool take(struct nvme_driver *driver, struct nvme_driver_queue *queue, un
     return true;
 }
 
-/* Blocks until the interrupt. */
+/* Blocks until the interrupt, as KVM does for a processor that has nothing to do. */
 static void take_interrupt(const struct nvme_driver *driver)
 {
     struct pollfd trigger = {.fd = driver->trigger_fd, .events = POLLIN};
@@ -152,10 +152,11 @@ static void take_interrupt(const struct nvme_driver *driver)
     eventfd_read(driver->trigger_fd, &count);
 }
 
-/* What KVM does at the guest's end of interrupt. */
+/* What KVM does at the guest's end of INTx; a message has none. */
 static void end_interrupt(const struct nvme_driver *driver)
 {
-    eventfd_write(driver->resample_fd, 1);
+    if (!driver->messages)
+        eventfd_write(driver->resample_fd, 1);
 }
 
 static void run_admin(struct nvme_driver *driver, const struct command *command)
@@ -236,16 +237,30 @@ static void make_memory(struct nvme_driver *driver)
             bench_die("no random bytes");
 }
 
+/* MSI-X where the wire has it: one vector for both queues. */
+static int route_interrupt(struct nvme_driver *driver, const struct ob_client_info *info)
+{
+    if (!driver->messages)
+        return ob_client_set_intx(driver->client, driver->trigger_fd, driver->resample_fd);
+    return info->vectors[OB_CLIENT_MSIX] > 0
+               ? ob_client_set_vectors(driver->client, OB_CLIENT_MSIX, 0, 1, &driver->trigger_fd)
+               : -ENOTSUP;
+}
+
 void nvme_driver_start(struct nvme_driver *driver, int fd,
                        const struct nvme_driver_options *options)
 {
     struct ob_client_info info;
-    const struct ob_client_options client = {
-        .wire = options->wire, .timeout_ms = PATIENCE_MS, .poll_us = options->polls ? 1000 : 0};
+    const bool messages = strcmp(options->wire, "vfio-user") == 0;
+    const struct ob_client_options client = {.wire = options->wire,
+                                             .timeout_ms = PATIENCE_MS,
+                                             .poll_us = options->polls ? 1000 : 0,
+                                             .posted_writes = messages};
     *driver = (struct nvme_driver){
         .trigger_fd = eventfd(0, EFD_CLOEXEC),
         .resample_fd = eventfd(0, EFD_CLOEXEC),
         .polls = options->polls,
+        .messages = messages,
         .admin = {.sq = ADMIN_SQ_AT, .cq = ADMIN_CQ_AT, .phase = true},
         .io = {.sq = IO_SQ_AT, .cq = IO_CQ_AT, .phase = true},
     };
@@ -253,9 +268,8 @@ void nvme_driver_start(struct nvme_driver *driver, int fd,
     const struct ob_client_region memory = {.len = MEMORY_LEN, .fd = driver->memory_fd};
     check(ob_client_new(fd, &client, &driver->client, NULL), "connect");
     check(ob_client_publish_memory(driver->client, &memory, 1, NULL), "publish memory");
-    check(ob_client_set_intx(driver->client, driver->trigger_fd, driver->resample_fd),
-          "route the interrupt");
     check(ob_client_probe(driver->client, &info, NULL), "probe the device");
+    check(route_interrupt(driver, &info), "route the interrupt");
     check(ob_client_place_bars(driver->client, BARS_AT, 0x1000), "place the BARs");
     enable(driver);
     identify(driver, options->registers);
@@ -319,7 +333,7 @@ static void tell_head(struct nvme_driver *driver)
 
 unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsigned max)
 {
-    unsigned count = take_some(driver, ret_slots, max);
+    unsigned count = 0;
     while (count == 0) {
         if (!driver->polls)
             take_interrupt(driver);
@@ -328,6 +342,5 @@ unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsig
         if (!driver->polls)
             end_interrupt(driver);
     }
-    tell_head(driver);
     return count;
 }

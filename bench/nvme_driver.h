@@ -2,9 +2,11 @@
 /*
  * A small NVMe driver on top of our own client: one I/O queue, requests of one length.
  *
- * It does what Linux's driver does: shadow doorbells where the controller has them, and registers
- * only when the event index asks for it. It either polls its completion queue with interrupts off,
- * or blocks until the interrupt, and then ends it as KVM does.
+ * It does what Linux's driver and a VMM do: shadow doorbells where the controller has them, and
+ * registers only when the event index asks for it. Over vfio-user, register writes are posted and
+ * the interrupt is MSI-X; over mpqemu each write is answered and the interrupt is INTx, with an end
+ * as KVM signals it. It either polls its completion queue with interrupts off, or blocks until the
+ * interrupt.
  */
 #ifndef OUTBOARD_BENCH_NVME_DRIVER_H
 #define OUTBOARD_BENCH_NVME_DRIVER_H
@@ -30,9 +32,10 @@ struct nvme_driver {
     struct ob_client *client;
     uint8_t *memory; /* the guest's, from address 0 on */
     int memory_fd;
-    int trigger_fd; /* of INTx */
-    int resample_fd;
+    int trigger_fd;
+    int resample_fd; /* of INTx */
     bool polls;
+    bool messages; /* MSI-X instead of INTx */
     bool has_shadow;
     struct nvme_driver_queue admin;
     struct nvme_driver_queue io;

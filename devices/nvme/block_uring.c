@@ -37,8 +37,10 @@
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
 
-/* The disk is to begin with the first of many entries while there are more to come. */
+/* The disk is to begin while there are more entries to come: a disk that has nothing to do with the
+ * first of them, any with so many, or with one whose memory the kernel takes long to go through. */
 #define SUBMIT_AT_ONCE 8u
+#define SUBMIT_LEN     65536u
 
 /* Ways to write zeroes, best first; each is tried until the file system says that it has no such
  * thing. */
@@ -175,11 +177,12 @@ static void prepare(struct uring *uring, struct block_io *io)
 static void start(struct block *block, struct block_io *io)
 {
     struct uring *uring = uring_of(block);
+    bool is_idle = uring->in_flight == 0;
     io->progress = 0;
     io->step = STEP_WORK;
     uring->in_flight++;
     prepare(uring, io);
-    if (io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
+    if (is_idle || io->len >= SUBMIT_LEN || io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
         io_uring_submit(&uring->ring);
 }
 
