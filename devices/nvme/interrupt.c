@@ -104,6 +104,7 @@ static void tell(struct nvme *nvme, struct nvme_cq *cq)
 {
     learn(&cq->hold);
     cq->hold.fresh = 0;
+    cq->hold.waits = false;
     send_message(nvme, cq);
 }
 
