@@ -142,6 +142,22 @@ static void test_a_guest_that_waits_is_seldom_kept_waiting(void **state)
     fixture_stop(&fixture);
 }
 
+/* Nor with a server that sleeps between commands, so that no wait takes longer than a round. */
+static void test_a_server_that_sleeps_seldom_waits(void **state)
+{
+    start();
+    unsigned waits = 0;
+    for (unsigned i = 0; i < 10000; i++) {
+        send();
+        waits += !is_up();
+        device_listen(fixture.device);
+        assert_true(is_up());
+        take();
+    }
+    assert_in_range(waits, 1, 10000 / 10);
+    fixture_stop(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -151,6 +167,7 @@ int main(void)
         TEST(test_what_waits_may_be_read_without_an_interrupt),
         TEST(test_a_busy_guest_gets_few_interrupts),
         TEST(test_a_guest_that_waits_is_seldom_kept_waiting),
+        TEST(test_a_server_that_sleeps_seldom_waits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
