@@ -9,8 +9,8 @@
  * another, and its ratios count: how much longer an operation takes than with a thousand regions,
  * against the logarithms of the numbers.
  *
- * The floor beside them is what the processor's caches make of so many things: a random one of as
- * many cache lines is changed, with nothing to be found first.
+ * Caches know no logarithms. The floor beside them is one access to memory: a random one of as many
+ * cache lines as there are regions, each of which says where the next one is.
  */
 #include <errno.h>
 #include <math.h>
@@ -29,7 +29,7 @@
 #include "statistics.h"
 
 #define ROUNDS   9u
-#define LOOK_UPS 1000000u /* and touches */
+#define LOOK_UPS 1000000u
 
 static const unsigned sizes[] = {1000, 8000, LIMIT_MEMORY_REGIONS};
 
@@ -39,15 +39,15 @@ enum operation {
     MAP,
     LOOK_UP,
     UNMAP,
-    TOUCH, /* the floor */
     OPERATIONS,
 };
 
-static const char *const names[OPERATIONS] = {"map", "look-up", "unmap", "floor"};
+static const char *const names[OPERATIONS] = {"map", "look-up", "unmap"};
 
 /* Nanoseconds of one operation. */
 struct times {
     double ns[OPERATIONS][SIZES][ROUNDS];
+    double floor_ns[SIZES][ROUNDS];
 };
 
 static int map_file(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
@@ -123,14 +123,35 @@ static void unmap_all(struct memory *memory, const unsigned *order, unsigned cou
 }
 
 struct line {
-    alignas(64) uint64_t value;
+    alignas(64) unsigned next;
 };
 
-static void touch_all(unsigned count, uint64_t *random)
+/* Lines in a circle, in that order. */
+static struct line *make_circle(const unsigned *order, unsigned count)
 {
     static struct line lines[LIMIT_MEMORY_REGIONS];
+    for (unsigned i = 0; i < count; i++)
+        lines[order[i]].next = order[(i + 1) % count];
+    return lines;
+}
+
+static unsigned follow(const struct line *lines)
+{
+    unsigned at = 0;
     for (unsigned i = 0; i < LOOK_UPS; i++)
-        lines[draw(random) % count].value++;
+        at = lines[at].next;
+    return at;
+}
+
+static double measure_floor(const unsigned *order, unsigned count)
+{
+    const struct line *lines = make_circle(order, count);
+    uint64_t start_ns = clock_now_ns();
+    unsigned end = follow(lines);
+    uint64_t end_ns = clock_now_ns();
+    if (end >= count)
+        bench_die("the circle of lines is broken");
+    return (double)(end_ns - start_ns) / LOOK_UPS;
 }
 
 static void measure(struct times *times, unsigned size, unsigned round, int fd)
@@ -148,13 +169,12 @@ static void measure(struct times *times, unsigned size, unsigned round, int fd)
     look_up_all(&memory, count, &random);
     at_ns[UNMAP] = clock_now_ns();
     unmap_all(&memory, order, count);
-    at_ns[TOUCH] = clock_now_ns();
-    touch_all(count, &random);
     at_ns[OPERATIONS] = clock_now_ns();
     memory_done(&memory);
     for (enum operation i = 0; i < OPERATIONS; i++)
         times->ns[i][size][round] =
-            (double)(at_ns[i + 1] - at_ns[i]) / (i == LOOK_UP || i == TOUCH ? LOOK_UPS : count);
+            (double)(at_ns[i + 1] - at_ns[i]) / (i == LOOK_UP ? LOOK_UPS : count);
+    times->floor_ns[size][round] = measure_floor(order, count);
 }
 
 /* How much longer an operation takes than with the fewest regions, over what a logarithm allows. */
@@ -184,6 +204,22 @@ static void print_operation(struct times *times, enum operation operation)
     }
 }
 
+static void print_floor(struct times *times)
+{
+    double scratch[ROUNDS], ratio[SIZES], ns[SIZES];
+    for (unsigned i = 0; i < SIZES; i++)
+        ratio[i] =
+            statistics_median_ratio(times->ns[LOOK_UP][i], times->floor_ns[i], scratch, ROUNDS);
+    printf("\"floor\": [");
+    for (unsigned i = 0; i < SIZES; i++) {
+        ns[i] = statistics_median(times->floor_ns[i], ROUNDS);
+        fprintf(stderr, "a line   of %5u %10.1f ns  a look-up is %.1f times as long\n", sizes[i],
+                ns[i], ratio[i]);
+        printf("%s{\"lines\": %u, \"ns\": %.1f, \"look_up_ratio\": %.2f}", i ? ", " : "", sizes[i],
+               ns[i], ratio[i]);
+    }
+}
+
 int main(void)
 {
     static struct times times;
@@ -193,8 +229,9 @@ int main(void)
     for (unsigned round = 0; round < ROUNDS; round++)
         for (unsigned size = 0; size < SIZES; size++)
             measure(&times, size, round, fd);
-    printf("{\"bench\": \"dma-map\", \"rounds\": %u, \"look_ups\": %u, \"results\": [", ROUNDS,
-           LOOK_UPS);
+    printf("{\"bench\": \"dma-map\", \"rounds\": %u, \"look_ups\": %u, ", ROUNDS, LOOK_UPS);
+    print_floor(&times); /* before rows are sorted */
+    printf("], \"results\": [");
     for (enum operation i = 0; i < OPERATIONS; i++)
         print_operation(&times, i);
     puts("]}");

@@ -11,25 +11,26 @@
 #define FIRST_ROOM 16u
 #define CACHE_LINE 64u
 
-/* Half or nothing, in arithmetic: as a condition it would become a branch, and one that is guessed
- * wrong every other time costs more than the step. */
-static unsigned step(unsigned half, const uint64_t *middle, uint64_t address)
+/* Whether a step of a binary search goes up. The compiler is told that nobody can guess, so that it
+ * makes no branch of it: one that is guessed wrong every other time costs more than the step. */
+static bool is_up_to(const uint64_t *start, uint64_t address)
 {
-    return half & -(unsigned)(*middle <= address);
+    return __builtin_expect_with_probability(*start <= address, 1, 0.5);
 }
 
 /* How many of count ascending addresses are not above a given one. */
 static unsigned count_up_to(const uint64_t *starts, unsigned count, uint64_t address)
 {
-    unsigned at = 0;
+    const uint64_t *at = starts;
     if (count == 0)
         return 0;
     while (count > 1) {
         unsigned half = count / 2;
-        at += step(half, &starts[at + half - 1], address);
+        const uint64_t *upper = at + half;
+        at = is_up_to(upper - 1, address) ? upper : at;
         count -= half;
     }
-    return at + (starts[at] <= address);
+    return (unsigned)(at - starts) + (*at <= address);
 }
 
 /* The leaf in which a region that starts there is or belongs: the first one when it is below all.
@@ -44,12 +45,12 @@ static unsigned leaf_of(const struct region_index *index, uint64_t address)
  * to wait for the number of its regions. */
 static unsigned leaf_count_up_to(const struct region_leaf *leaf, uint64_t address)
 {
-    unsigned at = 0;
+    unsigned up_to = 0;
 #pragma GCC unroll 8
     for (unsigned half = REGION_LEAF / 2; half > 0; half /= 2)
-        at += step(half, &leaf->starts[at + half - 1], address);
-    at += leaf->starts[at] <= address;
-    return at < leaf->count ? at : leaf->count;
+        up_to += half * is_up_to(&leaf->starts[up_to + half - 1], address);
+    up_to += is_up_to(&leaf->starts[up_to], address);
+    return up_to < leaf->count ? up_to : leaf->count;
 }
 
 /* Has all of a leaf come at once: a binary search would wait for its memory again and again. */
