@@ -10,6 +10,7 @@
 #define VAIN_WAITS    2u  /* in a row, after which there is none for a while */
 #define TRIAL_ROUNDS  32u
 #define MOST_ROUNDS   256u
+#define DECAY         32u /* commands after which a gap is half forgotten, about */
 #define LONGEST_WHILE 64u
 
 unsigned interrupt_vectors(const struct nvme *nvme)
@@ -83,6 +84,19 @@ static void give_up(struct nvme_hold *hold)
         hold->pause *= 2;
 }
 
+/* Rounds in which a guest sends its next command that took so many for the last one. */
+static unsigned wait_for_gap(unsigned gap)
+{
+    unsigned wanted = 2 * gap + 2;
+    return wanted < MOST_ROUNDS ? wanted : MOST_ROUNDS;
+}
+
+static void begin_trial(struct nvme_hold *hold)
+{
+    unsigned wanted = wait_for_gap(hold->gap);
+    hold->patience = wanted > TRIAL_ROUNDS ? wanted : TRIAL_ROUNDS;
+}
+
 /* Learns from what the guest is about to be told. */
 static void learn(struct nvme_hold *hold)
 {
@@ -90,7 +104,7 @@ static void learn(struct nvme_hold *hold)
         if (hold->until_trial > 0)
             hold->until_trial--;
         else
-            hold->patience = TRIAL_ROUNDS;
+            begin_trial(hold);
     } else if (hold->fresh >= WORTHWHILE) {
         hold->vain = 0;
         hold->pause = NVME_HOLD_PAUSE;
@@ -117,11 +131,12 @@ static void count(struct nvme_hold *hold)
         return;
     }
     if (hold->waits) {
-        unsigned wanted = 2 * hold->quiet + 2;
-        hold->patience -= hold->patience / 8;
+        unsigned wanted = wait_for_gap(hold->quiet);
+        hold->patience -= (hold->patience + DECAY - 1) / DECAY;
         if (hold->patience < wanted)
-            hold->patience = wanted < MOST_ROUNDS ? wanted : MOST_ROUNDS;
+            hold->patience = wanted;
     }
+    hold->gap = hold->quiet;
     hold->quiet = 0;
     hold->arrived = false;
 }
@@ -141,6 +156,14 @@ void interrupt_round(struct nvme *nvme)
         cq->hold.waits = cq->hold.fresh > 0;
     }
     interrupt_update(nvme);
+}
+
+bool interrupt_is_held(const struct nvme *nvme)
+{
+    bool held = false;
+    for (unsigned i = 0; i < nvme->queues.limit; i++)
+        held |= is_held(&nvme->queues.cq[i]);
+    return held;
 }
 
 void interrupt_tell(struct nvme *nvme)

@@ -11,11 +11,13 @@
  * them or no command has come for a while. A guest that waits for each command would only lose
  * time. Which of them it is shows in what a wait brings: now and then one is tried, and as long as
  * it brings some completions together there are more, about as long as commands take to follow each
- * other. Time is counted in rounds of poll(); before the server sleeps all is told.
+ * other. Time is counted in rounds of poll(), for which a server that may poll at all stays awake;
+ * before it sleeps all is told.
  */
 #ifndef OUTBOARD_DEVICES_NVME_INTERRUPT_H
 #define OUTBOARD_DEVICES_NVME_INTERRUPT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct nvme;
@@ -38,6 +40,8 @@ void interrupt_unmask(struct nvme *nvme, uint32_t vectors);
 void interrupt_update(struct nvme *nvme);
 /* To be called in each round, when it has posted what there was. */
 void interrupt_round(struct nvme *nvme);
+/* Whether completions are held back. */
+bool interrupt_is_held(const struct nvme *nvme);
 /* Tells of all completions that are held back. */
 void interrupt_tell(struct nvme *nvme);
 

@@ -76,6 +76,11 @@ static bool waits(void *state)
     return nvme->requests.in_flight > 0;
 }
 
+static bool holds(void *state)
+{
+    return interrupt_is_held(state);
+}
+
 static bool listen(void *state)
 {
     struct nvme *nvme = state;
@@ -131,6 +136,7 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .reset = reset,
                                              .poll = poll,
                                              .waits = waits,
+                                             .holds = holds,
                                              .listen = listen,
                                              .quiesce = quiesce,
                                              .pause = pause,

@@ -22,6 +22,7 @@
 struct nvme_hold {
     unsigned fresh;       /* completions posted since the last interrupt */
     unsigned quiet;       /* rounds since a command came */
+    unsigned gap;         /* rounds between the last two */
     unsigned patience;    /* quiet rounds that end the wait; 0: no wait */
     unsigned vain;        /* waits in a row that brought too few */
     unsigned until_trial; /* interrupts without a wait, from now on... */

@@ -142,6 +142,13 @@ struct ob_device_ops {
     bool (*waits)(void *state);
 
     /**
+     * Whether the device puts something off for a number of polls, interrupts that it gathers for
+     * example, and has to do it at once if the server waits. A server that may poll at all then
+     * goes on. Must end by itself. NULL: never.
+     */
+    bool (*holds)(void *state);
+
+    /**
      * The server is about to wait for messages and watched descriptors. A device that looks for
      * work in guest memory, and has told the guest that it need not write registers, tells it
      * otherwise now and then looks once more: what came in between tells nobody.

@@ -202,6 +202,11 @@ bool device_waits(const struct ob_device *device)
     return device->ops.waits && device->ops.waits(device->state);
 }
 
+bool device_holds(const struct ob_device *device)
+{
+    return device->ops.holds && device->ops.holds(device->state);
+}
+
 bool device_listen(struct ob_device *device)
 {
     return device->ops.listen && device->ops.listen(device->state);

@@ -106,6 +106,8 @@ void device_reset(struct ob_device *device);
 bool device_poll(struct ob_device *device);
 /* As ob_device_ops.waits(). */
 bool device_waits(const struct ob_device *device);
+/* As ob_device_ops.holds(). */
+bool device_holds(const struct ob_device *device);
 /* To be called before waiting. Returns whether there is something to do instead. */
 bool device_listen(struct ob_device *device);
 

@@ -108,15 +108,16 @@ static void was_active(struct connection *connection)
     connection->tuner->activity_ns = now_ns;
 }
 
-/* Whether to go on polling: while that pays, or the device is busy. What it waits for may need this
- * very processor: a thread of the kernel, or whoever emulates the disk. */
+/* Whether to go on polling: while that pays, or the device wants it. What it waits for may need
+ * this very processor: a thread of the kernel, or whoever emulates the disk. */
 static bool polls(struct connection *connection)
 {
     if (device_poll(connection->engine->device)) {
         was_active(connection);
         return true;
     }
-    if (!poll_tuner_polls(connection->tuner, clock_now_ns()))
+    bool holds = connection->tuner->limit_ns > 0 && device_holds(connection->engine->device);
+    if (!holds && !poll_tuner_polls(connection->tuner, clock_now_ns()))
         return false;
     if (connection->tuner == &connection->waiting)
         sched_yield();

@@ -77,7 +77,7 @@ def run(command, timeout=TIMEOUT_S, output=None, processors=1):
 
 
 def _outer_guest(logs, output, processors):
-    arguments = []
+    arguments = ["-no-reboot"]  # a machine that crashes ends, and is not waited for
     for tag, path, access in (("root", "/", ",readonly=on"), ("logs", paths.TEST_LOGS, "")):
         share = f"local,path={path},mount_tag={tag},security_model=none,multidevs=remap{access}"
         arguments += ["-virtfs", share]

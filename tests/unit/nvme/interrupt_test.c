@@ -128,6 +128,25 @@ static void test_a_busy_guest_gets_few_interrupts(void **state)
     fixture_stop(&fixture);
 }
 
+/* Also one that takes long from one command to the next. */
+static void test_a_slow_guest_that_goes_on_gets_few_interrupts(void **state)
+{
+    start();
+    unsigned interrupts = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        send();
+        for (unsigned round = 0; round < 100; round++)
+            device_poll(fixture.device);
+        if (is_up() || (fixture.tail[1] + 1) % QUEUE_LEN == head) {
+            wait_up();
+            interrupts++;
+            take();
+        }
+    }
+    assert_in_range(interrupts, 1000 / QUEUE_LEN, 150);
+    fixture_stop(&fixture);
+}
+
 /* One that waits for each command hardly notices. */
 static void test_a_guest_that_waits_is_seldom_kept_waiting(void **state)
 {
@@ -166,6 +185,7 @@ int main(void)
         TEST(test_a_wait_ends_before_the_server_sleeps),
         TEST(test_what_waits_may_be_read_without_an_interrupt),
         TEST(test_a_busy_guest_gets_few_interrupts),
+        TEST(test_a_slow_guest_that_goes_on_gets_few_interrupts),
         TEST(test_a_guest_that_waits_is_seldom_kept_waiting),
         TEST(test_a_server_that_sleeps_seldom_waits),
     };

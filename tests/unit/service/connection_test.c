@@ -68,6 +68,8 @@ struct fixture {
     unsigned work;
     unsigned late_work; /* found only by listening */
     unsigned listened;
+    unsigned held; /* for so many polls, the device puts something off */
+    unsigned held_at_listen;
     bool stop;
 };
 
@@ -87,10 +89,20 @@ static bool work(void *state)
     return true;
 }
 
+static bool hold(void *state)
+{
+    struct fixture *f = state;
+    if (f->held == 0)
+        return false;
+    f->held--;
+    return true;
+}
+
 static bool listen_for_work(void *state)
 {
     struct fixture *f = state;
     f->listened++;
+    f->held_at_listen = f->held;
     f->work = f->late_work;
     f->late_work = 0;
     return f->work > 0;
@@ -99,7 +111,8 @@ static bool listen_for_work(void *state)
 static void set_up(struct fixture *f)
 {
     static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops = {.poll = work, .listen = listen_for_work};
+    static const struct ob_device_ops ops = {
+        .poll = work, .holds = hold, .listen = listen_for_work};
     *f = (struct fixture){0};
     fake_host_init(&f->fake);
     assert_int_equal(loop_new(&f->loop), 0);
@@ -196,6 +209,23 @@ static void a_device_that_hears_of_work_is_not_waited_for(void **state)
     tear_down(&f);
 }
 
+/* Where nothing is polled for, nothing is put off either. */
+static void what_a_device_puts_off_is_polled_for(void **state)
+{
+    static const unsigned windows_us[] = {0, 50}, put_off = 100000;
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture f;
+        struct ob_fault fault = {0};
+        set_up(&f);
+        f.held = put_off;
+        f.late_work = 1;
+        assert_int_equal(
+            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, &fault), 0);
+        assert_int_equal(f.held_at_listen, windows_us[i] > 0 ? 0 : put_off);
+        tear_down(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,6 +234,7 @@ int main(void)
         TEST(the_end_of_the_stream_is_no_fault),
         TEST(a_busy_device_is_polled_without_waiting),
         TEST(a_device_that_hears_of_work_is_not_waited_for),
+        TEST(what_a_device_puts_off_is_polled_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
