@@ -37,8 +37,9 @@
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
 
-/* The disk is to begin while there are more entries to come: a disk that has nothing to do with the
- * first of them, any with so many, or with one whose memory the kernel takes long to go through. */
+/* The disk is to begin while there are more entries to come, with the first so many. Past the page
+ * cache, one that has nothing to do begins with the first of all, and any with one whose memory the
+ * kernel takes long to go through. */
 #define SUBMIT_AT_ONCE 8u
 #define SUBMIT_LEN     65536u
 
@@ -177,12 +178,13 @@ static void prepare(struct uring *uring, struct block_io *io)
 static void start(struct block *block, struct block_io *io)
 {
     struct uring *uring = uring_of(block);
-    bool is_idle = uring->in_flight == 0;
+    bool is_direct = uring->buffered_fd >= 0;
+    bool begins = is_direct && (uring->in_flight == 0 || io->len >= SUBMIT_LEN);
     io->progress = 0;
     io->step = STEP_WORK;
     uring->in_flight++;
     prepare(uring, io);
-    if (is_idle || io->len >= SUBMIT_LEN || io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
+    if (begins || io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
         io_uring_submit(&uring->ring);
 }
 

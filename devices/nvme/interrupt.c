@@ -32,7 +32,7 @@ static bool is_masked(const struct nvme *nvme, const struct nvme_cq *cq)
 
 static bool is_held(const struct nvme_cq *cq)
 {
-    return cq->hold.fresh > 0 && cq->hold.patience > 0;
+    return cq->interrupts && cq->hold.fresh > 0 && cq->hold.patience > 0;
 }
 
 void interrupt_update(struct nvme *nvme)
