@@ -140,10 +140,16 @@ static void flushed(struct block_io *io, int err)
     nvme->controller.flushing--;
 }
 
+/* Nothing is under way at the images, nor the flushes of a shutdown, which may outlive it. */
+static bool is_idle(const struct nvme *nvme)
+{
+    return nvme->requests.in_flight == 0 && nvme->controller.flushing == 0;
+}
+
 static void update_shutdown(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
-    if (controller->shutdown == SHUTDOWN_DRAINS && nvme->requests.in_flight == 0)
+    if (controller->shutdown == SHUTDOWN_DRAINS && is_idle(nvme))
         start_flushes(nvme);
     if (controller->shutdown == SHUTDOWN_FLUSHES && controller->flushing == 0) {
         controller->shutdown = SHUTDOWN_COMPLETE;
@@ -162,7 +168,7 @@ void controller_update(struct nvme *nvme)
         controller->state = NVME_STOPPING;
     if (controller->state == NVME_STOPPING && namespaces_late(nvme))
         controller_fail(nvme);
-    if (controller->state == NVME_STOPPING && nvme->requests.in_flight == 0) {
+    if (controller->state == NVME_STOPPING && is_idle(nvme)) {
         forget(nvme);
         controller->state = NVME_OFF;
         controller->shutdown = SHUTDOWN_NONE;
@@ -198,7 +204,7 @@ void controller_reset(struct nvme *nvme)
         return;
     }
     forget(nvme);
-    nvme->controller = (struct nvme_controller){0};
+    nvme->controller = (struct nvme_controller){.flushing = nvme->controller.flushing};
     interrupt_update(nvme);
 }
 
