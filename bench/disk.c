@@ -389,8 +389,10 @@ int main(int argc, char **argv)
         {"wire", required_argument, NULL, 'w'},
         {0},
     };
-    struct setup setup = {
-        .wire = &bench_vfio_user, .rounds = 7, .seconds = 0.5, .processors = bench_two_processors()};
+    struct setup setup = {.wire = &bench_vfio_user,
+                          .rounds = 7,
+                          .seconds = 0.5,
+                          .processors = bench_two_processors()};
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
