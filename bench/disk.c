@@ -397,7 +397,7 @@ int main(int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         good = good && apply(&setup, option, optarg);
-    if (!good || !setup.device || !setup.path)
+    if (!good || optind < argc || !setup.device || !setup.path)
         usage();
     run(&setup);
     return 0;

@@ -220,9 +220,11 @@ static void print_floor(struct times *times)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct times times;
+    if (argc > 1)
+        bench_die("'%s': bench-dma-map takes no arguments", argv[1]);
     int fd = memfd_create("bench-ram", MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, (off_t)LIMIT_MEMORY_REGIONS * MEMORY_PAGE) < 0)
         bench_die("no memory to share: %s", strerror(errno));

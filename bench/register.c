@@ -294,7 +294,8 @@ int main(int argc, char **argv)
     int value;
     while ((value = getopt_long(argc, argv, "", options, NULL)) != -1)
         good = good && apply(&setup, value, optarg);
-    if (!good || !setup.peers.device || !setup.peers.library || (setup.given && is_mpqemu(&setup)))
+    if (!good || optind < argc || !setup.peers.device || !setup.peers.library ||
+        (setup.given && is_mpqemu(&setup)))
         usage();
     run(&setup);
     return 0;

@@ -347,7 +347,11 @@ static void print_throughput(double seconds)
 
 int main(int argc, char **argv)
 {
-    double seconds = argc > 1 ? atof(argv[1]) : 2;
+    double seconds = argc > 1 ? strtod(argv[1], NULL) : 2;
+    if (argc > 2 || !(seconds > 0)) {
+        fprintf(stderr, "usage: bench-session [SECONDS]\n");
+        return 2;
+    }
     print_throughput(seconds);
     print_echo((int)(seconds * 5000));
     printf("{\"bench\": \"session-idle\", \"streams\": %d, \"bytes_per_stream\": %.0f}\n",

@@ -109,6 +109,11 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
         }
     }
     ret_options->command = argv + optind;
+    if (optind < argc && !strchr(letters, 't')) {
+        fprintf(stderr, "outboard proxy %s: '%s' is no option; --help lists them\n", argv[0],
+                argv[optind]);
+        return EXIT_USAGE;
+    }
     if (!ret_options->control == !ret_options->channel) {
         fprintf(stderr, "outboard proxy %s: give --control=PATH or --channel=CHANNEL\n", argv[0]);
         return EXIT_USAGE;

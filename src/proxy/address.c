@@ -12,7 +12,8 @@
 
 #include "base/number.h"
 
-#define PORT_MAX 65535
+#define PORT_MAX  65535
+#define LABEL_MAX 63 /* of a host name: RFC 1035 */
 
 int address_number(const char *text, uint32_t max, uint32_t *ret_number)
 {
@@ -49,24 +50,69 @@ int address_split(const char *text, char ret_host[ADDRESS_NAME_MAX + 1], const c
     return copy_name(host, (size_t)(end - host), ret_host);
 }
 
+/* What a host name may look like: labels of letters, digits, '-' and '_', of which the last is no
+ * number (or it is an IPv4 address gone wrong). */
+static bool is_host_name(const char *name)
+{
+    const char *last = name;
+    for (const char *label = name; *label;) {
+        size_t len = strspn(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                   "0123456789-_");
+        if (len == 0 || len > LABEL_MAX || (label[len] && label[len] != '.'))
+            return false;
+        last = label;
+        label += label[len] ? len + 1 : len;
+    }
+    return last[strspn(last, "0123456789.")] != '\0';
+}
+
+/* An IPv6 address may name an interface: fe80::1%eth0. */
+static bool is_ipv6(const char *name)
+{
+    struct in6_addr unused;
+    char number[INET6_ADDRSTRLEN];
+    size_t len = strcspn(name, "%");
+    if (len >= sizeof(number) || (name[len] && !name[len + 1]))
+        return false;
+    memcpy(number, name, len);
+    number[len] = '\0';
+    return inet_pton(AF_INET6, number, &unused) == 1;
+}
+
+static bool is_host(const char *name, bool in_brackets)
+{
+    struct in_addr unused;
+    if (in_brackets)
+        return is_ipv6(name);
+    return inet_pton(AF_INET, name, &unused) == 1 || is_host_name(name);
+}
+
 static int parse_tcp(const char *text, struct address *address, struct ob_fault *fault)
 {
     const char *port;
     address->kind = ADDRESS_TCP;
-    if (address_split(text, address->name, &port) < 0 ||
-        address_number(port, PORT_MAX, &address->port) < 0)
+    if (address_split(text, address->name, &port) < 0)
         return ob_fault_set(fault, -EINVAL,
                             "'%.200s' is not HOST:PORT (an IPv6 HOST stands in brackets)", text);
+    if (strcmp(address->name, "*") != 0 && !is_host(address->name, *text == '['))
+        return ob_fault_set(fault, -EINVAL, "'%.200s' is no host name and no %s address",
+                            address->name, *text == '[' ? "IPv6" : "IPv4");
+    if (address_number(port, PORT_MAX, &address->port) < 0)
+        return ob_fault_set(fault, -EINVAL, "'%.200s': the port '%.20s' is no number from 0 to %d",
+                            text, port, PORT_MAX);
     return 0;
 }
 
-static int parse_unix(const char *text, struct address *address, struct ob_fault *fault)
+int address_parse_path(const char *text, struct address *ret_address, struct ob_fault *fault)
 {
     const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    struct address address = {.kind = ADDRESS_UNIX};
     size_t len = strlen(text);
-    address->kind = ADDRESS_UNIX;
-    if (len > max || copy_name(text, len, address->name) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is not a path of 1 to %zu bytes", text, max);
+    if (len > max || copy_name(text, len, address.name) < 0 || strcmp(text, "@") == 0)
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.150s' has %zu bytes; the path of a socket has 1 to %zu", text, len,
+                            max);
+    *ret_address = address;
     return 0;
 }
 
@@ -77,7 +123,8 @@ static int parse_vsock(const char *text, struct address *address, struct ob_faul
     if (address_split(text, address->name, &port) < 0 ||
         address_number(address->name, UINT32_MAX, &address->cid) < 0 ||
         address_number(port, UINT32_MAX, &address->port) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is not CID:PORT", text);
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.200s' is not CID:PORT, two numbers (the host's CID is 2)", text);
     return 0;
 }
 
@@ -86,7 +133,7 @@ int address_parse(const char *text, struct address *ret_address, struct ob_fault
     static const struct {
         const char *prefix;
         int (*parse)(const char *text, struct address *address, struct ob_fault *fault);
-    } kinds[] = {{"tcp:", parse_tcp}, {"unix:", parse_unix}, {"vsock:", parse_vsock}};
+    } kinds[] = {{"tcp:", parse_tcp}, {"unix:", address_parse_path}, {"vsock:", parse_vsock}};
     struct address address = {0};
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         size_t len = strlen(kinds[i].prefix);
@@ -101,13 +148,41 @@ int address_parse(const char *text, struct address *ret_address, struct ob_fault
                         "'%.200s' is not tcp:HOST:PORT, unix:PATH or vsock:CID:PORT", text);
 }
 
+int address_parse_target(const char *text, struct address *ret_address, struct ob_fault *fault)
+{
+    struct address address;
+    int err = address_parse(text, &address, fault);
+    if (err < 0)
+        return err;
+    if (address.kind == ADDRESS_TCP && strcmp(address.name, "*") == 0)
+        return ob_fault_set(fault, -EINVAL, "'%.200s' is an address to listen at only", text);
+    if (address.kind == ADDRESS_TCP && address.port == 0)
+        return ob_fault_set(fault, -EINVAL, "'%.200s': nobody listens at port 0; give 1 to %d",
+                            text, PORT_MAX);
+    if (address.kind == ADDRESS_VSOCK &&
+        (address.cid == VMADDR_CID_HYPERVISOR || address.cid == VMADDR_CID_ANY))
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.200s': no machine has the CID %" PRIu32
+                            "; the host has 2, a guest 3 or more",
+                            text, address.cid);
+    if (address.kind == ADDRESS_VSOCK && address.port == VMADDR_PORT_ANY)
+        return ob_fault_set(fault, -EINVAL, "'%.200s': the port must be below %u", text,
+                            VMADDR_PORT_ANY);
+    *ret_address = address;
+    return 0;
+}
+
 int address_parse_listen(const char *text, struct address *ret_address, struct ob_fault *fault)
 {
     struct address address = {.kind = ADDRESS_TCP, .name = "127.0.0.1"};
     struct sockaddr_storage kernel;
     int err = 0;
+    if (*text && !text[strspn(text, "0123456789")] &&
+        address_number(text, PORT_MAX, &address.port) < 0)
+        return ob_fault_set(fault, -EINVAL, "the port '%.20s' is no number from 0 to %d", text,
+                            PORT_MAX);
     if (strncmp(text, "unix:", 5) == 0)
-        err = parse_unix(text + 5, &address, fault);
+        err = address_parse_path(text + 5, &address, fault);
     else if (address_number(text, PORT_MAX, &address.port) < 0)
         err = parse_tcp(text, &address, fault);
     if (err < 0)
@@ -117,7 +192,9 @@ int address_parse_listen(const char *text, struct address *ret_address, struct o
     if (address.kind == ADDRESS_TCP && strcmp(address.name, "localhost") == 0)
         memcpy(address.name, "127.0.0.1", sizeof("127.0.0.1"));
     if (address_to_kernel(&address, &kernel) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is no address of this machine in numbers",
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.200s' is a name; give the number of an address of this machine, or "
+                            "*",
                             address.name);
     *ret_address = address;
     return 0;

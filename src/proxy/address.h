@@ -29,6 +29,12 @@ struct address {
 /* tcp:HOST:PORT, unix:PATH or vsock:CID:PORT. 0 or -EINVAL with the fault filled. */
 int address_parse(const char *text, struct address *ret_address, struct ob_fault *fault);
 
+/* The same of something to connect to: port 0 and the wildcards of vsock are none. */
+int address_parse_target(const char *text, struct address *ret_address, struct ob_fault *fault);
+
+/* The PATH of a Unix socket, or @NAME of an abstract one. */
+int address_parse_path(const char *text, struct address *ret_address, struct ob_fault *fault);
+
 /* Where to listen: [HOST:]PORT (loopback without HOST, everywhere for *), or unix:PATH. */
 int address_parse_listen(const char *text, struct address *ret_address, struct ob_fault *fault);
 

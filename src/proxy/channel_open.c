@@ -77,6 +77,11 @@ static speed_t find_speed(uint32_t bits_per_second)
     return B0;
 }
 
+bool channel_has_speed(uint32_t bits_per_second)
+{
+    return find_speed(bits_per_second) != B0;
+}
+
 int channel_open_serial(const char *path, uint32_t bits_per_second)
 {
     struct termios settings;

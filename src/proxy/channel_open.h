@@ -3,11 +3,15 @@
 #ifndef OUTBOARD_PROXY_CHANNEL_OPEN_H
 #define OUTBOARD_PROXY_CHANNEL_OPEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Opens a virtio-serial port by its name, udev or not. Returns the descriptor, non-blocking;
  * -ENOENT when there is no such port; or another errno. */
 int channel_open_virtio(const char *name);
+
+/* Whether serial lines have this speed. */
+bool channel_has_speed(uint32_t bits_per_second);
 
 /* Opens a serial line, raw, eight bits, no flow control. Returns the descriptor, non-blocking;
  * -EINVAL when there is no such speed; or another errno. */

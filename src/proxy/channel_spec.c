@@ -9,6 +9,8 @@
 
 #include <linux/vm_sockets.h>
 
+#include "proxy/channel_open.h"
+
 #define SERIAL_SPEED 115200
 
 typedef int (*parse_fn)(const char *text, struct channel_spec *spec, struct ob_fault *fault);
@@ -41,13 +43,18 @@ static int parse_serial(const char *text, struct channel_spec *spec, struct ob_f
     spec->number = SERIAL_SPEED;
     if (speed && address_number(speed + 1, INT_MAX, &spec->number) < 0)
         return ob_fault_set(fault, -EINVAL, "'%.100s' is no speed in bits per second", speed + 1);
+    if (!channel_has_speed(spec->number))
+        return ob_fault_set(fault, -EINVAL,
+                            "%u is no speed of serial lines; 9600, 19200, 38400, 57600, 115200, "
+                            "230400, 460800, 921600 and 1, 1.5, 2 and 4 million are",
+                            spec->number);
     return copy_path(text, speed ? (size_t)(speed - text) : strlen(text), spec, fault);
 }
 
 static int parse_connect(const char *text, struct channel_spec *spec, struct ob_fault *fault)
 {
     spec->kind = CHANNEL_CONNECT;
-    return address_parse(text, &spec->address, fault);
+    return address_parse_target(text, &spec->address, fault);
 }
 
 static int parse_tcp_listen(const char *text, struct channel_spec *spec, struct ob_fault *fault)
@@ -58,19 +65,17 @@ static int parse_tcp_listen(const char *text, struct channel_spec *spec, struct 
 
 static int parse_unix_listen(const char *text, struct channel_spec *spec, struct ob_fault *fault)
 {
-    char full[300];
     spec->kind = CHANNEL_LISTEN;
-    if (snprintf(full, sizeof(full), "unix:%s", text) >= (int)sizeof(full))
-        return ob_fault_set(fault, -EINVAL, "the path '%.100s...' is too long", text);
-    return address_parse_listen(full, &spec->address, fault);
+    return address_parse_path(text, &spec->address, fault);
 }
 
 static int parse_vsock_listen(const char *text, struct channel_spec *spec, struct ob_fault *fault)
 {
     spec->kind = CHANNEL_LISTEN;
     spec->address = (struct address){.kind = ADDRESS_VSOCK, .cid = VMADDR_CID_ANY};
-    if (address_number(text, UINT32_MAX, &spec->address.port) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is no port", text);
+    if (address_number(text, UINT32_MAX - 1, &spec->address.port) < 0)
+        return ob_fault_set(fault, -EINVAL, "'%.200s' is no port, a number below %u", text,
+                            UINT32_MAX);
     return 0;
 }
 
@@ -125,7 +130,11 @@ static int parse_kind(const char *text, struct channel_spec *spec, struct ob_fau
         if (strncmp(text, kinds[i].prefix, len) == 0)
             return kinds[i].parse(kinds[i].whole ? text : text + len, spec, fault);
     }
-    return ob_fault_set(fault, -EINVAL, "'%.150s' is no channel; --help lists them", text);
+    return ob_fault_set(fault, -EINVAL,
+                        "'%.150s' is no channel; expected virtio:NAME, serial:PATH, unix:PATH, "
+                        "unix-listen:PATH, tcp:HOST:PORT, tcp-listen:PORT, vsock:CID:PORT, "
+                        "vsock-listen:PORT, stdio or fd:N",
+                        text);
 }
 
 int channel_spec_parse(const char *text, struct channel_spec *ret_spec, struct ob_fault *fault)

@@ -11,6 +11,22 @@
 #define SECONDS_MAX   (365u * 24 * 3600)
 #define FORWARDS_HELP "[ADDRESS:]PORT"
 
+/* What -L and -R lead to: a name, or a destination. */
+static int check_service(const char *service, struct ob_fault *fault)
+{
+    struct address address;
+    struct ob_fault cause = {0};
+    if (service[0] == '@')
+        return ob_fault_set(fault, -EINVAL, "'%.150s' is no service: names with @ are our own",
+                            service);
+    if (!strchr(service, ':'))
+        return 0;
+    if (address_parse_target(service, &address, &cause) < 0 || address.kind != ADDRESS_TCP)
+        return ob_fault_set(fault, -EINVAL, "'%.150s' is no service: %.200s", service,
+                            cause.code ? cause.text : "give a NAME, or tcp:HOST:PORT");
+    return 0;
+}
+
 static int add_forward(struct forwards *forwards, const char *text, bool dynamic,
                        struct ob_fault *fault)
 {
@@ -21,6 +37,9 @@ static int add_forward(struct forwards *forwards, const char *text, bool dynamic
     if (dynamic != !forward.service[0])
         return ob_fault_set(fault, -EINVAL, "'%.150s' must end %s the name of a service", text,
                             dynamic ? "without" : "with");
+    err = forward.service[0] ? check_service(forward.service, fault) : 0;
+    if (err < 0)
+        return err;
     struct forward *grown = reallocarray(forwards->forward, forwards->count + 1, sizeof(forward));
     if (!grown)
         return ob_fault_set(fault, -ENOMEM, "no memory for a forward");
@@ -112,8 +131,9 @@ static int apply_key_file(struct proxy_options *options, const char *value, stru
 
 static int apply_control(struct proxy_options *options, const char *value, struct ob_fault *fault)
 {
+    struct address address;
     options->control = value;
-    return 0;
+    return address_parse_path(value, &address, fault);
 }
 
 static int apply_number(const char *value, uint32_t min, uint32_t max, uint32_t *ret_number,
@@ -215,6 +235,17 @@ static const struct option_row *find_row(int value)
     return NULL;
 }
 
+/* What getopt stopped at. */
+static int refuse_word(char **argv, int value, struct ob_fault *fault)
+{
+    const struct option_row *row = value == '?' ? find_row(optopt) : NULL;
+    const char *why = value == ':' ? "missing its value"
+                      : row        ? "given a value, and takes none"
+                                   : "no option";
+    return ob_fault_set(fault, -EINVAL, "'%.150s' is %s; --help lists the options",
+                        argv[optind - 1], why);
+}
+
 /* Without any option this is the end in a guest that nobody has configured: it trusts its host,
  * which can do with it as it likes anyway. */
 int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options,
@@ -238,14 +269,18 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
         if (value == 'V')
             return PROXY_VERSION;
         if (value == '?' || value == ':')
-            return ob_fault_set(fault, -EINVAL, "'%.150s' is %s; --help lists the options",
-                                argv[optind - 1], value == '?' ? "no option" : "missing its value");
+            return refuse_word(argv, value, fault);
         const struct option_row *row = find_row(value);
         struct ob_fault cause = {0};
         int err = row->apply(ret_options, optarg, &cause);
         if (err < 0)
             return ob_fault_set(fault, err, "--%s: %.200s", row->name, cause.text);
     }
+    if (optind < argc)
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.150s' is neither an option nor one of the commands run, connect, "
+                            "ping and status; --help lists them",
+                            argv[optind]);
     return PROXY_RUN;
 }
 

@@ -71,7 +71,7 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
         service.kind = SERVICE_TERMINAL;
         service.command = equals + 5;
     } else {
-        err = address_parse(equals + 1, &service.address, fault);
+        err = address_parse_target(equals + 1, &service.address, fault);
     }
     if (err == 0)
         *ret_service = service;

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 
+import pytest
 from guestlab import paths
 
 from apps import Transfer, pattern, receive
@@ -96,6 +97,29 @@ def test_mistakes_are_told():
         done = subprocess.run(argv, capture_output=True, check=False, timeout=30)
         assert done.returncode in (2, 255)
         assert done.stderr.startswith(b"outboard proxy")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["outboard", "proxy", "statsu", "--control=/none"],
+        ["outboard", "proxy", "--trust-peer", "-cunix-listen:/none/x", "junk", "--key-file=/none"],
+        ["outboard-proxy", "junk"],
+        ["outboard", "proxy", "ping", "--control=/none", "junk"],
+        ["outboard", "proxy", "status", "--control=/none", "junk"],
+        ["outboard", "inspect", "/none", "junk"],
+        ["outboard", "poke", "/none", "read", "cfg", "0", "4", "junk"],
+        ["outboard", "junk"],
+        ["outboard-backdoor", "--socket-path=/none/x", "junk"],
+        ["outboard-nvme", "--socket-path=/none/x", "junk"],
+        ["backdoor", "info", "junk"],
+    ],
+)
+def test_a_stray_word_is_refused_by_every_program(words):
+    program = next(path for folder in ("bin", "libexec/outboard") if (path := paths.BUILD / "root" / folder / words[0]).exists())
+    done = subprocess.run([program, *words[1:]], capture_output=True, check=False, timeout=30)
+    assert done.returncode == 2
+    assert b"junk" in done.stderr or b"statsu" in done.stderr or b"usage" in done.stderr or b"access 1" in done.stderr
 
 
 def test_guest_program_is_one_small_static_file():

@@ -289,6 +289,8 @@ int main(int argc, char **argv)
         if (option == 's')
             runs = 1;
     }
+    if (optind < argc)
+        return 2;
     struct totals totals = {0};
     for (uint64_t i = 0; i < runs; i++)
         run(first + i, &totals);

@@ -24,6 +24,8 @@ static void texts_come_back_as_they_were(void **state)
     round_trip("tcp:example.org:0");
     round_trip("unix:/run/with:colon");
     round_trip("unix:@abstract");
+    round_trip("tcp:[fe80::1%eth0]:1");
+    round_trip("tcp:under_score.example.org.:1");
     round_trip("vsock:4294967295:4294967295");
 }
 
@@ -38,10 +40,34 @@ static void refuse(const char *text)
 static void texts_that_are_no_address(void **state)
 {
     static const char *const texts[] = {
-        "",           "tcp:",           "tcp:host",           "tcp::80",
-        "tcp:host:",  "tcp:host:65536", "tcp:host:+1",        "tcp:host:1x",
-        "tcp:::1:80", "tcp:[::1]80",    "tcp:[::1:80",        "unix:",
-        "vsock:3",    "vsock:host:3",   "vsock:4294967296:3", "udp:host:3",
+        "",
+        "tcp:",
+        "tcp:host",
+        "tcp::80",
+        "tcp:host:",
+        "tcp:host:65536",
+        "tcp:host:+1",
+        "tcp:host:1x",
+        "tcp:::1:80",
+        "tcp:[::1]80",
+        "tcp:[::1:80",
+        "unix:",
+        "vsock:3",
+        "vsock:host:3",
+        "vsock:4294967296:3",
+        "udp:host:3",
+        "tcp:[]:80",
+        "tcp:[host]:80",
+        "tcp:[127.0.0.1]:80",
+        "tcp:[::1%]:80",
+        "tcp:a b:80",
+        "tcp:a..b:80",
+        "tcp:.a:80",
+        "tcp:a/b:80",
+        "tcp:1.2:80",
+        "tcp:256.0.0.1:80",
+        "tcp:10.0.0.1.:80",
+        "unix:@",
     };
     char path[5 + 109] = "unix:", name[4 + 254 + 4] = "tcp:";
     memset(path + 5, 'x', sizeof(path) - 6);
@@ -52,6 +78,32 @@ static void texts_that_are_no_address(void **state)
     refuse(name);
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         refuse(texts[i]);
+}
+
+static void refuse_target(const char *text, const char *reason)
+{
+    struct address address = {.port = 1};
+    struct ob_fault fault = {0};
+    assert_int_equal(address_parse_target(text, &address, &fault), -EINVAL);
+    assert_non_null(strstr(fault.text, reason));
+    assert_int_equal(address.port, 1);
+}
+
+static void what_nothing_can_connect_to_is_refused_with_what_could_be_meant(void **state)
+{
+    struct address address;
+    struct ob_fault fault = {0};
+    refuse_target("tcp:host:0", "1 to 65535");
+    refuse_target("tcp:*:80", "listen at only");
+    refuse_target("tcp:host:65536", "0 to 65535");
+    refuse_target("tcp:[::g]:80", "no IPv6 address");
+    refuse_target("tcp:1.2.3.400:80", "no IPv4 address");
+    refuse_target("vsock:0:80", "the host has 2");
+    refuse_target("vsock:4294967295:80", "the host has 2");
+    refuse_target("vsock:3:4294967295", "below 4294967295");
+    refuse_target("pigeon:3", "tcp:HOST:PORT, unix:PATH or vsock:CID:PORT");
+    assert_int_equal(address_parse_target("vsock:1:80", &address, &fault), 0); /* this machine */
+    assert_int_equal(address_parse_target("unix:@x", &address, &fault), 0);
 }
 
 static void listen_at(const char *text, const char *expected)
@@ -104,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(texts_come_back_as_they_were),
         TEST(texts_that_are_no_address),
+        TEST(what_nothing_can_connect_to_is_refused_with_what_could_be_meant),
         TEST(listening_is_for_this_machine_alone_unless_said),
         TEST(kernel_addresses),
     };

@@ -86,6 +86,19 @@ static void faults_name_the_option(void **state)
         "--allow-connect=h",
         "--channel=serial:/x:y",
         "--keepalive=x",
+        "--local=80:tcp:host:99999",
+        "--local=80:unix:/x",
+        "--local=80:@run",
+        "--local=99999:web",
+        "--remote=80:tcp::1",
+        "--service=a=tcp:host:0",
+        "--service=a=udp:host:1",
+        "--channel=tcp:[::1:80",
+        "--channel=vsock:0:1",
+        "--channel=vsock-listen:4294967295",
+        "--channel=unix-listen:",
+        "--channel=serial:/x:9601",
+        "--control=",
     };
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         struct proxy_options options;
@@ -94,6 +107,39 @@ static void faults_name_the_option(void **state)
         snprintf(text, sizeof(text), "%s", lines[i]);
         assert_true(parse(&options, &fault, text) < 0);
         assert_memory_equal(fault.text, lines[i], strcspn(lines[i], "="));
+        proxy_options_done(&options);
+    }
+}
+
+static void a_path_that_no_socket_can_have_is_refused(void **state)
+{
+    static const char *const options[] = {"--control=", "-cunix:", "-cunix-listen:", "-Lunix:"};
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        struct proxy_options parsed;
+        struct ob_fault fault = {0};
+        char text[200];
+        size_t len = strlen(options[i]);
+        memcpy(text, options[i], len);
+        memset(text + len, 'x', 108);
+        text[len + 108] = '\0';
+        assert_int_equal(parse(&parsed, &fault, text), -EINVAL);
+        assert_non_null(strstr(fault.text, "108 bytes"));
+        proxy_options_done(&parsed);
+    }
+}
+
+static void a_word_that_is_no_option_is_refused(void **state)
+{
+    static const char *const lines[] = {"statsu",           "--allow-run junk --window=5",
+                                        "-v -- junk",       "-s a=exec:tar c --trust-peer",
+                                        "--trust-peer=yes", "-v7"};
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        struct proxy_options options;
+        struct ob_fault fault = {0};
+        char text[64];
+        snprintf(text, sizeof(text), "%s", lines[i]);
+        assert_int_equal(parse(&options, &fault, text), -EINVAL);
+        assert_non_null(strstr(fault.text, "--help"));
         proxy_options_done(&options);
     }
 }
@@ -173,6 +219,8 @@ int main(void)
         TEST(any_option_and_the_peer_is_trusted_no_more),
         TEST(options_of_every_kind),
         TEST(faults_name_the_option),
+        TEST(a_path_that_no_socket_can_have_is_refused),
+        TEST(a_word_that_is_no_option_is_refused),
         TEST(unknown_options_and_questions),
         TEST(forwards),
         TEST(channels),
