@@ -19,6 +19,11 @@ void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), v
     memory->leaving_argument = argument;
 }
 
+void memory_never_map(struct memory *memory)
+{
+    memory->never_maps = true;
+}
+
 static struct ob_dma_region *find(struct memory *memory, uint64_t gpa)
 {
     struct ob_dma_region *last = memory->last;
@@ -121,7 +126,7 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
                                      .writable = desc->writable,
                                      .borrowed = desc->address};
     int err = 0;
-    if (desc->fd >= 0 && !desc->address)
+    if (desc->fd >= 0 && !desc->address && !memory->never_maps)
         err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
                                desc->writable, &region->address, &region->file);
     if (err < 0) {
@@ -386,6 +391,8 @@ int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,
 void memory_unmap(struct memory *memory, struct ob_dma_span *spans, unsigned count)
 {
     for (unsigned i = 0; i < count; i++) {
+        if (!spans[i].region)
+            continue; /* given back before */
         mark_written(memory, &spans[i]);
         release(memory, spans[i].region);
         spans[i] = (struct ob_dma_span){0};

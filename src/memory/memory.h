@@ -75,12 +75,15 @@ struct memory {
     struct dirty_log dirty;
     void (*leaving)(void *argument);
     void *leaving_argument;
+    bool never_maps;
 };
 
 void memory_init(struct memory *memory, struct memory_host host);
 /* Has leaving(argument) called whenever regions leave the set on which spans are held, for the
  * spans to be given back. */
 void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument);
+/* Descriptors of regions that come from now on are not mapped: only the VMM reaches them. */
+void memory_never_map(struct memory *memory);
 /* Empties the set. */
 void memory_done(struct memory *memory);
 

@@ -131,8 +131,8 @@ static int make_room(struct region_index *index)
     return 0;
 }
 
-/* Puts a fresh, empty leaf at a place. NULL: no memory. */
-static struct region_leaf *add_leaf(struct region_index *index, unsigned at)
+/* Puts a fresh, empty leaf at a place, for regions from an address on. NULL: no memory. */
+static struct region_leaf *add_leaf(struct region_index *index, unsigned at, uint64_t start)
 {
     struct region_leaf *leaf = make_room(index) == 0 ? malloc(sizeof(*leaf)) : NULL;
     if (!leaf)
@@ -141,6 +141,7 @@ static struct region_leaf *add_leaf(struct region_index *index, unsigned at)
     unsigned behind = index->count - at;
     memmove(index->starts + at + 1, index->starts + at, behind * sizeof(index->starts[0]));
     memmove(index->leaves + at + 1, index->leaves + at, behind * sizeof(void *));
+    index->starts[at] = start;
     index->leaves[at] = leaf;
     index->count++;
     return leaf;
@@ -167,19 +168,18 @@ static void append(struct region_leaf *to, const struct region_leaf *from, unsig
 /* Moves the upper half of a full leaf into one behind it. */
 static int split(struct region_index *index, unsigned at)
 {
-    struct region_leaf *upper = add_leaf(index, at + 1);
+    struct region_leaf *lower = index->leaves[at];
+    struct region_leaf *upper = add_leaf(index, at + 1, lower->starts[REGION_LEAF / 2]);
     if (!upper)
         return -ENOMEM;
-    struct region_leaf *lower = index->leaves[at];
     append(upper, lower, REGION_LEAF / 2, REGION_LEAF - REGION_LEAF / 2);
     set_count(lower, REGION_LEAF / 2);
-    index->starts[at + 1] = upper->starts[0];
     return 0;
 }
 
 int region_index_insert(struct region_index *index, struct ob_dma_region *region)
 {
-    if (index->count == 0 && !add_leaf(index, 0))
+    if (index->count == 0 && !add_leaf(index, 0, region->gpa))
         return -ENOMEM;
     unsigned at = leaf_of(index, region->gpa);
     if (index->leaves[at]->count == REGION_LEAF) {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "server/description.h"
 
 static void free_bar_memory(struct ob_device *device)
 {
@@ -42,6 +43,9 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
                const struct server_host *host, struct ob_device **ret_device,
                struct ob_fault *fault)
 {
+    int err = description_check(desc, ops, fault);
+    if (err < 0)
+        return err;
     struct ob_device *device = calloc(1, sizeof(*device));
     if (!device)
         return ob_fault_set(fault, -ENOMEM, "%s: no memory for the device", desc->name);
@@ -57,7 +61,7 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
     memory_init(&device->memory, host->memory);
     if (ops->quiesce)
         memory_on_leaving(&device->memory, ops->quiesce, state);
-    int err = device->name ? pci_function_init(&device->function, desc, fault) : -ENOMEM;
+    err = device->name ? pci_function_init(&device->function, desc, fault) : -ENOMEM;
     if (err == 0)
         err = irqs_init(device, desc, fault);
     if (err == 0)
@@ -87,7 +91,7 @@ void device_free(struct ob_device *device)
 
 void *ob_device_bar_memory(const struct ob_device *device, unsigned bar)
 {
-    if (bar >= OB_BAR_COUNT || !device->bar_memory[bar].address)
+    if (!device || bar >= OB_BAR_COUNT || !device->bar_memory[bar].address)
         return NULL;
     return device->bar_memory[bar].address + device->bar_memory[bar].range.offset;
 }
@@ -104,6 +108,10 @@ bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_
 int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                              const uint8_t *writable, size_t len)
 {
+    if (!device || !id || (len > 0 && !body))
+        return -EINVAL;
+    if (device->served)
+        return -EBUSY;
     return pci_function_add_capability(&device->function, id, body, writable, len);
 }
 
@@ -215,18 +223,26 @@ bool device_listen(struct ob_device *device)
 int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
                     void *argument)
 {
+    const unsigned known = OB_WATCH_READABLE | OB_WATCH_WRITABLE;
+    if (!device || !ready || !events || events & ~known)
+        return -EINVAL;
+    if (fd < 0)
+        return -EBADF;
     return device->host->watch(device->host->context, fd, events, ready, argument);
 }
 
 void ob_device_unwatch(struct ob_device *device, int fd)
 {
-    device->host->unwatch(device->host->context, fd);
+    if (device && fd >= 0)
+        device->host->unwatch(device->host->context, fd);
 }
 
 void ob_device_warn(struct ob_device *device, const char *format, ...)
 {
     char sentence[OB_FAULT_TEXT_LEN];
     va_list args;
+    if (!device || !format)
+        return;
     va_start(args, format);
     int len = snprintf(sentence, sizeof(sentence), "%s: ", device->name);
     if (len > 0 && (size_t)len < sizeof(sentence))

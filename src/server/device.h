@@ -49,8 +49,8 @@ struct ob_device {
     const struct device_messenger *messenger; /* NULL: this wire has none */
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
+    bool served; /* a peer has been served: what it has seen of the device stays */
     bool paused;
-    bool dma_by_messages; /* what the VMM shares is not mapped */
     bool warned_of_size;
     bool warned_of_memory;
 };

@@ -7,6 +7,17 @@
 
 #include "server/device.h"
 
+/* An author's slips; a range of no bytes needs no buffer. */
+static int check_call(const struct ob_device *device, const void *buf, size_t len)
+{
+    return device && (buf || len == 0) ? 0 : -EINVAL;
+}
+
+static bool is_direction(enum ob_dma_direction direction)
+{
+    return direction == OB_DMA_TO_DEVICE || direction == OB_DMA_FROM_DEVICE;
+}
+
 static int check_mastering(const struct ob_device *device)
 {
     return pci_function_may_master(&device->function) ? 0 : -EPERM;
@@ -40,12 +51,14 @@ static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
 
 int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
 {
-    return tell_of_unshared(device, iova, read_memory(device, iova, ret_buf, len));
+    int err = check_call(device, ret_buf, len);
+    return err < 0 ? err : tell_of_unshared(device, iova, read_memory(device, iova, ret_buf, len));
 }
 
 int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
 {
-    return tell_of_unshared(device, iova, write_memory(device, iova, buf, len));
+    int err = check_call(device, buf, len);
+    return err < 0 ? err : tell_of_unshared(device, iova, write_memory(device, iova, buf, len));
 }
 
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request)
@@ -72,7 +85,13 @@ static int copy_now(struct ob_device *device, const struct ob_dma_request *reque
 
 void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request)
 {
-    int result = copy_now(device, request);
+    if (!request || !request->done) {
+        ob_device_warn(device, "ob_dma_submit() was given no request, or one without done()");
+        return;
+    }
+    int result = check_call(device, request->buf, request->len);
+    if (result == 0)
+        result = is_direction(request->direction) ? copy_now(device, request) : -EINVAL;
     if (result == -EREMOTE)
         device->messenger->submit(device->messenger->context, request);
     else
@@ -81,14 +100,19 @@ void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request)
 
 void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request)
 {
-    if (device->messenger)
+    if (device && device->messenger && request)
         device->messenger->cancel(device->messenger->context, request);
 }
 
 int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_direction direction,
                struct ob_dma_span *ret_spans, unsigned max_spans)
 {
-    int err = check_mastering(device);
+    int err = check_call(device, ret_spans, max_spans);
+    if (err == 0 && !is_direction(direction))
+        err = -EINVAL;
+    if (err < 0)
+        return err;
+    err = check_mastering(device);
     if (err == 0)
         err = memory_map(&device->memory, iova, len, direction == OB_DMA_FROM_DEVICE, ret_spans,
                          max_spans);
@@ -97,10 +121,11 @@ int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_
 
 void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans)
 {
-    memory_unmap(&device->memory, spans, num_spans);
+    if (device && spans)
+        memory_unmap(&device->memory, spans, num_spans);
 }
 
 bool ob_dma_is_current(const struct ob_device *device, const struct ob_dma_span *span)
 {
-    return span->region->current;
+    return span && span->region && span->region->current;
 }

@@ -9,6 +9,12 @@
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
                struct ob_fault *fault)
 {
+    if (device->memory.never_maps && !ops->has_dma_messages)
+        return ob_fault_set(
+            fault, -ENOTSUP,
+            "%s: guest memory is to be reached by messages, which %s does not have; "
+            "use --wire=vfio-user",
+            device->name, ops->wire);
     int err = ops->fit_device(device, fault);
     if (err < 0)
         return err;
@@ -31,6 +37,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
         return err;
     }
     engine->started = true;
+    device->served = true;
     *ret_engine = engine;
     return 0;
 }

@@ -90,7 +90,7 @@ struct engine {
 };
 
 /* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
- * the device, with the fault filled. */
+ * the device or what its memory asks for, with the fault filled. */
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
                struct ob_fault *fault);
 /* Closes descriptors that nobody took and takes back what the peer gave to the device. */

@@ -118,7 +118,7 @@ static bool is_used(const struct ob_device *device, enum irq_kind kind)
 
 void ob_irq_raise(struct ob_device *device)
 {
-    if (!has_intx(device) || device->irqs.intx_raised)
+    if (!device || !has_intx(device) || device->irqs.intx_raised)
         return;
     device->irqs.intx_raised = true;
     pci_function_set_interrupt_status(&device->function, true);
@@ -127,18 +127,22 @@ void ob_irq_raise(struct ob_device *device)
 
 void ob_irq_lower(struct ob_device *device)
 {
+    if (!device)
+        return;
     device->irqs.intx_raised = false;
     pci_function_set_interrupt_status(&device->function, false);
 }
 
 bool ob_irq_ends_by_access(const struct ob_device *device)
 {
-    return has_intx(device) && device->irqs.intx_unmask_fd < 0 && !is_used(device, IRQ_MSIX) &&
-           !is_used(device, IRQ_MSI);
+    return device && has_intx(device) && device->irqs.intx_unmask_fd < 0 &&
+           !is_used(device, IRQ_MSIX) && !is_used(device, IRQ_MSI);
 }
 
 int ob_irq_signal(struct ob_device *device, unsigned vector)
 {
+    if (!device)
+        return -EINVAL;
     const struct device_irqs *irqs = &device->irqs;
     if (vector >= irqs->count[IRQ_MSIX] && vector >= irqs->count[IRQ_MSI])
         return -EINVAL;
@@ -156,6 +160,8 @@ int ob_irq_signal(struct ob_device *device, unsigned vector)
 
 static int notify(struct ob_device *device, enum irq_kind kind)
 {
+    if (!device)
+        return -EINVAL;
     const struct irq_vector *vector = vector_of(device, kind, 0);
     if (vector->fd < 0)
         return -ENOTCONN;

@@ -70,6 +70,11 @@ static int save_own(struct ob_device *device, struct wr *wr)
                   : device->ops.save(device->state, wr->at, device->state_len);
     if (len < 0)
         return len;
+    if ((size_t)len > device->state_len) {
+        ob_device_warn(device, "save() says that it wrote %d bytes; state_len is %zu", len,
+                       device->state_len);
+        return -EOVERFLOW;
+    }
     wr_u32(&length, (uint32_t)len);
     wr_room(wr, (size_t)len);
     return 0;

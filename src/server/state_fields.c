@@ -7,12 +7,15 @@
 
 struct ob_state_fields ob_state_saved(void *ret_buf, size_t size)
 {
+    static uint8_t nowhere; /* `to` tells that fields are saved */
+    if (!ret_buf)
+        return (struct ob_state_fields){.to = &nowhere, .failed = size > 0};
     return (struct ob_state_fields){.to = ret_buf, .left = size};
 }
 
 struct ob_state_fields ob_state_loaded(const void *buf, size_t len)
 {
-    return (struct ob_state_fields){.from = buf, .left = len};
+    return (struct ob_state_fields){.from = buf, .left = len, .failed = !buf && len > 0};
 }
 
 /* Whether so many bytes can be written or read; if so they count as done. */

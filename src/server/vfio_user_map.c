@@ -17,12 +17,11 @@ int vfio_user_dma_map(struct vfio_user_request *request)
     const uint32_t known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
     if (map.argsz < VFIO_USER_DMA_MAP_LEN || !(map.flags & known) || map.flags & ~known)
         return -EINVAL;
-    const bool maps = !request->device->dma_by_messages;
     const struct memory_region_desc desc = {
         .gpa = map.iova,
         .len = map.size,
         .offset = map.offset,
-        .fd = maps && request->fds->count > 0 ? request->fds->fd[0] : -1,
+        .fd = request->fds->count > 0 ? request->fds->fd[0] : -1,
         .writable = map.flags & VFIO_DMA_MAP_FLAG_WRITE,
     };
     return memory_add(&request->device->memory, &desc, request->server->capabilities.max_dma_maps);

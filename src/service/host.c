@@ -185,9 +185,11 @@ static void init_host(struct service_host *host)
 int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
                   struct ob_device **ret_device, struct ob_fault *fault)
 {
+    if (!ret_device)
+        return ob_fault_set(fault, -EINVAL, "there is no place for the device: ret_device is NULL");
     struct service_host *host = calloc(1, sizeof(*host));
     if (!host)
-        return ob_fault_set(fault, -ENOMEM, "%s: no memory for the device", desc->name);
+        return ob_fault_set(fault, -ENOMEM, "no memory for the device");
     init_host(host);
     int err = device_new(desc, ops, state, &host->host, ret_device, fault);
     if (err < 0)

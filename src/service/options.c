@@ -186,9 +186,11 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
                             argv[optind]);
-    *ret_options = options;
     int err = check_dma(program, &options, fault);
-    return err < 0 ? err : check_peer(&options, fault);
+    int verdict = err < 0 ? err : check_peer(&options, fault);
+    if (verdict >= 0)
+        *ret_options = options;
+    return verdict;
 }
 
 static void print_option(const char *name, const char *metavar, const char *help)

@@ -191,7 +191,8 @@ static int run(struct service *service, void *config, struct ob_fault *fault)
 {
     int err = service->program->create(config, &service->device, fault);
     if (err == 0) {
-        service->device->dma_by_messages = service->options.dma_by_messages;
+        if (service->options.dma_by_messages)
+            memory_never_map(&service->device->memory);
         err = prepare(service, fault);
     }
     if (err == 0)

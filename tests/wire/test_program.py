@@ -11,6 +11,7 @@ import tempfile
 
 import mpqemu
 import pytest
+import vfio_user
 from conftest import CONTROL, PROGRAM
 
 ENDED = "outboard-backdoor: the peer has gone, ending"
@@ -134,6 +135,28 @@ def dial(path):
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.connect(str(path))
     return mpqemu.Proxy(sock)
+
+
+@pytest.mark.parametrize("options", [["--dma=messages"], ["--dma=messages", "--wire=vfio-user"]], ids=len)
+def test_what_is_reached_by_messages_is_mapped_for_no_peer(start, folder, options):
+    """Neither for one of the wire that has such messages, nor for one of the other, which is refused."""
+    path, name = folder / "device", str(folder / "notify")
+    memory = os.memfd_create("guest-ram")
+    os.ftruncate(memory, 1 << 20)
+    with launcher(name) as heard:
+        device = start(f"--socket-path={path}", *options, env={"NOTIFY_SOCKET": name})
+        assert heard()["READY"] == "1"
+        with dial(path) as proxy:
+            proxy.send(proxy.sysmem((0, 1 << 20, 0)), [memory])
+            assert proxy.is_gone()
+        client = vfio_user.Client.connect(path)
+        client.negotiate()
+        client.map(0, 1 << 20, [memory])
+        assert "guest-ram" not in pathlib.Path(f"/proc/{device.process.pid}/maps").read_text()
+        client.close()
+    os.close(memory)
+    device.process.signal(signal.SIGTERM)
+    assert device.end()[0] == 0
 
 
 def test_serves_who_connects_to_its_path(listening):

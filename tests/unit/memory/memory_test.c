@@ -54,6 +54,27 @@ static void starts_empty(void **state)
     tear_down(&f);
 }
 
+static void memory_that_is_never_mapped_is_there_all_the_same(void **state)
+{
+    struct fixture f;
+    set_up(&f);
+    memory_never_map(&f.memory);
+    const struct memory_region_desc one = region(0, PAGE, 0, f.seven);
+    const struct memory_region_desc other = region(PAGE, PAGE, 0, f.eight);
+    uint8_t byte = 0;
+    struct ob_dma_span span;
+    for (unsigned way = 0; way < 2; way++) { /* how mpqemu and how vfio-user tell of memory */
+        assert_int_equal(way == 0 ? replace(&f, &one, 1) : memory_add(&f.memory, &other, 2), 0);
+        uint64_t gpa = way * PAGE;
+        assert_int_equal(f.fake.mappings, 0);
+        assert_int_equal(memory_check(&f.memory, gpa, PAGE, true), 0);
+        assert_int_equal(memory_read(&f.memory, gpa, &byte, 1), -EREMOTE);
+        assert_int_equal(memory_write(&f.memory, gpa, &byte, 1), -EREMOTE);
+        assert_int_equal(memory_map(&f.memory, gpa, 1, false, &span, 1), -EREMOTE);
+    }
+    tear_down(&f);
+}
+
 static void reads_what_the_file_holds(void **state)
 {
     struct fixture f;
@@ -389,6 +410,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(starts_empty),
+        TEST(memory_that_is_never_mapped_is_there_all_the_same),
         TEST(reads_what_the_file_holds),
         TEST(crosses_regions_that_touch),
         TEST(a_hole_stops_a_copy_before_it_starts),

@@ -276,9 +276,30 @@ static void serving_allocates_nothing(void **state)
     tear_down(&f);
 }
 
+/* The wire has no other way to memory, and would map what must not be. */
+static void memory_by_messages_needs_a_wire_that_has_them(void **state)
+{
+    static const struct ob_device_desc desc = {.name = "test"};
+    static const struct ob_device_ops ops;
+    struct fake_host fake;
+    struct ob_device *device = NULL;
+    struct engine *engine = NULL;
+    struct ob_fault fault = {0};
+    fake_host_init(&fake);
+    assert_int_equal(device_new(&desc, &ops, NULL, &fake.host, &device, NULL), 0);
+    memory_never_map(&device->memory);
+    assert_int_equal(engine_new(&mpqemu_engine, device, &engine, &fault), -ENOTSUP);
+    assert_non_null(strstr(fault.text, "use --wire=vfio-user"));
+    assert_int_equal(engine_new(&vfio_user_engine, device, &engine, NULL), 0);
+    engine_free(engine);
+    device_free(device);
+    assert_true(fake_is_empty(&fake));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(memory_by_messages_needs_a_wire_that_has_them),
         TEST(frames_arrive_in_any_pieces),
         TEST(descriptors_go_with_the_last_frame_begun),
         TEST(taken_descriptors_are_not_closed_again),

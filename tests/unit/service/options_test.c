@@ -87,6 +87,22 @@ static void every_option_is_applied(void **state)
     assert_int_equal(config.loud, 2);
 }
 
+/* A device whose memory must not be mapped speaks the one wire that can do without. */
+static void dma_by_messages_settles_the_wire(void **state)
+{
+    static const char *const asked[][3] = {
+        {"--fd=1", "--dma=messages"},
+        {"--dma=messages", "--fd=1"},
+    };
+    struct config config;
+    struct options options;
+    struct ob_fault fault;
+    for (size_t i = 0; i < sizeof(asked) / sizeof(asked[0]); i++) {
+        assert_int_equal(parse(asked[i], &config, &options, &fault), OPTIONS_SERVE);
+        assert_ptr_equal(options.wire, &vfio_user_engine);
+    }
+}
+
 static void questions_come_before_service(void **state)
 {
     static const struct {
@@ -133,6 +149,7 @@ static void mistakes_are_named(void **state)
         {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
         {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
         {{"--wire=mpqemu", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
+        {{"--dma=messages", "--wire=mpqemu"}, -EINVAL, "mpqemu has no such messages"},
         {{"--name=bad"}, -ERANGE, "--name: 'bad' is no name"},
     };
     for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
@@ -181,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults_are_there),
         TEST(every_option_is_applied),
+        TEST(dma_by_messages_settles_the_wire),
         TEST(questions_come_before_service),
         TEST(mistakes_are_named),
         TEST(a_device_that_needs_shared_memory_says_so),
