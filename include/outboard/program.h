@@ -28,7 +28,7 @@ struct ob_option {
      * @value:  NULL when the option takes none; lives as long as the process.
      * @fault:  to be filled on failure: what is wrong with @value and what would be right.
      *
-     * Returns 0 or a negative errno.
+     * Returns 0 or a negative errno, which is told in words if @fault has none.
      */
     int (*apply)(void *config, const char *value, struct ob_fault *fault);
 };
@@ -36,15 +36,20 @@ struct ob_option {
 struct ob_program {
     const char *name;                /* "outboard-backdoor" */
     const char *summary;             /* one line for --help */
+    const char *version;             /* for --version: the program's own; NULL: the library's */
     const char *type;                /* for --print-capabilities: "backdoor" */
     const struct ob_option *options; /* ends with an entry whose name is NULL; may be NULL */
     /* The device needs ob_dma_read(), ob_dma_write() or ob_dma_map() (dma.h), which only reach
      * memory that the VMM shares: --dma=messages is refused. */
     bool needs_shared_memory;
+    /* The only wire that can carry the device, "vfio-user" for one with BARs beyond 2 GiB or
+     * without INTx; NULL: any. Others are not offered, and refused. */
+    const char *wire;
     /**
      * Make the device. Options have been applied.
      *
-     * Returns 0, or a negative errno with @fault filled.
+     * Returns 0 with @ret_device set, or a negative errno, with @fault filled if there is more to
+     * say than that errno does.
      */
     int (*create)(void *config, struct ob_device **ret_device, struct ob_fault *fault);
     /** Undo what create did besides the device, which is freed already. May be NULL. */
@@ -54,7 +59,8 @@ struct ob_program {
 /**
  * Run a device program until its peer goes or SIGTERM comes.
  *
- * @program: what the program is.
+ * @program: what the program is: name, summary, type and create at least. Up to 16 options, none
+ *           of which may have a name that all programs have.
  * @config:  handed to its callbacks.
  *
  * Returns the exit status: 0 after a clean end, 1 when something failed, 2 for wrong usage. Call it

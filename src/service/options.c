@@ -9,17 +9,17 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "service/author.h"
 #include "service/wires.h"
 
 #define DEFAULT_POLL_US 100
-
-/* Options that a program may add. */
-#define MAX_OWN_OPTIONS 16
 
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
 {
     uint64_t number;
+    if (!value || !ret_number)
+        return ob_fault_set(fault, -EINVAL, "there is no value, or no place for a number");
     if (number_parse(value, 10, max, &number) < 0 || number < min)
         return ob_fault_set(fault, -EINVAL, "'%s' is not a number from %" PRIu64 " to %" PRIu64,
                             value, min, max);
@@ -92,7 +92,7 @@ static const struct {
 
 #define COMMON_COUNT  (sizeof(common) / sizeof(common[0]))
 #define VERDICT_COUNT (sizeof(verdicts) / sizeof(verdicts[0]))
-#define MAX_OPTIONS   (COMMON_COUNT + VERDICT_COUNT + MAX_OWN_OPTIONS)
+#define MAX_OPTIONS   (COMMON_COUNT + VERDICT_COUNT + AUTHOR_MAX_OPTIONS)
 
 static struct option getopt_entry(const struct ob_option *option, int value)
 {
@@ -112,18 +112,26 @@ static void fill_table(const struct ob_program *program, struct option *table)
         *table++ = getopt_entry(&common[i], value);
     for (size_t i = 0; i < VERDICT_COUNT; i++, value++)
         *table++ = (struct option){.name = verdicts[i].name, .val = value};
-    for (int i = 0; program->options && program->options[i].name && i < MAX_OWN_OPTIONS;
-         i++, value++)
+    for (int i = 0; program->options && program->options[i].name; i++, value++)
         *table++ = getopt_entry(&program->options[i], value);
     *table = (struct option){0};
 }
 
-static int apply(const struct ob_option *option, void *config, const char *value,
-                 struct ob_fault *fault)
+/* The author's options may not hide those that all programs have, nor be hidden by them. */
+static int check_names(const struct ob_program *program, struct ob_fault *fault)
 {
-    struct ob_fault cause = {0};
-    int err = option->apply(config, value, &cause);
-    return err < 0 ? ob_fault_set(fault, err, "--%s: %.200s", option->name, cause.text) : 0;
+    for (const struct ob_option *own = program->options; own && own->name; own++) {
+        bool taken = false;
+        for (size_t i = 0; i < COMMON_COUNT; i++)
+            taken |= strcmp(own->name, common[i].name) == 0;
+        for (size_t i = 0; i < VERDICT_COUNT; i++)
+            taken |= strcmp(own->name, verdicts[i].name) == 0;
+        if (taken)
+            return ob_fault_set(fault, -EINVAL,
+                                "ob_program.options: --%s is an option of every device program",
+                                own->name);
+    }
+    return 0;
 }
 
 /* Does what an entry of the table asks, counted from 0. As options_parse(). */
@@ -131,11 +139,24 @@ static int apply_entry(const struct ob_program *program, void *config, size_t in
                        struct options *options, struct ob_fault *fault)
 {
     if (index < COMMON_COUNT)
-        return apply(&common[index], options, optarg, fault);
+        return author_apply(&common[index], options, optarg, fault);
     index -= COMMON_COUNT;
     if (index < VERDICT_COUNT)
         return (int)verdicts[index].verdict;
-    return apply(&program->options[index - VERDICT_COUNT], config, optarg, fault);
+    return author_apply(&program->options[index - VERDICT_COUNT], config, optarg, fault);
+}
+
+/* A device that one wire alone can carry is served over that. */
+static int check_wire(const struct ob_program *program, struct options *options,
+                      struct ob_fault *fault)
+{
+    if (!program->wire)
+        return 0;
+    if (options->wire && strcmp(options->wire->wire, program->wire) != 0)
+        return ob_fault_set(fault, -EINVAL, "--wire=%s: only %s can carry this device",
+                            options->wire->wire, program->wire);
+    options->wire = wires_find(program->wire);
+    return 0;
 }
 
 /* Guest memory by messages is vfio-user's alone; who asks for it need not name the wire too. */
@@ -169,6 +190,8 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
 {
     struct option table[MAX_OPTIONS + 1];
     struct options options = {.fd = -1, .poll_us = DEFAULT_POLL_US};
+    if (author_check(program, fault) < 0 || check_names(program, fault) < 0)
+        return OPTIONS_SLIP;
     fill_table(program, table);
     opterr = 0;
     for (;;) {
@@ -186,7 +209,9 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
                             argv[optind]);
-    int err = check_dma(program, &options, fault);
+    int err = check_wire(program, &options, fault);
+    if (err == 0)
+        err = check_dma(program, &options, fault);
     int verdict = err < 0 ? err : check_peer(&options, fault);
     if (verdict >= 0)
         *ret_options = options;
@@ -200,6 +225,17 @@ static void print_option(const char *name, const char *metavar, const char *help
     printf("  %-28s %s\n", left, help);
 }
 
+/* Whether the device has a choice there. */
+static bool is_offered(const struct ob_program *program, const struct ob_option *option)
+{
+    if (option->apply == apply_wire)
+        return !program->wire;
+    if (option->apply == apply_dma)
+        return !program->needs_shared_memory &&
+               (!program->wire || wires_find(program->wire)->has_dma_messages);
+    return true;
+}
+
 void options_print_help(const struct ob_program *program)
 {
     printf("usage: %s (--fd=N | --socket-path=PATH) [OPTION...]\n%s\n\n", program->name,
@@ -207,15 +243,31 @@ void options_print_help(const struct ob_program *program)
     for (const struct ob_option *option = program->options; option && option->name; option++)
         print_option(option->name, option->metavar, option->help);
     for (size_t i = 0; i < COMMON_COUNT; i++)
-        print_option(common[i].name, common[i].metavar, common[i].help);
+        if (is_offered(program, &common[i]))
+            print_option(common[i].name, common[i].metavar, common[i].help);
     for (size_t i = 0; i < VERDICT_COUNT; i++)
         print_option(verdicts[i].name, NULL, verdicts[i].help);
+}
+
+void options_print_version(const struct ob_program *program)
+{
+    if (program->version)
+        printf("%s %s (Outboard %s)\n", program->name, program->version, OUTBOARD_VERSION);
+    else
+        printf("%s %s\n", program->name, OUTBOARD_VERSION);
 }
 
 void options_print_capabilities(const struct ob_program *program)
 {
     printf("{\"type\": \"%s\", \"wires\": [", program->type);
-    for (size_t i = 0; wires[i]; i++)
-        printf("%s\"%s\"", i ? ", " : "", wires[i]->wire);
-    printf("], \"features\": [%s]}\n", program->needs_shared_memory ? "" : "\"dma-messages\"");
+    const char *separator = "";
+    bool has_dma_messages = false;
+    for (size_t i = 0; wires[i]; i++) {
+        if (program->wire && strcmp(program->wire, wires[i]->wire) != 0)
+            continue;
+        printf("%s\"%s\"", separator, wires[i]->wire);
+        separator = ", ";
+        has_dma_messages |= wires[i]->has_dma_messages && !program->needs_shared_memory;
+    }
+    printf("], \"features\": [%s]}\n", has_dma_messages ? "\"dma-messages\"" : "");
 }

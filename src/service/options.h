@@ -21,13 +21,15 @@ enum options_verdict {
     OPTIONS_HELP,
     OPTIONS_VERSION,
     OPTIONS_CAPABILITIES,
+    OPTIONS_SLIP, /* the program can't serve at all: its author has to mend it */
 };
 
 /* Applies the command line. Returns an enum options_verdict, or -EINVAL or the errno of the
- * program's own option, with the fault filled. */
+ * program's own option, with the fault filled, as it is with OPTIONS_SLIP. */
 int options_parse(const struct ob_program *program, void *config, int argc, char **argv,
                   struct options *ret_options, struct ob_fault *fault);
 
+void options_print_version(const struct ob_program *program);
 void options_print_help(const struct ob_program *program);
 void options_print_capabilities(const struct ob_program *program);
 

@@ -19,6 +19,7 @@
 #include "os/shared_memory.h"
 #include "os/signals.h"
 #include "os/socket.h"
+#include "service/author.h"
 #include "service/connection.h"
 #include "service/host.h"
 #include "service/options.h"
@@ -189,7 +190,7 @@ static int serve_path(struct service *service, struct ob_fault *fault)
 
 static int run(struct service *service, void *config, struct ob_fault *fault)
 {
-    int err = service->program->create(config, &service->device, fault);
+    int err = author_create(service->program, config, &service->device, fault);
     if (err == 0) {
         if (service->options.dma_by_messages)
             memory_never_map(&service->device->memory);
@@ -232,11 +233,15 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
         options_print_help(program);
         return EXIT_SUCCESS;
     case OPTIONS_VERSION:
-        printf("%s %s\n", program->name, OUTBOARD_VERSION);
+        options_print_version(program);
         return EXIT_SUCCESS;
     case OPTIONS_CAPABILITIES:
         options_print_capabilities(program);
         return EXIT_SUCCESS;
+    case OPTIONS_SLIP:
+        fprintf(stderr, "%s: %s\n", program && program->name ? program->name : "device program",
+                fault.text);
+        return EXIT_FAILURE;
     default:
         fprintf(stderr, "%s: %s\n", program->name, fault.text);
         return EXIT_USAGE;

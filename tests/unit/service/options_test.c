@@ -36,8 +36,13 @@ static const struct ob_option own_options[] = {
     {"loud", NULL, "say more", apply_loud},
     {0},
 };
+static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    return -ENOTSUP; /* no device is made here */
+}
+
 static const struct ob_program program = {
-    .name = "test", .summary = "Tests.", .type = "test", .options = own_options};
+    .name = "test", .summary = "Tests.", .type = "test", .options = own_options, .create = create};
 
 /* Parses the words up to a NULL. */
 static int parse(const char *const *words, struct config *config, struct options *ret_options,

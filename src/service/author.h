@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What an author gives to ob_program_main(), and calls back: slips become faults. */
+#ifndef OUTBOARD_SERVICE_AUTHOR_H
+#define OUTBOARD_SERVICE_AUTHOR_H
+
+#include <outboard/program.h>
+
+/* Options that a program may add. */
+#define AUTHOR_MAX_OPTIONS 16
+
+/* 0, or -EINVAL with a fault that says what is missing or wrong. */
+int author_check(const struct ob_program *program, struct ob_fault *fault);
+
+/* As ob_option.apply() and ob_program.create(), with a fault whenever they fail. */
+int author_apply(const struct ob_option *option, void *config, const char *value,
+                 struct ob_fault *fault);
+int author_create(const struct ob_program *program, void *config, struct ob_device **ret_device,
+                  struct ob_fault *fault);
+
+#endif
