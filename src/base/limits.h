@@ -136,6 +136,9 @@
 #define LIMIT_CONTROL_CLIENTS 64
 #define LIMIT_SOCKS_CLIENTS   256
 
+/* Destinations that are being connected to at a time. */
+#define LIMIT_DIALS 1024
+
 /* Longest line of the control protocol, bytes. */
 #define LIMIT_CONTROL_LINE 512
 

@@ -11,43 +11,62 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "os/clock.h"
-#include "os/resolve.h"
 #include "os/socket.h"
+#include "proxy/hostname.h"
 #include "proxy/proxy.h"
+#include "proxy/resolve.h"
 
 #define TIMEOUT_NS 15000000000u /* for resolving and all attempts together */
+#define STAGGER_NS 250000000u   /* RFC 8305, section 5: Connection Attempt Delay */
+
+/* A socket that is being connected to a candidate. */
+struct attempt {
+    struct dial *dial;
+    int fd; /* -1: failed, or not begun */
+    struct loop_source *source;
+};
 
 struct dial {
     struct proxy *proxy;
+    struct list link; /* proxy.dials, the oldest first */
     struct address address;
     const struct rules *rules;
     dial_fn done;
     void *argument;
-    struct timer timer; /* the timeout; or at once, to tell of a failure from the loop */
+    struct timer timeout;
+    struct timer next_due; /* of the next attempt; or at once, to tell of a failure from the loop */
     struct resolve *resolve;
-    int fd; /* of the attempt at hand, -1: none */
-    struct loop_source *source;
+    char canonical[ADDRESS_NAME_MAX + 1]; /* what the name stands for; "": not told */
     struct sockaddr_storage candidates[RESOLVE_MAX];
     socklen_t candidate_len;
-    int count, next;
-    int error; /* of the last attempt */
+    struct attempt attempts[RESOLVE_MAX]; /* a candidate each */
+    unsigned count, next;                 /* candidates; the next one to try */
+    unsigned pending;                     /* attempts under way */
+    int error;                            /* of the last attempt that failed */
 };
 
-static void end_attempt(struct dial *dial)
+static void end_attempt(struct attempt *attempt)
 {
-    loop_remove(take_ptr(&dial->source));
-    auto_close(&dial->fd);
-    dial->fd = -1;
+    if (attempt->fd < 0)
+        return;
+    loop_remove(take_ptr(&attempt->source));
+    close(take_fd(&attempt->fd));
+    attempt->dial->pending--;
 }
 
 void dial_cancel(struct dial *dial)
 {
     if (!dial)
         return;
-    end_attempt(dial);
+    for (unsigned i = 0; i < dial->next; i++)
+        end_attempt(&dial->attempts[i]);
     resolve_cancel(dial->resolve);
-    timer_cancel(&dial->timer);
+    timer_cancel(&dial->timeout);
+    timer_cancel(&dial->next_due);
+    list_remove(&dial->link);
+    dial->proxy->dials_count--;
     free(dial);
 }
 
@@ -59,52 +78,54 @@ static void finish(struct dial *dial, int result)
     done(argument, result);
 }
 
-static void on_timer(void *argument)
+static void on_timeout(void *argument)
 {
-    struct dial *dial = argument;
-    finish(dial,
-           dial->count > 0 && dial->next >= dial->count && dial->fd < 0 ? dial->error : -ETIMEDOUT);
+    finish(argument, -ETIMEDOUT);
 }
 
-/* Nothing is left to try; says so from the loop. */
-static void fail_soon(struct dial *dial, int error)
+static void set_due(struct dial *dial, uint64_t delay_ns)
 {
-    dial->error = error;
-    dial->next = dial->count = 1;
-    timer_set(&dial->proxy->timers, &dial->timer, clock_now_ns());
+    timer_set(&dial->proxy->timers, &dial->next_due, clock_now_ns() + delay_ns);
 }
 
 static void try_next(struct dial *dial);
 
 static void on_connected(void *argument, uint32_t events)
 {
-    struct dial *dial = argument;
+    struct attempt *attempt = argument;
+    struct dial *dial = attempt->dial;
     int error = 0;
     socklen_t len = sizeof(error);
-    if (getsockopt(dial->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+    if (getsockopt(attempt->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
     if (error == 0) {
-        loop_remove(take_ptr(&dial->source));
-        finish(dial, take_fd(&dial->fd));
+        loop_remove(take_ptr(&attempt->source));
+        dial->pending--;
+        finish(dial, take_fd(&attempt->fd));
         return;
     }
     dial->error = -error;
-    end_attempt(dial);
+    end_attempt(attempt);
     try_next(dial);
 }
 
 /* Starts connecting to one candidate. 0 or a negative errno. */
-static int attempt(struct dial *dial, const struct sockaddr_storage *to)
+static int begin_attempt(struct dial *dial, struct attempt *attempt,
+                         const struct sockaddr_storage *to)
 {
-    dial->fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (dial->fd < 0)
+    AUTO_FD fd = socket(to->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
         return -errno;
     if (dial->address.kind == ADDRESS_TCP)
-        socket_set_no_delay(dial->fd);
-    if (connect(dial->fd, (const struct sockaddr *)to, dial->candidate_len) < 0 &&
-        errno != EINPROGRESS)
+        socket_set_no_delay(fd);
+    if (connect(fd, (const struct sockaddr *)to, dial->candidate_len) < 0 && errno != EINPROGRESS)
         return -errno;
-    return loop_add(dial->proxy->loop, dial->fd, EPOLLOUT, on_connected, dial, &dial->source);
+    int err = loop_add(dial->proxy->loop, fd, EPOLLOUT, on_connected, attempt, &attempt->source);
+    if (err < 0)
+        return err;
+    attempt->fd = take_fd(&fd);
+    dial->pending++;
+    return 0;
 }
 
 /* 0.0.0.0 means this machine, by a name that no rule about 127.0.0.1 would catch. */
@@ -120,41 +141,79 @@ static bool is_allowed(const struct dial *dial, const struct sockaddr_storage *t
     if (!dial->rules)
         return true;
     address_from_kernel(to, &address);
-    return !is_unspecified(&address) && rules_allow(dial->rules, dial->address.name, &address);
+    return !is_unspecified(&address) &&
+           rules_allow(dial->rules, dial->address.name, dial->canonical, &address);
 }
 
+/* Goes on to the next candidate that can be tried. Those before it stay under way: RFC 8305 has
+ * them race, so that one which swallows what it is sent does not make the name unreachable. */
 static void try_next(struct dial *dial)
 {
     while (dial->next < dial->count) {
+        struct attempt *attempt = &dial->attempts[dial->next];
         const struct sockaddr_storage *to = &dial->candidates[dial->next++];
-        int err = is_allowed(dial, to) ? attempt(dial, to) : -EACCES;
-        if (err == 0)
+        int err = is_allowed(dial, to) ? begin_attempt(dial, attempt, to) : -EACCES;
+        if (err == 0) {
+            set_due(dial, STAGGER_NS);
             return;
+        }
         dial->error = err;
-        end_attempt(dial);
     }
-    fail_soon(dial, dial->error);
+    if (dial->pending == 0)
+        set_due(dial, 0); /* says so from the loop */
 }
 
-static void add_candidate(struct dial *dial, struct sockaddr_storage *to)
+static void on_due(void *argument)
 {
+    struct dial *dial = argument;
+    if (dial->next >= dial->count && dial->pending == 0)
+        finish(dial, dial->error);
+    else
+        try_next(dial);
+}
+
+static void add_candidate(struct dial *dial, const struct sockaddr_storage *address)
+{
+    struct sockaddr_storage *to = &dial->candidates[dial->count++];
     in_port_t port = htons((uint16_t)dial->address.port);
+    *to = *address;
     if (to->ss_family == AF_INET6)
         ((struct sockaddr_in6 *)to)->sin6_port = port;
     else
         ((struct sockaddr_in *)to)->sin_port = port;
-    dial->candidates[dial->count++] = *to;
     dial->candidate_len = sizeof(struct sockaddr_storage);
 }
 
-static void on_resolved(void *argument, const struct sockaddr_storage *addresses, int count)
+/* The next address of this family, or of the others, from *at on; NULL: none. */
+static const struct sockaddr_storage *next_of(const struct resolved *resolved, bool same,
+                                              unsigned *at)
+{
+    sa_family_t family = resolved->address[0].ss_family;
+    for (; *at < resolved->count; (*at)++)
+        if ((resolved->address[*at].ss_family == family) == same)
+            return &resolved->address[(*at)++];
+    return NULL;
+}
+
+/* RFC 8305, section 4: the families take turns, the resolver's first address goes first. */
+static void interleave(struct dial *dial, const struct resolved *resolved)
+{
+    unsigned at[2] = {0, 0};
+    bool same = true;
+    while (dial->count < resolved->count) {
+        const struct sockaddr_storage *address = next_of(resolved, same, &at[same]);
+        if (address)
+            add_candidate(dial, address);
+        same = !same;
+    }
+}
+
+static void on_resolved(void *argument, const struct resolved *resolved)
 {
     struct dial *dial = argument;
     dial->resolve = NULL;
-    for (int i = 0; i < count; i++) {
-        struct sockaddr_storage to = addresses[i];
-        add_candidate(dial, &to);
-    }
+    memcpy(dial->canonical, resolved->canonical, sizeof(dial->canonical));
+    interleave(dial, resolved);
     dial->error = -ENOENT;
     try_next(dial);
 }
@@ -171,39 +230,63 @@ static void add_loopback(struct dial *dial)
     add_candidate(dial, &ipv6);
 }
 
+static bool is_localhost(const char *name)
+{
+    return strcmp(name, "localhost") == 0;
+}
+
 static int begin(struct dial *dial)
 {
-    const struct address *address = &dial->address;
+    struct address *address = &dial->address;
     int len = address_to_kernel(address, &dial->candidates[0]);
     if (len > 0) {
         dial->count = 1;
         dial->candidate_len = (socklen_t)len;
-    } else if (strcasecmp(address->name, "localhost") == 0) {
-        add_loopback(dial);
-    } else {
-        if (dial->rules && !rules_allow_name(dial->rules, address->name, (uint16_t)address->port))
-            return -EACCES;
-        return resolve_start(dial->proxy->loop, dial->proxy->children, address->name, on_resolved,
-                             dial, &dial->resolve);
+        try_next(dial);
+        return 0;
     }
-    try_next(dial);
-    return 0;
+    char name[ADDRESS_NAME_MAX + 1]; /* as it was given: a dot at the end means something */
+    memcpy(name, address->name, sizeof(name));
+    if (hostname_canonical(name, address->name) < 0)
+        return -ENOENT;
+    if (is_localhost(address->name)) {
+        add_loopback(dial);
+        try_next(dial);
+        return 0;
+    }
+    if (dial->rules && !rules_allow_name(dial->rules, address->name, (uint16_t)address->port))
+        return -EACCES;
+    return resolve_start(dial->proxy->loop, dial->proxy->children, name, on_resolved, dial,
+                         &dial->resolve);
+}
+
+/* Many destinations that do not answer must not keep others from being tried: the dial that has
+ * waited longest gives way. */
+static void make_way(struct proxy *proxy)
+{
+    if (proxy->dials_count < LIMIT_DIALS || list_empty(&proxy->dials))
+        return;
+    struct dial *oldest = list_entry(list_take(&proxy->dials), struct dial, link);
+    timer_set(&proxy->timers, &oldest->timeout, clock_now_ns());
 }
 
 int dial_start(struct proxy *proxy, const struct address *address, const struct rules *rules,
                dial_fn done, void *argument, struct dial **ret_dial)
 {
+    make_way(proxy);
     struct dial *dial = calloc(1, sizeof(*dial));
     if (!dial)
         return -ENOMEM;
-    *dial = (struct dial){.proxy = proxy,
-                          .address = *address,
-                          .rules = rules,
-                          .done = done,
-                          .argument = argument,
-                          .fd = -1};
-    timer_init(&dial->timer, on_timer, dial);
-    timer_set(&proxy->timers, &dial->timer, clock_now_ns() + TIMEOUT_NS);
+    *dial = (struct dial){
+        .proxy = proxy, .address = *address, .rules = rules, .done = done, .argument = argument};
+    for (unsigned i = 0; i < RESOLVE_MAX; i++)
+        dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
+    list_init(&dial->link);
+    list_append(&proxy->dials, &dial->link);
+    proxy->dials_count++;
+    timer_init(&dial->next_due, on_due, dial);
+    timer_init(&dial->timeout, on_timeout, dial);
+    timer_set(&proxy->timers, &dial->timeout, clock_now_ns() + TIMEOUT_NS);
     int err = begin(dial);
     if (err < 0) {
         dial_cancel(dial);

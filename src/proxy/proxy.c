@@ -220,6 +220,7 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->listeners);
     list_init(&proxy->controls);
     list_init(&proxy->socks);
+    list_init(&proxy->dials);
     int err = prepare(proxy, fault);
     if (err == 0)
         err = make_session(proxy, fault);

@@ -41,7 +41,8 @@ struct proxy {
     struct list listeners;
     struct list controls;
     struct list socks;
-    unsigned controls_count, socks_count;
+    struct list dials; /* the oldest first */
+    unsigned controls_count, socks_count, dials_count;
     uint8_t *spare;        /* a relay's buffer that nobody uses now; NULL: none */
     uint64_t up_since_ns;  /* of the session that stands */
     uint32_t ended_reason; /* of the last one */

@@ -130,7 +130,7 @@ static bool is_allowed(const struct proxy *proxy, const struct address *address)
     struct sockaddr_storage kernel;
     if (address_to_kernel(address, &kernel) < 0)
         return false; /* a name */
-    return options->trust_peer || rules_allow(&options->listen, NULL, address);
+    return options->trust_peer || rules_allow(&options->listen, NULL, NULL, address);
 }
 
 static unsigned count_grants(const struct proxy *proxy)

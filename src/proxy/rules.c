@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proxy/hostname.h"
+
 enum pattern {
     PATTERN_ANY,
     PATTERN_NAME,
@@ -52,8 +54,7 @@ static int parse_host(char *host, struct rule *rule)
         *slash = '\0';
     if (!parse_number(host, rule->network)) {
         rule->pattern = PATTERN_NAME;
-        memcpy(rule->name, host, strlen(host) + 1);
-        return slash ? -EINVAL : 0;
+        return slash ? -EINVAL : hostname_canonical_pattern(host, rule->name);
     }
     max = strchr(host, ':') ? 128 : 32;
     bits = max;
@@ -114,7 +115,7 @@ static bool has_port(const struct rule *rule, uint32_t port)
 
 static bool name_matches(const struct rule *rule, const char *name)
 {
-    return name && fnmatch(rule->name, name, FNM_CASEFOLD) == 0;
+    return name && *name && fnmatch(rule->name, name, 0) == 0;
 }
 
 bool rules_allow_name(const struct rules *rules, const char *name, uint16_t port)
@@ -132,26 +133,30 @@ bool rules_allow_name(const struct rules *rules, const char *name, uint16_t port
     return false;
 }
 
-static bool matches(const struct rule *rule, const char *name, const uint8_t number[16])
+/* A name that is allowed may lead to a host of another name; one that is denied may not be reached
+ * by any. */
+static bool matches(const struct rule *rule, const char *name, const char *canonical,
+                    const uint8_t number[16])
 {
     switch (rule->pattern) {
     case PATTERN_ANY:
         return true;
     case PATTERN_NAME:
-        return name_matches(rule, name);
+        return name_matches(rule, name) || (!rule->allow && name_matches(rule, canonical));
     default:
         return in_network(number, rule);
     }
 }
 
-bool rules_allow(const struct rules *rules, const char *name, const struct address *address)
+bool rules_allow(const struct rules *rules, const char *name, const char *canonical,
+                 const struct address *address)
 {
     uint8_t number[16];
     if (address->kind != ADDRESS_TCP || !parse_number(address->name, number))
         return false;
     for (size_t i = 0; i < rules->count; i++) {
         const struct rule *rule = &rules->rule[i];
-        if (has_port(rule, address->port) && matches(rule, name, number))
+        if (has_port(rule, address->port) && matches(rule, name, canonical, number))
             return rule->allow;
     }
     return false;

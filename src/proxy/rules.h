@@ -8,7 +8,9 @@
  *
  * A name is judged twice: before it is resolved, so that nobody can make us ask for names that no
  * rule could allow; and then, as what it resolved to, each address for itself, so that a name does
- * not lead into a network that is denied.
+ * not lead into a network that is denied, nor an alias to a name that is denied. What the rules do
+ * not know is which addresses a denied name has: a peer that asks for one of these by number is
+ * judged by number.
  */
 #ifndef OUTBOARD_PROXY_RULES_H
 #define OUTBOARD_PROXY_RULES_H
@@ -31,10 +33,12 @@ struct rules {
 int rules_add(struct rules *rules, bool allow, const char *text, struct ob_fault *fault);
 void rules_done(struct rules *rules);
 
-/* Whether some resolution of this name could be allowed. */
+/* Whether some resolution of this name could be allowed. Names are in the form of hostname.h. */
 bool rules_allow_name(const struct rules *rules, const char *name, uint16_t port);
 
-/* Whether this numeric address, to which the name (NULL: none) was resolved, is allowed. */
-bool rules_allow(const struct rules *rules, const char *name, const struct address *address);
+/* Whether this numeric address is allowed, to which the name (NULL: none) was resolved; canonical
+ * is the host's own name, which the resolver told (NULL or "": it did not). */
+bool rules_allow(const struct rules *rules, const char *name, const char *canonical,
+                 const struct address *address);
 
 #endif

@@ -127,9 +127,6 @@ static void open_destination(struct proxy *proxy, struct ob_stream *stream, cons
         ob_stream_refuse(stream, OB_REASON_FORBIDDEN);
         return;
     }
-    size_t len = strlen(address.name);
-    if (len > 1 && address.name[len - 1] == '.') /* the same host, for rules too */
-        address.name[len - 1] = '\0';
     connect_to(proxy, stream, name, &address, options->trust_peer ? NULL : &options->connect);
 }
 

@@ -16,7 +16,7 @@ static bool allowed(const struct rules *rules, const char *name, const char *num
 {
     struct address address = {.kind = ADDRESS_TCP, .port = port};
     snprintf(address.name, sizeof(address.name), "%s", number);
-    return rules_allow(rules, name, &address);
+    return rules_allow(rules, name, NULL, &address);
 }
 
 static void nothing_is_allowed_by_default(void **state)
@@ -53,7 +53,7 @@ static void the_first_match_decides(void **state)
     add(&rules, true, "*:443");
     assert_true(allowed(&rules, "www.example", "192.0.2.1", 443));
     assert_false(allowed(&rules, "www.example", "127.0.0.1", 443));
-    assert_false(allowed(&rules, "SECRET.example", "192.0.2.1", 443));
+    assert_false(allowed(&rules, "secret.example", "192.0.2.1", 443));
     assert_false(allowed(&rules, "www.example", "192.0.2.1", 80));
     rules_done(&rules);
 }
@@ -74,12 +74,26 @@ static void names_are_judged_before_they_are_resolved(void **state)
     rules_done(&rules);
 }
 
+static void a_denied_name_is_not_reached_by_an_alias(void **state)
+{
+    struct rules rules = {0};
+    const struct address address = {.kind = ADDRESS_TCP, .name = "192.0.2.1", .port = 80};
+    add(&rules, false, "Secret.Example.:*");
+    add(&rules, true, "*.example:*");
+    assert_true(rules_allow(&rules, "alias.example", "", &address));
+    assert_true(rules_allow(&rules, "alias.example", "www.other", &address));
+    assert_false(rules_allow(&rules, "alias.example", "secret.example", &address));
+    assert_false(
+        rules_allow(&rules, "www.other", "www.example", &address)); /* an alias allows nothing */
+    rules_done(&rules);
+}
+
 static void other_families_are_never_allowed(void **state)
 {
     struct rules rules = {0};
     const struct address local = {.kind = ADDRESS_UNIX, .name = "127.0.0.1"};
     add(&rules, true, "*:*");
-    assert_false(rules_allow(&rules, NULL, &local));
+    assert_false(rules_allow(&rules, NULL, NULL, &local));
     rules_done(&rules);
 }
 
@@ -88,6 +102,7 @@ static void texts_that_are_no_rule(void **state)
     static const char *const texts[] = {
         "",        "host",          "host:",      ":80",      "host:90-80", "host:x",
         "host:1-", "10.0.0.0/33:1", "[::/129]:1", "name/8:1", "host:65536", "10.0.0.0/:1",
+        "a..b:1",  "host..:1",      "h\\111:1",   "h st:1",   "127.1:1",    "0x7f.0.0.1:1",
     };
     struct rules rules = {0};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -100,9 +115,13 @@ static void texts_that_are_no_rule(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(nothing_is_allowed_by_default),    TEST(networks_and_ports),
-        TEST(the_first_match_decides),          TEST(names_are_judged_before_they_are_resolved),
-        TEST(other_families_are_never_allowed), TEST(texts_that_are_no_rule),
+        TEST(nothing_is_allowed_by_default),
+        TEST(networks_and_ports),
+        TEST(the_first_match_decides),
+        TEST(names_are_judged_before_they_are_resolved),
+        TEST(other_families_are_never_allowed),
+        TEST(texts_that_are_no_rule),
+        TEST(a_denied_name_is_not_reached_by_an_alias),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "os/resolve.h"
+#include "proxy/resolve.h"
 
 #include "support.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
 
 struct party {
     struct loop *loop;
@@ -14,12 +16,12 @@ struct party {
     in_addr_t address;
 };
 
-static void done(void *argument, const struct sockaddr_storage *addresses, int count)
+static void done(void *argument, const struct resolved *resolved)
 {
     struct party *party = argument;
-    party->count = count;
-    if (count > 0)
-        party->address = ((const struct sockaddr_in *)addresses)->sin_addr.s_addr;
+    party->count = (int)resolved->count;
+    if (resolved->count > 0)
+        party->address = ((const struct sockaddr_in *)resolved->address)->sin_addr.s_addr;
 }
 
 static void resolve(struct party *party, const char *name)
@@ -59,6 +61,23 @@ static void name_without_an_address(void **state)
     tear_down(&party);
 }
 
+/* As in a guest that has none: the child looks into the hosts file itself. */
+static void name_where_there_is_no_getent(void **state)
+{
+    struct party party;
+    const char *path = getenv("PATH");
+    char *kept = path ? strdup(path) : NULL;
+    setenv("PATH", "/nowhere", 1);
+    resolve(&party, "localhost");
+    if (kept)
+        setenv("PATH", kept, 1);
+    free(kept);
+    while (party.count < 0)
+        assert_true(loop_wait(party.loop, 60000) >= 0);
+    assert_true(party.count >= 1);
+    tear_down(&party);
+}
+
 static void cancelled_resolve_gives_no_answer(void **state)
 {
     struct party party;
@@ -74,6 +93,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(answer_comes_from_the_loop),
         TEST(name_without_an_address),
+        TEST(name_where_there_is_no_getent),
         TEST(cancelled_resolve_gives_no_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
