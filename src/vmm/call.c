@@ -10,7 +10,7 @@
 
 #include "os/clock.h"
 #include "os/socket.h"
-#include "vmm/vfio_user.h"
+#include "vmm/client.h"
 
 static void tell_state(struct ob_client *client, enum ob_client_state state)
 {
@@ -31,9 +31,7 @@ void client_lose(struct ob_client *client, int code, const char *reason)
     close(client->fd); /* so that the remote gives back what it has of ours */
     client->fd = -1;
     client_done(&client->engine);
-    vfio_user_remote_done(client->remote);
-    intx_done(client);
-    heartbeat_stop(client);
+    client->events->lost(client);
     tell_state(client, OB_CLIENT_LOST);
 }
 
@@ -159,7 +157,7 @@ void client_catch_up(struct ob_client *client)
             client->fault = (struct ob_fault){0};
             tell_state(client, OB_CLIENT_ALIVE);
         }
-        intx_catch_up(client);
+        client->events->settled(client);
     }
     watch_socket(client);
 }

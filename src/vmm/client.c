@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The life of a client, and the guest's accesses. */
+/* The life of a client: it is made, served, asked what its device is, and freed. */
 #include "vmm/client.h"
 
 #include <errno.h>
@@ -9,11 +9,9 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#include "base/access.h"
 #include "base/auto.h"
 #include "client/regions.h"
 #include "os/socket.h"
-#include "vmm/vfio_user.h"
 
 #define DEFAULT_TIMEOUT_MS 1000
 
@@ -41,14 +39,25 @@ static void socket_ready(void *argument, uint32_t events)
         client_lose(client, -ENOTCONN, "the remote has closed the connection");
 }
 
+/* Gives up what there is of the remote besides its socket. */
+static void let_go(struct ob_client *client)
+{
+    intx_done(client);
+    heartbeat_stop(client);
+    if (client->wire->lost)
+        client->wire->lost(client);
+}
+
+static const struct client_events events = {.settled = intx_catch_up, .lost = let_go};
+
 /* The engine, and the loop with what it watches. The client is freed by the caller when this fails.
  */
 static int prepare(struct ob_client *client, int fd)
 {
     client->host = (struct client_host){.close = close_fd};
     int err = client_init(&client->engine, client->wire->engine, &client->host);
-    if (err == 0 && client->wire == &vmm_vfio_user)
-        err = vfio_user_remote_new(client);
+    if (err == 0 && client->wire->start)
+        err = client->wire->start(client);
     if (err == 0)
         err = loop_new(&client->loop);
     if (err == 0)
@@ -86,6 +95,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
         return ob_fault_set(fault, -ENOMEM, "no memory for a client");
     *client = (struct ob_client){
         .wire = wire,
+        .events = &events,
         .options = *options,
         .fd = -1,
         .timer_fd = -1,
@@ -119,12 +129,10 @@ void ob_client_free(struct ob_client *client)
 {
     if (!client)
         return;
-    intx_done(client);
-    heartbeat_stop(client);
+    let_go(client);
     auto_close(&client->fd);
     loop_free(client->loop);
     client_done(&client->engine);
-    vfio_user_remote_done(client->remote);
     free(client->remote);
     free(client);
 }
@@ -177,81 +185,6 @@ int ob_client_publish_memory(struct ob_client *client, const struct ob_client_re
         memcpy(merged, regions, count * sizeof(merged[0]));
     int kept = regions_merge(merged, count, fault);
     return kept < 0 ? kept : client->wire->publish_memory(client, merged, (unsigned)kept, fault);
-}
-
-static bool is_size(unsigned size, unsigned max)
-{
-    return size > 0 && size <= max && !(size & (size - 1));
-}
-
-/* A read: whatever goes wrong, the guest gets all ones. */
-static int read_value(struct ob_client *client, const struct client_request *request,
-                      uint64_t *ret_value)
-{
-    uint64_t value = UINT64_MAX;
-    int err = client_call(client, request, &value);
-    *ret_value = (err < 0 ? UINT64_MAX : value) & access_ones(request->size);
-    return err;
-}
-
-int ob_client_config_read(struct ob_client *client, uint32_t offset, unsigned size,
-                          uint32_t *ret_value)
-{
-    const struct client_request request = {
-        .operation = CLIENT_CONFIG_READ, .offset = offset, .size = size};
-    *ret_value = UINT32_MAX;
-    if (!is_size(size, 4))
-        return -EINVAL;
-    uint64_t value;
-    int err = read_value(client, &request, &value);
-    *ret_value = (uint32_t)value;
-    return err;
-}
-
-int ob_client_config_write(struct ob_client *client, uint32_t offset, unsigned size, uint32_t value)
-{
-    const struct client_request request = {
-        .operation = CLIENT_CONFIG_WRITE, .offset = offset, .size = size, .value = value};
-    uint64_t unused;
-    return is_size(size, 4) ? client_call(client, &request, &unused) : -EINVAL;
-}
-
-static bool fits_bar(const struct ob_client *client, unsigned bar, uint64_t offset, unsigned size)
-{
-    if (!client->probed || bar >= OB_BAR_COUNT || !is_size(size, LIMIT_ACCESS_BYTES))
-        return false;
-    uint64_t len = client->bar_lens[bar];
-    return offset < len && size <= len - offset;
-}
-
-int ob_client_bar_read(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
-                       uint64_t *ret_value)
-{
-    const struct client_request request = {
-        .operation = CLIENT_BAR_READ, .bar = bar, .offset = offset, .size = size};
-    *ret_value = UINT64_MAX;
-    return fits_bar(client, bar, offset, size) ? read_value(client, &request, ret_value) : -EINVAL;
-}
-
-int ob_client_bar_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
-                        uint64_t value)
-{
-    const struct client_request request = {
-        .operation = CLIENT_BAR_WRITE, .bar = bar, .offset = offset, .size = size, .value = value};
-    uint64_t unused;
-    if (!fits_bar(client, bar, offset, size))
-        return -EINVAL;
-    if (client->options.posted_writes && client->remote &&
-        client->engine.bars[bar].kind != OB_BAR_IO)
-        return vfio_user_post_write(client, bar, offset, size, value);
-    return client_call(client, &request, &unused);
-}
-
-int ob_client_reset(struct ob_client *client)
-{
-    const struct client_request request = {.operation = CLIENT_RESET};
-    uint64_t unused;
-    return client_call(client, &request, &unused);
 }
 
 int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,

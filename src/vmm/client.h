@@ -33,15 +33,37 @@
 
 struct vmm_wire {
     const struct client_wire *engine;
+    /* Makes what the wire keeps of a remote, and lets go of what the remote gave once it is lost.
+     * NULL: nothing. start() returns 0 or -ENOMEM; lost() may be called more than once. */
+    int (*start)(struct ob_client *client);
+    void (*lost)(struct ob_client *client);
     /* Makes the remote's acquaintance before the first call; NULL: there is nothing to say. A
      * failure has lost the remote. */
     int (*greet)(struct ob_client *client);
     /* As ob_client_publish_memory(), with regions that are merged and fit. */
     int (*publish_memory)(struct ob_client *client, const struct ob_client_region *regions,
                           unsigned count, struct ob_fault *fault);
+    /* 0, INTX_UNMASK_BY_MESSAGE, or the errno of a call. */
     int (*set_intx)(struct ob_client *client, int trigger_fd, int resample_fd);
+    /* Ends the masking of INTx without waiting, as client_send_now(). NULL: never called. */
+    int (*unmask_intx)(struct ob_client *client);
+    /* Writes a register without waiting for the answer. NULL: the wire has no such writes. */
+    int (*post_write)(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
+                      uint64_t value);
     /* As ob_client_probe(); fills bar_lens. */
     int (*probe)(struct ob_client *client, struct ob_client_info *ret_info, struct ob_fault *fault);
+};
+
+/* Of vmm_wire.set_intx(): the remote knows no resample eventfd, so somebody has to watch it in its
+ * place and tell it by messages. */
+#define INTX_UNMASK_BY_MESSAGE 1
+
+/* What call.c tells, which knows nobody above it. */
+struct client_events {
+    /* Nothing is unanswered and nothing waits to be sent. */
+    void (*settled)(struct ob_client *client);
+    /* The remote is lost: its descriptors are to be let go. Not called twice. */
+    void (*lost)(struct ob_client *client);
 };
 
 /* INTx as KVM's irqfd does it, for VMMs without KVM and for remotes that know no resample
@@ -76,6 +98,7 @@ struct vfio_user_remote {
 
 struct ob_client {
     const struct vmm_wire *wire;
+    const struct client_events *events;
     struct client engine;
     struct client_host host;
     struct ob_client_options options;
@@ -124,10 +147,6 @@ void heartbeat_stop(struct ob_client *client);
 
 /* Takes the eventfds away; the remote may still hold them. */
 void intx_done(struct ob_client *client);
-/* The remote knows no resample eventfd: it is told by messages when that is signalled. */
-int intx_unmask_by_message(struct ob_client *client, int resample_fd);
-/* The remote watches the resample eventfd itself. */
-void intx_unmask_by_remote(struct ob_client *client);
 /* Does what is due; never waits. */
 void intx_catch_up(struct ob_client *client);
 

@@ -19,7 +19,7 @@
 #include "base/auto.h"
 #include "os/event.h"
 #include "os/socket.h"
-#include "vmm/vfio_user.h"
+#include "vmm/client.h"
 
 static void triggered(void *argument, uint32_t events)
 {
@@ -58,7 +58,8 @@ static void resampled(void *argument, uint32_t events)
     intx_catch_up(client);
 }
 
-int intx_unmask_by_message(struct ob_client *client, int resample_fd)
+/* The remote knows no resample eventfd: it is told by messages when that is signalled. */
+static int unmask_by_message(struct ob_client *client, int resample_fd)
 {
     struct intx *intx = &client->intx;
     AUTO_FD fd = fcntl(resample_fd, F_DUPFD_CLOEXEC, 0);
@@ -71,15 +72,10 @@ int intx_unmask_by_message(struct ob_client *client, int resample_fd)
     return err;
 }
 
-void intx_unmask_by_remote(struct ob_client *client)
-{
-    stop_unmasking(&client->intx);
-}
-
 void intx_catch_up(struct ob_client *client)
 {
     if (client->intx.unmask_due && client->state == OB_CLIENT_ALIVE)
-        client->intx.unmask_due = vfio_user_unmask_intx(client) == -EAGAIN;
+        client->intx.unmask_due = client->wire->unmask_intx(client) == -EAGAIN;
 }
 
 void intx_done(struct ob_client *client)
@@ -93,7 +89,12 @@ int ob_client_set_intx(struct ob_client *client, int trigger_fd, int resample_fd
 {
     if (!descriptor_is_open(trigger_fd) || !descriptor_is_open(resample_fd))
         return -EBADF;
-    return client->wire->set_intx(client, trigger_fd, resample_fd);
+    int result = client->wire->set_intx(client, trigger_fd, resample_fd);
+    if (result == INTX_UNMASK_BY_MESSAGE)
+        return unmask_by_message(client, resample_fd);
+    if (result == 0)
+        stop_unmasking(&client->intx); /* the remote watches the resample eventfd itself */
+    return result;
 }
 
 int ob_client_emulate_intx(struct ob_client *client)

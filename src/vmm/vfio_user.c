@@ -18,7 +18,7 @@
 
 #define CONFIG OB_CLIENT_REGION_CONFIG
 
-int vfio_user_remote_new(struct ob_client *client)
+static int start(struct ob_client *client)
 {
     struct vfio_user_remote *remote = calloc(1, sizeof(*remote));
     if (!remote)
@@ -33,8 +33,9 @@ int vfio_user_remote_new(struct ob_client *client)
     return 0;
 }
 
-void vfio_user_remote_done(struct vfio_user_remote *remote)
+static void lost(struct ob_client *client)
 {
+    struct vfio_user_remote *remote = client->remote;
     if (!remote)
         return;
     memory_done(&remote->memory);
@@ -45,34 +46,8 @@ void vfio_user_remote_done(struct vfio_user_remote *remote)
     }
 }
 
-int vfio_user_meet(struct ob_client *client)
-{
-    return client->remote ? client_prepare(client) : -EOPNOTSUPP;
-}
-
-int vfio_user_ask(struct ob_client *client, const struct vfio_user_question *question,
-                  struct client_reply *reply)
-{
-    struct client_reply nothing = {0};
-    const struct client_request request = {
-        .operation = CLIENT_MESSAGE,
-        .message = &question->message,
-        .reply = reply ? reply : &nothing,
-        .fds = question->fds,
-        .num_fds = question->num_fds,
-    };
-    uint64_t unused;
-    return client->remote ? client_call(client, &request, &unused) : -EOPNOTSUPP;
-}
-
-int vfio_user_reject(struct ob_client *client, const struct ob_fault *fault)
-{
-    client_lose(client, fault->code, fault->text);
-    return fault->code;
-}
-
-int vfio_user_post_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
-                         uint64_t value)
+static int post_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
+                      uint64_t value)
 {
     uint8_t head[VFIO_USER_ACCESS_LEN], data[LIMIT_ACCESS_BYTES];
     const struct vfio_user_access access = {.offset = offset, .region = bar, .count = size};
@@ -244,8 +219,12 @@ static int probe(struct ob_client *client, struct ob_client_info *ret_info, stru
 
 const struct vmm_wire vmm_vfio_user = {
     .engine = &client_vfio_user,
+    .start = start,
+    .lost = lost,
     .greet = greet,
     .publish_memory = vfio_user_publish_memory,
     .set_intx = vfio_user_set_intx,
+    .unmask_intx = vfio_user_unmask_intx,
+    .post_write = post_write,
     .probe = probe,
 };

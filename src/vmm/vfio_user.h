@@ -12,14 +12,8 @@ struct vfio_user_question {
     unsigned num_fds;
 };
 
-/* What there is of a remote before it was greeted; free(3) it after vfio_user_remote_done(). 0 or
- * -ENOMEM. */
-int vfio_user_remote_new(struct ob_client *client);
-/* Lets go of the memory and descriptors of a remote that is lost. NULL is fine. */
-void vfio_user_remote_done(struct vfio_user_remote *remote);
-
-/* Greets the remote unless that was done: what it is, and what it can do, is known then. As
- * client_call(); -EOPNOTSUPP when the client's wire is another. */
+/* vfio_user_message.c. Greets the remote unless that was done: what it is, and what it can do, is
+ * known then. As client_call(); -EOPNOTSUPP when the client's wire is another. */
 int vfio_user_meet(struct ob_client *client);
 
 /* Sends a message and waits for its answer, which goes to *reply (NULL: none is expected to say
@@ -30,8 +24,8 @@ int vfio_user_ask(struct ob_client *client, const struct vfio_user_question *que
 /* The answer makes no sense: the remote is lost, for the reason in the fault. Returns -EPROTO. */
 int vfio_user_reject(struct ob_client *client, const struct ob_fault *fault);
 
-/* run_state.c: asks for a device feature; the answer repeats the 8 bytes of its head, and what is
- * behind goes to the data of *reply. As vfio_user_ask(). */
+/* vfio_user_feature.c: asks for a device feature; the answer repeats the 8 bytes of its head, and
+ * what is behind goes to the data of *reply. As vfio_user_ask(). */
 int vfio_user_ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
                           size_t data_len, struct client_reply *reply);
 /* As above, to get a feature whose answer must be whole. */
@@ -41,10 +35,6 @@ int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8
 /* vfio_user_log.c: moves what the remote has logged of a range into the client's half of the log.
  * 0, also where nothing is logged, or the errno of a call, which loses nothing. */
 int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len);
-
-/* Writes a register without waiting for the answer. */
-int vfio_user_post_write(struct ob_client *client, unsigned bar, uint64_t offset, unsigned size,
-                         uint64_t value);
 
 /* vfio_user_memory.c: as struct vmm_wire; and the remote's way to memory, for struct client_host.
  */

@@ -71,12 +71,12 @@ int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd
     if (err < 0)
         return err;
     err = set_intx(client, VFIO_IRQ_SET_ACTION_UNMASK, resample_fd);
-    if (err == 0)
-        intx_unmask_by_remote(client);
-    else if (err == -EREMOTEIO)
-        err = intx_unmask_by_message(client, resample_fd);
+    const int verdict = err == -EREMOTEIO ? INTX_UNMASK_BY_MESSAGE : 0;
+    if (err < 0 && err != -EREMOTEIO)
+        return err;
     /* It may be masked since the eventfds of before. */
-    return err < 0 ? err : set_irqs(client, &unmask_intx, NULL);
+    err = set_irqs(client, &unmask_intx, NULL);
+    return err < 0 ? err : verdict;
 }
 
 static unsigned smaller(unsigned a, unsigned b)
