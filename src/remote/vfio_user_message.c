@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Messages of vfio-user: a question, and what becomes of its answer. */
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 #include <errno.h>
 

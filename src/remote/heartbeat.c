@@ -7,7 +7,7 @@
  * A beat never waits, so it does not greet a remote: until somebody else has, there is nothing to
  * look after.
  */
-#include "vmm/client.h"
+#include "remote/client.h"
 
 #include <sys/epoll.h>
 

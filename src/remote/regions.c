@@ -9,7 +9,7 @@
 #include "base/access.h"
 #include "base/auto.h"
 #include "base/cursor.h"
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 static bool is_present(const struct ob_client *client, unsigned region, uint64_t offset, size_t len)
 {

@@ -3,7 +3,7 @@
  * vfio-user above its engine: the greeting, after which it is known what the remote's device is,
  * and the probe, which tells.
  */
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -217,7 +217,7 @@ static int probe(struct ob_client *client, struct ob_client_info *ret_info, stru
     return 0;
 }
 
-const struct vmm_wire vmm_vfio_user = {
+const struct remote_wire remote_vfio_user = {
     .engine = &client_vfio_user,
     .start = start,
     .lost = lost,

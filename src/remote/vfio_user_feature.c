@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 int vfio_user_ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
                           size_t data_len, struct client_reply *reply)

@@ -13,8 +13,8 @@
 #include "base/auto.h"
 #include "failing_alloc.h"
 #include "os/clock.h"
-#include "vmm/client.h"
-#include "vmm/fake_remote.h"
+#include "remote/client.h"
+#include "remote/fake_remote.h"
 
 #define RAM_AT  0x100000u
 #define RAM_LEN (1u << 20)

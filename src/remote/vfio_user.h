@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the files that know vfio-user share: messages out, answers in. */
-#ifndef OUTBOARD_VMM_VFIO_USER_H
-#define OUTBOARD_VMM_VFIO_USER_H
+#ifndef OUTBOARD_REMOTE_VFIO_USER_H
+#define OUTBOARD_REMOTE_VFIO_USER_H
 
-#include "vmm/client.h"
+#include "remote/client.h"
 
 /* Of the descriptors and the payload of one message. */
 struct vfio_user_question {
@@ -36,7 +36,7 @@ int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8
  * 0, also where nothing is logged, or the errno of a call, which loses nothing. */
 int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len);
 
-/* vfio_user_memory.c: as struct vmm_wire; and the remote's way to memory, for struct client_host.
+/* vfio_user_memory.c: as struct remote_wire; and the remote's way to memory, for struct client_host.
  */
 int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_region *regions,
                              unsigned count, struct ob_fault *fault);
@@ -44,7 +44,7 @@ int vfio_user_memory_read(void *context, uint64_t iova, void *ret_buf, size_t le
 int vfio_user_memory_write(void *context, uint64_t iova, const void *buf, size_t len);
 struct memory_host vfio_user_memory_host(void);
 
-/* vfio_user_irqs.c: as struct vmm_wire; and to end the masking of INTx without waiting. */
+/* vfio_user_irqs.c: as struct remote_wire; and to end the masking of INTx without waiting. */
 int vfio_user_set_intx(struct ob_client *client, int trigger_fd, int resample_fd);
 int vfio_user_unmask_intx(struct ob_client *client);
 

@@ -9,7 +9,7 @@
 #include <linux/vfio.h>
 
 #include "os/socket.h"
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 static int set_irqs(struct ob_client *client, const struct vfio_user_irq_set *set, const int *fds)
 {

@@ -14,7 +14,7 @@
 
 #include "base/auto.h"
 #include "base/cursor.h"
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 #define RANGE_LEN  16u
 #define REPORT_LEN 24u

@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "client/probe.h"
-#include "vmm/client.h"
+#include "remote/client.h"
 
 #define CONFIG_LEN 256u /* what x-pci-proxy-dev forwards */
 
@@ -57,14 +57,14 @@ static int probe(struct ob_client *client, struct ob_client_info *ret_info, stru
     return 0;
 }
 
-const struct vmm_wire vmm_mpqemu = {
+const struct remote_wire remote_mpqemu = {
     .engine = &client_mpqemu,
     .publish_memory = publish_memory,
     .set_intx = set_intx,
     .probe = probe,
 };
 
-const struct vmm_wire vmm_mpqemu_v8 = {
+const struct remote_wire remote_mpqemu_v8 = {
     .engine = &client_mpqemu_v8,
     .publish_memory = publish_memory,
     .set_intx = set_intx,

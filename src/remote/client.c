@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The life of a client: it is made, served, asked what its device is, and freed. */
-#include "vmm/client.h"
+#include "remote/client.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -15,9 +15,9 @@
 
 #define DEFAULT_TIMEOUT_MS 1000
 
-static const struct vmm_wire *const wires[] = {&vmm_mpqemu, &vmm_mpqemu_v8, &vmm_vfio_user};
+static const struct remote_wire *const wires[] = {&remote_mpqemu, &remote_mpqemu_v8, &remote_vfio_user};
 
-static const struct vmm_wire *find_wire(const char *name)
+static const struct remote_wire *find_wire(const char *name)
 {
     for (size_t i = 0; i < sizeof(wires) / sizeof(wires[0]); i++)
         if (!name || strcmp(name, wires[i]->engine->name) == 0)
@@ -66,7 +66,7 @@ static int prepare(struct ob_client *client, int fd)
     return err < 0 ? err : heartbeat_start(client);
 }
 
-static int check_options(const struct ob_client_options *options, const struct vmm_wire *wire,
+static int check_options(const struct ob_client_options *options, const struct remote_wire *wire,
                          struct ob_fault *fault)
 {
     if (!wire)
@@ -82,7 +82,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
 {
     const struct ob_client_options defaults = {0};
     options = options ? options : &defaults;
-    const struct vmm_wire *wire = find_wire(options->wire);
+    const struct remote_wire *wire = find_wire(options->wire);
     int err = check_options(options, wire, fault);
     if (err < 0 || !wire)
         return err;

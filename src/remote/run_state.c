@@ -7,7 +7,7 @@
 #include <linux/vfio.h>
 
 #include "base/cursor.h"
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy)
 {

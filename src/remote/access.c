@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The guest's accesses, and reset: each is one call. */
-#include "vmm/client.h"
+#include "remote/client.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "vmm/fake_remote.h"
+#include "remote/fake_remote.h"
 
 #include "support.h"
 

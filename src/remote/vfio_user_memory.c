@@ -18,7 +18,7 @@
 #include "base/cursor.h"
 #include "os/shared_memory.h"
 #include "os/socket.h"
-#include "vmm/vfio_user.h"
+#include "remote/vfio_user.h"
 
 static int map_file(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
                     uint8_t **ret_address, struct memory_file *ret_file)

@@ -19,10 +19,10 @@
  *        |               |              a message not taken, the policy
  *        '---> LOST <----'
  *
- * What differs between wires, above their engines, is a struct vmm_wire: mpqemu.c and vfio_user.c.
+ * What differs between wires, above their engines, is a struct remote_wire: mpqemu.c and vfio_user.c.
  */
-#ifndef OUTBOARD_VMM_CLIENT_H
-#define OUTBOARD_VMM_CLIENT_H
+#ifndef OUTBOARD_REMOTE_CLIENT_H
+#define OUTBOARD_REMOTE_CLIENT_H
 
 #include <outboard/client.h>
 
@@ -31,7 +31,7 @@
 #include "memory/memory.h"
 #include "os/loop.h"
 
-struct vmm_wire {
+struct remote_wire {
     const struct client_wire *engine;
     /* Makes what the wire keeps of a remote, and lets go of what the remote gave once it is lost.
      * NULL: nothing. start() returns 0 or -ENOMEM; lost() may be called more than once. */
@@ -54,7 +54,7 @@ struct vmm_wire {
     int (*probe)(struct ob_client *client, struct ob_client_info *ret_info, struct ob_fault *fault);
 };
 
-/* Of vmm_wire.set_intx(): the remote knows no resample eventfd, so somebody has to watch it in its
+/* Of remote_wire.set_intx(): the remote knows no resample eventfd, so somebody has to watch it in its
  * place and tell it by messages. */
 #define INTX_UNMASK_BY_MESSAGE 1
 
@@ -97,7 +97,7 @@ struct vfio_user_remote {
 };
 
 struct ob_client {
-    const struct vmm_wire *wire;
+    const struct remote_wire *wire;
     const struct client_events *events;
     struct client engine;
     struct client_host host;
@@ -150,8 +150,8 @@ void intx_done(struct ob_client *client);
 /* Does what is due; never waits. */
 void intx_catch_up(struct ob_client *client);
 
-extern const struct vmm_wire vmm_mpqemu;
-extern const struct vmm_wire vmm_mpqemu_v8;
-extern const struct vmm_wire vmm_vfio_user;
+extern const struct remote_wire remote_mpqemu;
+extern const struct remote_wire remote_mpqemu_v8;
+extern const struct remote_wire remote_vfio_user;
 
 #endif

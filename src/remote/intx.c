@@ -19,7 +19,7 @@
 #include "base/auto.h"
 #include "os/event.h"
 #include "os/socket.h"
-#include "vmm/client.h"
+#include "remote/client.h"
 
 static void triggered(void *argument, uint32_t events)
 {

@@ -10,7 +10,7 @@
 
 #include "os/clock.h"
 #include "os/socket.h"
-#include "vmm/client.h"
+#include "remote/client.h"
 
 static void tell_state(struct ob_client *client, enum ob_client_state state)
 {
