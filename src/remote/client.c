@@ -15,7 +15,8 @@
 
 #define DEFAULT_TIMEOUT_MS 1000
 
-static const struct remote_wire *const wires[] = {&remote_mpqemu, &remote_mpqemu_v8, &remote_vfio_user};
+static const struct remote_wire *const wires[] = {&remote_mpqemu, &remote_mpqemu_v8,
+                                                  &remote_vfio_user};
 
 static const struct remote_wire *find_wire(const char *name)
 {

@@ -19,7 +19,8 @@
  *        |               |              a message not taken, the policy
  *        '---> LOST <----'
  *
- * What differs between wires, above their engines, is a struct remote_wire: mpqemu.c and vfio_user.c.
+ * What differs between wires, above their engines, is a struct remote_wire: mpqemu.c and
+ * vfio_user.c.
  */
 #ifndef OUTBOARD_REMOTE_CLIENT_H
 #define OUTBOARD_REMOTE_CLIENT_H
@@ -54,8 +55,8 @@ struct remote_wire {
     int (*probe)(struct ob_client *client, struct ob_client_info *ret_info, struct ob_fault *fault);
 };
 
-/* Of remote_wire.set_intx(): the remote knows no resample eventfd, so somebody has to watch it in its
- * place and tell it by messages. */
+/* Of remote_wire.set_intx(): the remote knows no resample eventfd, so somebody has to watch it in
+ * its place and tell it by messages. */
 #define INTX_UNMASK_BY_MESSAGE 1
 
 /* What call.c tells, which knows nobody above it. */

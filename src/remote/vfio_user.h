@@ -36,7 +36,8 @@ int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8
  * 0, also where nothing is logged, or the errno of a call, which loses nothing. */
 int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len);
 
-/* vfio_user_memory.c: as struct remote_wire; and the remote's way to memory, for struct client_host.
+/* vfio_user_memory.c: as struct remote_wire; and the remote's way to memory, for struct
+ * client_host.
  */
 int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_region *regions,
                              unsigned count, struct ob_fault *fault);
