@@ -22,6 +22,13 @@
 #define NVME_TRANSFER_PAGES (1u << NVME_MDTS)
 #define NVME_TRANSFER_LEN   (1u << (NVME_MDTS + 12))
 
+/* Blocks that one Write Zeroes can name: two to the power of this pages of 4 KiB, in blocks of 512
+ * bytes (WZSL). */
+#define NVME_WRITE_ZEROES_LIMIT 13u
+
+/* Ranges of one Dataset Management that are promised (DMRL); all 256 are taken. */
+#define NVME_DATASET_LIMIT 255u
+
 /* Pieces of guest memory of one command: one more page than its data fills when it starts within
  * one. */
 #define NVME_SPANS (NVME_TRANSFER_PAGES + 1u)

@@ -49,6 +49,22 @@ enum {
     NS_FORMAT = 128,
 };
 
+/* Offsets in the NVM command set's data structure of a controller, NVM Command Set Specification
+ * 1.0, figure 101. */
+enum {
+    NVM_WRITE_ZEROES_LIMIT = 1, /* WZSL */
+    NVM_DATASET_RANGES = 3,     /* DMRL */
+    NVM_DATASET_RANGE = 4,      /* DMRSL, blocks */
+    NVM_DATASET_BLOCKS = 8,     /* DMSL */
+};
+
+/* Offsets in a namespace's data structure for every command set, base specification 2.0, figure
+ * 280. */
+enum {
+    ANY_ATTRIBUTES = 8,
+    ANY_STATUS = 14,
+};
+
 #define IEEE_OUI                    0x525400u /* locally administered */
 #define CONTROLLER_TYPE_IO          1
 #define ADMIN_DOORBELL_BUFFER       0x100 /* OACS */
@@ -58,6 +74,7 @@ enum {
 #define CACHE_PRESENT_NO_NSID_ALL   0x5
 #define DEALLOCATED_READS_ZERO      0x1
 #define WRITE_ZEROES_MAY_DEALLOCATE 0x8
+#define NAMESPACE_READY             0x1
 #define CELSIUS_70                  343
 #define CELSIUS_100                 373
 #define MAX_POWER_CENTIWATTS        2500
@@ -128,6 +145,22 @@ static void identify_namespace(const struct nvme_namespace *ns, uint8_t *data)
     put32(data + NS_FORMAT, ns->block_shift << 16);
 }
 
+/* What a guest may send in one command: of zeroes as much as the command can name, or else a driver
+ * takes MDTS for the limit; of ranges and their blocks any. */
+static void identify_nvm_controller(uint8_t *data)
+{
+    data[NVM_WRITE_ZEROES_LIMIT] = NVME_WRITE_ZEROES_LIMIT;
+    data[NVM_DATASET_RANGES] = NVME_DATASET_LIMIT;
+    put32(data + NVM_DATASET_RANGE, UINT32_MAX);
+    put64(data + NVM_DATASET_BLOCKS, (uint64_t)NVME_DATASET_LIMIT * UINT32_MAX);
+}
+
+static void identify_for_any_set(const struct nvme_namespace *ns, uint8_t *data)
+{
+    data[ANY_ATTRIBUTES] = ns->block->readonly;
+    data[ANY_STATUS] = NAMESPACE_READY;
+}
+
 static void list_active(const struct nvme *nvme, uint32_t after, uint8_t *data)
 {
     for (unsigned i = 0; i < nvme->namespaces.count; i++) {
@@ -146,31 +179,59 @@ static void describe(const struct nvme_namespace *ns, uint8_t *data)
     memcpy(data + 4, ns->uuid, sizeof(ns->uuid));
 }
 
+/* Of a namespace, or of one that the list begins behind. Returns an enum nvme_status. */
+static uint16_t fill_namespace(const struct nvme_request *request, unsigned cns, uint8_t *data)
+{
+    struct nvme *nvme = request->nvme;
+    uint32_t nsid = request->command.nsid;
+    const struct nvme_namespace *ns = namespace_find(nvme, nsid);
+    if (cns == NVME_CNS_ACTIVE_LIST || cns == NVME_CNS_SET_ACTIVE_LIST) {
+        if (nsid >= NVME_NSID_ALL - 1)
+            return NVME_INVALID_NAMESPACE;
+        list_active(nvme, nsid, data);
+        return NVME_SUCCESS;
+    }
+    if (!ns)
+        return NVME_INVALID_NAMESPACE;
+    if (cns == NVME_CNS_NAMESPACE)
+        identify_namespace(ns, data);
+    else if (cns == NVME_CNS_DESCRIPTORS)
+        describe(ns, data);
+    else if (cns == NVME_CNS_ANY_SET_NAMESPACE)
+        identify_for_any_set(ns, data);
+    /* NVME_CNS_SET_NAMESPACE: of protection information, which there is none of. */
+    return NVME_SUCCESS;
+}
+
+static bool names_command_set(unsigned cns)
+{
+    return cns >= NVME_CNS_SET_NAMESPACE && cns <= NVME_CNS_SET_ACTIVE_LIST;
+}
+
 /* Fills the data structure that is asked for. Returns an enum nvme_status. */
 static uint16_t fill(const struct nvme_request *request, uint8_t *data)
 {
-    struct nvme *nvme = request->nvme;
-    const struct nvme_command *command = &request->command;
-    const struct nvme_namespace *ns = namespace_find(nvme, command->nsid);
-    switch (command->dword[10] & 0xff) {
+    const uint32_t *dword = request->command.dword;
+    unsigned cns = dword[10] & 0xff;
+    if (names_command_set(cns) && NVME_IDENTIFY_SET(dword[11]) != NVME_SET_NVM)
+        return NVME_INVALID_FIELD;
+    switch (cns) {
     case NVME_CNS_CONTROLLER:
-        identify_controller(nvme, data);
+        identify_controller(request->nvme, data);
         return NVME_SUCCESS;
-    case NVME_CNS_ACTIVE_LIST:
-        if (command->nsid >= NVME_NSID_ALL - 1)
-            return NVME_INVALID_NAMESPACE;
-        list_active(nvme, command->nsid, data);
+    case NVME_CNS_SET_CONTROLLER:
+        identify_nvm_controller(data);
+        return NVME_SUCCESS;
+    case NVME_CNS_COMMAND_SETS:
+        put64(data, UINT64_C(1) << NVME_SET_NVM);
         return NVME_SUCCESS;
     case NVME_CNS_NAMESPACE:
-        if (!ns)
-            return NVME_INVALID_NAMESPACE;
-        identify_namespace(ns, data);
-        return NVME_SUCCESS;
+    case NVME_CNS_ACTIVE_LIST:
     case NVME_CNS_DESCRIPTORS:
-        if (!ns)
-            return NVME_INVALID_NAMESPACE;
-        describe(ns, data);
-        return NVME_SUCCESS;
+    case NVME_CNS_SET_NAMESPACE:
+    case NVME_CNS_SET_ACTIVE_LIST:
+    case NVME_CNS_ANY_SET_NAMESPACE:
+        return fill_namespace(request, cns, data);
     default:
         return NVME_INVALID_FIELD;
     }

@@ -131,8 +131,16 @@ enum nvme_cns {
     NVME_CNS_CONTROLLER = 0x01,
     NVME_CNS_ACTIVE_LIST = 0x02,
     NVME_CNS_DESCRIPTORS = 0x03,
+    /* TP 4056, since revision 2.0 in the base specification; Linux asks for them of a 1.4 too. */
+    NVME_CNS_SET_NAMESPACE = 0x05,
+    NVME_CNS_SET_CONTROLLER = 0x06,
+    NVME_CNS_SET_ACTIVE_LIST = 0x07,
+    NVME_CNS_ANY_SET_NAMESPACE = 0x08,
+    NVME_CNS_COMMAND_SETS = 0x1c,
 };
-#define NVME_IDENTIFY_LEN 4096u
+#define NVME_IDENTIFY_SET(dword11) ((dword11) >> 24) /* CSI */
+#define NVME_SET_NVM               0x00
+#define NVME_IDENTIFY_LEN          4096u
 
 /* Features, section 5.21.1. */
 enum nvme_feature {

@@ -64,6 +64,37 @@ def test_identify_namespaces(controller, image, tmp_path):
     assert ids[0] != ids[1] and all(found.variant == uuid.RFC_4122 for found in ids)
 
 
+def test_identify_of_the_command_set(controller, image, tmp_path):
+    """What Linux asks from 5.15 on at each enabling; a driver takes the limits from there, and the error log stays as it is."""
+    other = tmp_path / "other.img"
+    other.write_bytes(bytes(PAGE))
+    nvme = controller(image, f"{other},readonly")
+    of_controller = nvme.identify(6)
+    write_zeroes, ranges, blocks_of_range, blocks = struct.unpack_from("<xBxBIQ", of_controller)
+    assert PAGE << write_zeroes == 65536 * 512
+    assert (ranges, blocks_of_range, blocks) == (255, 2**32 - 1, 255 * (2**32 - 1))
+    assert of_controller[0] == of_controller[2] == 0 and not any(of_controller[16:])
+    for nsid, readonly in ((1, 0), (2, 1)):
+        assert nvme.identify(5, nsid) == bytes(PAGE)
+        assert nvme.identify(8, nsid) == bytes((0,) * 8 + (readonly,) + (0,) * 5 + (1,)).ljust(PAGE, b"\0")
+    assert struct.unpack("<1024I", nvme.identify(7, 1)) == (2, *[0] * 1023)
+    assert nvme.identify(0x1C) == bytes((1,)).ljust(PAGE, b"\0")
+    assert u64(nvme.log_page(2, 512), 176) == 0
+
+
+def test_limits_of_write_zeroes_and_dataset_hold(nvme):
+    """The most of each that Identify promises is carried out in one command."""
+    write_zeroes, ranges = struct.unpack_from("<xBxB", nvme.identify(6))
+    blocks = IMAGE_LEN // 512
+    assert blocks <= PAGE << write_zeroes
+    disk = Disk(nvme.create_queue())
+    assert disk.queue.run(0x08, 1, d12=blocks - 1).status == SUCCESS
+    assert disk.read(0, PAGE) == disk.read(blocks - 8, PAGE) == bytes(PAGE)
+    page = nvme.machine.pages(1)
+    nvme.machine.write(page, b"".join(struct.pack("<IIQ", 0, 8, 8 * i) for i in range(ranges)))
+    assert disk.queue.run(0x09, 1, page, d10=ranges - 1, d11=4).status == SUCCESS
+
+
 def test_a_disk_keeps_its_identity(controller, image):
     first, second = (controller(f"{image},readonly") for _ in range(2))
     assert first.identify(3, 1) == second.identify(3, 1)
@@ -73,10 +104,17 @@ def test_a_disk_keeps_its_identity(controller, image):
 @pytest.mark.parametrize(
     "cns, nsid, status",
     [(0, 0, INVALID_NAMESPACE), (0, 2, INVALID_NAMESPACE), (0, 2**32 - 1, INVALID_NAMESPACE), (3, 9, INVALID_NAMESPACE),
-     (2, 2**32 - 1, INVALID_NAMESPACE), (2, 2**32 - 2, INVALID_NAMESPACE), (0x10, 1, INVALID_FIELD), (0xFF, 1, INVALID_FIELD)],
+     (2, 2**32 - 1, INVALID_NAMESPACE), (2, 2**32 - 2, INVALID_NAMESPACE), (0x10, 1, INVALID_FIELD), (0xFF, 1, INVALID_FIELD),
+     (5, 0, INVALID_NAMESPACE), (5, 2, INVALID_NAMESPACE), (7, 2**32 - 1, INVALID_NAMESPACE), (8, 2, INVALID_NAMESPACE)],
 )  # fmt: skip
 def test_identify_what_does_not_exist(nvme, cns, nsid, status):
     assert nvme.admin.run(IDENTIFY, nsid=nsid, prp1=nvme.machine.pages(1), d10=cns).status == status
+
+
+@pytest.mark.parametrize("cns", [5, 6, 7])
+def test_identify_of_other_command_sets(nvme, cns):
+    for csi in (1, 2, 0xFF):
+        assert nvme.admin.run(IDENTIFY, nsid=1, prp1=nvme.machine.pages(1), d10=cns, d11=csi << 24).status == INVALID_FIELD
 
 
 def test_identify_into_nowhere(nvme):

@@ -4,6 +4,7 @@
 One guest for all: each test plugs its disks in and pulls them out again.
 """
 import hashlib
+import pathlib
 import shutil
 import signal
 import subprocess
@@ -24,12 +25,22 @@ FIO = shutil.which("fio")
 
 
 @pytest.fixture(scope="module")
-def machine(shared_logs):
+def error_log_entries(tmp_path_factory):
+    """A program of the guest's that prints how many entries a controller's error log has ever had."""
+    program = tmp_path_factory.mktemp("programs") / "error-log-entries"
+    source = pathlib.Path(__file__).parent / "error_log_entries.c"
+    subprocess.run(["cc", "-static", "-Wall", "-Werror", "-o", program, source], check=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def machine(shared_logs, error_log_entries):
     """A guest with room for two disks."""
     ports = [f"pcie-root-port,id={port},chassis={number}" for number, port in enumerate(PORTS)]
     arguments = [word for port in ports for word in ("-device", port)]
     files = with_libraries(FIO, "/sbin/mke2fs")
     options = {"memory_mib": 512, "arguments": arguments, "files": files, "boot_timeout": PATIENCE_S}
+    options["programs"] = [error_log_entries]
     with Guest(shared_logs / "guest", **options) as guest:
         yield guest
 
@@ -123,6 +134,18 @@ def test_linux_sees_what_the_controller_is(guest, plugged, controller, make_imag
     assert int(guest.read(f"/sys/block/{disk}/queue/max_hw_sectors_kb")) == 512
     guest.run("echo 1 >/sys/class/nvme/nvme0/reset_controller")
     guest.run(read_blocks(disk, count=100))
+    assert complaints(guest) == ""
+
+
+def test_what_the_driver_asks_is_no_error(guest, plugged, controller, make_image):
+    """A monitor of disks tells of each new entry, so enabling the controller must add none. The limits reach the driver."""
+    disk = plugged(controller(make_image()))
+    for _ in range(3):
+        guest.run(f"{read_blocks(disk)}; until [ $(cat /sys/class/nvme/nvme0/state) = live ]; do usleep 10000; done")
+        assert guest.run("error-log-entries /dev/nvme0").strip() == "0"
+        guest.run("echo 1 >/sys/class/nvme/nvme0/reset_controller")
+    assert int(guest.read(f"/sys/block/{disk}/queue/write_zeroes_max_bytes")) == 32 * MIB
+    assert int(guest.read(f"/sys/block/{disk}/queue/discard_max_bytes")) > 1 << 40
     assert complaints(guest) == ""
 
 
