@@ -98,6 +98,7 @@ struct block_options {
     const char *path; /* or nbd://, nbd+unix:// */
     bool readonly;
     bool direct;         /* past the page cache */
+    bool raw;            /* its bytes are the disk's, whatever they look like */
     uint32_t block_size; /* of all offsets and lengths that will come */
 };
 

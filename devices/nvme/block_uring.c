@@ -32,6 +32,9 @@
 
 #include <outboard/watch.h>
 
+#include "image_format.h"
+#include "image_lock.h"
+
 #define RING_ENTRIES  1024u
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
@@ -376,13 +379,20 @@ static void close_block(struct block *block)
         free_uring(uring);
 }
 
-/* Two writers would destroy the image, so it is locked for as long as it is open. */
-static int lock(int fd, bool readonly)
+/* Served as raw, the guest's first mkfs would destroy it. The guest may also have written the mark
+ * itself: then raw is right, and who starts us can say so. */
+static int check_format(const struct uring *uring, const struct block_options *options,
+                        struct ob_fault *fault)
 {
-    struct flock whole = {.l_type = readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &whole) == 0)
+    int fd = uring->buffered_fd >= 0 ? uring->buffered_fd : uring->fd;
+    const char *format = options->raw ? NULL : image_format_of(fd, uring->block.size);
+    if (!format)
         return 0;
-    return errno == EACCES ? -EAGAIN : -errno;
+    return ob_fault_set(fault, -EINVAL,
+                        "%.60s looks like a %s image, expected a raw one; start the device by "
+                        "'outboard disk' or serve it by 'qemu-nbd --persistent -f %s' (EXAMPLES in "
+                        "the manual), or add ,format=raw",
+                        options->path, format, format);
 }
 
 static int open_files(struct uring *uring, const struct block_options *options,
@@ -398,7 +408,7 @@ static int open_files(struct uring *uring, const struct block_options *options,
                             options->direct && errno == EINVAL
                                 ? "; its file system has no direct I/O, leave 'direct' out"
                                 : "");
-    int err = lock(uring->fd, options->readonly);
+    int err = image_lock(uring->fd, options->readonly);
     if (err == -EAGAIN)
         return ob_fault_set(fault, err, "%s is in use by another process", path);
     if (err < 0)
@@ -409,7 +419,7 @@ static int open_files(struct uring *uring, const struct block_options *options,
     int cant_write = 0;
     if (!options->readonly && ioctl(uring->fd, BLKROGET, &cant_write) == 0 && cant_write)
         return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", path);
-    return 0;
+    return check_format(uring, options, fault);
 }
 
 /* A file system behind a server or a process waits for it within io_uring_enter(2), and then so
@@ -464,14 +474,27 @@ static int make_ring(struct io_uring *ring)
     return err == -EINVAL ? io_uring_queue_init(RING_ENTRIES, ring, 0) : err;
 }
 
-static int allocate(struct uring *uring)
+/* Containers' seccomp filters forbid io_uring, and so does kernel.io_uring_disabled. */
+static bool is_forbidden(int err)
+{
+    return err == -EPERM || err == -EACCES || err == -ENOSYS;
+}
+
+static int allocate(struct uring *uring, struct ob_fault *fault)
 {
     if (posix_memalign((void **)&uring->zeroes, 4096, ZEROES_LEN) != 0)
         return -ENOMEM;
     memset(uring->zeroes, 0, ZEROES_LEN);
     for (unsigned i = 0; i < ZEROES_IOVECS; i++)
         uring->zero_iov[i] = (struct iovec){.iov_base = uring->zeroes, .iov_len = ZEROES_LEN};
-    return make_ring(&uring->ring);
+    int err = make_ring(&uring->ring);
+    if (is_forbidden(err))
+        ob_fault_set(fault, err,
+                     "io_uring is forbidden here, and files need it (%s; kernel.io_uring_disabled, "
+                     "seccomp): serve %.60s by 'qemu-nbd --persistent' (the manual's EXAMPLES) or "
+                     "'outboard disk' with ,nbd",
+                     strerror(-err), uring->block.name);
+    return err;
 }
 
 static const struct block_ops ops = {
@@ -506,7 +529,7 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
         err = check_blocks(uring, options, fault);
     }
     if (err == 0)
-        err = allocate(uring);
+        err = allocate(uring, fault);
     if (err < 0) {
         free_uring(uring);
         return ob_fault_set(fault, err, "can't set up I/O for %s: %s", options->path,

@@ -17,6 +17,9 @@
 /* Images, each a namespace. */
 #define NVME_NAMESPACES 32u
 
+/* Characters of a serial number. */
+#define NVME_SERIAL_LEN 20u
+
 /* Data of one command: two to the power of MDTS pages. */
 #define NVME_MDTS           7u
 #define NVME_TRANSFER_PAGES (1u << NVME_MDTS)

@@ -21,7 +21,7 @@ static int apply_image(void *argument, const char *value, struct ob_fault *fault
     struct config *config = argument;
     if (config->count == NVME_NAMESPACES)
         return ob_fault_set(fault, -E2BIG, "a controller has %u images at most", NVME_NAMESPACES);
-    int err = image_parse(value, &config->options[config->count], fault);
+    int err = image_option_parse(value, &config->options[config->count], fault);
     if (err == 0)
         config->count++;
     return err;
@@ -50,6 +50,20 @@ static int apply_interrupts(void *argument, const char *value, struct ob_fault *
     return ob_fault_set(fault, -EINVAL, "'%.40s' is neither msix, msi nor intx", value);
 }
 
+/* Of the serial number the UUID is made by which a guest knows a disk again: Linux takes the second
+ * disk with the same one for a fault. */
+static int check_serials(const struct config *config, struct ob_fault *fault)
+{
+    for (unsigned i = 0; i < config->count; i++)
+        for (unsigned j = 0; j < i; j++)
+            if (strcmp(config->options[i].serial, config->options[j].serial) == 0)
+                return ob_fault_set(fault, -EINVAL,
+                                    "images %u and %u have the same serial number, '%s': give each "
+                                    "a serial= of its own",
+                                    j + 1, i + 1, config->options[i].serial);
+    return 0;
+}
+
 static void close_images(struct nvme_image *images, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
@@ -64,6 +78,7 @@ static int create(void *argument, struct ob_device **ret_device, struct ob_fault
     int err = 0;
     if (config->count == 0)
         return ob_fault_set(fault, -EINVAL, "give --image=PATH, a disk image");
+    err = check_serials(config, fault);
     while (opened < config->count && err == 0) {
         err = image_open(&config->options[opened], &images[opened], fault);
         opened += err == 0;
@@ -88,7 +103,8 @@ static void destroy(void *argument)
 
 static const struct ob_option options[] = {
     {"image", "PATH[,PROPERTY...]",
-     "a disk: readonly, direct, serial=TEXT, block-size=512|4096; several are namespaces 1, 2...",
+     "a disk: readonly, direct, serial=TEXT, block-size=512|4096, format=raw; several are "
+     "namespaces 1, 2...",
      apply_image},
     {"timeout-ms", "N", "give an image up that has not answered for so long (default 20000)",
      apply_timeout},
@@ -111,6 +127,6 @@ int main(int argc, char **argv)
     struct config config = {.timeout_ms = NVME_TIMEOUT_MS};
     int status = ob_program_main(&program, &config, argc, argv);
     for (unsigned i = 0; i < config.count; i++)
-        image_done(&config.options[i]);
+        image_option_done(&config.options[i]);
     return status;
 }

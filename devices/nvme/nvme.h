@@ -35,8 +35,6 @@
 #include "request.h"
 #include "shadow.h"
 
-#define NVME_SERIAL_LEN 20u
-
 struct nvme {
     struct ob_device *device;
     struct nvme_controller controller;

@@ -24,14 +24,13 @@ def image(tmp_path):
 
 
 @pytest.fixture
-def machine(spawn, cleanup):
-    """machine(image option..., options=[...]): a Machine with a running controller; its process is machine.process."""
+def attach_to(spawn, cleanup):
+    """attach_to(argv...): a Machine in front of the device that a command makes; the process is machine.process."""
 
-    def start(*images, options=()):
+    def start(*argv):
         ours, theirs = socket.socketpair()
         process = spawn(
-            [PROGRAM, f"--fd={theirs.fileno()}", *(f"--image={image}" for image in images), *options],
-            name=f"nvme-{os.urandom(4).hex()}", inherit=[theirs],
+            [*argv, f"--fd={theirs.fileno()}"], name=f"nvme-{os.urandom(4).hex()}", inherit=[theirs]
         )  # fmt: skip
         proxy = cleanup.enter_context(mpqemu.Proxy(ours))
         made = driver.Machine(proxy)
@@ -39,6 +38,16 @@ def machine(spawn, cleanup):
         made.process = process
         made.connect()
         return made
+
+    return start
+
+
+@pytest.fixture
+def machine(attach_to):
+    """machine(image option..., options=[...]): a Machine with a running controller; its process is machine.process."""
+
+    def start(*images, options=()):
+        return attach_to(PROGRAM, *(f"--image={image}" for image in images), *options)
 
     return start
 

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Image lock: one writer, or any number of readers, among outboard-nvme and QEMU's programs.
+ *
+ * QEMU has a lock for reading on a byte of its own for each thing that it does with an image and
+ * for each that it lets nobody else do, and looks for the locks of others afterwards.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_IMAGE_LOCK_H
+#define OUTBOARD_DEVICES_NVME_IMAGE_LOCK_H
+
+#include <stdbool.h>
+
+/* Locks an image for as long as fd is open. 0, -EAGAIN: who has it does not go with that; or
+ * another negative errno. */
+int image_lock(int fd, bool readonly);
+
+#endif
