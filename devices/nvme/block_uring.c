@@ -389,10 +389,10 @@ static int check_format(const struct uring *uring, const struct block_options *o
     if (!format)
         return 0;
     return ob_fault_set(fault, -EINVAL,
-                        "%.60s looks like a %s image, expected a raw one; start the device by "
-                        "'outboard disk' or serve it by 'qemu-nbd --persistent -f %s' (EXAMPLES in "
-                        "the manual), or add ,format=raw",
-                        options->path, format, format);
+                        "%.60s looks like a %s image, expected a raw one; serve it by 'outboard "
+                        "disk' with ,format=%s or by 'qemu-nbd --persistent -f %s' (the manual's "
+                        "EXAMPLES), or give ,format=raw",
+                        options->path, format, format, format);
 }
 
 static int open_files(struct uring *uring, const struct block_options *options,

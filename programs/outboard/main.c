@@ -12,6 +12,7 @@ static const struct {
     const char *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"disk", "serve disk images of any format as an NVMe controller", cmd_disk},
     {"inspect", "print what a device is, as lspci -vv does", cmd_inspect},
     {"poke", "read and write registers of a device", cmd_poke},
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},

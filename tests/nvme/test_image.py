@@ -15,11 +15,11 @@ MADE = {
     "vmdk": ["vmdk"], "vmdk-flat": ["vmdk", "-o", "subformat=monolithicFlat"],
     "vmdk-stream": ["vmdk", "-o", "subformat=streamOptimized"], "vhdx": ["vhdx"], "vpc": ["vpc"],
     "vpc-fixed": ["vpc", "-o", "subformat=fixed"], "parallels": ["parallels"],
-    "luks": ["luks", "--object", "secret,id=key,data=secret", "-o", "key-secret=key,iter-time=10"],
 }  # fmt: skip
 
-# Those that it can't make: (where, mark)
+# Those that it can't make, or not at once: (where, mark)
 MARKS = {
+    "luks": (0, b"LUKS\xba\xbe\0\1"),
     "cloop": (0, b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0\n"),
     "bochs": (0, b"Bochs Virtual HD Image".ljust(32, b"\0") + b"Redolog"),
     "dmg": (IMAGE_LEN - 512, b"koly" + struct.pack(">II", 4, 512)),

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * outboard disk: outboard-nvme, with a qemu-nbd of its own for each image that is not raw.
+ *
+ * The device can reach what its guest's disk is made of by sockets only, and what parses the
+ * image's format is another process. All of them live and end together: the device first, so that
+ * its last flush is served. When we are killed the kernel tells them to end.
+ */
+#include "disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "command.h"
+
+#define DEVICE        "outboard-nvme"
+#define SIGNALLED     128 /* added to the signal's number, as shells do */
+#define MAX_ARGUMENTS 512
+#define OPTION_LEN    160 /* of an image that a server has */
+
+struct disk {
+    struct disk_server servers[NVME_NAMESPACES];
+    struct image_option images[NVME_NAMESPACES];
+    char *options[NVME_NAMESPACES]; /* what the device is told of the servers' images */
+    unsigned server_count;
+    unsigned image_count;
+    char *device_argv[MAX_ARGUMENTS + 1];
+    pid_t device; /* 0: not started, or has ended */
+    int status;
+};
+
+static void print_help(void)
+{
+    puts(
+        "usage: outboard disk (--fd=N | --socket-path=PATH) --image=PATH[,PROPERTY...]... "
+        "[OPTION...]\n"
+        "\n"
+        "Starts outboard-nvme, and for each image that is not raw a qemu-nbd that it reaches by a\n"
+        "private socket. All end together. Options are outboard-nvme's, and so are an image's\n"
+        "properties, besides these:\n"
+        "\n"
+        "  format=NAME    raw, qcow2, vmdk, vdi, vhdx, vpc, qed, luks...; if not said, what the\n"
+        "                 path's ending means, else raw: a guest can write what a file begins "
+        "with\n"
+        "  snapshot       what the guest writes is forgotten at the end\n"
+        "  key-file=PATH  the key of an encrypted image\n"
+        "  nbd            by qemu-nbd also if the image is raw");
+}
+
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("outboard disk: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+}
+
+/* The serial number stays the one that the image has without a server. */
+static char *describe(const struct image_option *option, int socket_fd)
+{
+    char text[OPTION_LEN];
+    snprintf(text, sizeof(text), "--image=nbd+unix:///?socket=/proc/self/fd/%d,block-size=%u%s",
+             socket_fd, option->block.block_size, option->block.readonly ? ",readonly" : "");
+    disk_append(text, sizeof(text), ",serial=", option->serial);
+    return strdup(text);
+}
+
+static int parse(struct disk *disk, int argc, char **argv, struct ob_fault *fault)
+{
+    int err = 0;
+    if (argc > MAX_ARGUMENTS)
+        return ob_fault_set(fault, -E2BIG, "more than %d arguments", MAX_ARGUMENTS);
+    for (int i = 1; i < argc && err == 0; i++) {
+        if (strncmp(argv[i], "--image=", 8) != 0)
+            continue;
+        if (disk->image_count == NVME_NAMESPACES)
+            return ob_fault_set(fault, -E2BIG, "a disk has %u images at most", NVME_NAMESPACES);
+        err = image_option_parse(argv[i] + 8, &disk->images[disk->image_count], fault);
+        disk->image_count += err == 0;
+    }
+    return err;
+}
+
+/* Starts what servers are needed and writes the device's command line. */
+static int start_servers(struct disk *disk, int argc, char **argv, struct ob_fault *fault)
+{
+    unsigned image = 0;
+    for (int i = 1; i < argc; i++) {
+        disk->device_argv[i] = argv[i];
+        if (strncmp(argv[i], "--image=", 8) != 0)
+            continue;
+        const struct image_option *option = &disk->images[image++];
+        struct disk_server *server = &disk->servers[disk->server_count];
+        if (!disk_server_is_needed(option))
+            continue;
+        int err = disk_server_start(option, server, fault);
+        if (err < 0)
+            return err;
+        fcntl(server->socket_fd, F_SETFD, 0);
+        disk->device_argv[i] = disk->options[disk->server_count++] =
+            describe(option, server->socket_fd);
+        if (!disk->device_argv[i])
+            return ob_fault_set(fault, -ENOMEM, "no memory for an option");
+    }
+    return 0;
+}
+
+/* Next to this program, where an installed tree has it, or on PATH. */
+static void exec_device(char **argv)
+{
+    static const char *const places[] = {"", "../libexec/outboard/", "../libexec/"};
+    char path[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 64);
+    char *name = NULL;
+    if (len > 0) {
+        path[len] = '\0';
+        name = strrchr(path, '/');
+    }
+    argv[0] = DEVICE;
+    for (size_t i = 0; name && i < sizeof(places) / sizeof(places[0]); i++) {
+        snprintf(name + 1, sizeof(path) - (size_t)(name + 1 - path), "%s" DEVICE, places[i]);
+        execv(path, argv);
+    }
+    execvp(DEVICE, argv);
+    say("can't start " DEVICE ": %s", strerror(errno));
+    _exit(EXIT_FAILURE);
+}
+
+static void become_device(struct disk *disk, const sigset_t *mask)
+{
+    const char *listen_pid = getenv("LISTEN_PID");
+    char text[16];
+    sigprocmask(SIG_SETMASK, mask, NULL);
+    /* What the service manager gave us is the device's. */
+    if (listen_pid && atoi(listen_pid) == getppid()) {
+        snprintf(text, sizeof(text), "%d", getpid());
+        setenv("LISTEN_PID", text, 1);
+    }
+    exec_device(disk->device_argv);
+}
+
+static void device_ended(struct disk *disk, int status)
+{
+    disk->device = 0;
+    if (disk->status == EXIT_SUCCESS)
+        disk->status = WIFEXITED(status) ? WEXITSTATUS(status) : SIGNALLED + WTERMSIG(status);
+    if (WIFSIGNALED(status))
+        say(DEVICE " was ended by signal %d", WTERMSIG(status));
+}
+
+static void server_ended(struct disk *disk, struct disk_server *server)
+{
+    server->pid = 0;
+    if (disk->device == 0)
+        return;
+    say("the qemu-nbd of %s has ended, and so does the disk", server->image);
+    disk->status = EXIT_FAILURE;
+    kill(disk->device, SIGTERM);
+}
+
+static void reap(struct disk *disk)
+{
+    int status;
+    for (pid_t pid = waitpid(-1, &status, WNOHANG); pid > 0; pid = waitpid(-1, &status, WNOHANG)) {
+        if (pid == disk->device)
+            device_ended(disk, status);
+        for (unsigned i = 0; i < disk->server_count; i++)
+            if (pid == disk->servers[i].pid)
+                server_ended(disk, &disk->servers[i]);
+    }
+}
+
+static void serve(struct disk *disk)
+{
+    sigset_t ours, before;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGTERM);
+    sigaddset(&ours, SIGINT);
+    sigaddset(&ours, SIGHUP);
+    sigaddset(&ours, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ours, &before);
+    disk->device = disk_fork();
+    if (disk->device == 0)
+        become_device(disk, &before);
+    closefrom(STDERR_FILENO + 1); /* the device's, whose peer has to see it end */
+    if (disk->device < 0) {
+        say("can't start a process: %s", strerror(errno));
+        disk->device = 0;
+        disk->status = EXIT_FAILURE;
+    }
+    reap(disk); /* a server that ended before its signal was ours */
+    while (disk->device > 0) {
+        int number = sigwaitinfo(&ours, NULL);
+        if (number == SIGCHLD)
+            reap(disk);
+        else if (number > 0)
+            kill(disk->device, SIGTERM);
+    }
+}
+
+/* qemu-nbd writes what it holds of the image before it ends; nothing may cut that short. */
+static void end_servers(struct disk *disk)
+{
+    for (unsigned i = 0; i < disk->server_count; i++)
+        if (disk->servers[i].pid > 0)
+            kill(disk->servers[i].pid, SIGTERM);
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
+        ;
+}
+
+static int run(struct disk *disk, int argc, char **argv)
+{
+    struct ob_fault fault = {0};
+    if (parse(disk, argc, argv, &fault) < 0) {
+        say("%s", fault.text);
+        return EXIT_USAGE;
+    }
+    if (start_servers(disk, argc, argv, &fault) < 0) {
+        say("%s", fault.text);
+        disk->status = EXIT_FAILURE;
+    } else {
+        serve(disk);
+    }
+    end_servers(disk);
+    return disk->status;
+}
+
+int cmd_disk(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            print_help();
+            return EXIT_SUCCESS;
+        }
+    signal(SIGCHLD, SIG_DFL); /* who ignores it can't wait for anybody */
+    AUTO_FREE struct disk *disk = calloc(1, sizeof(*disk));
+    if (!disk) {
+        say("no memory");
+        return EXIT_FAILURE;
+    }
+    int status = run(disk, argc, argv);
+    for (unsigned i = 0; i < disk->server_count; i++)
+        free(disk->options[i]);
+    for (unsigned i = 0; i < disk->image_count; i++)
+        image_option_done(&disk->images[i]);
+    return status;
+}
