@@ -50,7 +50,7 @@ static int led_create(void *config, struct ob_device **ret_device, struct ob_fau
     static const struct ob_device_desc desc = {
         .name = "led",
         .vendor_id = 0x1af4,
-        .device_id = 0x10f1,
+        .device_id = 0x10f2,
         .class_code = 0xff0000,
         .bars = {{.kind = OB_BAR_MEM32, .size = 4096}},
     };

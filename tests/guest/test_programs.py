@@ -103,7 +103,7 @@ def test_led_builds_out_of_tree_and_shines_in_a_guest(boot, spawn, tmp_path, lin
     process = spawn([led, f"--fd={ours.fileno()}"], inherit=[ours])
     access = build(tmp_path / "access", PROGRAMS / "access.c", "-static")
     guest = boot(programs=[access], **proxy(theirs, "led"))
-    folder = guest.run("cd /sys/bus/pci/devices; grep -lx 0x10f1 */device").strip().removesuffix("/device")
+    folder = guest.run("cd /sys/bus/pci/devices; grep -lx 0x10f2 */device").strip().removesuffix("/device")
     registers = f"access /sys/bus/pci/devices/{folder}/resource0"
     assert guest.run(f"{registers} r4:0 r4:4 w4:0:0x00ff00 w4:0:0x12345678 r4:0 r4:4 r4:8").split() == [
         "0xffffff", "0x0", "0x345678", "0x2", "0xffffffff",

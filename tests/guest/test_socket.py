@@ -90,7 +90,7 @@ def test_server_of_another_device(serve, tmp_path):
     led = build(tmp_path / "led", ROOT / "share/outboard/examples/led.c",
                 *pkg_config("--cflags", "--libs", "outboard"), f"-Wl,-rpath,{ROOT}/lib")  # fmt: skip
     serve(led)
-    assert "is no backdoor (1af4:10f0) but 1af4:10f1" in refused(serve.socket)
+    assert "is no backdoor (1af4:10f0) but 1af4:10f2" in refused(serve.socket)
 
 
 def test_server_is_there_for_the_next_program_after_one_was_killed(server, serve):

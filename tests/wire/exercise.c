@@ -204,7 +204,7 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
     const struct ob_device_desc desc = {
         .name = "exercise",
         .vendor_id = 0x1af4,
-        .device_id = 0x10f1,
+        .device_id = 0x10f3,
         .class_code = 0xff0000,
         .express = true,
         .intx = true,
