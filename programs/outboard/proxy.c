@@ -15,6 +15,7 @@ static void print_help(void)
 {
     puts("usage: outboard proxy [OPTION...]\n"
          "       outboard proxy run [OPTION...] [--] [COMMAND [ARGUMENT...]]\n"
+         "       outboard proxy connect [OPTION...] SERVICE\n"
          "       outboard proxy ping [OPTION...]\n"
          "       outboard proxy status [OPTION...]\n"
          "\n"
@@ -76,7 +77,10 @@ int cmd_proxy(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", proxy_run_command}, {"ping", proxy_ping}, {"status", proxy_status}};
+    } commands[] = {{"run", proxy_run_command},
+                    {"connect", proxy_connect},
+                    {"ping", proxy_ping},
+                    {"status", proxy_status}};
     if (!have_standard_descriptors())
         return EXIT_FAILURE;
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,8 +21,14 @@
 #include "command.h"
 #include "os/clock.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
 
 #define TIMEOUT_S 10
+#define LINE_LEN  600 /* of answers and messages */
+#define NS_PER_S  1000000000u
+
+/* Among the letters of a command that takes one word behind its options: SERVICE. */
+#define WORD '.'
 
 static const struct {
     char letter;
@@ -45,7 +52,9 @@ static void print_help(const char *name, const char *letters)
 {
     char left[64];
     printf("usage: outboard proxy %s [OPTION...]%s\n\n", name,
-           strchr(letters, 't') ? " [--] [COMMAND [ARGUMENT...]]" : "");
+           strchr(letters, 't')    ? " [--] [COMMAND [ARGUMENT...]]"
+           : strchr(letters, WORD) ? " SERVICE"
+                                   : "");
     for (int i = 0; i < ROW_COUNT; i++) {
         if (!strchr(letters, rows[i].letter))
             continue;
@@ -109,7 +118,7 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
         }
     }
     ret_options->command = argv + optind;
-    if (optind < argc && !strchr(letters, 't')) {
+    if (optind < argc && !strchr(letters, 't') && !strchr(letters, WORD)) {
         fprintf(stderr, "outboard proxy %s: '%s' is no option; --help lists them\n", argv[0],
                 argv[optind]);
         return EXIT_USAGE;
@@ -123,7 +132,7 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
 
 void client_say(const struct client *client, const char *format, ...)
 {
-    char line[600];
+    char line[LINE_LEN];
     va_list args;
     va_start(args, format);
     // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 overlooks va_start() here
@@ -132,22 +141,34 @@ void client_say(const struct client *client, const char *format, ...)
     fprintf(stderr, "outboard proxy %s: %s\n", client->name, line);
 }
 
-static int connect_control(struct client *client, const char *path)
+/* Connects to a proxy's control socket. Returns the descriptor, or a negative errno. */
+static int reach_control(const char *path, uint32_t timeout_s)
 {
-    struct address address = {.kind = ADDRESS_UNIX};
+    struct address address;
     struct sockaddr_storage kernel;
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
-        client_say(client, "the path %s is too long", path);
-        return EXIT_USAGE;
-    }
-    memcpy(address.name, path, strlen(path) + 1);
+    struct ob_fault fault = {0};
+    /* A listener that accepts nobody holds connect(2) up for so long. 0 would be for ever. */
+    const struct timeval timeout = {.tv_sec = timeout_s, .tv_usec = timeout_s ? 0 : 1};
+    if (address_parse_path(path, &address, &fault) < 0)
+        return -ENAMETOOLONG;
     int len = address_to_kernel(&address, &kernel);
-    client->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (client->fd < 0 ||
-        connect(client->fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0) {
-        client_say(client, "can't reach a proxy at %s: %s", path, strerror(errno));
+    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0)
+        return errno == EAGAIN ? -ETIMEDOUT : -errno;
+    return take_fd(&fd);
+}
+
+static int connect_control(struct client *client, const char *path, uint32_t timeout_s)
+{
+    int fd = reach_control(path, timeout_s);
+    if (fd < 0) {
+        client_say(client, "can't reach a proxy at %s: %s", path, strerror(-fd));
         return EXIT_NOT_REACHED;
     }
+    client->fd = fd;
+    client->control = path;
     return 0;
 }
 
@@ -157,7 +178,8 @@ static int serve_parent(const struct proxy_options *options, int fd, pid_t paren
     struct proxy proxy;
     struct ob_fault fault = {0};
     int status = EXIT_FAILURE;
-    setsid(); /* the keyboard's signals are for the command */
+    setsid();                  /* the keyboard's signals are for the command */
+    unsetenv("NOTIFY_SOCKET"); /* who waits there waits for another program */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         return status;
@@ -175,6 +197,7 @@ static int start_proxy(struct client *client, const struct client_options *optio
     int ends[2];
     struct ob_fault fault = {0};
     struct proxy_options proxy_options = {0};
+    proxy_options.is_private = true;
     int err = channel_spec_parse(options->channel, &proxy_options.channel, &fault);
     int key_len = options->key_file && err == 0
                       ? key_file_read(options->key_file, proxy_options.key, &fault)
@@ -200,9 +223,13 @@ static int start_proxy(struct client *client, const struct client_options *optio
 
 int client_open(const char *name, const struct client_options *options, struct client *ret_client)
 {
-    *ret_client = (struct client){.name = name, .fd = -1};
+    *ret_client =
+        (struct client){.name = name,
+                        .fd = -1,
+                        .timeout_s = options->timeout_s,
+                        .until_ns = clock_now_ns() + (uint64_t)options->timeout_s * NS_PER_S};
     signal(SIGPIPE, SIG_IGN);
-    return options->control ? connect_control(ret_client, options->control)
+    return options->control ? connect_control(ret_client, options->control, options->timeout_s)
                             : start_proxy(ret_client, options);
 }
 
@@ -216,16 +243,16 @@ void client_close(struct client *client)
 }
 
 /* Reads up to the newline, and not a byte more: a stream may follow. */
-static ssize_t read_line(struct client *client, uint64_t until_ns, char *ret_line, size_t size)
+static ssize_t read_line(int fd, uint64_t until_ns, char *ret_line, size_t size)
 {
     size_t len = 0;
     while (len + 1 < size) {
-        struct pollfd ready = {.fd = client->fd, .events = POLLIN};
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
         uint64_t now = clock_now_ns();
         int count = poll(&ready, 1, now < until_ns ? (int)((until_ns - now) / 1000000 + 1) : 0);
         if (count == 0)
             return -ETIMEDOUT;
-        ssize_t got = count < 0 ? -1 : read(client->fd, &ret_line[len], 1);
+        ssize_t got = count < 0 ? -1 : read(fd, &ret_line[len], 1);
         if (got <= 0)
             return got < 0 && errno != ECONNRESET ? -errno : -ENOTCONN;
         if (ret_line[len] == '\n') {
@@ -237,16 +264,88 @@ static ssize_t read_line(struct client *client, uint64_t until_ns, char *ret_lin
     return -EPROTO;
 }
 
-ssize_t client_ask(struct client *client, const char *question, int timeout_ms, char *ret_answer,
-                   size_t size)
+/* What the proxy says of the channel: the first line of its status, which is "down: ...". False if
+ * it says nothing of that kind; a proxy of our own has told already. */
+static bool ask_why(const struct client *client, char ret_why[LINE_LEN])
 {
-    uint64_t until = clock_now_ns() + (uint64_t)timeout_ms * 1000000;
-    ssize_t len = -ENOTCONN;
-    if (dprintf(client->fd, "%s\n", question) > 0)
-        len = read_line(client, until, ret_answer, size);
+    if (!client->control)
+        return false;
+    AUTO_FD fd = reach_control(client->control, 1);
+    char line[LINE_LEN];
+    if (fd < 0 || dprintf(fd, "STATUS\n") < 0 ||
+        read_line(fd, clock_now_ns() + NS_PER_S, line, sizeof(line)) < 0 ||
+        strncmp(line, "down: ", 6) != 0)
+        return false;
+    memcpy(ret_why, line + 6, strlen(line + 6) + 1);
+    return true;
+}
+
+static void say_timeout(const struct client *client)
+{
+    char why[LINE_LEN];
+    if (ask_why(client, why))
+        client_say(client, "the other end has not answered within %u s: %s", client->timeout_s,
+                   why);
+    else
+        client_say(client, "the other end has not answered within %u s", client->timeout_s);
+}
+
+void client_new_deadline(struct client *client)
+{
+    client->until_ns = clock_now_ns() + (uint64_t)client->timeout_s * NS_PER_S;
+}
+
+ssize_t client_ask(struct client *client, const char *question, char *ret_answer, size_t size)
+{
+    dprintf(client->fd, "%s\n", question); /* where it fails, there is an answer all the same */
+    ssize_t len = read_line(client->fd, client->until_ns, ret_answer, size);
     if (len == -ETIMEDOUT)
-        client_say(client, "the other end has not answered within %d s", timeout_ms / 1000);
+        say_timeout(client);
     else if (len < 0)
         client_say(client, "the proxy has gone: %s", strerror((int)-len));
-    return len < 0 ? -1 : len;
+    else if (strncmp(ret_answer, "ERROR ", 6) == 0)
+        client_say(client, "%s", ret_answer + 6);
+    else if (strncmp(ret_answer, "DOWN ", 5) == 0)
+        client_say(client, "%s", ret_answer + 5);
+    else
+        return len;
+    return -1;
+}
+
+int client_open_stream(struct client *client, const char *verb, const char *service,
+                       uint32_t *ret_reason)
+{
+    char question[300], answer[300];
+    if (snprintf(question, sizeof(question), "%s %s", verb, service) >= (int)sizeof(question) ||
+        strlen(service) > OB_SESSION_SERVICE_MAX || strpbrk(service, "\n")) {
+        client_say(client, "'%.100s' is no service: a name has 1 to %d bytes", service,
+                   OB_SESSION_SERVICE_MAX);
+        return EXIT_USAGE;
+    }
+    if (client_ask(client, "WAIT", answer, sizeof(answer)) < 0 ||
+        client_ask(client, question, answer, sizeof(answer)) < 0)
+        return EXIT_NOT_REACHED;
+    if (strcmp(answer, "OK") == 0)
+        return 0;
+    if (sscanf(answer, "REFUSED %" SCNu32, ret_reason) != 1 || *ret_reason == OB_REASON_NONE)
+        client_say(client, "the proxy answers '%.100s'", answer);
+    return EXIT_NOT_REACHED;
+}
+
+void client_say_refusal(const struct client *client, const char *service, uint32_t reason)
+{
+    bool is_run = strcmp(client->name, "run") == 0;
+    if (reason == OB_REASON_NO_SERVICE)
+        client_say(client, "the other end has no service '%s'%s", service,
+                   is_run ? " that is a command" : "");
+    else if (reason == OB_REASON_FORBIDDEN && is_run)
+        client_say(client,
+                   "not allowed: the other end runs no commands; start it with --allow-run");
+    else if (reason == OB_REASON_FORBIDDEN)
+        client_say(client,
+                   "not allowed: the other end connects nobody to %s; start it with "
+                   "--allow-connect=HOST:PORT",
+                   service);
+    else
+        client_say(client, "%s: %s", service, reason_text(reason));
 }

@@ -20,16 +20,20 @@ struct client_options {
     bool json;           /* status */
     uint32_t count;      /* ping */
     uint32_t timeout_s;
-    char **command; /* run: the words behind the options, NULL at the end */
+    char **command; /* run, connect: the words behind the options, NULL at the end */
 };
 
 struct client {
-    const char *name; /* the subcommand */
-    int fd;           /* the control connection */
-    pid_t proxy;      /* of the proxy that runs for this command, 0: none */
+    const char *name;    /* the subcommand */
+    int fd;              /* the control connection */
+    const char *control; /* its path; NULL: the proxy is our own */
+    pid_t proxy;         /* of the proxy that runs for this command, 0: none */
+    uint32_t timeout_s;
+    uint64_t until_ns; /* when answers have to be there */
 };
 
 int proxy_run_command(int argc, char **argv);
+int proxy_connect(int argc, char **argv);
 int proxy_ping(int argc, char **argv);
 int proxy_status(int argc, char **argv);
 
@@ -41,10 +45,18 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
 int client_open(const char *name, const struct client_options *options, struct client *ret_client);
 void client_close(struct client *client);
 
-/* Sends a line and waits for its answer. Returns the length without the newline, or -1 once the
- * reason was printed. */
-ssize_t client_ask(struct client *client, const char *question, int timeout_ms, char *ret_answer,
-                   size_t size);
+/* Sends a line and waits for its answer, until the deadline of client_open(). Returns the length
+ * without the newline, or -1 once the reason was printed. */
+ssize_t client_ask(struct client *client, const char *question, char *ret_answer, size_t size);
+/* The deadline is a --timeout from now. */
+void client_new_deadline(struct client *client);
+
+/* Waits for a session and opens a stream by RUN or OPEN. 0, when the connection is the stream, or
+ * the exit status; then *ret_reason is why the other end refused it, or untouched and the reason
+ * was printed. */
+int client_open_stream(struct client *client, const char *verb, const char *service,
+                       uint32_t *ret_reason);
+void client_say_refusal(const struct client *client, const char *service, uint32_t reason);
 
 void client_say(const struct client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

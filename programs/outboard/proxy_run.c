@@ -2,9 +2,8 @@
 /*
  * outboard proxy run: a command at the other end, as if it ran here.
  *
- * What goes to the proxy waits in one frame, and nothing else is read from stdin or the signals
- * until it is gone; what comes from the proxy is always read. So the command may fill its output
- * while it does not read its input.
+ * What goes to the proxy waits in one frame, and no other is made until it is gone; what comes from
+ * the proxy is always read. So the command may fill its output while it does not read its input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,22 +13,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "command.h"
+#include "proxy/run.h"
 #include "proxy_client.h"
+#include "proxy_ending.h"
+#include "proxy_input.h"
+#include "proxy_output.h"
 #include "wire/run.h"
 
 #define EXIT_NOT_FOUND   127
 #define EXIT_NOT_STARTED 126
 #define EXIT_SIGNAL      128
 
+/* Outcomes of a turn that end the session. */
+enum {
+    ENDED_BY_ESCAPE = 1
+};
+
 struct session {
     struct client *client;
-    int signal_fd;
-    bool stdin_open;
+    const struct client_options *options;
+    int version; /* of the frames that the other end knows */
+    struct ending ending;
+    struct input input;
+    bool stdin_told;      /* the other end knows that nothing more comes */
+    char *arguments;      /* of the command, each ended by a NUL */
+    size_t arguments_len; /* still to be sent */
+    char *arguments_at;   /* the first of these */
+    bool term_sent, started;
     uint8_t out[RUN_FRAME_MAX]; /* to the proxy */
     size_t out_len, out_done;
     uint8_t in[2 * RUN_FRAME_MAX]; /* from the proxy */
@@ -37,90 +50,100 @@ struct session {
     int status; /* exit status, -1: not known yet */
 };
 
-static int open_signals(bool terminal)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGUSR1);
-    sigaddset(&set, SIGUSR2);
-    if (terminal)
-        sigaddset(&set, SIGWINCH);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static void put_out(struct session *session, size_t len)
 {
     session->out_len = len;
     session->out_done = 0;
 }
 
-/* The START frame. Returns whether the command fits. */
-static bool put_start(struct session *session, const struct client_options *options)
+/* TERM=..., if it is to go along. */
+static bool get_term(const struct client_options *options, char ret_variable[RUN_VARIABLE_MAX + 1])
 {
-    char arguments[RUN_PAYLOAD_MAX];
-    struct winsize size = {0};
-    struct run_start start = {.terminal = options->terminal, .arguments = arguments};
-    for (char **word = options->command; *word; word++) {
-        size_t len = strlen(*word) + 1;
-        if (start.arguments_len + len > sizeof(arguments))
-            return false;
-        memcpy(arguments + start.arguments_len, *word, len);
-        start.arguments_len += len;
+    const char *value = getenv("TERM");
+    return options->terminal && value && *value &&
+           snprintf(ret_variable, RUN_VARIABLE_MAX + 1, "TERM=%s", value) <= RUN_VARIABLE_MAX;
+}
+
+/* The words as one block. 0 or -ENOMEM. */
+static int gather(struct session *session)
+{
+    char variable[RUN_VARIABLE_MAX + 1];
+    char *only[] = {variable, NULL};
+    char **words = session->options->command;
+    size_t len = 0;
+    if (session->options->service) { /* a declared command has only this to be told */
+        words = only;
+        only[0] = get_term(session->options, variable) ? variable : NULL;
     }
-    if (options->terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
+    for (char **word = words; *word; word++)
+        len += strlen(*word) + 1;
+    session->arguments = session->arguments_at = malloc(len + 1);
+    if (!session->arguments)
+        return -ENOMEM;
+    for (char **word = words; *word; word++)
+        session->arguments_len +=
+            strlen(strcpy(session->arguments + session->arguments_len, *word)) + 1;
+    return 0;
+}
+
+static void put_start(struct session *session)
+{
+    struct winsize size = {0};
+    struct run_start start = {.terminal = session->options->terminal,
+                              .arguments = session->arguments_at,
+                              .arguments_len = session->arguments_len};
+    if (start.terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
         start.rows = size.ws_row;
         start.columns = size.ws_col;
     }
-    ssize_t len = run_put_start(&start, session->out);
-    if (len > 0)
-        put_out(session, (size_t)len);
-    return len > 0;
+    put_out(session, (size_t)run_put_start(&start, session->out)); /* the rest fits */
+    session->started = true;
 }
 
-static void take_signal(struct session *session)
+/* The next frame of those that start the command. */
+static void put_preface(struct session *session)
 {
-    struct signalfd_siginfo info;
+    char variable[RUN_VARIABLE_MAX + 1];
+    bool wants_term = session->version >= 2 && !session->options->service && !session->term_sent;
+    session->term_sent = true;
+    if (wants_term && get_term(session->options, variable)) {
+        ssize_t len = run_put_variable(variable, session->out);
+        put_out(session, len > 0 ? (size_t)len : 0);
+    } else if (session->arguments_len > RUN_START_ARGUMENTS_MAX) {
+        size_t len = session->arguments_len - RUN_START_ARGUMENTS_MAX;
+        if (len > RUN_PAYLOAD_MAX)
+            len = RUN_PAYLOAD_MAX;
+        run_put_header(RUN_ARGUMENTS, len, session->out);
+        memcpy(session->out + RUN_HEADER_LEN, session->arguments_at, len);
+        session->arguments_at += len;
+        session->arguments_len -= len;
+        put_out(session, RUN_HEADER_LEN + len);
+    } else {
+        put_start(session);
+    }
+}
+
+static void put_signal(struct session *session)
+{
+    uint8_t number;
     struct winsize size;
-    if (read(session->signal_fd, &info, sizeof(info)) != sizeof(info))
+    if (read(session->ending.fd, &number, 1) != 1)
         return;
-    if (info.ssi_signo != SIGWINCH)
-        put_out(session, run_put_signal((int)info.ssi_signo, session->out));
-    else if (ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+    if (number != SIGWINCH)
+        put_out(session, run_put_signal(number, session->out));
+    else if (session->options->terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
         put_out(session, run_put_resize(size.ws_row, size.ws_col, session->out));
 }
 
-static void take_stdin(struct session *session)
+static void put_stdin(struct session *session)
 {
-    ssize_t got = read(STDIN_FILENO, session->out + RUN_HEADER_LEN, RUN_PAYLOAD_MAX);
-    if (got < 0 && (errno == EINTR || errno == EAGAIN))
+    bool end;
+    size_t len = input_take(&session->input, session->out + RUN_HEADER_LEN, RUN_PAYLOAD_MAX, &end);
+    if (len == 0 && (!end || session->stdin_told))
         return;
-    if (got <= 0) {
-        got = 0; /* a frame of no bytes is the end */
-        session->stdin_open = false;
-    }
-    run_put_header(RUN_STDIN, (size_t)got, session->out);
-    put_out(session, RUN_HEADER_LEN + (size_t)got);
-}
-
-static void write_all(int fd, const uint8_t *bytes, size_t len)
-{
-    while (len > 0) {
-        ssize_t put = write(fd, bytes, len);
-        if (put < 0 && errno == EAGAIN) {
-            struct pollfd ready = {.fd = fd, .events = POLLOUT};
-            poll(&ready, 1, -1);
-        } else if (put < 0 && errno != EINTR) {
-            return;
-        } else if (put > 0) {
-            bytes += put;
-            len -= (size_t)put;
-        }
-    }
+    session->stdin_told = end; /* by a frame of no bytes */
+    run_put_header(RUN_STDIN, len, session->out);
+    put_out(session, RUN_HEADER_LEN + len);
 }
 
 static int exit_status(const struct session *session, const struct run_exit *exit)
@@ -136,16 +159,19 @@ static int exit_status(const struct session *session, const struct run_exit *exi
     }
 }
 
-/* 0 or -EPROTO. */
+/* 0, or -EPROTO. session->status is known once the session is over. */
 static int take_frame(struct session *session, const struct run_frame *frame)
 {
     struct run_exit exit;
+    int status = 0;
     switch (frame->type) {
     case RUN_STDOUT:
-        write_all(STDOUT_FILENO, frame->payload, frame->len);
-        return 0;
     case RUN_STDERR:
-        write_all(STDERR_FILENO, frame->payload, frame->len);
+        status =
+            output_write(session->client, frame->type == RUN_STDOUT ? STDOUT_FILENO : STDERR_FILENO,
+                         frame->payload, frame->len);
+        if (status != 0)
+            session->status = status;
         return 0;
     case RUN_EXIT:
         if (run_get_exit(frame, &exit) < 0)
@@ -161,7 +187,7 @@ static int take_frame(struct session *session, const struct run_frame *frame)
 static int take_output(struct session *session)
 {
     struct run_frame frame;
-    ssize_t len;
+    ssize_t len = 0;
     size_t done = 0;
     ssize_t got = read(session->client->fd, session->in + session->in_len,
                        sizeof(session->in) - session->in_len);
@@ -170,7 +196,8 @@ static int take_output(struct session *session)
     if (got <= 0)
         return -ENOTCONN;
     session->in_len += (size_t)got;
-    while ((len = run_get(session->in + done, session->in_len - done, &frame)) > 0) {
+    while (session->status < 0 &&
+           (len = run_get(session->in + done, session->in_len - done, &frame)) > 0) {
         if (take_frame(session, &frame) < 0)
             return -EPROTO;
         done += (size_t)len;
@@ -193,81 +220,107 @@ static int send_out(struct session *session)
     return 0;
 }
 
-/* Waits once and does what came. 0, or negative when the stream is over. */
+/* Makes the next frame, if there is something to send and none waits. */
+static void fill_out(struct session *session)
+{
+    if (session->out_len == 0 && !session->started)
+        put_preface(session);
+    if (session->out_len == 0)
+        put_signal(session);
+    if (session->out_len == 0)
+        put_stdin(session);
+}
+
+/* Waits once and does what came. 0, ENDED_BY_ESCAPE, or negative when the stream is over. */
 static int turn(struct session *session)
 {
+    int timeout_ms;
+    fill_out(session);
     bool idle = session->out_len == 0;
+    bool wants_input = input_wanted(&session->input, &timeout_ms);
     struct pollfd ready[] = {
         {.fd = session->client->fd, .events = (short)(idle ? POLLIN : POLLIN | POLLOUT)},
-        {.fd = idle ? session->signal_fd : -1, .events = POLLIN},
-        {.fd = idle && session->stdin_open ? STDIN_FILENO : -1, .events = POLLIN},
+        {.fd = idle ? session->ending.fd : -1, .events = POLLIN},
+        {.fd = wants_input ? STDIN_FILENO : -1, .events = POLLIN},
     };
-    if (poll(ready, 3, -1) < 0)
+    if (poll(ready, 3, timeout_ms) < 0)
         return errno == EINTR ? 0 : -errno;
     int err = 0;
     if (ready[0].revents & ~POLLOUT)
         err = take_output(session);
     else if (ready[0].revents & POLLOUT)
         err = send_out(session);
-    if (ready[1].revents)
-        take_signal(session);
-    else if (ready[2].revents)
-        take_stdin(session);
+    if (ready[2].revents && input_read(&session->input) && err == 0)
+        err = ENDED_BY_ESCAPE;
     return err;
 }
 
-static int carry(struct client *client, const struct client_options *options)
+static int carry(struct session *session)
 {
-    struct session session = {.client = client, .stdin_open = true, .status = -1};
-    session.signal_fd = open_signals(options->terminal);
-    if (!put_start(&session, options)) {
-        client_say(client, "the command is too long");
-        return EXIT_USAGE;
-    }
-    fcntl(client->fd, F_SETFL, O_NONBLOCK);
-    while (session.status < 0 && turn(&session) >= 0)
-        ;
-    close(session.signal_fd);
-    if (session.status < 0)
-        client_say(client, "the connection broke");
-    return session.status < 0 ? EXIT_NOT_REACHED : session.status;
+    int outcome = 0;
+    fcntl(session->client->fd, F_SETFL, O_NONBLOCK);
+    while (session->status < 0 && outcome == 0)
+        outcome = turn(session);
+    ending_done(&session->ending);
+    if (session->status < 0)
+        client_say(session->client,
+                   outcome == ENDED_BY_ESCAPE ? "ended by ~." : "the connection broke");
+    if (session->status < 0 || output_close(session->client) != 0)
+        return EXIT_NOT_REACHED;
+    return session->status;
 }
 
-/* The terminal's keys are for the command's terminal, which does the rest. */
-static int carry_terminal(struct client *client, const struct client_options *options)
+/* Once the stream is open. */
+static int run(struct client *client, const struct client_options *options, int version)
 {
-    struct termios before, raw;
-    bool is_terminal = options->terminal && tcgetattr(STDIN_FILENO, &before) == 0;
-    if (is_terminal) {
-        raw = before;
-        cfmakeraw(&raw);
-        tcsetattr(STDIN_FILENO, TCSADRAIN, &raw);
-    }
-    int status = carry(client, options);
-    if (is_terminal)
-        tcsetattr(STDIN_FILENO, TCSADRAIN, &before);
+    struct session session = {
+        .client = client, .options = options, .version = version, .status = -1};
+    int status = EXIT_NOT_REACHED;
+    input_init(&session.input, options->terminal && isatty(STDIN_FILENO));
+    int err = gather(&session);
+    bool fits = version >= 2 || session.arguments_len <= RUN_START_ARGUMENTS_MAX;
+    if (err == 0 && fits)
+        err = ending_begin(client->name, options->terminal, &session.ending);
+    if (err < 0)
+        client_say(client, "can't begin: %s", strerror(-err));
+    else if (!fits)
+        client_say(client, "the other end is older and takes %d bytes of arguments at most",
+                   RUN_START_ARGUMENTS_MAX);
+    else
+        status = carry(&session);
+    free(session.arguments);
     return status;
 }
 
-/* Waits for the session and opens the stream. 0 or the exit status. */
-static int open_stream(struct client *client, const struct client_options *options)
+/* Reaches the other end, of version 2 or else of 1, and runs the command. The exit status. */
+static int open_and_run(const struct client_options *options)
 {
-    char question[300], answer[300];
-    int timeout_ms = (int)options->timeout_s * 1000;
-    snprintf(question, sizeof(question), "RUN %s", options->service ? options->service : "@run");
-    if (client_ask(client, "WAIT", timeout_ms, answer, sizeof(answer)) < 0 ||
-        client_ask(client, question, timeout_ms, answer, sizeof(answer)) < 0)
-        return EXIT_NOT_REACHED;
-    if (strcmp(answer, "OK") == 0)
-        return 0;
-    client_say(client, "the other end refused: %s", answer + strcspn(answer, " "));
-    return EXIT_NOT_REACHED;
+    struct client client;
+    uint32_t reason = OB_REASON_NONE;
+    int version = 2;
+    int status = client_open("run", options, &client);
+    if (status == 0)
+        status = client_open_stream(&client, "RUN",
+                                    options->service ? options->service : RUN_SERVICE_2, &reason);
+    if (reason == OB_REASON_NO_SERVICE && !options->service) {
+        version = 1;
+        reason = OB_REASON_NONE;
+        client_close(&client);
+        status = client_open("run", options, &client);
+        if (status == 0)
+            status = client_open_stream(&client, "RUN", RUN_SERVICE, &reason);
+    }
+    if (status == 0)
+        status = run(&client, options, version);
+    else if (reason != OB_REASON_NONE)
+        client_say_refusal(&client, options->service ? options->service : RUN_SERVICE, reason);
+    client_close(&client);
+    return status;
 }
 
 int proxy_run_command(int argc, char **argv)
 {
     struct client_options options;
-    struct client client;
     int status = client_parse(argc, argv, "pckwst", &options);
     if (status >= 0)
         return status;
@@ -275,11 +328,5 @@ int proxy_run_command(int argc, char **argv)
         fprintf(stderr, "outboard proxy run: give a command, or --service=NAME\n");
         return EXIT_USAGE;
     }
-    status = client_open(argv[0], &options, &client);
-    if (status == 0)
-        status = open_stream(&client, &options);
-    if (status == 0)
-        status = carry_terminal(&client, &options);
-    client_close(&client);
-    return status;
+    return open_and_run(&options);
 }

@@ -122,6 +122,9 @@
 /* Session: the longest gap between two looks at the clock that counts as silence, nanoseconds. */
 #define LIMIT_SESSION_CLOCK_STEP_NS 1000000000ull
 
+/* Bytes of arguments of one command that a peer runs: more than execve(2) ever takes. */
+#define LIMIT_RUN_ARGUMENTS (6u << 20)
+
 /* Child processes of one program at a time. */
 #define LIMIT_CHILDREN 512
 

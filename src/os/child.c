@@ -139,6 +139,25 @@ static int plan_signals(posix_spawnattr_t *attributes)
                                                     POSIX_SPAWN_SETSID);
 }
 
+/* Nothing but our own limit tells a child of posix_spawn(3) its own, so ours is lowered meanwhile.
+ */
+static int spawn_limited(struct child *child, const struct child_spec *spec,
+                         const posix_spawn_file_actions_t *actions,
+                         const posix_spawnattr_t *attributes)
+{
+    struct rlimit ours;
+    bool limited = spec->open_files && getrlimit(RLIMIT_NOFILE, &ours) == 0;
+    if (limited) {
+        struct rlimit theirs = {.rlim_cur = spec->open_files, .rlim_max = ours.rlim_max};
+        setrlimit(RLIMIT_NOFILE, &theirs);
+    }
+    int err = posix_spawnp(&child->pid, spec->argv[0], actions, attributes, spec->argv,
+                           spec->environment ? spec->environment : environ);
+    if (limited)
+        setrlimit(RLIMIT_NOFILE, &ours);
+    return err;
+}
+
 int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child)
 {
     posix_spawn_file_actions_t actions;
@@ -153,8 +172,7 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
     if (err == 0)
         err = plan_signals(&attributes);
     if (err == 0)
-        err = posix_spawnp(&child->pid, spec->argv[0], &actions, &attributes, spec->argv,
-                           spec->environment ? spec->environment : environ);
+        err = spawn_limited(child, spec, &actions, &attributes);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (err) {
@@ -199,6 +217,12 @@ void child_signal(struct child *child, int number)
 {
     if (kill(-child->pid, number) < 0) /* it leads no group: a fork */
         kill(child->pid, number);
+}
+
+void child_hang_up(struct child *child)
+{
+    child_signal(child, SIGHUP);
+    child_signal(child, SIGCONT); /* else one that is stopped would never see it */
 }
 
 void child_forget(struct child *child)

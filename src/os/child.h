@@ -8,6 +8,7 @@
 #ifndef OUTBOARD_OS_CHILD_H
 #define OUTBOARD_OS_CHILD_H
 
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "os/loop.h"
@@ -24,6 +25,7 @@ struct child_spec {
     char *const *environment; /* NULL: ours */
     int fd[3];                /* become its descriptors 0, 1, 2; -1: /dev/null */
     const char *terminal;     /* path of a pseudo terminal for all three instead; NULL: none */
+    rlim_t open_files;        /* its soft limit of open files; 0: ours */
 };
 
 /* Blocks SIGCHLD in this process and watches for it. One per process. */
@@ -45,6 +47,9 @@ void child_watch(struct child *child, child_exit_fn exited, void *argument);
 
 /* Sends a signal to the child and the group that it leads. */
 void child_signal(struct child *child, int number);
+
+/* SIGHUP, also to those that are stopped. */
+void child_hang_up(struct child *child);
 
 /* The owner is not interested in its end any more. NULL is fine. */
 void child_forget(struct child *child);

@@ -362,7 +362,8 @@ static void receive(struct channel *channel)
     if (got > 0)
         err = ob_session_receive(session, channel->buffer, (size_t)got, clock_now_ns());
     if (err < 0 && err != -EAGAIN) {
-        proxy_log("dropping the channel: %s", ob_session_fault(session)->text);
+        if (err != -EACCES || !channel->proxy->options->is_private) /* the command tells of keys */
+            proxy_log("dropping the channel: %s", ob_session_fault(session)->text);
         transmit(channel); /* why, if the peer still hears it */
         lose(channel);
     }

@@ -11,40 +11,44 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "proxy/environment.h"
 #include "proxy/proxy.h"
 
 #define TERMINAL_PATH_MAX 64
 
-/* Our environment, with one more variable in front. The caller frees the array only. */
-static char **make_environment(char *variable)
+static int make_environment(const struct command *command, char ***ret_environment)
 {
-    size_t count = 0, kept = 1;
-    while (environ[count])
-        count++;
-    char **environment = calloc(count + 2, sizeof(*environment));
-    if (!environment)
-        return NULL;
-    environment[0] = variable;
-    for (size_t i = 0; i < count; i++) {
-        if (strncmp(environ[i], "OUTBOARD_SERVICE=", strlen("OUTBOARD_SERVICE=")) != 0)
-            environment[kept++] = environ[i];
-    }
-    return environment;
+    char **environment;
+    char variable[300];
+    snprintf(variable, sizeof(variable), "OUTBOARD_SERVICE=%s",
+             command->service ? command->service : "");
+    int err = environment_new(environ, "/etc/passwd", geteuid(), &environment);
+    if (err < 0)
+        return err;
+    err = environment_set(&environment, variable);
+    if (err == 0 && command->terminal_type)
+        err = environment_set(&environment, command->terminal_type);
+    if (err < 0)
+        environment_free(environment);
+    else
+        *ret_environment = environment;
+    return err;
 }
 
 static int spawn(struct proxy *proxy, const struct command *command, struct child_spec spec,
                  struct child **ret_child)
 {
     char *const shell[] = {"/bin/sh", "-c", (char *)command->shell, NULL};
-    char variable[300];
-    snprintf(variable, sizeof(variable), "OUTBOARD_SERVICE=%s",
-             command->service ? command->service : "");
-    AUTO_FREE char **environment = make_environment(variable);
-    if (!environment)
-        return -ENOMEM;
+    char **environment;
+    int err = make_environment(command, &environment);
+    if (err < 0)
+        return err;
     spec.argv = command->shell ? shell : command->argv;
     spec.environment = environment;
-    return child_spawn(proxy->children, &spec, ret_child);
+    spec.open_files = proxy->open_files;
+    err = child_spawn(proxy->children, &spec, ret_child);
+    environment_free(environment);
+    return err;
 }
 
 /* Returns the master of a new pseudo terminal, non-blocking, or a negative errno. */

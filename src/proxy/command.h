@@ -16,6 +16,7 @@ struct command {
     const char *service; /* becomes OUTBOARD_SERVICE in its environment; NULL: none */
     bool terminal;       /* on a pseudo terminal */
     uint16_t rows, columns;
+    const char *terminal_type; /* "TERM=..."; NULL: none */
 };
 
 /* Our ends of a command's standard streams, non-blocking. */

@@ -24,6 +24,7 @@
 #include "os/socket.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
 #include "proxy/relay.h"
 #include "proxy/run.h"
 #include "proxy/status.h"
@@ -77,7 +78,7 @@ static void on_answer(int fd, uint32_t reason)
     if (reason == OB_REASON_NONE)
         say(fd, "OK\n");
     else
-        say(fd, "REFUSED %" PRIu32 " %s\n", reason, ob_reason_text(reason));
+        say(fd, "REFUSED %" PRIu32 " %s\n", reason, reason_text(reason));
 }
 
 /* Returns whether the client is still there. */
@@ -239,8 +240,15 @@ static void on_connection(void *argument, uint32_t events)
 {
     struct proxy *proxy = argument;
     AUTO_FD fd = socket_accept(proxy->control_fd);
-    if (fd >= 0 && proxy->controls_count < LIMIT_CONTROL_CLIENTS)
+    if (fd < 0)
+        return;
+    if (proxy->controls_count < LIMIT_CONTROL_CLIENTS)
         control_adopt(proxy, take_fd(&fd));
+    else
+        say(fd,
+            "ERROR %d clients are at this control socket already, which is the limit; try "
+            "again\n",
+            LIMIT_CONTROL_CLIENTS);
 }
 
 int control_listen(struct proxy *proxy, struct ob_fault *fault)
@@ -309,6 +317,19 @@ static void tell_down(struct control *control, uint64_t unused)
 void control_on_up(struct proxy *proxy)
 {
     release(proxy, WAITING_UP, tell_up, 0);
+}
+
+void control_on_hopeless(struct proxy *proxy, const char *why)
+{
+    struct list *next;
+    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+        struct control *control = list_entry(link, struct control, link);
+        next = link->next;
+        if (control->state != WAITING_UP)
+            continue;
+        say(control->fd, "DOWN %s\n", why);
+        hang_up(control);
+    }
 }
 
 void control_on_pong(struct proxy *proxy, uint64_t round_trip_ns)

@@ -2,12 +2,16 @@
 /*
  * Control socket: lines of text, by which programs at this end use a running proxy.
  *
- *   WAIT            UP TAG, as soon as a session stands
+ *   WAIT            UP TAG, as soon as a session stands; from a proxy that a command brought along
+ *                   also DOWN TEXT, when none can
  *   PING            PONG NANOSECONDS, or DOWN
  *   STATUS          lines of text, then the end
  *   STATUS json     one JSON object, then the end
  *   OPEN SERVICE    OK, or REFUSED NUMBER TEXT; after OK the connection is the stream
  *   RUN SERVICE     likewise, for a stream of frames (wire/run.h)
+ *
+ * ERROR TEXT and the end tell of a line that is none of these, and of LIMIT_CONTROL_CLIENTS clients
+ * that are there already.
  *
  * Whoever may connect may do all of that: the socket's mode is 0600.
  */
@@ -24,6 +28,9 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault);
 /* Takes a client that is connected. 0 or a negative errno; then fd is closed. */
 int control_adopt(struct proxy *proxy, int fd);
 void control_done(struct proxy *proxy);
+
+/* No session will stand unless somebody changes something: tells those that wait for one. */
+void control_on_hopeless(struct proxy *proxy, const char *why);
 
 /* A session stands; a PING was answered; the session ended. */
 void control_on_up(struct proxy *proxy);

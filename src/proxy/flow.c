@@ -65,22 +65,3 @@ void flow_end(struct flow *flow, uint32_t reason)
     flow->stream = NULL;
     flow->service = NULL;
 }
-
-uint32_t flow_reason(int err)
-{
-    switch (err) {
-    case -ENOTCONN:
-        return OB_REASON_TRANSPORT;
-    case -ESHUTDOWN:
-        return OB_REASON_SHUTDOWN;
-    case -EAGAIN:
-        return OB_REASON_BUSY;
-    case -ENOMEM:
-        return OB_REASON_NO_MEMORY;
-    case -EACCES:
-    case -EPERM:
-        return OB_REASON_FORBIDDEN;
-    default:
-        return OB_REASON_UNREACHABLE;
-    }
-}

@@ -48,7 +48,4 @@ void flow_move(struct flow *from, struct flow *to, const struct flow_ops *ops);
 /* Gives up the stream as ob_stream_reset() does, and what the flow holds. An empty flow is fine. */
 void flow_end(struct flow *flow, uint32_t reason);
 
-/* The reason for which an OPEN that failed with this errno was refused, so to speak. */
-uint32_t flow_reason(int err);
-
 #endif

@@ -50,6 +50,7 @@ struct proxy_options {
     bool allow_run;
     bool trust_peer;
     bool verbose;
+    bool is_private; /* for the command that brought it along: says what went wrong, and no more */
     const char *control;
     char key[OB_SESSION_KEY_MAX];
     size_t key_len;

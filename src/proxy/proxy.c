@@ -19,6 +19,7 @@
 #include "proxy/control.h"
 #include "proxy/flow.h"
 #include "proxy/listener.h"
+#include "proxy/reason.h"
 #include "proxy/remote.h"
 #include "proxy/service.h"
 #include "proxy/socks.h"
@@ -60,6 +61,18 @@ void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
     print_line(line);
 }
 
+void proxy_log_news(const struct proxy *proxy, const char *format, ...)
+{
+    char line[LINE_MAX_LEN];
+    va_list args;
+    if (proxy->options->is_private)
+        return;
+    va_start(args, format);
+    vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    print_line(line);
+}
+
 static int get_random(void *user, void *bytes, size_t len)
 {
     return getrandom(bytes, len, 0) == (ssize_t)len ? 0 : -EIO;
@@ -69,7 +82,7 @@ static void on_up(void *user, uint64_t tag)
 {
     struct proxy *proxy = user;
     proxy->up_since_ns = clock_now_ns();
-    proxy_log("session %016llx stands", (unsigned long long)tag);
+    proxy_log_news(proxy, "session %016llx stands", (unsigned long long)tag);
     channel_session_stands(proxy->channel);
     for (size_t i = 0; i < proxy->options->remote.count; i++)
         remote_request(proxy, &proxy->options->remote.forward[i]);
@@ -80,8 +93,14 @@ static void on_up(void *user, uint64_t tag)
 static void on_ended(void *user, uint32_t reason)
 {
     struct proxy *proxy = user;
+    const char *why = reason_session_text(reason, proxy->options->key_len > 0);
     proxy->ended_reason = reason;
-    proxy_log("the session ended: %s", ob_reason_text(reason));
+    if (!proxy->options->is_private)
+        proxy_log("the session ended: %s", why);
+    else if (reason_is_lasting(reason))
+        control_on_hopeless(proxy, why);
+    else if (!proxy->stop && reason != OB_REASON_NONE)
+        proxy_log("the session ended: %s", why);
     control_on_ended(proxy);
 }
 
@@ -169,11 +188,12 @@ static void on_signal(void *argument, uint32_t events)
 }
 
 /* A stream takes a descriptor, and the usual limit is there for programs that use select(2). */
-static void allow_descriptors(void)
+static void allow_descriptors(struct proxy *proxy)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
+    proxy->open_files = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
 }
@@ -182,7 +202,7 @@ static int prepare(struct proxy *proxy, struct ob_fault *fault)
 {
     struct loop_source *source;
     signal(SIGPIPE, SIG_IGN);
-    allow_descriptors();
+    allow_descriptors(proxy);
     int err = loop_new(&proxy->loop);
     if (err == 0)
         err = proxy->signal_fd = signals_new();

@@ -20,6 +20,7 @@
 #define OUTBOARD_PROXY_PROXY_H
 
 #include <outboard/session.h>
+#include <sys/resource.h>
 
 #include "base/list.h"
 #include "os/child.h"
@@ -46,6 +47,7 @@ struct proxy {
     uint8_t *spare;        /* a relay's buffer that nobody uses now; NULL: none */
     uint64_t up_since_ns;  /* of the session that stands */
     uint32_t ended_reason; /* of the last one */
+    rlim_t open_files;     /* the soft limit that we were started with, for commands */
     int signal_fd;
     int control_fd; /* -1: no control socket */
     bool stop;
@@ -63,8 +65,11 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
 
-/* A line for the log, stderr; the second one with --verbose only. */
+/* A line for the log, stderr; the second one but where only trouble is told, the third with
+ * --verbose only. */
 void proxy_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void proxy_log_news(const struct proxy *proxy, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

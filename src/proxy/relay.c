@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -23,6 +24,8 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
+#include "proxy/run.h"
 
 #define SPANS       32
 #define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
@@ -43,6 +46,7 @@ struct relay {
     bool hung_up;           /* no more events come for reading: read to the end */
     bool fd_ended;          /* read to its end; the stream is shut down */
     bool stream_ended;      /* likewise, the other way */
+    bool is_run;            /* who hangs up does not wait for the command any more */
 };
 
 /*
@@ -96,7 +100,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
     if (relay->lent)
         give_buffer(relay, relay->lent);
     if (relay->child && abruptly)
-        child_signal(relay->child, SIGHUP);
+        child_hang_up(relay->child);
     child_forget(relay->child);
     if (abruptly)
         close_abruptly(relay->fd);
@@ -220,7 +224,10 @@ static void on_fd_event(void *argument, uint32_t events)
         relay->hung_up = true;
     if (events & (EPOLLOUT | EPOLLERR))
         relay->writable = true;
-    pump(relay);
+    if (relay->is_run && events & EPOLLHUP && !relay->stream_ended)
+        destroy(relay, OB_REASON_CANCELLED, false); /* whatever of it the command has not read */
+    else
+        pump(relay);
 }
 
 static void on_opened(struct flow *flow)
@@ -258,7 +265,7 @@ static void on_stream_writable(struct flow *flow)
 static void on_refused(struct flow *flow, uint32_t reason)
 {
     struct relay *relay = list_entry(flow, struct relay, flow);
-    proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, ob_reason_text(reason));
+    proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, reason_text(reason));
     bool told = relay->answer;
     give_answer(relay, reason);
     destroy(relay, OB_REASON_NONE, !told); /* an abrupt end could overtake the answer */
@@ -267,7 +274,7 @@ static void on_refused(struct flow *flow, uint32_t reason)
 static void on_reset(struct flow *flow, uint32_t reason)
 {
     struct relay *relay = list_entry(flow, struct relay, flow);
-    proxy_log_verbose(flow->proxy, "%s: reset: %s", flow->service, ob_reason_text(reason));
+    proxy_log_verbose(flow->proxy, "%s: reset: %s", flow->service, reason_text(reason));
     bool told = relay->answer;
     give_answer(relay, reason);
     destroy(relay, OB_REASON_NONE, !told);
@@ -305,9 +312,9 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
     struct relay *relay = make(fd, RELAY_SOCKET);
     int err = relay ? flow_open(&relay->flow, proxy, &ops, service, metadata) : -ENOMEM;
     if (err < 0) {
-        proxy_log_verbose(proxy, "%s: can't open: %s", service, ob_reason_text(flow_reason(err)));
+        proxy_log_verbose(proxy, "%s: can't open: %s", service, reason_text(reason_of_errno(err)));
         if (answer_fn) {
-            answer_fn(fd, flow_reason(err));
+            answer_fn(fd, reason_of_errno(err));
             close(fd);
         } else {
             close_abruptly(fd);
@@ -317,6 +324,7 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
     }
     proxy_log_verbose(proxy, "%s: opened", service);
     relay->answer = answer_fn;
+    relay->is_run = metadata && strcmp(metadata, RUN_METADATA) == 0;
     if (watch(relay) < 0)
         destroy(relay, OB_REASON_NO_MEMORY, true);
 }

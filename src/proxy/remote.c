@@ -10,6 +10,7 @@
 #include "proxy/flow.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
 
 #define TEXT_MAX (ADDRESS_TEXT_MAX + OB_SESSION_SERVICE_MAX + 2)
 
@@ -151,7 +152,7 @@ static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
         return OB_REASON_BUSY;
     int err = listener_new(proxy, forward, &listener);
     if (err < 0)
-        return flow_reason(err);
+        return reason_of_errno(err);
     struct grant *grant = calloc(1, sizeof(*grant));
     if (!grant || flow_take(&grant->flow, proxy, &grant_ops, stream, REMOTE_SERVICE) < 0) {
         listener_free(listener);

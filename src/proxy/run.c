@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "proxy/command.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
@@ -53,6 +55,10 @@ struct run {
     struct output out, err;
     struct child *child; /* NULL: not started, or ended */
     struct run_exit exit;
+    char *arguments; /* of START and before, each ended by a NUL */
+    size_t arguments_len;
+    int start_err;                            /* why it can't be started, found before START */
+    char terminal_type[RUN_VARIABLE_MAX + 1]; /* "TERM=..."; empty: none */
     bool in_writable;
     bool in_ended;          /* the command was told that nothing more comes */
     bool err_first;         /* whose turn it is */
@@ -75,13 +81,14 @@ static void close_output(struct output *output)
 static void destroy(struct run *run, uint32_t reason)
 {
     if (run->child && reason != OB_REASON_NONE)
-        child_signal(run->child, SIGHUP);
+        child_hang_up(run->child);
     child_forget(run->child);
     loop_remove(run->in_source);
     close_output(&run->out);
     close_output(&run->err);
     command_pipes_close(&run->pipes);
     flow_end(&run->flow, reason);
+    free(run->arguments);
     free(run);
 }
 
@@ -169,38 +176,66 @@ static int watch(struct run *run)
     return err;
 }
 
-/* Cuts the arguments into argv. 0 or -E2BIG. */
-static int make_argv(const struct run_start *start, char *argv[RUN_ARGS_MAX + 1])
+/* 0, -E2BIG or -ENOMEM. */
+static int add_arguments(struct run *run, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return 0;
+    if (len > LIMIT_RUN_ARGUMENTS - run->arguments_len)
+        return -E2BIG;
+    char *grown = realloc(run->arguments, run->arguments_len + len);
+    if (!grown)
+        return -ENOMEM;
+    memcpy(grown + run->arguments_len, bytes, len);
+    run->arguments = grown;
+    run->arguments_len += len;
+    return 0;
+}
+
+/* The arguments as an array, which points into them and ends with NULL; NULL: no memory. */
+static char **make_argv(const struct run *run)
 {
     size_t count = 0;
-    const char *at = start->arguments, *end = at + start->arguments_len;
-    for (; at < end; at += strlen(at) + 1) {
-        if (count == RUN_ARGS_MAX)
-            return -E2BIG;
-        argv[count++] = (char *)at;
-    }
-    argv[count] = NULL;
-    return 0;
+    char *end = run->arguments + run->arguments_len;
+    for (const char *at = run->arguments; at < end; at += strlen(at) + 1)
+        count++;
+    char **argv = calloc(count + 1, sizeof(*argv));
+    if (!argv)
+        return NULL;
+    count = 0;
+    for (char *at = run->arguments; at < end; at += strlen(at) + 1)
+        argv[count++] = at;
+    return argv;
+}
+
+/* A declared command has its arguments already; those of START are variables. Other names than TERM
+ * may come to be known; nobody sets LD_PRELOAD here. */
+static void take_variable(struct run *run, const char *variable)
+{
+    if (strncmp(variable, "TERM=", strlen("TERM=")) == 0)
+        snprintf(run->terminal_type, sizeof(run->terminal_type), "%s", variable);
 }
 
 static int try_start(struct run *run, const struct run_start *start)
 {
-    char *argv[RUN_ARGS_MAX + 1];
     const struct service *service = run->service;
-    const struct command command = {.shell = service ? service->command : NULL,
-                                    .argv = argv,
-                                    .service = run->flow.service,
-                                    .terminal = start->terminal ||
-                                                (service && service->kind == SERVICE_TERMINAL),
-                                    .rows = start->rows,
-                                    .columns = start->columns};
-    int err = make_argv(start, argv);
-    if (err < 0)
-        return err;
+    AUTO_FREE char **argv = make_argv(run);
+    if (!argv)
+        return -ENOMEM;
+    for (size_t i = 0; service && argv[i]; i++)
+        take_variable(run, argv[i]);
     if (!service && !argv[0])
         return -EINVAL;
+    const struct command command = {
+        .shell = service ? service->command : NULL,
+        .argv = argv,
+        .service = run->flow.service,
+        .terminal = start->terminal || (service && service->kind == SERVICE_TERMINAL),
+        .rows = start->rows,
+        .columns = start->columns,
+        .terminal_type = *run->terminal_type ? run->terminal_type : NULL};
     proxy_log_verbose(run->flow.proxy, "running %s", service ? service->name : argv[0]);
-    err = command_start(run->flow.proxy, &command, &run->pipes, &run->child);
+    int err = command_start(run->flow.proxy, &command, &run->pipes, &run->child);
     if (err < 0)
         return err;
     child_watch(run->child, on_exit_status, run);
@@ -214,9 +249,34 @@ static int on_start(struct run *run, const struct run_frame *frame)
     if (run->state != WAITING || run_get_start(frame, &start) < 0)
         return -EPROTO;
     run->state = RUNNING;
-    int err = try_start(run, &start);
+    int err = run->start_err;
+    if (err == 0)
+        err = add_arguments(run, start.arguments, start.arguments_len);
+    if (err == 0 && run->arguments_len > 0 && run->arguments[run->arguments_len - 1] != '\0')
+        return -EPROTO;
+    if (err == 0)
+        err = try_start(run, &start);
+    free(take_ptr(&run->arguments));
     if (err < 0)
         run->exit = (struct run_exit){RUN_NOT_STARTED, (uint32_t)-err};
+    return 0;
+}
+
+/* What stands in front of START. 0 or -EPROTO. */
+static int on_preface(struct run *run, const struct run_frame *frame)
+{
+    char variable[RUN_VARIABLE_MAX + 1];
+    if (frame->type == RUN_VARIABLE) {
+        if (run_get_variable(frame, variable) < 0)
+            return -EPROTO;
+        take_variable(run, variable);
+        return 0;
+    }
+    if (frame->type != RUN_ARGUMENTS || run->service)
+        return -EPROTO;
+    int err = add_arguments(run, frame->payload, frame->len);
+    if (err < 0 && run->start_err == 0)
+        run->start_err = err; /* told once START is there */
     return 0;
 }
 
@@ -243,7 +303,7 @@ static int on_resize(struct run *run, const struct run_frame *frame)
 static int on_frame(struct run *run, const struct run_frame *frame)
 {
     if (run->state == WAITING && frame->type != RUN_START)
-        return -EPROTO;
+        return on_preface(run, frame);
     switch (frame->type) {
     case RUN_START:
         return on_start(run, frame);

@@ -10,6 +10,10 @@
 /* The service that runs what START says. */
 #define RUN_SERVICE "@run"
 
+/* The same by an end that takes the frames of version 2 too. One that does not has no such service.
+ */
+#define RUN_SERVICE_2 "@run2"
+
 /* Metadata of an OPEN that wants a declared command framed so too; START then names no command. */
 #define RUN_METADATA "run"
 

@@ -22,6 +22,7 @@
 #include "proxy/dial.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
 #include "proxy/relay.h"
 #include "proxy/remote.h"
 #include "proxy/run.h"
@@ -40,7 +41,7 @@ static void on_dialled(void *argument, int fd)
         relay_accept(flow, fd, RELAY_SOCKET, NULL);
     } else {
         proxy_log_verbose(flow->proxy, "%s: can't connect: %s", flow->service, strerror(-fd));
-        ob_stream_refuse(flow->stream, flow_reason(fd));
+        ob_stream_refuse(flow->stream, reason_of_errno(fd));
         flow->stream = NULL;
         flow_end(flow, OB_REASON_NONE);
     }
@@ -82,7 +83,7 @@ static void start_command(struct proxy *proxy, struct ob_stream *stream,
     int fd = command_start_joined(proxy, &command, &child);
     if (fd < 0) {
         proxy_log("%s: can't start the command: %s", service->name, strerror(-fd));
-        ob_stream_refuse(stream, flow_reason(fd));
+        ob_stream_refuse(stream, reason_of_errno(fd));
         return;
     }
     if (flow_take(&flow, proxy, NULL, stream, service->name) < 0) {
@@ -130,6 +131,11 @@ static void open_destination(struct proxy *proxy, struct ob_stream *stream, cons
     connect_to(proxy, stream, name, &address, options->trust_peer ? NULL : &options->connect);
 }
 
+static bool is_run(const char *name)
+{
+    return strcmp(name, RUN_SERVICE) == 0 || strcmp(name, RUN_SERVICE_2) == 0;
+}
+
 void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open)
 {
     char name[OB_SESSION_SERVICE_MAX + 1];
@@ -140,9 +146,9 @@ void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struc
         ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
     else if (strcmp(name, REMOTE_SERVICE) == 0)
         remote_incoming(proxy, stream, open);
-    else if (strcmp(name, RUN_SERVICE) != 0 && strchr(name, ':'))
+    else if (!is_run(name) && strchr(name, ':'))
         open_destination(proxy, stream, name);
-    else if (strcmp(name, RUN_SERVICE) != 0)
+    else if (!is_run(name))
         open_declared(proxy, stream, name, open);
     else if (options->allow_run || options->trust_peer)
         run_serve(proxy, stream, NULL);

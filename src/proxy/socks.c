@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "os/clock.h"
 #include "proxy/proxy.h"
+#include "proxy/reason.h"
 #include "proxy/relay.h"
 #include "wire/socks5.h"
 
@@ -78,8 +79,12 @@ static void on_answer(int fd, uint32_t reason)
     case OB_REASON_NO_SERVICE:
         reply(fd, SOCKS5_NOT_ALLOWED);
         break;
+    case REASON_REFUSED:
+        reply(fd, SOCKS5_REFUSED);
+        break;
     case OB_REASON_UNREACHABLE:
     case OB_REASON_TIMEOUT:
+    case REASON_NAME_UNKNOWN:
         reply(fd, SOCKS5_HOST_UNREACHABLE);
         break;
     default:

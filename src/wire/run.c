@@ -2,11 +2,11 @@
 #include "wire/run.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/cursor.h"
 
 #define SIGNAL_MAX    64
-#define START_LEN     5
 #define FLAG_TERMINAL 1
 
 /*  0 type u8 | 1 zero u8 | 2 length u16 | 4 payload */
@@ -18,7 +18,7 @@ ssize_t run_get(const void *bytes, size_t len, struct run_frame *ret_frame)
     uint8_t type = rd_u8(&rd);
     uint8_t zero = rd_u8(&rd);
     uint16_t payload_len = rd_u16(&rd);
-    if (type < RUN_START || type > RUN_EXIT || zero != 0 || payload_len > RUN_PAYLOAD_MAX)
+    if (type < RUN_START || type > RUN_VARIABLE || zero != 0 || payload_len > RUN_PAYLOAD_MAX)
         return -EPROTO;
     if (rd.left < payload_len)
         return -EAGAIN;
@@ -67,13 +67,44 @@ int run_get_start(const struct run_frame *frame, struct run_start *ret_start)
 ssize_t run_put_start(const struct run_start *start, uint8_t ret_bytes[RUN_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
-    if (start->arguments_len > RUN_PAYLOAD_MAX - START_LEN)
+    if (start->arguments_len > RUN_START_ARGUMENTS_MAX)
         return -E2BIG;
     wr_u8(&wr, start->terminal ? FLAG_TERMINAL : 0);
     wr_u16(&wr, start->rows);
     wr_u16(&wr, start->columns);
     wr_bytes(&wr, start->arguments, start->arguments_len);
     return (ssize_t)finish(RUN_START, &wr, ret_bytes);
+}
+
+/* NAME=VALUE without control characters. */
+int run_get_variable(const struct run_frame *frame, char ret_variable[RUN_VARIABLE_MAX + 1])
+{
+    char variable[RUN_VARIABLE_MAX + 1];
+    struct rd rd = rd_init(frame->payload, frame->len);
+    size_t len = frame->len;
+    if (len > RUN_VARIABLE_MAX)
+        return -EPROTO;
+    rd_bytes(&rd, variable, len);
+    variable[len] = '\0';
+    const char *equals = memchr(variable, '=', len);
+    if (!equals || equals == variable || strlen(variable) != len)
+        return -EPROTO;
+    for (const char *at = variable; *at; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return -EPROTO;
+    }
+    memcpy(ret_variable, variable, len + 1);
+    return 0;
+}
+
+ssize_t run_put_variable(const char *variable, uint8_t ret_bytes[RUN_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    size_t len = strlen(variable);
+    if (len > RUN_VARIABLE_MAX)
+        return -E2BIG;
+    wr_bytes(&wr, variable, len);
+    return (ssize_t)finish(RUN_VARIABLE, &wr, ret_bytes);
 }
 
 int run_get_signal(const struct run_frame *frame, int *ret_signal)

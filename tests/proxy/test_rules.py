@@ -71,7 +71,10 @@ def test_destination_that_is_not_allowed(dynamic, web, rules, host):
     port = dynamic(*rules)
     answer = curl("--socks5-hostname", f"127.0.0.1:{port}", f"http://{host}:{web}/")
     assert "hello" not in answer
-    assert "(2)" in answer or "(4)" in answer  # not allowed; or the name, which has no address, is unreachable
+    replies = {"(2)", "(4)"}  # not allowed; or the name, which has no address, is unreachable
+    if host.startswith("localhost") and rules and rules[0].startswith("--deny"):
+        replies = {"(5)"}  # ::1 is allowed, and nobody listens there
+    assert any(reply in answer for reply in replies)
 
 
 def test_trusted_peer_reaches_everything(dynamic, web):

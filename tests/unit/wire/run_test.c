@@ -60,6 +60,30 @@ static void start_that_is_too_long(void **state)
     assert_int_equal(run_put_start(&start, bytes), -E2BIG);
 }
 
+static void variables(void **state)
+{
+    static const char *const bad[] = {"", "=", "=x", "TERM", "A=\n", "A=\33[c", "A=\177"};
+    static char longest[RUN_VARIABLE_MAX + 2] = "A=";
+    uint8_t bytes[RUN_FRAME_MAX];
+    char variable[RUN_VARIABLE_MAX + 1] = "untouched";
+    struct run_frame frame =
+        take(bytes, (size_t)run_put_variable("TERM=vt100", bytes), RUN_VARIABLE);
+    assert_memory_equal(bytes, "\11\0\12\0TERM=vt100", 14);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct run_frame other = {RUN_VARIABLE, (const uint8_t *)bad[i], strlen(bad[i])};
+        assert_int_equal(run_get_variable(&other, variable), -EPROTO);
+    }
+    struct run_frame with_nul = {RUN_VARIABLE, (const uint8_t *)"A=\0b", 4};
+    assert_int_equal(run_get_variable(&with_nul, variable), -EPROTO);
+    assert_string_equal(variable, "untouched");
+    assert_int_equal(run_get_variable(&frame, variable), 0);
+    assert_string_equal(variable, "TERM=vt100");
+    memset(longest + 2, 'x', RUN_VARIABLE_MAX - 1);
+    assert_int_equal(run_put_variable(longest, bytes), -E2BIG);
+    struct run_frame too_long = {RUN_VARIABLE, (const uint8_t *)longest, RUN_VARIABLE_MAX + 1};
+    assert_int_equal(run_get_variable(&too_long, variable), -EPROTO);
+}
+
 static void signals(void **state)
 {
     uint8_t bytes[RUN_FRAME_MAX];
@@ -103,7 +127,7 @@ static void headers_that_are_no_frame(void **state)
 {
     struct run_frame frame;
     assert_int_equal(run_get("\0\0\0\0", 4, &frame), -EPROTO);
-    assert_int_equal(run_get("\10\0\0\0", 4, &frame), -EPROTO);
+    assert_int_equal(run_get("\12\0\0\0", 4, &frame), -EPROTO);
     assert_int_equal(run_get("\2\1\0\0", 4, &frame), -EPROTO);
     assert_int_equal(run_get("\2\0\1\100", 4, &frame), -EPROTO); /* one byte too long */
     assert_int_equal(run_get("\2\0\0\100", 4, &frame), -EAGAIN);
@@ -115,6 +139,7 @@ int main(void)
         TEST(start_carries_the_command),
         TEST(start_that_is_cut_short),
         TEST(start_that_is_too_long),
+        TEST(variables),
         TEST(signals),
         TEST(sizes),
         TEST(exits),

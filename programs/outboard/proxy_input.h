@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Standard input of `outboard proxy run`.
+ *
+ * A terminal has an escape, as ssh's: ~ at the beginning of a line, then . to end, ~ for itself.
+ * It is looked for even while what was typed before can't be sent: so much of it is held, and
+ * beyond that what is typed is lost, as a terminal itself loses it.
+ */
+#ifndef OUTBOARD_PROGRAMS_PROXY_INPUT_H
+#define OUTBOARD_PROGRAMS_PROXY_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define INPUT_MAX 16384 /* of one reading, and held */
+
+struct input {
+    bool is_terminal; /* with an escape */
+    bool is_open;
+    bool at_line_start, after_tilde;
+    uint64_t stuck_since_ns; /* no room for what may be typed; 0: there is */
+    size_t len;
+    uint8_t held[2 * INPUT_MAX];
+};
+
+void input_init(struct input *input, bool is_terminal);
+
+/* Whether to wait for more to read: there is room, or else it has been typed for a while without
+ * any being sent. *timeout_ms becomes how long to wait for the latter. */
+bool input_wanted(struct input *input, int *timeout_ms);
+
+/* Reads once. Returns whether the escape asks to end. */
+bool input_read(struct input *input);
+
+/* What a terminal's bytes mean, in place: returns how many are left; *ret_ended: "~." was there. */
+size_t input_unescape(struct input *input, const uint8_t *bytes, size_t len, uint8_t *ret_bytes,
+                      bool *ret_ended);
+
+/* Moves up to size held bytes out. *ret_end: nothing more will come, and nothing is held. */
+size_t input_take(struct input *input, void *ret_bytes, size_t size, bool *ret_end);
+
+#endif

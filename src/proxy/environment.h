@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Environment: what a command finds in its own, as ssh gives it: HOME, USER, LOGNAME and SHELL are
+ * those of the user, from /etc/passwd; what the service manager told us alone is left out.
+ */
+#ifndef OUTBOARD_PROXY_ENVIRONMENT_H
+#define OUTBOARD_PROXY_ENVIRONMENT_H
+
+#include <sys/types.h>
+
+/* A copy of `ours` for a command of this user. 0 or -ENOMEM. */
+int environment_new(char *const *ours, const char *passwd_path, uid_t user,
+                    char ***ret_environment);
+
+/* Sets NAME=VALUE, in place of what has that name. 0 or -ENOMEM. */
+int environment_set(char ***environment, const char *variable);
+
+/* NULL is fine. */
+void environment_free(char **environment);
+
+#endif
