@@ -11,9 +11,9 @@
 #include <linux/vm_sockets.h>
 
 #include "base/number.h"
+#include "proxy/hostname.h"
 
-#define PORT_MAX  65535
-#define LABEL_MAX 63 /* of a host name: RFC 1035 */
+#define PORT_MAX 65535
 
 int address_number(const char *text, uint32_t max, uint32_t *ret_number)
 {
@@ -50,22 +50,6 @@ int address_split(const char *text, char ret_host[ADDRESS_NAME_MAX + 1], const c
     return copy_name(host, (size_t)(end - host), ret_host);
 }
 
-/* What a host name may look like: labels of letters, digits, '-' and '_', of which the last is no
- * number (or it is an IPv4 address gone wrong). */
-static bool is_host_name(const char *name)
-{
-    const char *last = name;
-    for (const char *label = name; *label;) {
-        size_t len = strspn(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                   "0123456789-_");
-        if (len == 0 || len > LABEL_MAX || (label[len] && label[len] != '.'))
-            return false;
-        last = label;
-        label += label[len] ? len + 1 : len;
-    }
-    return last[strspn(last, "0123456789.")] != '\0';
-}
-
 /* An IPv6 address may name an interface: fe80::1%eth0. */
 static bool is_ipv6(const char *name)
 {
@@ -82,9 +66,10 @@ static bool is_ipv6(const char *name)
 static bool is_host(const char *name, bool in_brackets)
 {
     struct in_addr unused;
+    char canonical[ADDRESS_NAME_MAX + 1];
     if (in_brackets)
         return is_ipv6(name);
-    return inet_pton(AF_INET, name, &unused) == 1 || is_host_name(name);
+    return inet_pton(AF_INET, name, &unused) == 1 || hostname_canonical(name, canonical) == 0;
 }
 
 static int parse_tcp(const char *text, struct address *address, struct ob_fault *fault)

@@ -2,11 +2,13 @@
 #include "proxy/environment.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base/number.h"
 
 #define PASSWD_LINE_MAX 4096
 #define VARIABLE_MAX    4200
@@ -112,17 +114,48 @@ static int set_missing(char ***environment, const char *name, const char *value)
     return has(*environment, name) ? 0 : set_value(environment, name, value);
 }
 
+/* An entry of passwd(5), of which the fields point into the line. */
+struct entry {
+    char *name, *home, *shell;
+};
+
+/* Cuts a line at its colons. Returns whether it is the entry of this user; lines for NIS, which
+ * begin with + or -, and others that are no entry are nobody's. */
+static bool parse_entry(char *line, uid_t user, struct entry *ret_entry)
+{
+    enum {
+        NAME,
+        PASSWORD,
+        UID,
+        GID,
+        GECOS,
+        HOME,
+        SHELL,
+        FIELDS
+    };
+    char *field[FIELDS], *rest = line;
+    uint64_t number;
+    line[strcspn(line, "\n")] = '\0';
+    for (int i = 0; i < FIELDS; i++) {
+        field[i] = strsep(&rest, ":");
+        if (!field[i])
+            return false;
+    }
+    *ret_entry = (struct entry){field[NAME], field[HOME], field[SHELL]};
+    return !strchr("#+-", *field[NAME]) && number_parse(field[UID], 10, UINT32_MAX, &number) == 0 &&
+           number == user;
+}
+
 /* getpwuid(3) would ask the name services, which a static program can't load. */
-static bool find_user(const char *path, uid_t user, struct passwd *ret_entry,
+static bool find_user(const char *path, uid_t user, struct entry *ret_entry,
                       char ret_line[PASSWD_LINE_MAX])
 {
-    struct passwd *found;
     bool is_found = false;
     FILE *file = fopen(path, "re");
     if (!file)
         return false;
-    while (!is_found && fgetpwent_r(file, ret_entry, ret_line, PASSWD_LINE_MAX, &found) == 0)
-        is_found = found->pw_uid == user && !strchr("+-", *found->pw_name); /* no NIS */
+    while (!is_found && fgets(ret_line, PASSWD_LINE_MAX, file))
+        is_found = parse_entry(ret_line, user, ret_entry);
     fclose(file);
     return is_found;
 }
@@ -131,16 +164,16 @@ static bool find_user(const char *path, uid_t user, struct passwd *ret_entry,
 static int set_user(char ***environment, const char *passwd_path, uid_t user)
 {
     char line[PASSWD_LINE_MAX];
-    struct passwd entry;
+    struct entry entry;
     int err = 0;
     if (find_user(passwd_path, user, &entry, line)) {
-        err = set_value(environment, "HOME", entry.pw_dir);
+        err = set_value(environment, "HOME", entry.home);
         if (err == 0)
-            err = set_value(environment, "USER", entry.pw_name);
+            err = set_value(environment, "USER", entry.name);
         if (err == 0)
-            err = set_value(environment, "LOGNAME", entry.pw_name);
-        if (err == 0 && *entry.pw_shell)
-            err = set_value(environment, "SHELL", entry.pw_shell);
+            err = set_value(environment, "LOGNAME", entry.name);
+        if (err == 0 && *entry.shell)
+            err = set_value(environment, "SHELL", entry.shell);
     }
     if (err == 0)
         err = set_missing(environment, "HOME", "/");
