@@ -6,8 +6,11 @@ import pathlib
 import re
 import shutil
 
+import comparison
 import pytest
 from guestlab import Guest, Process, accelerator, paths
+
+comparison.install()
 
 
 LOGS = pytest.StashKey[pathlib.Path]()
