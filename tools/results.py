@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Reads what test runs leave behind: Meson's log of TAP programs, and pytest's JUnit file."""
+"""Reads what test runs leave behind: Meson's log of TAP programs, pytest's JUnit file, and lines of scripts."""
 import dataclasses
 import json
 import re
@@ -70,4 +70,13 @@ def of_pytest(junit):
             found.append(Result(name, SKIPPED, kinds["skipped"]))
         else:
             found.append(Result(name, PASSED))
+    return found
+
+
+def of_lines(log):
+    """The results in a file of lines, "passed NAME" or "failed NAME", that a script has written; it is called for its part."""
+    found = []
+    for line in log.read_text().splitlines():
+        outcome, _, name = line.partition(" ")
+        found.append(Result(f"{log.stem}: {name}", PASSED if outcome == PASSED else FAILED))
     return found

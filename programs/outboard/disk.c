@@ -140,10 +140,10 @@ static void exec_device(char **argv)
 static void become_device(struct disk *disk, const sigset_t *mask)
 {
     const char *listen_pid = getenv("LISTEN_PID");
-    char text[16];
     sigprocmask(SIG_SETMASK, mask, NULL);
     /* What the service manager gave us is the device's. */
     if (listen_pid && atoi(listen_pid) == getppid()) {
+        char text[16];
         snprintf(text, sizeof(text), "%d", getpid());
         setenv("LISTEN_PID", text, 1);
     }

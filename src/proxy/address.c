@@ -248,10 +248,10 @@ void address_from_kernel(const struct sockaddr_storage *kernel, struct address *
 {
     const struct sockaddr_in *ipv4 = (const struct sockaddr_in *)kernel;
     const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)kernel;
-    bool is_ipv6 = kernel->ss_family == AF_INET6;
+    bool is_v6 = kernel->ss_family == AF_INET6;
     *ret_address = (struct address){.kind = ADDRESS_TCP};
     inet_ntop(kernel->ss_family,
-              is_ipv6 ? (const void *)&ipv6->sin6_addr : (const void *)&ipv4->sin_addr,
+              is_v6 ? (const void *)&ipv6->sin6_addr : (const void *)&ipv4->sin_addr,
               ret_address->name, sizeof(ret_address->name));
-    ret_address->port = ntohs(is_ipv6 ? ipv6->sin6_port : ipv4->sin_port);
+    ret_address->port = ntohs(is_v6 ? ipv6->sin6_port : ipv4->sin_port);
 }

@@ -15,7 +15,7 @@ from driver import (
 )  # fmt: skip
 from migration import DEVICE_STATE, FEATURE, RUNNING, SET, STOP, go, state
 
-READ, WRITE, FLUSH, ABORT = 0x02, 0x01, 0x00, 0x08
+READ, WRITE, FLUSH, ABORT, IDENTIFY = 0x02, 0x01, 0x00, 0x08, 0x06
 INTERNAL = 0x006
 SHUTDOWN = 1 << 14
 
@@ -217,8 +217,9 @@ def test_reset_while_the_kernel_has_the_memory(controller, hung_file, bounded):
 def test_commands_of_a_file_that_hangs_end_when_it_goes_on(controller, hung_file, bounded):
     nvme = controller(hung_file.option, options=[SHORT])
     disk, commands = start_io(nvme, hung_file)
+    page = nvme.machine.pages(1)
     while "has not answered" not in nvme.machine.process.log.read_text():
-        assert nvme.identify(1)
+        assert nvme.admin.run(IDENTIFY, prp1=page, d10=1).status == SUCCESS
         assert not disk.queue.peek()
     hung_file.go_on()
     assert {disk.queue.wait(command).status for command in commands} == {SUCCESS}

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """tools/run-tests counts what real runs of Meson and pytest report, and never takes a broken run for a good one."""
+import os
 import shutil
 import subprocess
 
@@ -89,8 +90,13 @@ def tree(tmp_path):
     shutil.copytree(paths.TREE / "tools", tmp_path / "tools")
     (tmp_path / "tests/sample").mkdir(parents=True)
     (tmp_path / "tests/sample/test_sample.py").write_text("def test_good(): pass\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = irqfd\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    irqfd\n    long\n")
     return tmp_path
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 def run_tests(tree, *arguments):
@@ -117,11 +123,59 @@ def test_nothing_selected_fails_the_run(tree):
 
 
 def test_a_part_that_breaks_fails_the_run(tree):
-    (tree / "dev").write_text("#!/bin/sh\nexit 3\n")
-    (tree / "dev").chmod(0o755)
+    script(tree / "dev", "exit 3")
     assert run_tests(tree, "unit", "sample") == (1, "1 passed, 1 failed, 0 skipped")
 
 
 def test_a_part_that_kills_itself_fails_the_run(tree):
     (tree / "tests/sample/test_bad.py").write_text("import os\ndef test_bad(): os.kill(os.getpid(), 9)\n")
     assert run_tests(tree, "sample") == (1, "0 passed, 1 failed, 0 skipped")
+
+
+def test_long_tests_are_not_run_by_the_way(tree):
+    (tree / "tests/sample/test_long.py").write_text("import pytest\n@pytest.mark.long\ndef test_long(): assert False\n")
+    assert run_tests(tree, "sample") == (0, "1 passed, 0 failed, 0 skipped")
+
+
+def test_checks_and_fuzz_targets_count(tree):
+    script(tree / "tools/check", '(echo passed format; echo failed sizes) >>"$OUTBOARD_RESULTS"; exit 1')
+    script(tree / "dev", '[ "$*" = "fuzz 5s" ] && echo passed codec >>"$OUTBOARD_RESULTS"')
+    assert run_tests(tree, "check") == (1, "1 passed, 1 failed, 0 skipped")
+    assert run_tests(tree, "fuzz") == (0, "1 passed, 0 failed, 0 skipped")
+    script(tree / "dev", "exit 1")
+    assert run_tests(tree, "fuzz") == (1, "0 passed, 1 failed, 0 skipped")
+
+
+def test_ci_is_checks_fuzzing_and_every_test(tree):
+    script(tree / "tools/check", 'for name; do echo passed $name >>"$OUTBOARD_RESULTS"; done')
+    script(tree / "dev", '[ "$1" != fuzz ] || echo failed codec >>"$OUTBOARD_RESULTS"; [ "$1" != fuzz ]')
+    script(tree / "tools/nested", "exit 5")
+    done = subprocess.run([tree / "tools/run-tests", "ci"], capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("== ")] == [
+        "== check", "== fuzz", "== unit", "== sample", "== nested", "== results"]  # fmt: skip
+    assert "failed: fuzz: codec" in lines
+    assert (done.returncode, lines[-1]) == (1, "5 passed, 1 failed, 0 skipped")
+
+
+def test_the_scripts_say_what_came_of_each(tree, tmp_path):
+    """tools/check and fuzz/run go on after a failure, and their status tells of it."""
+    report = tmp_path / "report"
+    shutil.copytree(paths.TREE / "fuzz", tree / "fuzz", ignore=shutil.ignore_patterns("corpus"))
+    for target, status in (("bad", 1), ("good", 0)):
+        (tree / "fuzz/corpus" / target).mkdir(parents=True)
+        (tree / "fuzz/corpus" / target / "one").write_text("one")
+        (tree / "build/fuzz/fuzz").mkdir(parents=True, exist_ok=True)
+        script(tree / f"build/fuzz/fuzz/fuzz_{target}", f'echo "stat::number_of_executed_units: $*" >&2; exit {status}')
+    environment = os.environ | {"OUTBOARD_RESULTS": str(report), "FUZZ_SEED": "7"}
+    done = subprocess.run([tree / "fuzz/run", "5s"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "fuzz: good, 5s, seed 7" in done.stdout and "-max_total_time=5 -seed=7 " in done.stdout
+    assert [(result.name, result.outcome) for result in results.of_lines(report)] == [
+        ("report: bad", FAILED), ("report: good", PASSED)]  # fmt: skip
+    report.unlink()
+    script(tree / "tools/check-includes", "exit 1")
+    script(tree / "tools/check-sizes", "exit 0")
+    done = subprocess.run([tree / "tools/check", "includes", "sizes"], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "check: failed: includes")
+    assert report.read_text() == "failed includes\npassed sizes\n"

@@ -103,12 +103,12 @@ struct ending {
 static struct ending run(const struct ob_program *program, const char *option)
 {
     struct ending ending = {0};
-    char *argv[] = {"test", "--fd=1000000", (char *)option, NULL};
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        char *argv[] = {"test", "--fd=1000000", (char *)option, NULL};
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);
         optind = 0;
