@@ -62,7 +62,7 @@ static void checked(struct ob_dma_request *request, int result)
     size_t same = 0;
     while (result == 0 && same < TEXT_LEN && alarm->text[same] == letter(same))
         same++;
-    if (result != -ECANCELED)
+    if (result != -ECANCELED && result != -ENOTCONN)
         fprintf(stderr, "alarm: %s at 0x%llx\n", same == TEXT_LEN ? "wrote and read" : "DMA failed",
                 (unsigned long long)request->iova);
 }

@@ -47,7 +47,8 @@ static void write_control(void *state, unsigned bar, uint64_t offset, unsigned s
         run(backdoor);
 }
 
-static void reset(void *state)
+/* Half a command of a guest that has gone must not become one with half of the next guest's. */
+static void forget_command(void *state)
 {
     struct backdoor *backdoor = state;
     memset(backdoor->command, 0, sizeof(backdoor->command));
@@ -99,8 +100,12 @@ int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, u
         .state_len = sizeof(backdoor->command),
         .state_version = 1,
     };
-    const struct ob_device_ops device_ops = {
-        .read = read_control, .write = write_control, .reset = reset, .save = save, .load = load};
+    const struct ob_device_ops device_ops = {.read = read_control,
+                                             .write = write_control,
+                                             .reset = forget_command,
+                                             .save = save,
+                                             .load = load,
+                                             .disconnected = forget_command};
     int err = ob_device_new(&desc, &device_ops, backdoor, ret_device, fault);
     if (err == 0)
         backdoor->data = ob_device_bar_memory(*ret_device, DATA_BAR);

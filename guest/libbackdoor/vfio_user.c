@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -17,6 +18,9 @@ enum {
     COMMAND_REGION_READ = 9,
     COMMAND_REGION_WRITE = 10,
 };
+
+/* How long to wait before a busy server is asked again. */
+#define BUSY_PAUSE_MS 50
 
 #define TYPE_MASK  0xfu
 #define TYPE_REPLY 0x1u
@@ -83,16 +87,21 @@ static int broken(const struct vfio_user *user, const char *how, struct ob_fault
                         how);
 }
 
+static int too_late(const struct vfio_user *user, const char *how, struct ob_fault *fault)
+{
+    return ob_fault_set(fault, -ETIMEDOUT,
+                        "the backdoor's process at %s %s within %d s; it serves one program at a "
+                        "time: end the other one",
+                        user->name, how, VFIO_USER_SETUP_TIMEOUT_S);
+}
+
 /* What an errno of the socket means. */
 static int failed(const struct vfio_user *user, int error, struct ob_fault *fault)
 {
     if (error == EPIPE || error == ECONNRESET)
         return gone(user, fault);
     if (error == EAGAIN)
-        return ob_fault_set(fault, -ETIMEDOUT,
-                            "the backdoor's process at %s does not answer within %d s; it serves "
-                            "one program at a time: end the other one",
-                            user->name, VFIO_USER_SETUP_TIMEOUT_S);
+        return too_late(user, "does not answer", fault);
     return ob_fault_set(fault, -error, "the backdoor's socket %s fails: %s", user->name,
                         strerror(error));
 }
@@ -207,6 +216,8 @@ static int exchange(struct vfio_user *user, struct exchange *exchange, struct ob
     int err = send_all(user, &request, exchange->request, exchange->request_len, fault);
     if (err == 0)
         err = receive_reply(user, exchange, &reply, fault);
+    if (reply.flags & FLAG_ERROR)
+        user->refusal = reply.error;
     if (err < 0)
         vfio_user_close(user);
     else if (reply.flags & FLAG_ERROR)
@@ -312,7 +323,7 @@ static int connect_to(struct vfio_user *user, const char *path, struct ob_fault 
     return errno == EAGAIN ? failed(user, errno, fault) : explain_connect(path, errno, fault);
 }
 
-int vfio_user_connect(struct vfio_user *user, const char *path, struct ob_fault *fault)
+static int connect_once(struct vfio_user *user, const char *path, struct ob_fault *fault)
 {
     int err = connect_to(user, path, fault);
     if (err < 0) {
@@ -320,6 +331,22 @@ int vfio_user_connect(struct vfio_user *user, const char *path, struct ob_fault 
         return err;
     }
     return negotiate(user, fault);
+}
+
+/* Programs that use the backdoor in turns find each other there for a moment. */
+int vfio_user_connect(struct vfio_user *user, const char *path, struct ob_fault *fault)
+{
+    const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000L};
+    int err = 0;
+    for (int i = 0; i <= VFIO_USER_SETUP_TIMEOUT_S * 1000 / BUSY_PAUSE_MS; i++) {
+        struct ob_fault refused = {0};
+        err = connect_once(user, path, &refused);
+        if (err != -EREMOTEIO || user->refusal != EBUSY)
+            return err < 0 ? ob_fault_set(fault, err, "%s", refused.text) : 0;
+        vfio_user_close(user);
+        nanosleep(&pause, NULL);
+    }
+    return too_late(user, "is not free", fault);
 }
 
 int vfio_user_get_region(struct vfio_user *user, uint32_t index,

@@ -30,6 +30,7 @@ struct vfio_user {
     const char *name;    /* the socket's path, for faults; not owned */
     int fd;              /* -1 once the connection is broken */
     uint16_t message_id; /* of the last request */
+    uint32_t refusal;    /* the errno with which the server has last refused a request */
 };
 
 /* "VFIO_USER_DEVICE_GET_REGION_INFO", request and reply. */
@@ -49,7 +50,8 @@ struct vfio_user_region {
  *   -EREMOTEIO  it refused the request; the connection is still good
  * After all but the last the connection is closed. */
 
-/* Connects to a socket and negotiates the version. `user` must be {.fd = -1}. Besides the above,
+/* Connects to a socket and negotiates the version. `user` must be {.fd = -1}. A server that says
+ * that it is busy is asked again until VFIO_USER_SETUP_TIMEOUT_S is over. Besides the above,
  * returns the errno of connect(2). */
 int vfio_user_connect(struct vfio_user *user, const char *path, struct ob_fault *fault);
 

@@ -6,6 +6,19 @@
  * ob_device_ops with what it does, makes an ob_device of both and hands it to ob_program_main()
  * (program.h) or to a loop of its own. All callbacks run on the one thread that serves the device;
  * every function here must be called on that thread unless it says otherwise.
+ *
+ * A device has one VMM at a time and outlives it: when a VMM has gone, the device keeps its state,
+ * and the next VMM finds it as it was left. Most VMMs reset it before their guest uses it, but only
+ * after they have shared the guest's memory. So from the loss of a VMM on, the device is dormant
+ * until the next VMM accesses a BAR, rings a doorbell, resets the device or loads a state:
+ *
+ * - the library does not call poll, waits, holds or listen; a pause that ends, ends then;
+ * - DMA (dma.h) returns -ENOTCONN, so that nothing of the VM before reaches the new one's memory;
+ *   keep or drop what could not be transferred;
+ * - interrupts (irq.h) are kept back, and signalled when the device wakes unless a reset woke it;
+ * - watched descriptors (watch.h) go on being watched, so timers fire and I/O ends.
+ *
+ * A VMM that only reads and writes configuration space wakes nothing.
  */
 #ifndef OUTBOARD_DEVICE_H
 #define OUTBOARD_DEVICE_H
@@ -206,6 +219,13 @@ struct ob_device_ops {
      */
     int (*load)(void *state, uint32_t version, const uint8_t *buf, size_t len,
                 struct ob_fault *fault);
+
+    /**
+     * The VMM has gone, and its memory and interrupts with it; the device is dormant until the next
+     * one takes it over. For what makes sense only in the midst of the VM's doings, an access that
+     * came in halves for example. Called after quiesce, also when the device is about to be freed.
+     */
+    void (*disconnected)(void *state);
 };
 
 /**

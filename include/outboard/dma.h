@@ -41,7 +41,8 @@ struct ob_dma_request {
      * shared, later where it is not; may submit again and may free the request.
      *
      * @result: 0; -EFAULT, -EACCES, -EPERM as ob_dma_write(); -ECANCELED when the device was
-     *          reset; -ENOTCONN when the VMM has gone; or an errno that the VMM gave.
+     *          reset; -ENOTCONN when the VMM has gone and no other has taken the device over; or an
+     *          errno that the VMM gave.
      */
     void (*done)(struct ob_dma_request *request, int result);
     void *context; /* the device's */
@@ -66,8 +67,8 @@ struct ob_dma_span {
  * @len:     bytes.
  *
  * Returns 0, -EFAULT when part of the range is not memory, -EREMOTE when part of it is not shared,
- * -EPERM while the guest has not enabled bus mastering (PCI Local Bus 3.0, section 6.2.2). Any
- * callback of the device.
+ * -EPERM while the guest has not enabled bus mastering (PCI Local Bus 3.0, section 6.2.2),
+ * -ENOTCONN while no VMM has taken the device over (device.h). Any callback of the device.
  */
 OB_API int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len);
 
@@ -75,8 +76,8 @@ OB_API int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, s
  * Copy into guest memory. Nothing is written unless all of the range can be.
  *
  * Returns 0, -EFAULT when part of the range is not memory, -EREMOTE when part of it is not shared,
- * -EACCES when part of it is read only, -EPERM while the guest has not enabled bus mastering. Any
- * callback of the device.
+ * -EACCES when part of it is read only, -EPERM while the guest has not enabled bus mastering,
+ * -ENOTCONN while no VMM has taken the device over. Any callback of the device.
  */
 OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len);
 
@@ -96,8 +97,8 @@ OB_API void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *reque
  * @max_spans:  how many fit.
  *
  * Returns the number of spans, each to be given back by ob_dma_unmap(), or -EFAULT, -EREMOTE,
- * -EACCES, -EPERM as above, -E2BIG when more than @max_spans would be needed. On failure nothing is
- * held.
+ * -EACCES, -EPERM, -ENOTCONN as above, -E2BIG when more than @max_spans would be needed. On failure
+ * nothing is held.
  */
 OB_API int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len,
                       enum ob_dma_direction direction, struct ob_dma_span *ret_spans,
@@ -105,6 +106,18 @@ OB_API int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len,
 
 /** Give spans back. The memory of a region that the VMM took away goes with its last span. */
 OB_API void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans);
+
+/**
+ * Look at a command that the device has read from guest memory. If the first one after a VMM has
+ * come is nothing but zeroes, the VMM probably keeps the guest's memory to itself (QEMU's
+ * share=off): what the guest writes is not seen here, and nothing else tells. The log says so then,
+ * once for each VMM.
+ *
+ * @command, @len: the bytes as they were read; a useful command must not be all zeroes.
+ *
+ * Costs next to nothing after the first call. Any callback of the device.
+ */
+OB_API void ob_dma_check_command(struct ob_device *device, const void *command, size_t len);
 
 /** Whether the memory of a span is still the guest's, that is, not replaced by the VMM since. */
 OB_API bool ob_dma_is_current(const struct ob_device *device, const struct ob_dma_span *span);

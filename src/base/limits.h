@@ -87,6 +87,14 @@
 /* Longest time that a server polls before it blocks, microseconds. */
 #define LIMIT_POLL_US 20000
 
+/* Who connects to a device's socket while it is free or served: so many may be silent at a time
+ * (the oldest makes room), so long while the device is served, and so many are accepted in
+ * LIMIT_CANDIDATE_TURN_MS. */
+#define LIMIT_CANDIDATES           8
+#define LIMIT_CANDIDATE_SILENCE_MS 1000
+#define LIMIT_CANDIDATE_TURN_MS    100
+#define LIMIT_CANDIDATES_PER_TURN  8
+
 /* Session: payload of one DATA frame that is accepted, and that is sent on a clean channel. */
 #define LIMIT_SESSION_DATA 16384
 

@@ -18,6 +18,9 @@
 #include "base/auto.h"
 #include "os/clock.h"
 
+/* Who may wait until a listener is looked after. */
+#define BACKLOG 64
+
 union control {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_RECEIVE)];
@@ -169,7 +172,19 @@ static int fill_address(const char *path, struct sockaddr_un *ret_address)
     return 0;
 }
 
-int socket_listen(const char *path)
+/* The kernel makes the file with the permissions of the socket's own, so there is no moment at
+ * which others may connect. */
+static int bind_with_mode(int fd, const struct sockaddr_un *address, mode_t mode)
+{
+    if (fchmod(fd, mode) < 0)
+        return -errno;
+    mode_t old = umask(0);
+    int err = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+    umask(old);
+    return err;
+}
+
+int socket_listen(const char *path, mode_t mode)
 {
     struct sockaddr_un address;
     int err = fill_address(path, &address);
@@ -178,10 +193,42 @@ int socket_listen(const char *path)
     if (err < 0)
         return err;
     AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, 1) < 0)
+    if (fd < 0)
         return -errno;
-    return take_fd(&fd);
+    err = bind_with_mode(fd, &address, mode);
+    if (err == 0 && listen(fd, BACKLOG) < 0)
+        err = -errno;
+    return err < 0 ? err : take_fd(&fd);
+}
+
+int socket_find(const char *path, struct socket_place *ret_place)
+{
+    struct stat status;
+    if (lstat(path, &status) < 0)
+        return -errno;
+    *ret_place = (struct socket_place){.device = status.st_dev, .inode = status.st_ino};
+    return 0;
+}
+
+void socket_remove(const char *path, const struct socket_place *place)
+{
+    struct socket_place now;
+    if (socket_find(path, &now) == 0 && now.device == place->device && now.inode == place->inode)
+        unlink(path);
+}
+
+bool socket_listens(int fd)
+{
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+    return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens;
+}
+
+pid_t socket_peer_pid(int fd)
+{
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 ? peer.pid : 0;
 }
 
 int socket_connect(const char *path, unsigned timeout_ms)

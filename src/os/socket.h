@@ -37,9 +37,25 @@ bool descriptor_is_open(int fd);
  * reached the deadline, or another errno. */
 int socket_wait(int fd, short events, uint64_t deadline_ns);
 
-/* Listens at a path, which a stale socket is removed from. Returns the descriptor, -EADDRINUSE when
- * somebody listens there, -ENAMETOOLONG, or another errno. */
-int socket_listen(const char *path);
+/* Listens at a path, which a stale socket is removed from; mode is who may connect, whatever the
+ * umask. Returns the descriptor, -EADDRINUSE when somebody listens there, -EEXIST when something
+ * else than a socket is there, -ENAMETOOLONG, or another errno. */
+int socket_listen(const char *path, mode_t mode);
+
+/* The socket that is at a path now, to be known again. */
+struct socket_place {
+    dev_t device;
+    ino_t inode;
+};
+/* 0 or a negative errno. */
+int socket_find(const char *path, struct socket_place *ret_place);
+/* Removes the path, unless somebody has put another socket there. */
+void socket_remove(const char *path, const struct socket_place *place);
+
+/* Whether fd is a socket that listens. */
+bool socket_listens(int fd);
+/* The process that has connected, as far as the kernel knows; else 0. */
+pid_t socket_peer_pid(int fd);
 
 /* Connects to a listener at a path. Returns the descriptor, -ETIMEDOUT when nobody accepts, or
  * another errno. */

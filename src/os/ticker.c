@@ -6,17 +6,21 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "base/auto.h"
-
 int ticker_new(unsigned interval_ms)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (fd < 0)
+        return -errno;
+    ticker_set(fd, interval_ms);
+    return fd;
+}
+
+void ticker_set(int fd, unsigned interval_ms)
 {
     const struct timespec interval = {.tv_sec = interval_ms / 1000,
                                       .tv_nsec = (long)(interval_ms % 1000) * 1000000};
     const struct itimerspec times = {.it_interval = interval, .it_value = interval};
-    AUTO_FD fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (fd < 0 || timerfd_settime(fd, 0, &times, NULL) < 0)
-        return -errno;
-    return take_fd(&fd);
+    timerfd_settime(fd, 0, &times, NULL);
 }
 
 void ticker_drain(int fd)

@@ -143,7 +143,7 @@ int pci_function_init(struct pci_function *function, const struct ob_device_desc
             return err;
     }
     const size_t len = desc->express ? PCI_EXPRESS_CONFIG_LEN : PCI_CONVENTIONAL_CONFIG_LEN;
-    uint8_t *tables = calloc(4, len);
+    uint8_t *tables = calloc(6, len);
     if (!tables)
         return ob_fault_set(fault, -ENOMEM, "%s: no memory for configuration space", desc->name);
     *function = (struct pci_function){.config_len = (uint32_t)len,
@@ -151,6 +151,8 @@ int pci_function_init(struct pci_function *function, const struct ob_device_desc
                                       .defaults = tables + len,
                                       .writable = tables + 2 * len,
                                       .write_one_clears = tables + 3 * len,
+                                      .own_defaults = tables + 4 * len,
+                                      .own_writable = tables + 5 * len,
                                       .end_of_capabilities = FIRST_CAPABILITY};
     memcpy(function->bars, desc->bars, sizeof(function->bars));
     lay_out_header(function, desc);
@@ -189,6 +191,17 @@ int pci_function_add_capability(struct pci_function *function, uint8_t id, const
     return (int)at;
 }
 
+/* Remembers the function as it is, before it is fitted to a wire. */
+static void keep_own(struct pci_function *function)
+{
+    if (function->fitted)
+        return;
+    memcpy(function->own_defaults, function->defaults, function->config_len);
+    memcpy(function->own_writable, function->writable, function->config_len);
+    memcpy(function->own_bars, function->bars, sizeof(function->bars));
+    function->fitted = true;
+}
+
 /* The list is short and ours: no guest has a say in where its links lead. */
 static void unlink_capability(uint8_t *table, uint8_t id)
 {
@@ -203,6 +216,7 @@ static void unlink_capability(uint8_t *table, uint8_t id)
 
 void pci_function_hide_capability(struct pci_function *function, uint8_t id)
 {
+    keep_own(function);
     unlink_capability(function->defaults, id);
     unlink_capability(function->config, id);
 }
@@ -228,8 +242,18 @@ static void update_decoding(struct pci_function *function)
     }
 }
 
+/* Configuration space as the defaults have it, but for what a guest can write, taken from config.
+ */
+static void keep_writable(struct pci_function *function, const uint8_t *config)
+{
+    for (uint32_t at = 0; at < function->config_len; at++)
+        function->config[at] = (uint8_t)((function->defaults[at] & ~function->writable[at]) |
+                                         (config[at] & function->writable[at]));
+}
+
 int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault)
 {
+    keep_own(function);
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
         struct ob_bar *bar = &function->bars[i];
         if (bar->kind != OB_BAR_MEM64)
@@ -248,6 +272,21 @@ int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fau
            sizeof(uint32_t) * OB_BAR_COUNT);
     update_decoding(function);
     return 0;
+}
+
+void pci_function_unfit(struct pci_function *function)
+{
+    if (!function->fitted)
+        return;
+    memcpy(function->defaults, function->own_defaults, function->config_len);
+    memcpy(function->writable, function->own_writable, function->config_len);
+    memcpy(function->bars, function->own_bars, sizeof(function->bars));
+    function->fitted = false;
+    uint8_t status[2] = {function->config[PCI_STATUS], function->config[PCI_STATUS + 1]};
+    keep_writable(function, function->config);
+    function->config[PCI_STATUS] |= status[0] & PCI_STATUS_INTERRUPT;
+    function->config[PCI_STATUS + 1] |= status[1];
+    update_decoding(function);
 }
 
 void pci_function_reset(struct pci_function *function)
@@ -271,9 +310,7 @@ int pci_function_restore(struct pci_function *function, const uint8_t *config)
 {
     if (!pci_function_matches(function, config))
         return -EINVAL;
-    for (uint32_t at = 0; at < function->config_len; at++)
-        function->config[at] = (uint8_t)((function->defaults[at] & ~function->writable[at]) |
-                                         (config[at] & function->writable[at]));
+    keep_writable(function, config);
     update_decoding(function);
     return 0;
 }

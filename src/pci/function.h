@@ -30,6 +30,11 @@ struct pci_function {
     struct ob_bar bars[OB_BAR_COUNT];
     uint64_t base[OB_BAR_COUNT]; /* where the guest put each BAR */
     bool decoded[OB_BAR_COUNT];  /* whether accesses there are the function's */
+    /* What hiding and narrowing have changed, as it was: the tables and the BARs. */
+    bool fitted;
+    uint8_t *own_defaults;
+    uint8_t *own_writable;
+    struct ob_bar own_bars[OB_BAR_COUNT];
     uint8_t last_capability;     /* offset of the newest one, 0: none */
     uint8_t end_of_capabilities; /* first free byte behind them */
 };
@@ -50,6 +55,9 @@ void pci_function_hide_capability(struct pci_function *function, uint8_t id);
 /* For wires without 64-bit BARs: presents them as 32-bit ones, at no address yet. -ENOTSUP when one
  * is too large. */
 int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault);
+
+/* Undoes both, for the next wire. What the guest has written stays where it can be. */
+void pci_function_unfit(struct pci_function *function);
 
 /* Everything back to the defaults. */
 void pci_function_reset(struct pci_function *function);

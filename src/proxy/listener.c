@@ -47,7 +47,7 @@ int listener_socket(const struct address *address)
 {
     if (address->kind != ADDRESS_UNIX || address->name[0] == '@')
         return bind_and_listen(address);
-    AUTO_FD fd = socket_listen(address->name);
+    AUTO_FD fd = socket_listen(address->name, 0600);
     if (fd >= 0 && listen(fd, BACKLOG) < 0)
         return -errno;
     return take_fd(&fd);

@@ -125,10 +125,10 @@ bool device_check_size(struct ob_device *device, unsigned size)
 {
     if (size > 0 && size <= LIMIT_ACCESS_BYTES && !(size & (size - 1)))
         return true;
-    if (!device->warned_of_size) {
+    if (!device->told.of_size) {
         ob_device_warn(
             device, "refused an access of %u bytes; registers have 1, 2, 4 or 8 (said once)", size);
-        device->warned_of_size = true;
+        device->told.of_size = true;
     }
     return false;
 }
@@ -145,6 +145,7 @@ uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset
 {
     if (!fits(device, bar, offset, size))
         return UINT64_MAX;
+    device_wake(device);
     uint64_t value = UINT64_MAX;
     if (device_bar_has_memory(device, bar, offset, size))
         memcpy(&value, device->bar_memory[bar].address + offset, size);
@@ -160,6 +161,7 @@ void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, u
 {
     if (!fits(device, bar, offset, size))
         return;
+    device_wake(device);
     if (device_bar_has_memory(device, bar, offset, size))
         memcpy(device->bar_memory[bar].address + offset, &value, size);
     else if (msix_covers(&device->irqs.msix, bar, offset, size))
@@ -184,15 +186,31 @@ void device_reset(struct ob_device *device)
     irqs_reset(device);
     if (device->ops.reset)
         device->ops.reset(device->state);
+    device_wake(device);
+}
+
+static void update_pause(struct ob_device *device)
+{
+    if (device->paused == device->stopped || (device->dormant && !device->stopped))
+        return;
+    device->paused = device->stopped;
+    if (device->ops.pause)
+        device->ops.pause(device->state, device->paused);
 }
 
 void device_pause(struct ob_device *device, bool paused)
 {
-    if (device->paused == paused)
+    device->stopped = paused;
+    update_pause(device);
+}
+
+void device_wake(struct ob_device *device)
+{
+    if (!device->dormant)
         return;
-    device->paused = paused;
-    if (device->ops.pause)
-        device->ops.pause(device->state, paused);
+    device->dormant = false;
+    update_pause(device);
+    irqs_wake(device);
 }
 
 int device_at_rest(struct ob_device *device, struct ob_fault *fault)
@@ -202,22 +220,22 @@ int device_at_rest(struct ob_device *device, struct ob_fault *fault)
 
 bool device_poll(struct ob_device *device)
 {
-    return device->ops.poll && device->ops.poll(device->state);
+    return !device->dormant && device->ops.poll && device->ops.poll(device->state);
 }
 
 bool device_waits(const struct ob_device *device)
 {
-    return device->ops.waits && device->ops.waits(device->state);
+    return !device->dormant && device->ops.waits && device->ops.waits(device->state);
 }
 
 bool device_holds(const struct ob_device *device)
 {
-    return device->ops.holds && device->ops.holds(device->state);
+    return !device->dormant && device->ops.holds && device->ops.holds(device->state);
 }
 
 bool device_listen(struct ob_device *device)
 {
-    return device->ops.listen && device->ops.listen(device->state);
+    return !device->dormant && device->ops.listen && device->ops.listen(device->state);
 }
 
 int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
@@ -255,6 +273,10 @@ void device_disconnect(struct ob_device *device)
 {
     if (device->ops.quiesce)
         device->ops.quiesce(device->state);
+    device->dormant = true;
     irqs_disconnect(device);
     memory_done(&device->memory);
+    device->told = (struct device_told){0};
+    if (device->ops.disconnected)
+        device->ops.disconnected(device->state);
 }

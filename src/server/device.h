@@ -5,6 +5,13 @@
  * A device is made before it is known which wire will serve it, and outlives its peers:
  * device_disconnect() takes back all that came from one, so that the next can start afresh. An
  * engine calls the functions below, one message at a time.
+ *
+ * A device that has lost its peer is dormant. The next peer gives its memory and its eventfds
+ * before it resets the device, and queues and doorbells of the guest before would be looked for in
+ * that memory. So a dormant device is not polled, its DMA is refused, and its interrupts are kept
+ * back. It keeps its state, for a peer that takes the same VM further. It wakes when the next peer
+ * accesses a BAR, rings a doorbell, resets it or loads a state into it; configuration space does
+ * not wake it, since every VMM reads and writes that first.
  */
 #ifndef OUTBOARD_SERVER_DEVICE_H
 #define OUTBOARD_SERVER_DEVICE_H
@@ -36,6 +43,13 @@ struct device_messenger {
     void *context;
 };
 
+/* What a person was told on account of this peer, and is not told again until the next. */
+struct device_told {
+    bool of_size;   /* an access of an odd size */
+    bool of_memory; /* memory that is not shared */
+    bool of_zeroes; /* memory that seems to be private, or the first command was not all zeroes */
+};
+
 struct ob_device {
     struct ob_device_ops ops;
     void *state;
@@ -49,10 +63,11 @@ struct ob_device {
     const struct device_messenger *messenger; /* NULL: this wire has none */
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
-    bool served; /* a peer has been served: what it has seen of the device stays */
-    bool paused;
-    bool warned_of_size;
-    bool warned_of_memory;
+    bool served;  /* a peer has been served: what it has seen of the device stays */
+    bool dormant; /* the peer has gone, and no other has taken the device over */
+    bool stopped; /* the peer wants it paused */
+    bool paused;  /* the device was told so */
+    struct device_told told;
 };
 
 /* As ob_device_new(), with the host that the device will use for as long as it lives. */
@@ -61,8 +76,10 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
                struct ob_fault *fault);
 void device_free(struct ob_device *device);
 
-/* Gives up what the peer gave: memory, interrupt descriptors. */
+/* Gives up what the peer gave: memory, interrupt descriptors. The device is dormant then. */
 void device_disconnect(struct ob_device *device);
+/* The peer has taken the device over. */
+void device_wake(struct ob_device *device);
 
 /* Register access. All ones, or nothing, for an access that does not fit the BAR. */
 uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size);
@@ -95,7 +112,7 @@ bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_
 /* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
 
-/* As ob_device_ops.pause(), when it changes something. */
+/* As ob_device_ops.pause(), when it changes something. A dormant device resumes when it wakes. */
 void device_pause(struct ob_device *device, bool paused);
 /* As ob_device_ops.at_rest(). */
 int device_at_rest(struct ob_device *device, struct ob_fault *fault);

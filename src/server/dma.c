@@ -20,6 +20,8 @@ static bool is_direction(enum ob_dma_direction direction)
 
 static int check_mastering(const struct ob_device *device)
 {
+    if (device->dormant)
+        return -ENOTCONN;
     return pci_function_may_master(&device->function) ? 0 : -EPERM;
 }
 
@@ -38,14 +40,14 @@ static int write_memory(struct ob_device *device, uint64_t iova, const void *buf
 /* A device that can't do without memory that is not shared fails in ways that hide the reason. */
 static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
 {
-    if (err != -EREMOTE || device->warned_of_memory)
+    if (err != -EREMOTE || device->told.of_memory)
         return err;
     ob_device_warn(device,
                    "the VMM does not share the memory at 0x%" PRIx64
                    ", which this device needs; QEMU shares what -object "
                    "memory-backend-memfd,share=on makes",
                    iova);
-    device->warned_of_memory = true;
+    device->told.of_memory = true;
     return err;
 }
 
@@ -102,6 +104,26 @@ void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request)
 {
     if (device && device->messenger && request)
         device->messenger->cancel(device->messenger->context, request);
+}
+
+static bool is_zero(const uint8_t *bytes, size_t len)
+{
+    while (len > 0 && *bytes == 0) {
+        bytes++;
+        len--;
+    }
+    return len == 0;
+}
+
+void ob_dma_check_command(struct ob_device *device, const void *command, size_t len)
+{
+    if (device->told.of_zeroes)
+        return;
+    device->told.of_zeroes = true;
+    if (is_zero(command, len))
+        ob_device_warn(device, "the first command in the guest's memory is all zeroes: the VMM may "
+                               "keep that memory private; share it, which QEMU does with "
+                               "-object memory-backend-memfd,share=on");
 }
 
 int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_direction direction,

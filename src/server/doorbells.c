@@ -71,6 +71,7 @@ static void rung(void *argument)
 {
     struct doorbell_line *line = argument;
     struct ob_device *device = line->device;
+    device_wake(device);
     if (device->ops.doorbell)
         device->ops.doorbell(device->state, (unsigned)(line - device->doorbells.lines));
 }
@@ -84,12 +85,30 @@ static void unwatch(struct ob_device *device, unsigned count)
             host->event_unwatch(host->context, device->doorbells.lines[i].fd);
 }
 
+/* Replaces an eventfd that a peer before may still have. */
+static int renew(const struct server_host *host, struct doorbell_line *line)
+{
+    int fd;
+    if (!line->used) {
+        line->used = true;
+        return 0;
+    }
+    int err = host->event_new(host->context, &fd);
+    if (err < 0)
+        return err;
+    host->close(host->context, line->fd);
+    line->fd = fd;
+    return 0;
+}
+
 int doorbells_watch(struct ob_device *device)
 {
     const struct server_host *host = device->host;
     for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++) {
         struct doorbell_line *line = &device->doorbells.lines[i];
-        int err = line->fd >= 0 ? host->event_watch(host->context, line->fd, rung, line) : 0;
+        int err = line->fd >= 0 ? renew(host, line) : 0;
+        if (err == 0 && line->fd >= 0)
+            err = host->event_watch(host->context, line->fd, rung, line);
         if (err < 0) {
             unwatch(device, i);
             return err;

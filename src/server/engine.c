@@ -15,6 +15,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
             "%s: guest memory is to be reached by messages, which %s does not have; "
             "use --wire=vfio-user",
             device->name, ops->wire);
+    pci_function_unfit(&device->function);
     int err = ops->fit_device(device, fault);
     if (err < 0)
         return err;

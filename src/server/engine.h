@@ -40,7 +40,6 @@ struct engine_ops {
     size_t rx_len;       /* of the buffer for what was received; the longest frame fits */
     size_t tx_len;       /* of the buffer for what is to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
-    bool keeps_serving;  /* a device outlives its peer and takes the next one */
     bool has_dma_messages; /* memory that is not shared is reached all the same */
 
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
@@ -50,7 +49,8 @@ struct engine_ops {
      * -EPROTO with the fault filled: the connection is over. Whoever keeps a descriptor puts -1 in
      * its place; the rest are closed. */
     int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds);
-    /* Fits the device to the wire before anything is received, or tells why it can't be. */
+    /* Fits the device to the wire before anything is received, or tells why it can't be. What this
+     * does to the function is undone for the next peer, which may speak another wire. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
 
     /* The rest may be NULL. */

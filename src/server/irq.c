@@ -62,7 +62,7 @@ static void signal_intx(struct ob_device *device)
 {
     struct device_irqs *irqs = &device->irqs;
     struct irq_vector *vector = irqs->vectors[IRQ_INTX];
-    if (!irqs->intx_raised || vector->fd < 0 || vector->masked ||
+    if (device->dormant || !irqs->intx_raised || vector->fd < 0 || vector->masked ||
         pci_function_intx_disabled(&device->function))
         return;
     vector->masked = irqs->intx_automasks;
@@ -89,7 +89,7 @@ static void set_pending(struct ob_device *device, enum irq_kind kind, unsigned i
 static void send_message(struct ob_device *device, enum irq_kind kind, unsigned index)
 {
     const struct irq_vector *vector = vector_of(device, kind, index);
-    bool blocked = vector->fd < 0 || vector->masked;
+    bool blocked = device->dormant || vector->fd < 0 || vector->masked;
     if (kind == IRQ_MSI && msi_is_masked(&device->irqs.msi, &device->function, index))
         blocked = true;
     set_pending(device, kind, index, blocked);
@@ -163,7 +163,7 @@ static int notify(struct ob_device *device, enum irq_kind kind)
     if (!device)
         return -EINVAL;
     const struct irq_vector *vector = vector_of(device, kind, 0);
-    if (vector->fd < 0)
+    if (device->dormant || vector->fd < 0)
         return -ENOTCONN;
     signal_vector(device, vector);
     return 0;
@@ -295,6 +295,14 @@ void irqs_disconnect(struct ob_device *device)
             set_vector(device, kind, i, -1);
     irq_mask_by(device, -1);
     irq_unmask_by(device, -1);
+}
+
+void irqs_wake(struct ob_device *device)
+{
+    signal_intx(device);
+    for (unsigned kind = IRQ_MSI; kind <= IRQ_MSIX; kind++)
+        for (unsigned i = 0; i < device->irqs.count[kind]; i++)
+            retry_message(device, kind, i);
 }
 
 void irqs_reset(struct ob_device *device)

@@ -6,7 +6,8 @@
  * guest. INTx is a level: it is signalled when it rises and, if it is still up, when the VMM says
  * that the guest has ended the interrupt (unmasking: by message or by an eventfd of the VMM). MSI
  * and MSI-X are edges; one that finds its vector masked or without an eventfd is kept as a pending
- * bit and signalled as soon as it can be.
+ * bit and signalled as soon as it can be. A dormant device (device.h) signals nothing: its level
+ * and its pending bits stay, and are signalled when it wakes.
  *
  * A vector with an eventfd may be signalled, whatever the MSI-X table here says: the VMM owns the
  * table that the guest sees.
@@ -55,6 +56,8 @@ void irqs_done(struct ob_device *device);
 
 /* Gives up what a peer gave: descriptors and masks. The level of INTx and what is pending stay. */
 void irqs_disconnect(struct ob_device *device);
+/* Signals what was kept back while the device was dormant. */
+void irqs_wake(struct ob_device *device);
 /* INTx low, nothing pending. */
 void irqs_reset(struct ob_device *device);
 /* To be called when configuration space has changed: signals what it now lets through. */

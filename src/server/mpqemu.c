@@ -260,6 +260,7 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
+    device->irqs.intx_automasks = false;
     pci_function_hide_capability(&device->function, PCI_CAP_ID_MSI);
     pci_function_hide_capability(&device->function, PCI_CAP_ID_MSIX);
     return pci_function_narrow_bars(&device->function, fault);

@@ -29,6 +29,7 @@ int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offse
     if (!in_bar(device, bar, offset, len))
         return -EINVAL;
     if (device_bar_has_memory(device, bar, offset, len)) {
+        device_wake(device);
         memcpy(ret_buf, device->bar_memory[bar].address + offset, len);
         return 0;
     }
@@ -48,6 +49,7 @@ int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offs
     if (!in_bar(device, bar, offset, len))
         return -EINVAL;
     if (device_bar_has_memory(device, bar, offset, len)) {
+        device_wake(device);
         memcpy(device->bar_memory[bar].address + offset, buf, len);
         return 0;
     }

@@ -240,7 +240,6 @@ const struct engine_ops vfio_user_engine = {
     .rx_len = VFIO_USER_FRAME_LEN,
     .tx_len = 2 * (size_t)VFIO_USER_FRAME_LEN,
     .reply_limit = VFIO_USER_FRAME_LEN,
-    .keeps_serving = true,
     .has_dma_messages = true,
     .frame_len = frame_len,
     .handle = handle,

@@ -9,10 +9,12 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "service/activation.h"
 #include "service/author.h"
 #include "service/wires.h"
 
-#define DEFAULT_POLL_US 100
+#define DEFAULT_POLL_US     100
+#define DEFAULT_SOCKET_MODE 0600
 
 int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *ret_number,
                      struct ob_fault *fault)
@@ -41,6 +43,16 @@ static int apply_socket_path(void *config, const char *value, struct ob_fault *f
 {
     struct options *options = config;
     options->socket_path = value;
+    return 0;
+}
+
+static int apply_socket_mode(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    uint64_t number;
+    if (number_parse(value, 8, 0777, &number) < 0)
+        return ob_fault_set(fault, -EINVAL, "'%s' is not a mode in octal, from 0 to 777", value);
+    options->socket_mode = (unsigned)number;
     return 0;
 }
 
@@ -73,8 +85,9 @@ static int apply_dma(void *config, const char *value, struct ob_fault *fault)
 }
 
 static const struct ob_option common[] = {
-    {"fd", "N", "serve the peer on this open socket", apply_fd},
+    {"fd", "N", "serve the peer on this open socket, or who connects to it", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
+    {"socket-mode", "MODE", "permissions of that socket (default 600)", apply_socket_mode},
     {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
@@ -175,8 +188,14 @@ static int check_dma(const struct ob_program *program, struct options *options,
     return 0;
 }
 
-static int check_peer(const struct options *options, struct ob_fault *fault)
+static int check_peer(struct options *options, struct ob_fault *fault)
 {
+    if (options->fd < 0 && !options->socket_path) {
+        int fd = activation_take(fault);
+        if (fd < 0 && fd != -ENOENT)
+            return fd;
+        options->fd = fd < 0 ? -1 : fd;
+    }
     if (options->fd >= 0 && options->socket_path)
         return ob_fault_set(fault, -EINVAL, "give --fd or --socket-path, not both");
     if (options->fd < 0 && !options->socket_path)
@@ -189,7 +208,8 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
                   struct options *ret_options, struct ob_fault *fault)
 {
     struct option table[MAX_OPTIONS + 1];
-    struct options options = {.fd = -1, .poll_us = DEFAULT_POLL_US};
+    struct options options = {
+        .fd = -1, .socket_mode = DEFAULT_SOCKET_MODE, .poll_us = DEFAULT_POLL_US};
     if (author_check(program, fault) < 0 || check_names(program, fault) < 0)
         return OPTIONS_SLIP;
     fill_table(program, table);

@@ -8,8 +8,9 @@
 #include "server/engine.h"
 
 struct options {
-    int fd;                        /* the peer's socket, -1: none given */
+    int fd;                        /* the peer's socket, or one that listens; -1: none given */
     const char *socket_path;       /* where to listen, NULL: nowhere */
+    unsigned socket_mode;          /* permissions of that socket */
     const struct engine_ops *wire; /* NULL: the one that the peer turns out to speak */
     unsigned poll_us;
     bool dma_by_messages; /* guest memory is never mapped here */

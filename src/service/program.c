@@ -2,17 +2,20 @@
 /*
  * The life of a device program: options, device, socket, READY, the peer, the end.
  *
- * A wire whose peers come and go (struct engine_ops.keeps_serving) is served until SIGTERM when the
- * program listens at a path; otherwise the program ends with its peer.
+ * A program that listens, at a path or on a socket that its launcher has opened, serves one peer
+ * after the other until SIGTERM comes, whatever they send. With the socket of a peer it ends with
+ * that peer.
  */
 #include <outboard/program.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <unistd.h>
 
 #include "base/auto.h"
 #include "os/notify.h"
@@ -20,23 +23,22 @@
 #include "os/signals.h"
 #include "os/socket.h"
 #include "service/author.h"
+#include "service/candidates.h"
 #include "service/connection.h"
 #include "service/host.h"
 #include "service/options.h"
 #include "service/wires.h"
 
 #define EXIT_USAGE 2
+#define WAITING    "waiting for a peer"
 
 struct service {
     const struct ob_program *program;
     struct options options;
-    const struct engine_ops *wire; /* of this peer */
     struct ob_device *device;
     struct loop *loop;
     int signal_fd;
-    int listen_fd;
-    bool stop;      /* SIGTERM or SIGINT came */
-    bool connected; /* listen_fd has somebody waiting */
+    bool stop; /* SIGTERM or SIGINT came */
 };
 
 static void say(const struct service *service, const char *format, ...)
@@ -58,12 +60,6 @@ static void on_signal(void *argument, uint32_t events)
     struct service *service = argument;
     if (signals_take(service->signal_fd) >= 0)
         service->stop = true;
-}
-
-static void on_connect(void *argument, uint32_t events)
-{
-    struct service *service = argument;
-    service->connected = true;
 }
 
 static int prepare(struct service *service, struct ob_fault *fault)
@@ -91,22 +87,12 @@ static void notify(const char *state, const char *detail)
     notify_send(text); /* a launcher that does not listen misses nothing it needs */
 }
 
-/* Sets service->wire: the one of the options, or else the one that the peer speaks. */
-static int choose_wire(struct service *service, int fd)
-{
-    service->wire = service->options.wire;
-    return service->wire ? 0 : wires_detect(fd, service->loop, &service->stop, &service->wire);
-}
-
-static int serve_peer(struct service *service, int fd, struct ob_fault *fault)
+/* Serves the peer on fd until it goes. */
+static int serve_peer(struct service *service, int fd, const struct engine_ops *wire,
+                      struct ob_fault *fault)
 {
     struct engine *engine = NULL;
-    int err = choose_wire(service, fd);
-    if (err == -ENOTCONN || err == -ECANCELED)
-        return 0; /* gone without a word, or a signal */
-    if (err < 0)
-        return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
-    err = engine_new(service->wire, service->device, &engine, fault);
+    int err = engine_new(wire, service->device, &engine, fault);
     if (err < 0)
         return err;
     err = connection_serve(fd, service->loop, engine, service->options.poll_us, &service->stop,
@@ -115,76 +101,96 @@ static int serve_peer(struct service *service, int fd, struct ob_fault *fault)
     return err;
 }
 
-static int serve_fd(struct service *service, struct ob_fault *fault)
+/* Serves the only peer that there will be. */
+static int serve_connected(struct service *service, int fd, struct ob_fault *fault)
 {
-    int fd = service->options.fd;
+    const struct engine_ops *wire = service->options.wire;
     int err = socket_check(fd);
     if (err < 0)
         return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
                             strerror(-err));
     notify("READY=1\n", "serving");
-    err = serve_peer(service, fd, fault);
+    if (!wire)
+        err = wires_detect(fd, service->loop, &service->stop, &wire);
+    if (err == 0)
+        err = serve_peer(service, fd, wire, fault);
+    else if (err == -ENOTCONN || err == -ECANCELED)
+        err = 0; /* gone without a word, or a signal */
+    else
+        ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
     close(fd); /* now: I/O that can't be called back may keep this process from ending */
     return err;
 }
 
-/* Waits for somebody to connect. Returns the descriptor, -ECANCELED at a signal, or an errno. */
-static int wait_for_peer(struct service *service)
+static void on_refused(void *argument, pid_t pid)
 {
-    int fd = -EAGAIN;
-    struct loop_source *source;
-    int err = loop_add(service->loop, service->listen_fd, EPOLLIN, on_connect, service, &source);
+    say(argument, "told pid %d that the device is busy (said once for each VMM)", (int)pid);
+}
+
+/* Serves one who has come. Nothing that it does ends the program. */
+static void serve_chosen(struct service *service, const struct chosen *chosen)
+{
+    const struct engine_ops *wire = service->options.wire ? service->options.wire : chosen->wire;
+    struct ob_fault fault = {0};
+    char status[64], who[32] = "a VMM";
+    if (chosen->pid > 0)
+        snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
+    snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);
+    say(service, "a VMM has come: %s", status);
+    notify("", status);
+    int err = serve_peer(service, chosen->fd, wire, &fault);
     if (err < 0)
-        return err;
-    while (!service->stop && err >= 0 && (fd == -EAGAIN || fd == -ECONNABORTED)) {
-        service->connected = false;
-        err = loop_wait(service->loop, -1);
-        if (service->connected)
-            fd = socket_accept(service->listen_fd);
+        say(service, "dropped the peer: %s", fault.text);
+    else if (!service->stop)
+        say(service, "the VMM has gone");
+    if (!service->stop)
+        notify("", WAITING);
+    close(chosen->fd);
+}
+
+/* Serves whoever connects to listen_fd, one at a time, until a signal comes. */
+static int serve_listener(struct service *service, int listen_fd, struct ob_fault *fault)
+{
+    struct candidates *candidates = NULL;
+    struct chosen chosen;
+    int err = candidates_new(service->loop, listen_fd, on_refused, service, &candidates);
+    if (err == 0)
+        notify("READY=1\n", WAITING);
+    while (err == 0 && !service->stop) {
+        err = candidates_wait(candidates, &service->stop, &chosen);
+        if (err == 0)
+            serve_chosen(service, &chosen);
     }
-    loop_remove(source); /* later peers wait unheard while this one is served */
-    if (err < 0)
-        return err;
-    return fd < 0 && service->stop ? -ECANCELED : fd;
-}
-
-/* Whether the next peer may come when this one has gone, also if it went without a word. */
-static bool keeps_serving(const struct service *service)
-{
-    return !service->wire || service->wire->keeps_serving;
-}
-
-static int accept_peers(struct service *service, struct ob_fault *fault)
-{
-    do {
-        AUTO_FD fd = wait_for_peer(service);
-        if (fd == -ECANCELED)
-            return 0;
-        if (fd < 0)
-            return ob_fault_set(fault, fd, "can't accept a peer: %s", strerror(-fd));
-        notify("", "serving");
-        struct ob_fault peers_fault = {0};
-        int err = serve_peer(service, fd, &peers_fault);
-        if (err < 0 && keeps_serving(service)) {
-            say(service, "dropped the peer: %s", peers_fault.text);
-            continue;
-        }
-        if (err < 0)
-            return ob_fault_set(fault, err, "%s", peers_fault.text);
-    } while (keeps_serving(service) && !service->stop);
-    return 0;
+    candidates_free(candidates);
+    return err < 0 && err != -ECANCELED
+               ? ob_fault_set(fault, err, "can't wait for a peer: %s", strerror(-err))
+               : 0;
 }
 
 static int serve_path(struct service *service, struct ob_fault *fault)
 {
     const char *path = service->options.socket_path;
-    service->listen_fd = socket_listen(path);
-    if (service->listen_fd < 0)
-        return ob_fault_set(fault, service->listen_fd, "can't listen at %s: %s", path,
-                            strerror(-service->listen_fd));
-    notify("READY=1\n", "waiting for a peer");
-    int err = accept_peers(service, fault);
-    unlink(path);
+    struct socket_place place;
+    AUTO_FD listen_fd = socket_listen(path, service->options.socket_mode);
+    int err = listen_fd < 0 ? listen_fd : socket_find(path, &place);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't listen at %s: %s", path, strerror(-err));
+    err = serve_listener(service, listen_fd, fault);
+    socket_remove(path, &place);
+    return err;
+}
+
+/* An open socket: the peer's, or one that listens. */
+static int serve_fd(struct service *service, struct ob_fault *fault)
+{
+    int fd = service->options.fd;
+    if (!socket_listens(fd))
+        return serve_connected(service, fd, fault);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+        return ob_fault_set(fault, -errno, "--fd=%d: %s", fd, strerror(errno));
+    int err = serve_listener(service, fd, fault);
+    close(fd);
     return err;
 }
 
@@ -207,11 +213,9 @@ static int run(struct service *service, void *config, struct ob_fault *fault)
 
 static int serve(const struct ob_program *program, const struct options *options, void *config)
 {
-    struct service service = {
-        .program = program, .options = *options, .signal_fd = -1, .listen_fd = -1};
+    struct service service = {.program = program, .options = *options, .signal_fd = -1};
     struct ob_fault fault = {0};
     int err = run(&service, config, &fault);
-    auto_close(&service.listen_fd);
     auto_close(&service.signal_fd);
     notify("STOPPING=1\n", err < 0 ? fault.text : "ended");
     if (err < 0)

@@ -1,13 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/*
- * A peer of either wire speaks first, and its third byte gives it away:
- *
- *   mpqemu     u32 command: SYNC_SYSMEM, which is 0 in the shipped dialect and 1 in the v8 one
- *   vfio-user  u16 message id, any; u16 command: VERSION, which is 1
- *
- * So the third byte is 0 on mpqemu and 1 on vfio-user. Anything else is neither, and mpqemu's
- * engine tells the peer off as well as another would.
- */
 #include "service/wires.h"
 
 #include <errno.h>
@@ -15,9 +6,7 @@
 #include <sys/epoll.h>
 
 #include "os/socket.h"
-
-#define TELLING_BYTE      2u
-#define VFIO_USER_TELLING 1u
+#include "server/greeting.h"
 
 const struct engine_ops *const wires[] = {&mpqemu_engine, &vfio_user_engine, NULL};
 
@@ -69,7 +58,7 @@ static int look(int fd, struct loop *loop, uint32_t *events, const bool *stop, u
 
 int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire)
 {
-    uint8_t bytes[TELLING_BYTE + 1];
+    uint8_t bytes[GREETING_TELLS_LEN];
     uint32_t events = 0;
     struct loop_source *source;
     /* By edge: a level would stay up while a peer that stutters has sent less than it takes. */
@@ -79,6 +68,6 @@ int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engin
     err = look(fd, loop, &events, stop, bytes, sizeof(bytes));
     loop_remove(source);
     if (err == 0)
-        *ret_wire = bytes[TELLING_BYTE] == VFIO_USER_TELLING ? &vfio_user_engine : &mpqemu_engine;
+        *ret_wire = greeting_judge(bytes, sizeof(bytes)).wire;
     return err;
 }

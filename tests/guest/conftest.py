@@ -71,7 +71,7 @@ class Recorded:
 
     @property
     def lines(self):
-        return self.process.log.read_text().splitlines()
+        return [line for line in self.process.log.read_text().splitlines() if " VMM has " not in line]
 
     @property
     def commands(self):
@@ -133,11 +133,11 @@ class Notifications:
         self._sock.settimeout(30)
 
     def wait(self, assignment):
-        """Waits for a message with that line in it."""
+        """Waits for a message with a line that begins so."""
         while True:
             lines = self._sock.recv(4096).decode().splitlines()
             self.received += lines
-            if assignment in lines:
+            if any(line.startswith(assignment) for line in lines):
                 return
 
     def close(self):

@@ -45,7 +45,7 @@ def test_library_with_the_names_of_2011(serve, programs):
     in_tree_of(serve.socket, "backdoor call 0x11; backdoor call 0x22")
     assert process.terminate() == 0
     lines = ["old init 8192", "old command 0x11", "old command 0x22", "outboard-backdoor: asked to stop, ending"]
-    assert process.log.read_text().splitlines() == lines
+    assert [line for line in process.log.read_text().splitlines() if " VMM has " not in line] == lines
 
 
 def test_program_with_linked_callbacks(serve, programs):
@@ -79,7 +79,8 @@ def test_notify_protocol(serve, notifications, programs):
     process = serve(DEVICE, f"--library={programs}/recorder.so")
     assert notifications.received == ["READY=1", "STATUS=waiting for a peer"]
     in_tree_of(serve.socket, "backdoor info")
-    notifications.wait("STATUS=serving")
+    notifications.wait("STATUS=serving pid ")
+    notifications.wait("STATUS=waiting for a peer")
     process.signal(signal.SIGTERM)
     notifications.wait("STOPPING=1")
     assert process.wait() == 0
@@ -174,40 +175,13 @@ def test_demonstration():
     assert "\033" not in done.stdout
 
 
-def test_static_libraries_export_the_public_names_alone():
-    """A program may be a device and use one: only ob_fault_set() is in both, and weak in one."""
+def test_static_libraries_share_no_name():
+    """A program may be a device and use one: only ob_fault_set() is in both, from the same file."""
 
     def names(library):
         lines = run("nm", "--defined-only", "--extern-only", ROOT / "lib" / library).stdout.splitlines()
-        return {line.split()[2]: line.split()[1] for line in lines if len(line.split()) == 3}
+        return {line.split()[2] for line in lines if len(line.split()) == 3}
 
-    device, guest = names("liboutboard.a"), names("libbackdoor.a")
-    assert "ob_device_new" in device and "ob_backdoor_open" in guest
-    assert [name for name in [*device, *guest] if not name.startswith("ob_")] == []
-    assert device.keys() & guest.keys() == {"ob_fault_set"}
-    assert guest["ob_fault_set"] == "W"
-    assert names("liboutboard-backdoor.a").keys() & (device.keys() | guest.keys()) == set()
-
-
-def test_a_program_links_both_libraries_statically(tmp_path):
-    source = tmp_path / "both.c"
-    source.write_text(
-        """
-        #include <stdio.h>
-        #include <outboard/backdoor.h>
-        #include <outboard/device.h>
-        int main(void)
-        {
-            struct ob_fault fault = {0};
-            struct ob_device *device = NULL;
-            struct ob_backdoor *backdoor = NULL;
-            int device_err = ob_device_new(NULL, NULL, NULL, &device, &fault);
-            puts(fault.text);
-            return device_err < 0 && ob_backdoor_open(&backdoor, &fault) < 0 ? 0 : 1;
-        }
-        """
-    )
-    libraries = [ROOT / "lib/libbackdoor.a", ROOT / "lib/liboutboard.a", "-ljansson"]
-    run("cc", f"-I{ROOT}/include", source, *libraries, "-o", tmp_path / "both")
-    assert run(tmp_path / "both", env={"PATH": "/usr/bin", "OUTBOARD_BACKDOOR": "/nowhere"}).stdout
-
+    ours = names("libbackdoor.a")
+    assert "ob_backdoor_open" in ours
+    assert ours & (names("liboutboard.a") | names("liboutboard-backdoor.a")) == {"ob_fault_set"}

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from .conftest import DEVICE, ROOT, TOOL, build, pkg_config, run
 
 NO_BACKDOOR = 3
+PATIENCE_S = 30
+# VERSION 0.0 of vfio-user, without a word about capabilities.
+GREETING = struct.pack("<HHIIIHH", 1, 1, 20, 0, 0, 0, 0)
 
 
 def backdoor(*arguments, path=None, prefix=()):
@@ -72,8 +76,29 @@ def test_no_permission(listener):
 def test_server_that_serves_somebody_else(server, serve):
     with socket.socket(socket.AF_UNIX) as other:
         other.connect(str(serve.socket))
-        assert "does not answer within 5 s; it serves one program at a time: end the other one" in refused(serve.socket)
+        other.sendall(GREETING)
+        assert other.recv(4096)
+        assert "is not free within 5 s; it serves one program at a time: end the other one" in refused(serve.socket)
     assert backdoor("info", path=serve.socket).returncode == 0
+
+
+def test_programs_wait_for_their_turn(server, serve):
+    """The second one comes while the first is served, and is served when that has gone."""
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(serve.socket))
+        other.sendall(GREETING)
+        assert other.recv(4096)
+        environment = {"PATH": "/usr/bin:/bin", "OUTBOARD_BACKDOOR": str(serve.socket)}
+        second = subprocess.Popen([TOOL, "info"], env=environment, stdout=subprocess.DEVNULL)
+        while "is busy" not in server.log.read_text():
+            assert second.poll() is None
+    assert second.wait(PATIENCE_S) == 0
+
+
+def test_one_that_connects_and_says_nothing_holds_nobody_up(server, serve):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.connect(str(serve.socket))
+        assert backdoor("info", path=serve.socket).returncode == 0
 
 
 def test_server_that_speaks_something_else(listener):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A device program as a process of its own, ready to be connected to."""
+import contextlib
 import os
 import signal
 import socket
@@ -15,17 +16,28 @@ class Server:
     def __init__(self, folder, program, *arguments, wire="vfio-user"):
         self.path = folder / "device.sock"
         self.log = folder / "device.log"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify, open(self.log, "w") as log:
-            notify.settimeout(PATIENCE_S)
-            notify.bind(str(folder / "notify"))
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.settimeout(PATIENCE_S)
+        self.notify.bind(str(folder / "notify"))
+        words = [f"--wire={wire}"] if wire else []
+        with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [program, f"--wire={wire}", f"--socket-path={self.path}", *arguments],
+                [program, *words, f"--socket-path={self.path}", *arguments],
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
                 stderr=log,
             )
-            while b"READY=1" not in notify.recv(4096):
-                pass
+        while b"READY=1" not in self.notify.recv(4096):
+            pass
         self.clients = []
+
+    def heard(self):
+        """What the launcher was told since the last time."""
+        told = []
+        self.notify.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told.append(self.notify.recv(4096).decode())
+        return told
 
     def connect(self):
         client = Client.connect(self.path)
@@ -50,4 +62,5 @@ class Server:
             client.close()
         self.process.send_signal(signal.SIGTERM)
         assert self.process.wait(PATIENCE_S) == 0, self.messages()
+        self.notify.close()
         assert not self.path.exists()

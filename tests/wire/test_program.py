@@ -159,12 +159,26 @@ def test_what_is_reached_by_messages_is_mapped_for_no_peer(start, folder, option
     assert device.end()[0] == 0
 
 
-def test_serves_who_connects_to_its_path(listening):
-    device, path = listening
+def stop(device):
+    """Ends a device that would serve for ever; returns the lines that it has printed."""
+    device.process.signal(signal.SIGTERM)
+    status, lines = device.end()
+    assert (status, lines[-1]) == (0, STOPPED)
+    return lines[:-1]
+
+
+def is_served(path):
+    """Whether the device serves who connects, over mpqemu."""
     with dial(path) as proxy:
         proxy.send(proxy.sysmem())
-        assert proxy.config_read(0, 4) == 0x10F01AF4
-    assert device.end() == (0, [ENDED])
+        return proxy.config_read(0, 4) == 0x10F01AF4
+
+
+def test_serves_who_connects_to_its_path_until_sigterm(listening):
+    device, path = listening
+    assert is_served(path)
+    assert is_served(path)
+    stop(device)
     assert not path.exists()
 
 
@@ -173,19 +187,18 @@ def test_a_peer_that_goes_without_a_word_is_not_the_last(listening):
     for said in (b"", b"\0\0"):
         with dial(path) as proxy:
             proxy.sock.sendall(said)
-    with dial(path) as proxy:
-        proxy.send(proxy.sysmem())
-        assert proxy.config_read(0, 4) == 0x10F01AF4
-    assert device.end() == (0, [ENDED])
+    assert is_served(path)
+    assert "has come" in stop(device)[0]
 
 
-def test_a_bad_peer_of_its_path_is_told(listening):
+def test_a_bad_peer_of_its_path_is_dropped_and_told(listening):
     device, path = listening
     with dial(path) as proxy:
         proxy.send(proxy.message(5))
         assert proxy.is_gone()
-    status, lines = device.end()
-    assert status == 1 and len(lines) == 1 and "SYNC_SYSMEM" in lines[0]
+    assert is_served(path)
+    lines = stop(device)
+    assert "dropped the peer" in lines[1] and "SYNC_SYSMEM" in lines[1]
     assert not path.exists()
 
 
@@ -204,10 +217,8 @@ def test_a_path_that_a_crash_left_is_taken_over(listening, start, folder):
     with launcher(str(folder / "again")) as heard:
         again = start(f"--socket-path={path}", env={"NOTIFY_SOCKET": str(folder / "again")})
         assert heard()["READY"] == "1"
-        with dial(path) as proxy:
-            proxy.send(proxy.sysmem())
-            assert proxy.config_read(0, 2) == 0x1AF4
-    assert again.end()[0] == 0
+        assert is_served(path)
+    stop(again)
 
 
 def test_sigterm_while_nobody_has_connected(listening):

@@ -210,19 +210,19 @@ static void listens_and_accepts(void **state)
 {
     char folder[64], path[80];
     in_folder(folder, path, sizeof(path));
-    int listener = socket_listen(path);
+    int listener = socket_listen(path, 0600);
     assert_true(listener >= 0);
     assert_int_equal(fcntl(listener, F_GETFD), FD_CLOEXEC);
     assert_int_equal(socket_accept(listener), -EAGAIN);
     int client = connect_to(path);
     int server = socket_accept(listener);
     assert_int_equal(socket_check(server), 0);
-    assert_int_equal(socket_listen(path), -EADDRINUSE);
+    assert_int_equal(socket_listen(path, 0600), -EADDRINUSE);
     assert_int_equal(socket_accept(listener), -EAGAIN); /* which it has not noticed */
     close(listener);
     close(server);
     close(client);
-    listener = socket_listen(path); /* what is left of it is stale now */
+    listener = socket_listen(path, 0600); /* what is left of it is stale now */
     assert_true(listener >= 0);
     close(listener);
     out_of_folder(folder, path);
@@ -234,7 +234,7 @@ static void never_removes_what_is_no_socket(void **state)
     in_folder(folder, path, sizeof(path));
     int file = open(path, O_CREAT | O_WRONLY, 0600);
     close(file);
-    assert_int_equal(socket_listen(path), -EEXIST);
+    assert_int_equal(socket_listen(path, 0600), -EEXIST);
     assert_int_equal(access(path, F_OK), 0);
     out_of_folder(folder, path);
 }
@@ -244,9 +244,9 @@ static void impossible_paths_are_refused(void **state)
     char path[200];
     memset(path, 'a', sizeof(path));
     path[sizeof(path) - 1] = '\0';
-    assert_int_equal(socket_listen(path), -ENAMETOOLONG);
-    assert_int_equal(socket_listen(""), -ENAMETOOLONG);
-    assert_int_equal(socket_listen("/no/such/folder/socket"), -ENOENT);
+    assert_int_equal(socket_listen(path, 0600), -ENAMETOOLONG);
+    assert_int_equal(socket_listen("", 0600), -ENAMETOOLONG);
+    assert_int_equal(socket_listen("/no/such/folder/socket", 0600), -ENOENT);
 }
 
 static void a_look_takes_nothing(void **state)
