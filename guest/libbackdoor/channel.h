@@ -67,9 +67,16 @@ int socket_channel_open(struct ob_backdoor *backdoor, const char *path, struct o
 void channel_lock(struct ob_backdoor *backdoor);
 void channel_unlock(struct ob_backdoor *backdoor);
 
+/* Asks for the size of the data channel and checks it against what is mapped. 0, what
+ * ob_backdoor_check() says, or -EPROTO. */
+int channel_read_size(struct ob_backdoor *backdoor, uint64_t *ret_size, struct ob_fault *fault);
+
 /* The last step of both: asks for the size of the data channel, and checks it against what is
  * mapped. As ob_backdoor_check(), or -EPROTO. */
 int channel_learn_size(struct ob_backdoor *backdoor, struct ob_fault *fault);
+
+/* Undoes what opening did, also of a backdoor that is half open, and frees it. */
+void channel_close(struct ob_backdoor *backdoor);
 
 /* Opens a backdoor by one of the two functions above, and undoes everything on failure. */
 int channel_open(int (*open)(struct ob_backdoor *, const char *, struct ob_fault *),

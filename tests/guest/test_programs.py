@@ -175,13 +175,40 @@ def test_demonstration():
     assert "\033" not in done.stdout
 
 
-def test_static_libraries_share_no_name():
-    """A program may be a device and use one: only ob_fault_set() is in both, from the same file."""
+def test_static_libraries_export_the_public_names_alone():
+    """A program may be a device and use one: only ob_fault_set() is in both, and weak in one."""
 
     def names(library):
         lines = run("nm", "--defined-only", "--extern-only", ROOT / "lib" / library).stdout.splitlines()
-        return {line.split()[2] for line in lines if len(line.split()) == 3}
+        return {line.split()[2]: line.split()[1] for line in lines if len(line.split()) == 3}
 
-    ours = names("libbackdoor.a")
-    assert "ob_backdoor_open" in ours
-    assert ours & (names("liboutboard.a") | names("liboutboard-backdoor.a")) == {"ob_fault_set"}
+    device, guest = names("liboutboard.a"), names("libbackdoor.a")
+    assert "ob_device_new" in device and "ob_backdoor_open" in guest
+    assert [name for name in [*device, *guest] if not name.startswith("ob_")] == []
+    assert device.keys() & guest.keys() == {"ob_fault_set"}
+    assert guest["ob_fault_set"] == "W"
+    assert names("liboutboard-backdoor.a").keys() & (device.keys() | guest.keys()) == set()
+
+
+def test_a_program_links_both_libraries_statically(tmp_path):
+    source = tmp_path / "both.c"
+    source.write_text(
+        """
+        #include <stdio.h>
+        #include <outboard/backdoor.h>
+        #include <outboard/device.h>
+        int main(void)
+        {
+            struct ob_fault fault = {0};
+            struct ob_device *device = NULL;
+            struct ob_backdoor *backdoor = NULL;
+            int device_err = ob_device_new(NULL, NULL, NULL, &device, &fault);
+            puts(fault.text);
+            return device_err < 0 && ob_backdoor_open(&backdoor, &fault) < 0 ? 0 : 1;
+        }
+        """
+    )
+    libraries = [ROOT / "lib/libbackdoor.a", ROOT / "lib/liboutboard.a", "-ljansson"]
+    run("cc", f"-I{ROOT}/include", source, *libraries, "-o", tmp_path / "both")
+    assert run(tmp_path / "both", env={"PATH": "/usr/bin", "OUTBOARD_BACKDOOR": "/nowhere"}).stdout
+
