@@ -143,6 +143,11 @@ struct ob_session_events {
      */
     void (*writable)(void *user, struct ob_stream *stream);
     /*
+     * The peer's application has read all that we sent, up to our end: ob_stream_shutdown() was
+     * called. Comes at most once, and only while the peer has not ended its own direction.
+     */
+    void (*finished)(void *user, struct ob_stream *stream);
+    /*
      * The stream is over before its end: the peer reset it, memory ran out, or the session ended.
      * What was lent is the caller's again. Only ob_stream_free() makes sense now.
      */

@@ -150,6 +150,9 @@
 /* Destinations that are being connected to at a time. */
 #define LIMIT_DIALS 1024
 
+/* Lines of one client of a control socket before the loop looks at everything else again. */
+#define LIMIT_CONTROL_BURST 16
+
 /* Longest line of the control protocol, bytes. */
 #define LIMIT_CONTROL_LINE 512
 

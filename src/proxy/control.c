@@ -29,6 +29,8 @@
 #include "proxy/run.h"
 #include "proxy/status.h"
 
+#define EVENTS (EPOLLIN | EPOLLOUT | EPOLLET)
+
 enum state {
     READING,
     WAITING_UP,
@@ -188,11 +190,15 @@ static ssize_t take_line(const struct control *control, char ret_line[LIMIT_CONT
     return got == (ssize_t)len + 1 ? (ssize_t)len : -ENOTCONN;
 }
 
-/* Does lines until one has to wait, or none is left. */
+/* Does lines until one has to wait, or none is left, or others have waited long enough. */
 static void read_lines(struct control *control, bool hung_up)
 {
     char line[LIMIT_CONTROL_LINE + 1];
-    while (control->state == READING) {
+    for (int i = 0; control->state == READING; i++) {
+        if (i == LIMIT_CONTROL_BURST) {
+            loop_change(control->source, EVENTS); /* which tells again of what is there */
+            return;
+        }
         ssize_t len = take_line(control, line);
         if (len < 0) {
             if (len != -EAGAIN || hung_up)
@@ -223,8 +229,7 @@ int control_adopt(struct proxy *proxy, int fd)
     if (!control)
         return -ENOMEM;
     *control = (struct control){.proxy = proxy, .fd = fd};
-    int err = loop_add(proxy->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_event, control,
-                       &control->source);
+    int err = loop_add(proxy->loop, fd, EVENTS, on_event, control, &control->source);
     if (err < 0) {
         free(control);
         return err;

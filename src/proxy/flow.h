@@ -20,6 +20,7 @@ struct flow_ops {
     void (*refused)(struct flow *flow, uint32_t reason);
     void (*readable)(struct flow *flow);
     void (*writable)(struct flow *flow);
+    void (*finished)(struct flow *flow);
     /* The stream is over. The flow frees itself. */
     void (*reset)(struct flow *flow, uint32_t reason);
 };

@@ -20,6 +20,7 @@
 #include "proxy/flow.h"
 #include "proxy/listener.h"
 #include "proxy/reason.h"
+#include "proxy/relay.h"
 #include "proxy/remote.h"
 #include "proxy/service.h"
 #include "proxy/socks.h"
@@ -147,6 +148,13 @@ static void on_writable(void *user, struct ob_stream *stream)
         flow->ops->writable(flow);
 }
 
+static void on_finished(void *user, struct ob_stream *stream)
+{
+    struct flow *flow = flow_of(stream);
+    if (flow && flow->ops->finished)
+        flow->ops->finished(flow);
+}
+
 static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
 {
     struct flow *flow = flow_of(stream);
@@ -167,6 +175,7 @@ static int make_session(struct proxy *proxy, struct ob_fault *fault)
                    .refused = on_refused,
                    .readable = on_readable,
                    .writable = on_writable,
+                   .finished = on_finished,
                    .reset = on_reset},
         .user = proxy,
         .random = get_random,
@@ -237,6 +246,7 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     timers_init(&proxy->timers);
     list_init(&proxy->flows);
     list_init(&proxy->ready);
+    list_init(&proxy->lingering);
     list_init(&proxy->listeners);
     list_init(&proxy->controls);
     list_init(&proxy->socks);
@@ -268,6 +278,7 @@ void proxy_done(struct proxy *proxy)
     say_farewell(proxy);
     control_done(proxy);
     socks_done(proxy);
+    relay_end_lingering(proxy);
     listener_free_all(proxy);
     channel_free(proxy->channel);
     ob_session_free(proxy->session);

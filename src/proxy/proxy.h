@@ -38,7 +38,8 @@ struct proxy {
     struct ob_session *session;
     struct channel *channel;
     struct list flows;
-    struct list ready; /* relays whose streams have bytes for them */
+    struct list ready;     /* relays whose streams have bytes for them */
+    struct list lingering; /* relays that only wait for their client's kernel */
     struct list listeners;
     struct list controls;
     struct list socks;

@@ -8,14 +8,24 @@
  * until the session gives the buffer back: that is the back pressure. Bytes from the stream stay in
  * the session, which grants no credit for them, until the descriptor took them. They are written
  * once the channel's read is worked off, so that one system call takes what many frames brought.
+ *
+ * While a buffer is lent nothing is read, and so no read fails. What the events tell of the end of
+ * a client has to do then: EPOLLERR is a reset, EPOLLHUP a peer that has closed both directions.
+ * Neither takes away what can still be delivered; a stream whose bytes have no credit can't.
+ *
+ * A command that has ended reads no more. What comes for it is left where it is, without credit,
+ * until its output has been read by the peer's application to the end; then the stream is reset. At
+ * the peer's end that reset must not overtake the output in the kernel: LINGERING.
  */
 #include "proxy/relay.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -23,12 +33,17 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "os/clock.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/run.h"
 
 #define SPANS       32
 #define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
+
+/* How often a lingering relay looks whether the client's kernel has everything. */
+#define LINGER_STEP_NS 50000000u
+#define LINGER_STEPS   600
 
 struct relay {
     struct flow flow;
@@ -44,9 +59,15 @@ struct relay {
     bool readable;          /* a read may give something */
     bool writable;          /* a write may take something */
     bool hung_up;           /* no more events come for reading: read to the end */
+    bool broken;            /* the connection was reset: only what lies here can be read */
+    bool closed;            /* the peer of fd has closed both directions */
+    bool reads_no_more;     /* the command is not there any more */
+    bool opened;            /* the peer has accepted */
+    bool finished;          /* the peer's application has read all that fd gave, to its end */
     bool fd_ended;          /* read to its end; the stream is shut down */
     bool stream_ended;      /* likewise, the other way */
-    bool is_run;            /* who hangs up does not wait for the command any more */
+    struct timer linger;    /* the stream is over, its last bytes are on their way to the client */
+    unsigned lingered;
 };
 
 /*
@@ -96,6 +117,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
 {
     loop_remove(relay->source);
     list_remove(&relay->ready);
+    timer_cancel(&relay->linger);
     flow_end(&relay->flow, reason); /* then what was lent is ours again */
     if (relay->lent)
         give_buffer(relay, relay->lent);
@@ -160,8 +182,10 @@ static int pump_in(struct relay *relay)
 static ssize_t write_some(struct relay *relay, const struct iovec *spans, int count)
 {
     ssize_t put = writev(relay->fd, spans, count); /* SIGPIPE is ignored */
-    if (put < 0 && is_end_of_command(relay, errno))
-        return (ssize_t)spans[0].iov_len; /* into the void */
+    if (put < 0 && is_end_of_command(relay, errno)) {
+        relay->reads_no_more = true;
+        return -EAGAIN;
+    }
     return put < 0 ? -errno : put;
 }
 
@@ -180,16 +204,18 @@ static bool end_writing(struct relay *relay)
 /* Stream to descriptor. 0, or a negative errno when the descriptor failed. */
 static int pump_out(struct relay *relay)
 {
-    while (relay->writable && !relay->stream_ended) {
+    while ((relay->writable || relay->reads_no_more) && !relay->stream_ended) {
         struct iovec spans[SPANS];
         int count = ob_stream_peek_spans(relay->flow.stream, spans, SPANS);
         if (count < 0)
             return 0;
         if (count == 0) {
-            relay->stream_ended = end_writing(relay);
+            relay->stream_ended = relay->reads_no_more || end_writing(relay);
             relay->writable = relay->stream_ended;
             return 0;
         }
+        if (relay->reads_no_more)
+            return 0;
         ssize_t put = write_some(relay, spans, count);
         if (put == -EAGAIN)
             relay->writable = false;
@@ -201,18 +227,88 @@ static int pump_out(struct relay *relay)
     return 0;
 }
 
+/* Whether the session has bytes of ours that it can't send before the peer reads. */
+static bool is_blocked(const struct relay *relay)
+{
+    struct ob_stream_stats stats;
+    ob_stream_stats(relay->flow.stream, &stats);
+    return relay->lent && stats.unsent > stats.credit;
+}
+
+/* A client that is gone, though no read has said so. One that runs a command waits for its exit
+ * status, so that it has died if it closed before; any other may have said all that it wanted. */
+static bool is_gone(const struct relay *relay)
+{
+    if (relay->closed && !relay->stream_ended &&
+        (relay->end == RELAY_RUN || (!relay->opened && relay->fd_ended && !relay->lent)))
+        return true;
+    return relay->broken && relay->end != RELAY_COMMAND && is_blocked(relay);
+}
+
+/* Whether the peer sends to a command that has ended, and whose output it has read to the end. */
+static bool sends_in_vain(const struct relay *relay)
+{
+    const void *bytes;
+    return relay->reads_no_more && relay->finished && !relay->stream_ended &&
+           ob_stream_peek(relay->flow.stream, &bytes) > 0;
+}
+
 /* Does what can be done now; the relay may be gone afterwards. */
 static void pump(struct relay *relay)
 {
     int err = pump_out(relay);
     if (err == 0)
         err = pump_in(relay);
+    if (err == 0 && (is_gone(relay) || sends_in_vain(relay)))
+        err = -ECONNRESET;
     if (err < 0) {
         proxy_log_verbose(relay->flow.proxy, "%s: the connection broke", relay->flow.service);
         destroy(relay, OB_REASON_FAILED, true);
     } else if (relay->fd_ended && relay->stream_ended && !relay->lent) {
         destroy(relay, OB_REASON_NONE, false);
     }
+}
+
+/* A TCP client's kernel throws nothing away that it has acknowledged; what it has not, our reset
+ * would take back. */
+static bool is_delivered(const struct relay *relay)
+{
+    int waiting = 0;
+    return relay->broken || relay->lingered > LINGER_STEPS ||
+           ioctl(relay->fd, SIOCOUTQ, &waiting) < 0 || waiting == 0;
+}
+
+static void on_linger(void *argument)
+{
+    struct relay *relay = argument;
+    if (is_delivered(relay)) {
+        destroy(relay, OB_REASON_NONE, true);
+        return;
+    }
+    timer_set(&relay->flow.proxy->timers, &relay->linger, clock_now_ns() + LINGER_STEP_NS);
+}
+
+static void on_linger_due(void *argument)
+{
+    struct relay *relay = argument;
+    relay->lingered++;
+    on_linger(relay);
+}
+
+/* The stream was reset after its end: it is the client that said too much. */
+static void linger(struct relay *relay)
+{
+    list_remove(&relay->ready);
+    flow_end(&relay->flow, OB_REASON_NONE);
+    list_append(&relay->flow.proxy->lingering, &relay->ready);
+    relay->lingered = 1;
+    on_linger(relay);
+}
+
+void relay_end_lingering(struct proxy *proxy)
+{
+    while (!list_empty(&proxy->lingering))
+        destroy(list_entry(proxy->lingering.next, struct relay, ready), OB_REASON_NONE, true);
 }
 
 static void on_fd_event(void *argument, uint32_t events)
@@ -222,10 +318,16 @@ static void on_fd_event(void *argument, uint32_t events)
         relay->readable = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         relay->hung_up = true;
+    if (events & EPOLLERR)
+        relay->broken = true;
+    if (events & EPOLLHUP)
+        relay->closed = true;
+    if ((events & EPOLLHUP) && (relay->end == RELAY_COMMAND || relay->end == RELAY_TERMINAL))
+        relay->reads_no_more = true;
     if (events & (EPOLLOUT | EPOLLERR))
         relay->writable = true;
-    if (relay->is_run && events & EPOLLHUP && !relay->stream_ended)
-        destroy(relay, OB_REASON_CANCELLED, false); /* whatever of it the command has not read */
+    if (relay->lingered)
+        on_linger(relay);
     else
         pump(relay);
 }
@@ -233,6 +335,7 @@ static void on_fd_event(void *argument, uint32_t events)
 static void on_opened(struct flow *flow)
 {
     struct relay *relay = list_entry(flow, struct relay, flow);
+    relay->opened = true;
     give_answer(relay, OB_REASON_NONE);
     pump(relay);
 }
@@ -277,7 +380,19 @@ static void on_reset(struct flow *flow, uint32_t reason)
     proxy_log_verbose(flow->proxy, "%s: reset: %s", flow->service, reason_text(reason));
     bool told = relay->answer;
     give_answer(relay, reason);
-    destroy(relay, OB_REASON_NONE, !told);
+    if (relay->stream_ended && relay->end == RELAY_SOCKET)
+        linger(relay);
+    else
+        destroy(relay, OB_REASON_NONE, !told);
+}
+
+/* The peer's application has read all of our output. */
+static void on_finished(struct flow *flow)
+{
+    struct relay *relay = list_entry(flow, struct relay, flow);
+    relay->finished = true;
+    list_remove(&relay->ready);
+    list_append(&flow->proxy->ready, &relay->ready);
 }
 
 static const struct flow_ops ops = {
@@ -285,6 +400,7 @@ static const struct flow_ops ops = {
     .refused = on_refused,
     .readable = on_stream_readable,
     .writable = on_stream_writable,
+    .finished = on_finished,
     .reset = on_reset,
 };
 
@@ -296,6 +412,7 @@ static struct relay *make(int fd, enum relay_end end)
     relay->fd = fd;
     relay->end = end;
     list_init(&relay->ready);
+    timer_init(&relay->linger, on_linger_due, relay);
     return relay;
 }
 
@@ -309,7 +426,8 @@ static int watch(struct relay *relay)
 void relay_open(struct proxy *proxy, int fd, const char *service, const char *metadata,
                 relay_answer_fn answer_fn)
 {
-    struct relay *relay = make(fd, RELAY_SOCKET);
+    bool runs = metadata && strcmp(metadata, RUN_METADATA) == 0;
+    struct relay *relay = make(fd, runs ? RELAY_RUN : RELAY_SOCKET);
     int err = relay ? flow_open(&relay->flow, proxy, &ops, service, metadata) : -ENOMEM;
     if (err < 0) {
         proxy_log_verbose(proxy, "%s: can't open: %s", service, reason_text(reason_of_errno(err)));
@@ -324,7 +442,6 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
     }
     proxy_log_verbose(proxy, "%s: opened", service);
     relay->answer = answer_fn;
-    relay->is_run = metadata && strcmp(metadata, RUN_METADATA) == 0;
     if (watch(relay) < 0)
         destroy(relay, OB_REASON_NO_MEMORY, true);
 }
@@ -347,6 +464,7 @@ void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *c
         return;
     }
     relay->child = child;
+    relay->opened = true;
     if (child)
         child_watch(child, on_command_exit, relay);
     flow_move(from, &relay->flow, &ops);

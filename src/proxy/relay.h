@@ -15,6 +15,7 @@ struct child;
 
 enum relay_end {
     RELAY_SOCKET,
+    RELAY_RUN,      /* a socket at whose other end somebody waits for an exit status */
     RELAY_COMMAND,  /* a socket whose other end is a command */
     RELAY_TERMINAL, /* master of a pseudo terminal: its end of file is a byte */
 };
@@ -34,5 +35,8 @@ void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *c
 
 /* Writes what came for relays since the last call: to be called after each read of the channel. */
 void relay_pump_ready(struct proxy *proxy);
+
+/* Closes those whose streams are over and whose last bytes are still on their way. */
+void relay_end_lingering(struct proxy *proxy);
 
 #endif

@@ -155,6 +155,10 @@ static int on_credit(struct ob_session *session, struct ob_stream *stream,
     tx->acknowledged = credit.consumed;
     tx->limit = credit.consumed + credit.window;
     stream_schedule(stream);
+    if (tx->ended && !tx->told_finished && tx->acknowledged == tx->sent) {
+        tx->told_finished = true;
+        TELL(session, finished, stream);
+    }
     return 0;
 }
 
@@ -169,8 +173,10 @@ static int on_fin(struct ob_session *session, struct ob_stream *stream,
         return VIOLATION(session, "FIN after %ju bytes, but %ju arrived", (uintmax_t)total,
                          (uintmax_t)stream->rx.received);
     stream->rx.ended = true;
-    if (!stream->rx.unread.len)
+    if (!stream->rx.unread.len) {
         TELL(session, readable, stream);
+        stream_confirm_end(stream);
+    }
     return 0;
 }
 

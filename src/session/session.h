@@ -91,6 +91,7 @@ struct stream_tx {
     int32_t deficit;       /* deficit round robin: bytes it may send in this turn */
     bool ending;           /* shut down: FIN comes after the last byte */
     bool ended;            /* FIN was sent */
+    bool told_finished;    /* the application knows that the peer's has read it all */
     bool want_room;        /* a write fell short: tell when there is room */
     bool want_back;        /* memory is lent: tell when it is all sent */
 };
@@ -308,6 +309,8 @@ void stream_owe(struct ob_stream *stream, enum pending pending);
 void stream_schedule(struct ob_stream *stream);
 /* Owes FIN once the last byte before it is on its way. */
 void stream_finish(struct ob_stream *stream);
+/* Owes CREDIT once all was read up to the peer's FIN, as long as the peer may want to know. */
+void stream_confirm_end(struct ob_stream *stream);
 /* Bytes that wait for a frame. */
 size_t stream_waiting(const struct ob_stream *stream);
 size_t stream_room(const struct ob_stream *stream);

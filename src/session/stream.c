@@ -145,6 +145,13 @@ int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_ma
     return count;
 }
 
+void stream_confirm_end(struct ob_stream *stream)
+{
+    if (stream->state == STREAM_OPEN && !stream->orphan && stream->rx.ended &&
+        stream->rx.consumed == stream->rx.received && !stream->tx.ending)
+        stream_owe(stream, PENDING_CREDIT);
+}
+
 /* Credit goes back in halves of the window: few frames, and the peer never runs dry meanwhile. */
 static void give_credit(struct ob_stream *stream)
 {
@@ -168,6 +175,7 @@ void ob_stream_consume(struct ob_stream *stream, size_t len)
     }
     stream->rx.consumed += len;
     give_credit(stream);
+    stream_confirm_end(stream);
 }
 
 ssize_t ob_stream_read(struct ob_stream *stream, void *bytes, size_t len)

@@ -153,7 +153,7 @@ class Config(ctypes.Structure):
 
     _fields_ = [("channel", ctypes.c_int), ("up", UP), ("ended", REASON), ("going_away", REASON), ("pong", UP),
                 ("incoming", INCOMING), ("opened", STREAM), ("refused", STREAM_REASON), ("readable", STREAM),
-                ("writable", STREAM), ("reset", STREAM_REASON), ("user", POINTER), ("random", RANDOM),
+                ("writable", STREAM), ("finished", STREAM), ("reset", STREAM_REASON), ("user", POINTER), ("random", RANDOM),
                 ("window", ctypes.c_uint32), ("send_buffer", ctypes.c_uint32), ("max_streams", ctypes.c_uint32),
                 ("key", ctypes.c_char_p), ("key_len", ctypes.c_size_t), ("keepalive_ns", ctypes.c_uint64),
                 ("idle_timeout_ns", ctypes.c_uint64)]

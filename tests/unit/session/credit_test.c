@@ -205,6 +205,47 @@ static void writable_comes_once_and_in_time(void **state)
     pair_free(&pair);
 }
 
+/* Only once the peer's application has read it all, and only while the peer may still say more. */
+static void what_was_read_to_its_end_is_told_once(void **state)
+{
+    for (int channel = 0; channel < 2; channel++) {
+        struct pair pair;
+        struct ob_stream *here, *there;
+        uint8_t bytes[WINDOW];
+        pair_up(&pair, configs[channel]);
+        pair_open(&pair, 0, &here, &there);
+        assert_int_equal(ob_stream_write(here, "all that there is", 17), 17);
+        ob_stream_shutdown(here);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[0].finished, 0);
+        assert_int_equal(ob_stream_read(there, bytes, 10), 10);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[0].finished, 0);
+        assert_int_equal(ob_stream_read(there, bytes, sizeof(bytes)), 7);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[0].finished, 1);
+        assert_int_equal(ob_stream_write(there, "more", 4), 4);
+        ob_stream_shutdown(there);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[0].finished, 1);
+        assert_int_equal(pair.ends[1].finished, 0);
+        pair_free(&pair);
+    }
+}
+
+/* Nothing was sent but the end. */
+static void an_end_without_bytes_is_told_too(void **state)
+{
+    struct pair pair;
+    struct ob_stream *here, *there;
+    pair_up(&pair, configs[0]);
+    pair_open(&pair, 0, &here, &there);
+    ob_stream_shutdown(here);
+    pair_run(&pair);
+    assert_int_equal(pair.ends[0].finished, 1);
+    pair_free(&pair);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +255,8 @@ int main(void)
         TEST(one_who_stops_reading_stops_nobody_else),
         TEST(half_of_a_thousand_streams_stopped),
         TEST(writable_comes_once_and_in_time),
+        TEST(what_was_read_to_its_end_is_told_once),
+        TEST(an_end_without_bytes_is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -71,6 +71,12 @@ static void on_writable(void *user, struct ob_stream *stream)
 }
 
 // cppcheck-suppress constParameter ; the type is that of every event
+static void on_finished(void *user, struct ob_stream *stream)
+{
+    struct end *end = user;
+    end->finished++;
+}
+
 static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
 {
     struct end *end = user;
@@ -106,6 +112,7 @@ static int make(struct end *end, const struct ob_session_config *config)
         .refused = on_refused,
         .readable = on_readable,
         .writable = on_writable,
+        .finished = on_finished,
         .reset = on_reset,
     };
     return ob_session_new(&own, &end->session);

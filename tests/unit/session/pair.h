@@ -17,7 +17,8 @@ struct end {
     struct ob_session *session;
     uint64_t random_state;
     uint64_t tag; /* of the session that stands, 0 when none does */
-    unsigned int ups, ends, opens, opened, refused, readable, writable, resets, pongs, goaways;
+    unsigned int ups, ends, opens, opened, refused, readable, writable, finished, resets, pongs,
+        goaways;
     uint32_t reason;            /* the last that came with ended, refused, reset or going_away */
     struct ob_stream *incoming; /* the last stream that the peer opened */
     char service[256];          /* its name */
