@@ -15,7 +15,6 @@
  */
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -63,8 +62,8 @@ static void checked(struct ob_dma_request *request, int result)
     while (result == 0 && same < TEXT_LEN && alarm->text[same] == letter(same))
         same++;
     if (result != -ECANCELED && result != -ENOTCONN)
-        fprintf(stderr, "alarm: %s at 0x%llx\n", same == TEXT_LEN ? "wrote and read" : "DMA failed",
-                (unsigned long long)request->iova);
+        ob_log("%s at 0x%llx", same == TEXT_LEN ? "wrote and read" : "DMA failed",
+               (unsigned long long)request->iova);
 }
 
 static void written(struct ob_dma_request *request, int result)

@@ -5,8 +5,6 @@
  * BAR 0, offset 0, 32 bits: the colour, 0xRRGGBB, to be read and written.
  * BAR 0, offset 4, 32 bits: how often it has changed, to be read.
  */
-#include <stdio.h>
-
 #include <outboard/program.h>
 
 #define WHITE 0xffffffu
@@ -36,8 +34,7 @@ static void led_write(void *state, unsigned bar, uint64_t offset, unsigned size,
         return;
     led->colour = value & WHITE;
     led->changes++;
-    printf("led: #%06x\n", led->colour);
-    fflush(stdout);
+    ob_log("#%06x", led->colour);
 }
 
 static void led_reset(void *state)

@@ -18,11 +18,12 @@ extern "C" {
 
 struct ob_fault {
     int code;                     /* negative errno, 0 while nothing went wrong */
-    char text[OB_FAULT_TEXT_LEN]; /* one sentence, no newline */
+    char text[OB_FAULT_TEXT_LEN]; /* one sentence, printable ASCII whatever a peer sent */
 };
 
 /**
- * Record a fault, unless one is recorded already: the first cause is the one to tell.
+ * Record a fault, unless one is recorded already: the first cause is the one to tell. Bytes that
+ * are not printable ASCII are written as \NNN (octal).
  *
  * @fault:  the record, or NULL to only pass the code through.
  * @code:   negative errno.

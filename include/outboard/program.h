@@ -6,6 +6,9 @@
  * --socket-path=PATH, --wire=NAME, --poll-us=N, --dma=HOW, --print-capabilities, --help,
  * --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear
  * line when it ends.
+ *
+ * Before anything else it opens those of descriptors 0 to 2 that are closed, on /dev/null, and has
+ * SIGPIPE and SIGXFSZ ignored unless the program has handlers for them.
  */
 #ifndef OUTBOARD_PROGRAM_H
 #define OUTBOARD_PROGRAM_H
@@ -67,6 +70,19 @@ struct ob_program {
  * once, from main(), on the main thread.
  */
 OB_API int ob_program_main(const struct ob_program *program, void *config, int argc, char **argv);
+
+/**
+ * Write a line to the program's log, standard error, with the program's name in front. It does not
+ * wait: a line that there is no room for is dropped. Bytes that are not printable ASCII are written
+ * as \NNN (octal). Of lines with the same @format some 30 are written at once and 12 in a minute;
+ * others are counted, and the log tells how many there were. Drops and counts are told later.
+ *
+ * @format: printf format of the line, without a newline at its end.
+ *
+ * Any thread. stdout and stdio's stderr wait for who reads them; a device that writes there itself
+ * stands still when its launcher stops reading.
+ */
+OB_API void ob_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /**
  * Read a decimal number for an option.

@@ -12,7 +12,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +20,7 @@
 
 #include "base/auto.h"
 #include "command.h"
+#include "os/log.h"
 
 #define DEVICE        "outboard-nvme"
 #define SIGNALLED     128 /* added to the signal's number, as shells do */
@@ -54,16 +54,6 @@ static void print_help(void)
         "  snapshot       what the guest writes is forgotten at the end\n"
         "  key-file=PATH  the key of an encrypted image\n"
         "  nbd            by qemu-nbd also if the image is raw");
-}
-
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    fputs("outboard disk: ", stderr);
-    vfprintf(stderr, format, arguments);
-    fputc('\n', stderr);
-    va_end(arguments);
 }
 
 /* The serial number stays the one that the image has without a server. */
@@ -133,7 +123,7 @@ static void exec_device(char **argv)
         execv(path, argv);
     }
     execvp(DEVICE, argv);
-    say("can't start " DEVICE ": %s", strerror(errno));
+    log_line("can't start " DEVICE ": %s", strerror(errno));
     _exit(EXIT_FAILURE);
 }
 
@@ -156,7 +146,7 @@ static void device_ended(struct disk *disk, int status)
     if (disk->status == EXIT_SUCCESS)
         disk->status = WIFEXITED(status) ? WEXITSTATUS(status) : SIGNALLED + WTERMSIG(status);
     if (WIFSIGNALED(status))
-        say(DEVICE " was ended by signal %d", WTERMSIG(status));
+        log_line(DEVICE " was ended by signal %d", WTERMSIG(status));
 }
 
 static void server_ended(struct disk *disk, struct disk_server *server)
@@ -164,7 +154,7 @@ static void server_ended(struct disk *disk, struct disk_server *server)
     server->pid = 0;
     if (disk->device == 0)
         return;
-    say("the qemu-nbd of %s has ended, and so does the disk", server->image);
+    log_line("the qemu-nbd of %s has ended, and so does the disk", server->image);
     disk->status = EXIT_FAILURE;
     kill(disk->device, SIGTERM);
 }
@@ -195,7 +185,7 @@ static void serve(struct disk *disk)
         become_device(disk, &before);
     closefrom(STDERR_FILENO + 1); /* the device's, whose peer has to see it end */
     if (disk->device < 0) {
-        say("can't start a process: %s", strerror(errno));
+        log_line("can't start a process: %s", strerror(errno));
         disk->device = 0;
         disk->status = EXIT_FAILURE;
     }
@@ -223,11 +213,11 @@ static int run(struct disk *disk, int argc, char **argv)
 {
     struct ob_fault fault = {0};
     if (parse(disk, argc, argv, &fault) < 0) {
-        say("%s", fault.text);
+        log_line("%s", fault.text);
         return EXIT_USAGE;
     }
     if (start_servers(disk, argc, argv, &fault) < 0) {
-        say("%s", fault.text);
+        log_line("%s", fault.text);
         disk->status = EXIT_FAILURE;
     } else {
         serve(disk);
@@ -238,6 +228,8 @@ static int run(struct disk *disk, int argc, char **argv)
 
 int cmd_disk(int argc, char **argv)
 {
+    if (log_start("outboard disk") < 0)
+        return EXIT_FAILURE;
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
             print_help();
@@ -246,7 +238,7 @@ int cmd_disk(int argc, char **argv)
     signal(SIGCHLD, SIG_DFL); /* who ignores it can't wait for anybody */
     AUTO_FREE struct disk *disk = calloc(1, sizeof(*disk));
     if (!disk) {
-        say("no memory");
+        log_line("no memory");
         return EXIT_FAILURE;
     }
     int status = run(disk, argc, argv);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/log.h"
 
 #define LISTEN_FD     3 /* where systemd's protocol has it */
 #define GREETING_LEN  18
@@ -149,8 +150,7 @@ static void exec_qemu_nbd(const struct image_option *option, const char *path)
         argv[count++] = (char *)path;
     }
     execvp(argv[0], argv);
-    fprintf(stderr, "outboard disk: can't start qemu-nbd, of Debian's package qemu-utils: %s\n",
-            strerror(errno));
+    log_line("can't start qemu-nbd, of Debian's package qemu-utils: %s", strerror(errno));
 }
 
 static void become_server(const struct image_option *option, int listening, const char *path)

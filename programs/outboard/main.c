@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "os/log.h"
 
 static const struct {
     const char *name;
@@ -29,6 +30,8 @@ static void print_help(FILE *out)
 int main(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : "";
+    if (log_start("outboard") < 0)
+        return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(word, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);

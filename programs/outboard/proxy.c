@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* outboard proxy: the proxy itself, and the commands that use a running one. */
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "command.h"
 #include "proxy/proxy.h"
@@ -57,35 +55,23 @@ static int parse_and_serve(int argc, char **argv)
     return status;
 }
 
-/* Whoever started us with 0, 1 or 2 closed would have them become a socket or a pipe of ours. */
-static bool have_standard_descriptors(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-        if (fd < 0)
-            return false;
-        if (fd <= 2)
-            fcntl(fd, F_SETFD, 0);
-    } while (fd <= 2);
-    close(fd);
-    return true;
-}
-
 int cmd_proxy(int argc, char **argv)
 {
     static const struct {
         const char *name;
+        const char *prefix;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"run", proxy_run_command},
-                    {"connect", proxy_connect},
-                    {"ping", proxy_ping},
-                    {"status", proxy_status}};
-    if (!have_standard_descriptors())
+    } commands[] = {{"run", "outboard proxy run", proxy_run_command},
+                    {"connect", "outboard proxy connect", proxy_connect},
+                    {"ping", "outboard proxy ping", proxy_ping},
+                    {"status", "outboard proxy status", proxy_status}};
+    if (log_start("outboard proxy") < 0)
         return EXIT_FAILURE;
     for (size_t i = 0; argc > 1 && i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(argv[1], commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+        if (strcmp(argv[1], commands[i].name) != 0)
+            continue;
+        log_start(commands[i].prefix);
+        return commands[i].run(argc - 1, argv + 1);
     }
     return parse_and_serve(argc, argv);
 }

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,33 +111,20 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
             return EXIT_SUCCESS;
         }
         if (letter == '?' || letter == ':' || !apply(ret_options, letter)) {
-            fprintf(stderr, "outboard proxy %s: '%s' is not understood; --help tells more\n",
-                    argv[0], argv[optind - 1]);
+            log_line("'%s' is not understood; --help tells more", argv[optind - 1]);
             return EXIT_USAGE;
         }
     }
     ret_options->command = argv + optind;
     if (optind < argc && !strchr(letters, 't') && !strchr(letters, WORD)) {
-        fprintf(stderr, "outboard proxy %s: '%s' is no option; --help lists them\n", argv[0],
-                argv[optind]);
+        log_line("'%s' is no option; --help lists them", argv[optind]);
         return EXIT_USAGE;
     }
     if (!ret_options->control == !ret_options->channel) {
-        fprintf(stderr, "outboard proxy %s: give --control=PATH or --channel=CHANNEL\n", argv[0]);
+        log_line("give --control=PATH or --channel=CHANNEL");
         return EXIT_USAGE;
     }
     return -1;
-}
-
-void client_say(const struct client *client, const char *format, ...)
-{
-    char line[LINE_LEN];
-    va_list args;
-    va_start(args, format);
-    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): clang 14 overlooks va_start() here
-    vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    fprintf(stderr, "outboard proxy %s: %s\n", client->name, line);
 }
 
 /* Connects to a proxy's control socket. Returns the descriptor, or a negative errno. */
@@ -228,7 +214,6 @@ int client_open(const char *name, const struct client_options *options, struct c
                         .fd = -1,
                         .timeout_s = options->timeout_s,
                         .until_ns = clock_now_ns() + (uint64_t)options->timeout_s * NS_PER_S};
-    signal(SIGPIPE, SIG_IGN);
     return options->control ? connect_control(ret_client, options->control, options->timeout_s)
                             : start_proxy(ret_client, options);
 }

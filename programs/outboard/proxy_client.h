@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "os/log.h"
+
 /* The proxy could not be reached, or the other end; as ssh(1) says it. */
 #define EXIT_NOT_REACHED 255
 
@@ -58,7 +60,7 @@ int client_open_stream(struct client *client, const char *verb, const char *serv
                        uint32_t *ret_reason);
 void client_say_refusal(const struct client *client, const char *service, uint32_t reason);
 
-void client_say(const struct client *client, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* An older name of log_line(). */
+#define client_say(client, ...) log_line(__VA_ARGS__)
 
 #endif

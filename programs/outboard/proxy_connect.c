@@ -124,8 +124,7 @@ int proxy_connect(int argc, char **argv)
     if (status >= 0)
         return status;
     if (!options.command[0] || options.command[1]) {
-        fprintf(stderr, "outboard proxy connect: give one SERVICE: a name that the other end "
-                        "declares, or tcp:HOST:PORT\n");
+        log_line("give one SERVICE: a name that the other end declares, or tcp:HOST:PORT");
         return EXIT_USAGE;
     }
     status = client_open(argv[0], &options, &client);

@@ -325,7 +325,7 @@ int proxy_run_command(int argc, char **argv)
     if (status >= 0)
         return status;
     if (!options.service == !*options.command) {
-        fprintf(stderr, "outboard proxy run: give a command, or --service=NAME\n");
+        log_line("give a command, or --service=NAME");
         return EXIT_USAGE;
     }
     return open_and_run(&options);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,16 +20,6 @@ const char remote_options_help[] =
     "                   or vfio-user\n"
     "  --timeout-ms=N   wait so long for an answer (default 1000)\n"
     "  --help           print this text\n";
-
-void complain(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fputs("outboard: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-}
 
 /* The value of "--NAME=value", or NULL when the word is another. */
 static const char *value_of(const char *word, const char *name)

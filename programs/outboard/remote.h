@@ -7,6 +7,8 @@
 
 #include <outboard/client.h>
 
+#include "os/log.h"
+
 struct remote {
     const char *path; /* NULL: fd */
     int fd;           /* -1: path */
@@ -32,6 +34,6 @@ struct ob_client *remote_open(const struct remote *remote, struct ob_client_info
 const char *remote_reason(struct ob_client *client);
 
 /* Says on stderr, as the subcommand, what is wrong. */
-void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+#define complain log_line
 
 #endif

@@ -156,6 +156,9 @@
 /* Longest line of the control protocol, bytes. */
 #define LIMIT_CONTROL_LINE 512
 
+/* Kinds of log lines whose rate is watched at a time. */
+#define LIMIT_LOG_KINDS 64
+
 /* Addresses at which a peer may have us listen at a time. */
 #define LIMIT_PEER_LISTENERS 64
 

@@ -7,8 +7,11 @@
 #include <sys/epoll.h>
 
 #include "base/auto.h"
+#include "os/clock.h"
+#include "os/log.h"
 
 #define EVENTS_PER_WAIT 16
+#define NS_PER_MS       1000000u
 
 struct loop_source {
     struct loop *loop;
@@ -101,9 +104,21 @@ void loop_remove(struct loop_source *source)
     source->loop->has_removed = true;
 }
 
+/* The timeout, or less when the log has something to tell before. */
+static int until_log_tick(int timeout_ms)
+{
+    uint64_t at = log_tick();
+    if (at == UINT64_MAX || timeout_ms == 0)
+        return timeout_ms;
+    uint64_t now = clock_now_ns();
+    uint64_t ms = at > now ? (at - now) / NS_PER_MS + 1 : 0;
+    return timeout_ms < 0 || ms < (uint64_t)timeout_ms ? (int)ms : timeout_ms;
+}
+
 int loop_wait(struct loop *loop, int timeout_ms)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
+    timeout_ms = until_log_tick(timeout_ms);
     int count = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, timeout_ms);
     if (count < 0)
         return errno == EINTR ? 0 : -errno;

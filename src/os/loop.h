@@ -29,7 +29,8 @@ int loop_change(struct loop_source *source, uint32_t events);
 void loop_remove(struct loop_source *source);
 
 /* Waits until a source is ready or timeout_ms are over (-1: for ever, 0: not at all) and calls what
- * is ready. Returns how many were, or a negative errno. */
+ * is ready. Returns how many were, or a negative errno; 0 may come early: after a signal, or when
+ * the log had something to tell (log_tick()). */
 int loop_wait(struct loop *loop, int timeout_ms);
 
 #endif

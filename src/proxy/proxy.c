@@ -2,9 +2,6 @@
 #include "proxy/proxy.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +10,7 @@
 
 #include "base/auto.h"
 #include "os/clock.h"
+#include "os/log.h"
 #include "os/notify.h"
 #include "os/signals.h"
 #include "proxy/channel.h"
@@ -27,52 +25,6 @@
 
 #define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
-
-#define LINE_MAX_LEN 600
-
-/* A peer's bytes do not write our log. */
-static void print_line(char *line)
-{
-    for (char *at = line; *at; at++) {
-        if (*at < ' ' || *at > '~')
-            *at = '?';
-    }
-    fprintf(stderr, "outboard proxy: %s\n", line);
-}
-
-void proxy_log(const char *format, ...)
-{
-    char line[LINE_MAX_LEN];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    print_line(line);
-}
-
-void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
-{
-    char line[LINE_MAX_LEN];
-    va_list args;
-    if (!proxy->options->verbose)
-        return;
-    va_start(args, format);
-    vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    print_line(line);
-}
-
-void proxy_log_news(const struct proxy *proxy, const char *format, ...)
-{
-    char line[LINE_MAX_LEN];
-    va_list args;
-    if (proxy->options->is_private)
-        return;
-    va_start(args, format);
-    vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    print_line(line);
-}
 
 static int get_random(void *user, void *bytes, size_t len)
 {
@@ -210,7 +162,7 @@ static void allow_descriptors(struct proxy *proxy)
 static int prepare(struct proxy *proxy, struct ob_fault *fault)
 {
     struct loop_source *source;
-    signal(SIGPIPE, SIG_IGN);
+    log_set_verbose(proxy->options->verbose);
     allow_descriptors(proxy);
     int err = loop_new(&proxy->loop);
     if (err == 0)
@@ -314,6 +266,7 @@ static void tick(struct proxy *proxy)
 int proxy_run(struct proxy *proxy)
 {
     bool busy = false;
+    log_never_wait();
     notify_send("READY=1\n");
     while (!proxy->stop) {
         int err = loop_wait(proxy->loop, busy ? 0 : timeout_ms(proxy));

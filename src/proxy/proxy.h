@@ -24,6 +24,7 @@
 
 #include "base/list.h"
 #include "os/child.h"
+#include "os/log.h"
 #include "os/loop.h"
 #include "os/timer.h"
 #include "proxy/options.h"
@@ -66,12 +67,9 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
 
-/* A line for the log, stderr; the second one but where only trouble is told, the third with
- * --verbose only. */
-void proxy_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
-void proxy_log_news(const struct proxy *proxy, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-void proxy_log_verbose(const struct proxy *proxy, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Older names of log_line() and log_verbose(); news are told but where only trouble is. */
+#define proxy_log                     log_line
+#define proxy_log_verbose(proxy, ...) log_verbose(__VA_ARGS__)
+#define proxy_log_news(proxy, ...)    ((proxy)->options->is_private ? (void)0 : log_line(__VA_ARGS__))
 
 #endif

@@ -262,11 +262,9 @@ void ob_device_warn(struct ob_device *device, const char *format, ...)
     if (!device || !format)
         return;
     va_start(args, format);
-    int len = snprintf(sentence, sizeof(sentence), "%s: ", device->name);
-    if (len > 0 && (size_t)len < sizeof(sentence))
-        vsnprintf(sentence + len, sizeof(sentence) - (size_t)len, format, args);
+    vsnprintf(sentence, sizeof(sentence), format, args);
     va_end(args);
-    device->host->warn(device->host->context, sentence);
+    device->host->warn(device->host->context, format, sentence);
 }
 
 void device_disconnect(struct ob_device *device)

@@ -30,8 +30,9 @@ struct server_host {
     int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);
     void (*close)(void *context, int fd);
-    /* Tells a person of something odd that changes nothing; the caller says each thing once. */
-    void (*warn)(void *context, const char *sentence);
+    /* Tells a person of something odd that changes nothing. kind: the format that the sentence was
+     * made from; sentences of one kind are told at a bounded rate. */
+    void (*warn)(void *context, const char *kind, const char *sentence);
     void *context;
 };
 

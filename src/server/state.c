@@ -98,31 +98,31 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
                     struct ob_fault *fault)
 {
     if (rd_u32(rd) != MAGIC)
-        return ob_fault_set(fault, -EINVAL, "%s: this is no saved state of a device", device->name);
+        return ob_fault_set(fault, -EINVAL, "this is no saved state of a device");
     uint32_t format = rd_u32(rd);
     if (format != FORMAT)
-        return ob_fault_set(fault, -EINVAL, "%s: the state has format %" PRIu32 ", not %u",
-                            device->name, format, FORMAT);
+        return ob_fault_set(fault, -EINVAL, "the state has format %" PRIu32 ", not %u", format,
+                            FORMAT);
     size_t name_len = rd_u8(rd);
     const uint8_t *name = rd_take(rd, name_len);
     if (!name || name_len != strlen(device->name) || memcmp(name, device->name, name_len) != 0)
-        return ob_fault_set(fault, -EINVAL, "%s: the state is of another device, '%.*s'",
-                            device->name, name ? (int)name_len : 0, (const char *)name);
+        return ob_fault_set(fault, -EINVAL, "the state is of another device, '%.*s'",
+                            name ? (int)name_len : 0, (const char *)name);
     *ret_version = rd_u32(rd);
     if (*ret_version > device->state_version)
         return ob_fault_set(fault, -EINVAL,
-                            "%s: the state has version %" PRIu32 ", newer than %" PRIu32
+                            "the state has version %" PRIu32 ", newer than %" PRIu32
                             ": load it into a program as new as the one that saved it",
-                            device->name, *ret_version, device->state_version);
+                            *ret_version, device->state_version);
     return 0;
 }
 
-static int refuse(const struct ob_device *device, const char *part, struct ob_fault *fault)
+static int refuse(const char *part, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EINVAL,
-                        "%s: %s in the state is not what this device has: give it the options of "
+                        "%s in the state is not what this device has: give it the options of "
                         "the one that was saved",
-                        device->name, part);
+                        part);
 }
 
 static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fault *fault)
@@ -132,12 +132,12 @@ static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fau
     const uint8_t *config = rd_take(rd, config_len);
     if (!config || config_len != device->function.config_len ||
         pci_function_restore(&device->function, config) < 0)
-        return refuse(device, "configuration space", fault);
+        return refuse("configuration space", fault);
     if (rd_u8(rd))
         ob_irq_raise(device);
     uint32_t msix_len = rd_u32(rd);
     if (msix_len != msix->len)
-        return refuse(device, "the MSI-X table", fault);
+        return refuse("the MSI-X table", fault);
     if (msix_len > 0)
         rd_bytes(rd, msix->bytes, msix_len);
     return 0;
@@ -150,10 +150,10 @@ static int load_bars(struct ob_device *device, struct rd *rd, struct ob_fault *f
         if (!memory->address)
             continue;
         if (rd_u8(rd) != i || rd_u64(rd) != memory->range.len)
-            return refuse(device, "a memory BAR", fault);
+            return refuse("a memory BAR", fault);
         rd_bytes(rd, memory->address + memory->range.offset, memory->range.len);
     }
-    return rd_u8(rd) == STATE_END_OF_BARS ? 0 : refuse(device, "a memory BAR", fault);
+    return rd_u8(rd) == STATE_END_OF_BARS ? 0 : refuse("a memory BAR", fault);
 }
 
 static int load_own(struct ob_device *device, struct rd *rd, uint32_t version,
@@ -162,11 +162,9 @@ static int load_own(struct ob_device *device, struct rd *rd, uint32_t version,
     uint32_t len = rd_u32(rd);
     const uint8_t *bytes = rd_take(rd, len);
     if (rd_done(rd) < 0)
-        return ob_fault_set(fault, -EINVAL, "%s: the state is too short or too long", device->name);
+        return ob_fault_set(fault, -EINVAL, "the state is too short or too long");
     int err = device->ops.load(device->state, version, bytes, len, fault);
-    return err < 0 ? ob_fault_set(fault, err, "%s: its state was refused: %s", device->name,
-                                  strerror(-err))
-                   : 0;
+    return err < 0 ? ob_fault_set(fault, err, "its state was refused: %s", strerror(-err)) : 0;
 }
 
 int state_load(struct ob_device *device, const uint8_t *buf, size_t len, struct ob_fault *fault)

@@ -72,12 +72,12 @@ static const uint8_t *take_block(struct rd *rd, uint32_t *ret_used)
     return bytes;
 }
 
-static int refuse(const struct ob_device *device, const char *part, struct ob_fault *fault)
+static int refuse(const char *part, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EINVAL,
-                        "%s: %s ahead of the state is not what this device has: give it the "
+                        "%s ahead of the state is not what this device has: give it the "
                         "options of the one that is saved",
-                        device->name, part);
+                        part);
 }
 
 /* The blocks may end anywhere behind the head: what is not there can't be wrong. */
@@ -89,26 +89,25 @@ static int check_payload(const struct ob_device *device, struct rd *rd, struct o
         return err;
     uint32_t config_len = rd_u32(rd);
     if (!rd->bad && config_len != device->function.config_len)
-        return refuse(device, "configuration space", fault);
+        return refuse("configuration space", fault);
     const uint8_t *config = rd_take(rd, config_len);
     if (config && !pci_function_matches(&device->function, config))
-        return refuse(device, "configuration space", fault);
+        return refuse("configuration space", fault);
     uint32_t msix_len = rd_u32(rd);
     if (!rd->bad && msix_len != device->irqs.msix.len)
-        return refuse(device, "the MSI-X table", fault);
+        return refuse("the MSI-X table", fault);
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
         const struct bar_memory *memory = &device->bar_memory[i];
         if (!memory->address)
             continue;
         bool same = rd_u8(rd) == i && rd_u64(rd) == memory->range.len;
         if (!rd->bad && !same)
-            return refuse(device, "a memory BAR", fault);
+            return refuse("a memory BAR", fault);
         rd_take(rd, memory->range.len);
     }
     uint8_t end = rd_u8(rd);
-    return rd->bad || (end == STATE_END_OF_BARS && rd->left == 0)
-               ? 0
-               : refuse(device, "a memory BAR", fault);
+    return rd->bad || (end == STATE_END_OF_BARS && rd->left == 0) ? 0
+                                                                  : refuse("a memory BAR", fault);
 }
 
 int state_early_check(const struct ob_device *device, const uint8_t *buf, size_t len,
@@ -118,7 +117,7 @@ int state_early_check(const struct ob_device *device, const uint8_t *buf, size_t
     size_t room = len / STATE_EARLY_BLOCK * USED_LEN;
     AUTO_FREE uint8_t *payload = malloc(room + 1);
     if (!payload)
-        return ob_fault_set(fault, -ENOMEM, "%s: no memory to look at a state", device->name);
+        return ob_fault_set(fault, -ENOMEM, "no memory to look at a state");
     struct wr wr = wr_init(payload, room);
     const uint8_t *bytes = NULL;
     uint32_t used = USED_LEN; /* the last one may be used in part */

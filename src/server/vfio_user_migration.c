@@ -144,7 +144,7 @@ static int load(struct vfio_user_server *server)
     int err = migration->len > 0 ? state_load(device, migration->data, migration->len, &fault) : 0;
     drop_data(migration);
     if (err < 0)
-        device->host->warn(device->host->context, fault.text);
+        ob_device_warn(device, "can't load a state: %s", fault.text);
     return err;
 }
 
@@ -160,7 +160,7 @@ static int stop(struct vfio_user_server *server)
         return rest > 0 ? 0 : ENGINE_LATER;
     device_pause(device, false);
     if (fault.code)
-        ob_device_warn(device, "%s", fault.text);
+        ob_device_warn(device, "can't stop: %s", fault.text);
     return rest;
 }
 
@@ -392,7 +392,6 @@ int vfio_user_mig_data_read(struct vfio_user_request *request)
 static int check_first_block(const struct vfio_user_request *request, size_t len_before)
 {
     const struct vfio_user_migration *migration = &request->server->migration;
-    const struct server_host *host = request->device->host;
     struct ob_fault fault = {0};
     size_t checked = 0;
     if (len_before >= STATE_EARLY_BLOCK || migration->len < STATE_EARLY_BLOCK)
@@ -400,7 +399,7 @@ static int check_first_block(const struct vfio_user_request *request, size_t len
     int err =
         state_early_check(request->device, migration->data, STATE_EARLY_BLOCK, &checked, &fault);
     if (err < 0)
-        host->warn(host->context, fault.text);
+        ob_device_warn(request->device, "can't load a state: %s", fault.text);
     return err;
 }
 

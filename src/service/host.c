@@ -2,12 +2,12 @@
 #include "service/host.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "os/event.h"
+#include "os/log.h"
 #include "os/shared_memory.h"
 #include "server/device.h"
 
@@ -158,9 +158,9 @@ static void close_descriptor(void *context, int fd)
     close(fd);
 }
 
-static void warn(void *context, const char *sentence)
+static void warn(void *context, const char *kind, const char *sentence)
 {
-    fprintf(stderr, "%s\n", sentence);
+    log_line_of(kind, sentence);
 }
 
 static void init_host(struct service_host *host)

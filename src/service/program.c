@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/printable.h"
+#include "os/log.h"
 #include "os/notify.h"
 #include "os/shared_memory.h"
 #include "os/signals.h"
@@ -40,20 +42,6 @@ struct service {
     int signal_fd;
     bool stop; /* SIGTERM or SIGINT came */
 };
-
-static void say(const struct service *service, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-/* One line on stderr, which goes wherever the launcher keeps its log. */
-static void say(const struct service *service, const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "%s: ", service->program->name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-}
 
 static void on_signal(void *argument, uint32_t events)
 {
@@ -82,8 +70,9 @@ static int prepare(struct service *service, struct ob_fault *fault)
 
 static void notify(const char *state, const char *detail)
 {
-    char text[OB_FAULT_TEXT_LEN + 32];
-    snprintf(text, sizeof(text), "%sSTATUS=%s", state, detail);
+    char line[OB_FAULT_TEXT_LEN], text[OB_FAULT_TEXT_LEN + 32];
+    printable_copy(line, sizeof(line), detail, strlen(detail)); /* a newline begins the next one */
+    snprintf(text, sizeof(text), "%sSTATUS=%s", state, line);
     notify_send(text); /* a launcher that does not listen misses nothing it needs */
 }
 
@@ -109,6 +98,7 @@ static int serve_connected(struct service *service, int fd, struct ob_fault *fau
     if (err < 0)
         return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
                             strerror(-err));
+    log_never_wait();
     notify("READY=1\n", "serving");
     if (!wire)
         err = wires_detect(fd, service->loop, &service->stop, &wire);
@@ -124,7 +114,7 @@ static int serve_connected(struct service *service, int fd, struct ob_fault *fau
 
 static void on_refused(void *argument, pid_t pid)
 {
-    say(argument, "told pid %d that the device is busy (said once for each VMM)", (int)pid);
+    log_line("told pid %d that the device is busy (said once for each VMM)", (int)pid);
 }
 
 /* Serves one who has come. Nothing that it does ends the program. */
@@ -136,13 +126,13 @@ static void serve_chosen(struct service *service, const struct chosen *chosen)
     if (chosen->pid > 0)
         snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
     snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);
-    say(service, "a VMM has come: %s", status);
+    log_line("a VMM has come: %s", status);
     notify("", status);
     int err = serve_peer(service, chosen->fd, wire, &fault);
     if (err < 0)
-        say(service, "dropped the peer: %s", fault.text);
+        log_line("dropped the peer: %s", fault.text);
     else if (!service->stop)
-        say(service, "the VMM has gone");
+        log_line("the VMM has gone");
     if (!service->stop)
         notify("", WAITING);
     close(chosen->fd);
@@ -154,6 +144,7 @@ static int serve_listener(struct service *service, int listen_fd, struct ob_faul
     struct candidates *candidates = NULL;
     struct chosen chosen;
     int err = candidates_new(service->loop, listen_fd, on_refused, service, &candidates);
+    log_never_wait();
     if (err == 0)
         notify("READY=1\n", WAITING);
     while (err == 0 && !service->stop) {
@@ -219,16 +210,26 @@ static int serve(const struct ob_program *program, const struct options *options
     auto_close(&service.signal_fd);
     notify("STOPPING=1\n", err < 0 ? fault.text : "ended");
     if (err < 0)
-        say(&service, "%s", fault.text);
+        log_line("%s", fault.text);
     else
-        say(&service, "%s, ending", service.stop ? "asked to stop" : "the peer has gone");
+        log_line("%s, ending", service.stop ? "asked to stop" : "the peer has gone");
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+void ob_log(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    log_line_args(format, args);
+    va_end(args);
 }
 
 int ob_program_main(const struct ob_program *program, void *config, int argc, char **argv)
 {
     struct options options;
     struct ob_fault fault = {0};
+    if (log_start(program && program->name ? program->name : "device program") < 0)
+        return EXIT_FAILURE;
     int verdict = options_parse(program, config, argc, argv, &options, &fault);
     switch (verdict) {
     case OPTIONS_SERVE:
@@ -243,11 +244,10 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
         options_print_capabilities(program);
         return EXIT_SUCCESS;
     case OPTIONS_SLIP:
-        fprintf(stderr, "%s: %s\n", program && program->name ? program->name : "device program",
-                fault.text);
+        log_line("%s", fault.text);
         return EXIT_FAILURE;
     default:
-        fprintf(stderr, "%s: %s\n", program->name, fault.text);
+        log_line("%s", fault.text);
         return EXIT_USAGE;
     }
 }

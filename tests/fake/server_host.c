@@ -114,10 +114,10 @@ static void memory_free(void *context, uint8_t *address, uint64_t len, int fd)
     free(address);
 }
 
-static void warn(void *context, const char *sentence)
+static void warn(void *context, const char *kind, const char *sentence)
 {
     struct fake_host *fake = context;
-    must(*sentence && !strchr(sentence, '\n'));
+    must(*kind && *sentence && !strchr(sentence, '\n'));
     fake->warnings++;
 }
 

@@ -46,7 +46,7 @@ def programs(tmp_path_factory):
         build(folder / f"{library}.so", PROGRAMS / f"{library}.c", include, "-shared", "-fPIC")
     build(folder / "linked", PROGRAMS / "linked.c", *pkg_config("--cflags", "--libs", "--static", "outboard-backdoor"),
           f"-Wl,-rpath,{ROOT}/lib")  # fmt: skip
-    sources = [*(paths.TREE / "guest/libbackdoor").glob("*.c"), paths.TREE / "src/base/fault.c"]
+    sources = [*(paths.TREE / "guest/libbackdoor").glob("*.c"), paths.TREE / "src/base/fault.c", f"-I{paths.TREE}/src"]
     definitions = ["-static", "-O2", "-D_GNU_SOURCE", '-DOUTBOARD_VERSION="32-bit"', include]
     build(folder / "access", PROGRAMS / "access.c", *definitions)
     build(folder / "threads", PROGRAMS / "threads.c", *definitions, f"-L{ROOT}/lib", "-lbackdoor")

@@ -31,12 +31,20 @@ static void a_long_sentence_is_cut(void **state)
     assert_int_equal(record.behind, 'x');
 }
 
+static void bytes_of_a_peer_become_printable(void **state)
+{
+    struct ob_fault fault = {0};
+    ob_fault_set(&fault, -EINVAL, "not '%s'", "x'\nforged\x1b[2J");
+    assert_string_equal(fault.text, "not 'x'\\012forged\\033[2J'");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_first_cause_is_kept),
         TEST(nobody_needs_to_listen),
         TEST(a_long_sentence_is_cut),
+        TEST(bytes_of_a_peer_become_printable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

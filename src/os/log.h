@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The log: what a program has to say to a person goes to standard error through here, a line each
+ * with the program's name in front.
+ *
+ * A line is printable whatever bytes of a peer are in it, lines of one kind come at a bounded rate
+ * ("... and 23,990 more like this: ..."), and nothing waits for who reads them: what there is no
+ * room for is dropped and counted ("... 12 lines dropped"). The one thing that may still take time
+ * is a regular file on a file system that hangs.
+ *
+ * Any thread.
+ */
+#ifndef OUTBOARD_OS_LOG_H
+#define OUTBOARD_OS_LOG_H
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The first thing that a program calls. Opens those of descriptors 0 to 2 that are closed, has
+ * SIGPIPE and SIGXFSZ ignored unless the program handles them, and puts `program` before each line;
+ * it is kept, not copied. 0, or a negative errno, with which the program is to end: it is not safe
+ * to open anything. */
+int log_start(const char *program);
+
+/* From now on nothing waits. Before, as a command does that ends soon, a line waits for room until
+ * one has waited in vain for a second. */
+void log_never_wait(void);
+
+/* A line, without a newline at its end. `format` is the kind of the line. */
+void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+void log_line_args(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+
+/* A line that is composed already, of the kind that another format names. */
+void log_line_of(const char *kind, const char *text);
+
+/* A line that only log_set_verbose(true) has printed; more of a kind may come at once. */
+void log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_set_verbose(bool verbose);
+
+/* Tells what was skipped and dropped, when that is due; the loop calls it. Returns when it is to be
+ * called again by clock_now_ns(), UINT64_MAX: when another line is skipped or dropped. */
+uint64_t log_tick(void);
+/* The same, for all that was skipped and dropped, due or not; at the program's end. */
+void log_flush(void);
+
+/* Gives back what log_start() and the first line opened. For tests. */
+void log_end(void);
+
+#endif
