@@ -51,7 +51,7 @@ struct times {
 };
 
 static int map_file(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
-                    uint8_t **ret_address, struct memory_file *ret_file)
+                    uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault)
 {
     return shared_memory_map(fd, offset, len, writable, ret_address, &ret_file->device,
                              &ret_file->inode);
@@ -95,7 +95,7 @@ static void map_all(struct memory *memory, const unsigned *order, unsigned count
                                                 .offset = (uint64_t)order[i] * MEMORY_PAGE,
                                                 .fd = fd,
                                                 .writable = true};
-        int err = memory_add(memory, &desc, LIMIT_MEMORY_REGIONS);
+        int err = memory_add(memory, &desc, LIMIT_MEMORY_REGIONS, NULL);
         if (err < 0)
             bench_die("region %u of %u was not mapped: %s", i, count, strerror(-err));
     }

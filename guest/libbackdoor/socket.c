@@ -17,6 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "unwanted.h"
+
 static int check_ids(struct ob_backdoor *backdoor, struct ob_fault *fault)
 {
     uint8_t ids[4];
@@ -50,12 +52,14 @@ static const char *objection(int fd, const struct vfio_user_region *region)
     if (region->size < 4096 || region->size % 4096 || region->size > LIMIT_DATA_LEN ||
         region->offset % 4096)
         return "its size or place is impossible";
+    int seals = fcntl(fd, F_GET_SEALS); /* first: what knows none may have fstat() wait */
+    if (seals < 0)
+        return "what it comes with is no memory (memfd)";
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
         (uint64_t)status.st_size < region->size ||
         region->offset > (uint64_t)status.st_size - region->size)
         return "its memory is shorter than it says";
-    int seals = fcntl(fd, F_GET_SEALS);
-    if (seals < 0 || !(seals & F_SEAL_SHRINK))
+    if (!(seals & F_SEAL_SHRINK))
         return "its memory could be taken away (it is not sealed)";
     return NULL;
 }
@@ -78,8 +82,7 @@ static int map_data(struct ob_backdoor *backdoor, struct ob_fault *fault)
     if (err == 0 && address == MAP_FAILED)
         err = ob_fault_set(fault, -errno, "can't map the data channel of the backdoor at %s: %s",
                            backdoor->name, strerror(errno));
-    if (fd >= 0)
-        close(fd);
+    unwanted_close(fd);
     if (err < 0)
         return err;
     backdoor->data = address;

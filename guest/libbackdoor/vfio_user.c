@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "unwanted.h"
+
 enum {
     COMMAND_VERSION = 1,
     COMMAND_GET_REGION_INFO = 5,
@@ -70,7 +72,7 @@ struct exchange {
 void vfio_user_close(struct vfio_user *user)
 {
     if (user->fd >= 0)
-        close(user->fd);
+        unwanted_close_socket(user->fd);
     user->fd = -1;
 }
 
@@ -127,35 +129,10 @@ static int send_all(const struct vfio_user *user, const struct header *header, c
     return 0;
 }
 
-/* Keeps the first descriptor that comes. Another one is closed: then returns false. */
-static bool take_descriptors(struct msghdr *message, int *fd)
-{
-    bool only_one = !(message->msg_flags & MSG_CTRUNC);
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
-        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int came;
-            memcpy(&came, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
-            if (*fd < 0) {
-                *fd = came;
-            } else {
-                close(came);
-                only_one = false;
-            }
-        }
-    }
-    return only_one;
-}
-
 static int receive_all(const struct vfio_user *user, void *buf, size_t len, int *fd,
                        struct ob_fault *fault)
 {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
+    union unwanted_control control;
     while (len > 0) {
         struct iovec iov = {buf, len};
         struct msghdr message = {.msg_iov = &iov,
@@ -167,7 +144,7 @@ static int receive_all(const struct vfio_user *user, void *buf, size_t len, int 
             continue;
         if (got <= 0)
             return got < 0 ? failed(user, errno, fault) : gone(user, fault);
-        if (!take_descriptors(&message, fd))
+        if (unwanted_sort(&message, fd) > 0 || message.msg_flags & MSG_CTRUNC)
             return broken(user, "it sends more than one descriptor", fault);
         buf = (uint8_t *)buf + got;
         len -= (size_t)got;
@@ -226,8 +203,8 @@ static int exchange(struct vfio_user *user, struct exchange *exchange, struct ob
                            "fit libbackdoor " OUTBOARD_VERSION "?",
                            user->name, exchange->command,
                            reply.error < 4096 ? strerror((int)reply.error) : "for no known reason");
-    if (err < 0 && exchange->fd >= 0)
-        close(exchange->fd);
+    if (err < 0)
+        unwanted_close(exchange->fd);
     return err;
 }
 
@@ -236,7 +213,7 @@ static int exchange_bytes(struct vfio_user *user, struct exchange *bytes, struct
 {
     int err = exchange(user, bytes, fault);
     if (err == 0 && bytes->fd >= 0) {
-        close(bytes->fd);
+        unwanted_close(bytes->fd);
         vfio_user_close(user);
         err = broken(user, "it sends a descriptor where none belongs", fault);
     }

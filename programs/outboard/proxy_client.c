@@ -19,6 +19,8 @@
 #include "base/auto.h"
 #include "command.h"
 #include "os/clock.h"
+#include "os/closer.h"
+#include "os/socket.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 
@@ -139,6 +141,8 @@ static int reach_control(const char *path, uint32_t timeout_s)
         return -ENAMETOOLONG;
     int len = address_to_kernel(&address, &kernel);
     AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    closer_start(); /* without it, what a hostile proxy sends stays open */
+    socket_refuse_fds(fd);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
         return -errno;
     if (connect(fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0)
@@ -220,7 +224,8 @@ int client_open(const char *name, const struct client_options *options, struct c
 
 void client_close(struct client *client)
 {
-    auto_close(&client->fd);
+    if (client->fd >= 0)
+        socket_close(take_fd(&client->fd));
     if (client->proxy > 0) {
         kill(client->proxy, SIGTERM);
         waitpid(client->proxy, NULL, 0);
@@ -237,7 +242,7 @@ static ssize_t read_line(int fd, uint64_t until_ns, char *ret_line, size_t size)
         int count = poll(&ready, 1, now < until_ns ? (int)((until_ns - now) / 1000000 + 1) : 0);
         if (count == 0)
             return -ETIMEDOUT;
-        ssize_t got = count < 0 ? -1 : read(fd, &ret_line[len], 1);
+        ssize_t got = count < 0 ? -1 : socket_read(fd, &ret_line[len], 1);
         if (got <= 0)
             return got < 0 && errno != ECONNRESET ? -errno : -ENOTCONN;
         if (ret_line[len] == '\n') {

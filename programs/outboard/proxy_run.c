@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "os/socket.h"
 #include "proxy/run.h"
 #include "proxy_client.h"
 #include "proxy_ending.h"
@@ -189,8 +190,8 @@ static int take_output(struct session *session)
     struct run_frame frame;
     ssize_t len = 0;
     size_t done = 0;
-    ssize_t got = read(session->client->fd, session->in + session->in_len,
-                       sizeof(session->in) - session->in_len);
+    ssize_t got = socket_read(session->client->fd, session->in + session->in_len,
+                              sizeof(session->in) - session->in_len);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (got <= 0)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "os/socket.h"
 #include "proxy_client.h"
 #include "proxy_output.h"
 
@@ -25,7 +26,7 @@ static int copy_out(struct client *client)
             client_say(client, "the proxy has not answered within %u s", client->timeout_s);
             return EXIT_NOT_REACHED;
         }
-        got = count < 0 ? -1 : read(client->fd, bytes, sizeof(bytes) - 1);
+        got = count < 0 ? -1 : socket_read(client->fd, bytes, sizeof(bytes) - 1);
         bytes[got > 0 ? got : 0] = '\0';
         if (total == 0 && got > 6 && memcmp(bytes, "ERROR ", 6) == 0) {
             client_say(client, "%.*s", (int)strcspn(bytes, "\n") - 6, bytes + 6);

@@ -8,6 +8,14 @@
 /* Descriptors taken from one receive; more truncate and end the connection. */
 #define LIMIT_FDS_PER_RECEIVE 32
 
+/* Descriptors that one message may carry: the kernel's SCM_MAX_FD. What a receive has no room for,
+ * the kernel closes there and then, which may wait. */
+#define LIMIT_FDS_PER_MESSAGE 253
+
+/* Descriptors of peers that wait to be closed. Those beyond stay open until the end of the
+ * process. */
+#define LIMIT_CLOSING 65536
+
 /* mpqemu: descriptors of one message (REMOTE_MAX_FDS). */
 #define LIMIT_MPQEMU_FDS 8
 

@@ -125,17 +125,20 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
                                      .references = 1,
                                      .writable = desc->writable,
                                      .borrowed = desc->address};
+    struct ob_fault why = {0};
     int err = 0;
     if (desc->fd >= 0 && !desc->address && !memory->never_maps)
         err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
-                               desc->writable, &region->address, &region->file);
+                               desc->writable, &region->address, &region->file, &why);
     if (err < 0) {
         free(region);
         return ob_fault_set(fault, err,
                             "memory region %u (file offset 0x%" PRIx64 ", size 0x%" PRIx64
                             ") can't be mapped: %s",
                             index, desc->offset, desc->len,
-                            err == -EOVERFLOW ? "its file is shorter" : strerror(-err));
+                            why.code            ? why.text
+                            : err == -EOVERFLOW ? "its file is shorter"
+                                                : strerror(-err));
     }
     *ret_region = region;
     return 0;
@@ -200,15 +203,16 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
     return err;
 }
 
-int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions)
+int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions,
+               struct ob_fault *fault)
 {
     if (memory->count >= max_regions)
         return -ENOSPC;
-    int err = check_desc(desc, memory->count, NULL);
+    int err = check_desc(desc, memory->count, fault);
     if (err == 0 && region_index_find(&memory->index, desc->gpa, desc->len))
         err = -EEXIST;
     if (err == 0)
-        err = insert(memory, &memory->index, desc, memory->count, NULL);
+        err = insert(memory, &memory->index, desc, memory->count, fault);
     if (err < 0)
         return err;
     find(memory, desc->gpa)->current = true;

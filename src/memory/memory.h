@@ -37,9 +37,9 @@ struct memory_file {
 
 struct memory_host {
     /* Maps len bytes of fd from offset. Returns 0, -EOVERFLOW when the file is shorter than that,
-     * or another negative errno. fd stays the caller's. */
+     * or another negative errno; the fault may be filled then. fd stays the caller's. */
     int (*map)(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
-               uint8_t **ret_address, struct memory_file *ret_file);
+               uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault);
     void (*unmap)(void *context, uint8_t *address, uint64_t len);
     void *context;
 };
@@ -95,7 +95,8 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
 
 /* Adds one region. As memory_replace(), but -EEXIST when it overlaps another, and -ENOSPC when
  * there are max_regions already. */
-int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions);
+int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions,
+               struct ob_fault *fault);
 
 /* Removes the region of exactly this address and length, or returns -ENOENT. The caller gets the
  * set's reference to it, for memory_is_held() and memory_drop(). */

@@ -16,11 +16,13 @@
 
 /* A peer's file, or a part of one, as it is mapped. The signal handler, which gets no argument,
  * finds mappings by address; regions of a file that is mapped already find it by identity. With the
- * handler's own state these trees of tsearch(3) are the only globals of the program. */
+ * handler's own state these trees of tsearch(3) are globals, as signals and mappings are the
+ * process's. */
 struct mapping {
     uint8_t *address;
     uint64_t len;
     uint64_t offset; /* into the file */
+    uint64_t page;   /* bytes that can be replaced alone, a power of two */
     uint64_t device;
     uint64_t inode;
     bool writable;
@@ -79,6 +81,66 @@ static int check_file(int fd, uint64_t end, struct stat *ret_status)
     if (!S_ISREG(ret_status->st_mode))
         return -EINVAL;
     return end > (uint64_t)ret_status->st_size ? -EOVERFLOW : 0;
+}
+
+static const char *kind_of_node(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+        return "a file of a file system that is no memory";
+    case S_IFDIR:
+        return "a directory";
+    case S_IFIFO:
+        return "a pipe";
+    case S_IFSOCK:
+        return "a socket";
+    case S_IFCHR:
+    case S_IFBLK:
+        return "a device node";
+    case S_IFLNK:
+        return "a symbolic link";
+    default:
+        return "a descriptor without a file, as an eventfd is";
+    }
+}
+
+/* What fd is, from what the kernel knows without asking whoever serves the file. */
+static const char *kind_of(int fd)
+{
+    struct statx status;
+    int flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && flags & O_PATH)
+        return "a path that is not open (O_PATH)";
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &status) < 0)
+        return "a descriptor of an unknown kind";
+    return kind_of_node(status.stx_mode);
+}
+
+int shared_memory_check(int fd, uint64_t len, const char **ret_what)
+{
+    struct stat status;
+    if (fcntl(fd, F_GET_SEALS) >= 0)
+        return check_file(fd, len, &status);
+    if (errno == EBADF && fcntl(fd, F_GETFD) < 0)
+        return -EBADF;
+    *ret_what = kind_of(fd);
+    return -EMEDIUMTYPE;
+}
+
+/* The size of the file's pages: hugetlbfs gives it as that of its blocks. What is in use of a file
+ * on a disk in such blocks is no less whole. */
+static uint64_t page_of(const struct stat *status)
+{
+    uint64_t block = (uint64_t)status->st_blksize;
+    return block > PAGE && !(block & (block - 1)) ? block : PAGE;
+}
+
+/* Makes a mapping of the whole file one of the part, in whole pages. */
+static void cut_out(struct mapping *mapping, uint64_t offset, uint64_t len)
+{
+    uint64_t end = (offset + len + mapping->page - 1) & ~(mapping->page - 1);
+    mapping->offset = offset & ~(mapping->page - 1);
+    mapping->len = (end < mapping->len ? end : mapping->len) - mapping->offset;
 }
 
 /* Maps what `wanted` describes and remembers it under its address. NULL with errno set. */
@@ -142,13 +204,13 @@ int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint
     if (err < 0)
         return err;
     struct mapping wanted = {.len = (uint64_t)status.st_size,
+                             .page = page_of(&status),
                              .device = status.st_dev,
                              .inode = status.st_ino,
                              .writable = writable};
     struct mapping *mapping = map_whole(fd, &wanted);
     if (!mapping && len < wanted.len) { /* too large as a whole */
-        wanted.offset = offset;
-        wanted.len = len;
+        cut_out(&wanted, offset, len);
         mapping = map_new(fd, &wanted);
     }
     if (!mapping)
@@ -171,15 +233,25 @@ void shared_memory_unmap(uint8_t *address)
     release(find(address));
 }
 
+/* Puts empty memory in the place of the page around the byte, but not beyond the mapping: on tmpfs,
+ * which may promise large pages and have small ones, that need not end with a page. */
+static bool replace_page(const struct mapping *mapping, uint64_t at)
+{
+    uint64_t start = (mapping->offset + at) & ~(mapping->page - 1);
+    start = start > mapping->offset ? start - mapping->offset : 0;
+    uint64_t end = ((mapping->offset + at) | (mapping->page - 1)) + 1 - mapping->offset;
+    if (end > mapping->len)
+        end = mapping->len;
+    return mmap(mapping->address + start, end - start, PROT_READ | PROT_WRITE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
+}
+
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-    uint8_t *page = (uint8_t *)info->si_addr - (uintptr_t)info->si_addr % PAGE;
+    uint8_t *byte = info->si_addr;
     int saved = errno;
-    void *fresh = MAP_FAILED;
-    if (find(page))
-        fresh = mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
-                     -1, 0);
-    if (fresh == MAP_FAILED)
+    const struct mapping *mapping = find(byte);
+    if (!mapping || !replace_page(mapping, (uint64_t)(byte - mapping->address)))
         signal(number, SIG_DFL); /* returning repeats the access, which then kills */
     was_cut = 1;
     errno = saved;

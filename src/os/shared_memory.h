@@ -3,8 +3,13 @@
  * Memory shared by descriptor: our own (memfd) and the peer's.
  *
  * Whoever else holds the peer's file can shorten it, and touching a page beyond the new end raises
- * SIGBUS. shared_memory_guard() turns that into zeroes: the page is replaced by an empty one of
- * this process and shared_memory_was_cut() says so, upon which the peer is to be dropped.
+ * SIGBUS. shared_memory_guard() turns that into zeroes: the page, a huge one where the file has
+ * such, is replaced by an empty one of this process and shared_memory_was_cut() says so, upon which
+ * the peer is to be dropped.
+ *
+ * A file of FUSE answers when whoever serves it likes to: fstat(2), a page fault and close(2) wait
+ * for that, past SIGKILL. So a peer's file is looked at by shared_memory_check() before anything
+ * else: memfd, tmpfs and hugetlbfs know seals, and nothing else does.
  *
  * A file is mapped once, whole, and its parts are shared out: the kernel allows a process some
  * 65,000 mappings, and a VMM may name more parts than that.
@@ -19,8 +24,13 @@
 int shared_memory_new(const char *name, uint64_t len, uint8_t **ret_address, int *ret_fd);
 void shared_memory_free(uint8_t *address, uint64_t len, int fd);
 
-/* Maps part of a peer's file and tells which file it is. fd is not kept. 0; -EOVERFLOW when the
- * file ends before; -EINVAL when it is no file; or another errno. */
+/* Whether fd is a peer's memory, of at least so many bytes, that can be mapped without asking
+ * anybody. 0; -EBADF; -EOVERFLOW when it is shorter; or -EMEDIUMTYPE with what it is instead, "a
+ * socket" say, a constant. */
+int shared_memory_check(int fd, uint64_t len, const char **ret_what);
+
+/* Maps part of a file, a peer's once it was checked, and tells which file it is. fd is not kept. 0;
+ * -EOVERFLOW when the file ends before; -EINVAL when it is no file; or another errno. */
 int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint8_t **ret_address,
                       uint64_t *ret_device, uint64_t *ret_inode);
 void shared_memory_unmap(uint8_t *address);

@@ -4,11 +4,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -17,6 +20,12 @@
 
 #include "base/auto.h"
 #include "os/clock.h"
+#include "os/closer.h"
+
+/* Linux 6.16; the C library may be older. */
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
 
 /* Who may wait until a listener is looked after. */
 #define BACKLOG 64
@@ -26,27 +35,71 @@ union control {
     char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_RECEIVE)];
 };
 
+/* Room for what a message may bring and, as some options of a socket ask for, who sent it. */
+union received_control {
+    struct cmsghdr align;
+    char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_MESSAGE) + CMSG_SPACE(sizeof(struct ucred))];
+};
+
 /* The errors of a peer that has gone, as one. */
 static int stream_error(void)
 {
     return errno == ECONNRESET || errno == EPIPE ? -ENOTCONN : -errno;
 }
 
-/* Collects the descriptors of every control message. The buffer bounds their number. */
-static void collect_fds(struct msghdr *message, struct received_fds *ret_fds)
+static void close_received(struct received_fds *fds)
 {
+    while (fds->count > 0)
+        closer_close(fds->fd[--fds->count]);
+}
+
+/* Takes one more descriptor, unless there are too many. */
+static bool take_received(struct received_fds *fds, int fd)
+{
+    if (fds->count == LIMIT_FDS_PER_RECEIVE) {
+        closer_close(fd);
+        return false;
+    }
+    fds->fd[fds->count++] = fd;
+    return true;
+}
+
+/* Collects the descriptors of every control message. Whether all of them could be taken. */
+static bool collect_fds(struct msghdr *message, struct received_fds *ret_fds)
+{
+    bool all = !(message->msg_flags & MSG_CTRUNC);
     for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
         if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
             continue;
         size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        memcpy(&ret_fds->fd[ret_fds->count], CMSG_DATA(cmsg), count * sizeof(int));
-        ret_fds->count += (unsigned)count;
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
+            all = take_received(ret_fds, fd) && all;
+        }
     }
+    return all;
+}
+
+/* Whether the next message finds room for all that it may bring: descriptors that find none are
+ * closed by the kernel, in our receive. The lowest free number is given out, so one that is high
+ * tells how many are open. A process that may have few keeps half of them. */
+static bool has_room(const struct received_fds *fds)
+{
+    struct rlimit limit;
+    if (fds->count == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return true;
+    rlim_t kept =
+        limit.rlim_cur / 2 < LIMIT_FDS_PER_MESSAGE ? limit.rlim_cur / 2 : LIMIT_FDS_PER_MESSAGE;
+    for (unsigned i = 0; i < fds->count; i++)
+        if ((rlim_t)fds->fd[i] >= limit.rlim_cur - kept)
+            return false;
+    return true;
 }
 
 ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds)
 {
-    union control control;
+    union received_control control;
     struct iovec iov = {.iov_base = buf, .iov_len = len};
     struct msghdr message = {.msg_iov = &iov,
                              .msg_iovlen = 1,
@@ -59,12 +112,12 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
     while (received < 0 && errno == EINTR);
     if (received < 0)
         return stream_error();
-    if (message.msg_controllen > 0)
-        collect_fds(&message, ret_fds);
-    if (message.msg_flags & MSG_CTRUNC) {
-        while (ret_fds->count > 0)
-            close(ret_fds->fd[--ret_fds->count]);
-        return -EPROTO;
+    if (message.msg_controllen > 0 || message.msg_flags & MSG_CTRUNC) {
+        bool all = collect_fds(&message, ret_fds);
+        if (!all || !has_room(ret_fds)) {
+            close_received(ret_fds);
+            return -EPROTO;
+        }
     }
     return received == 0 && len > 0 ? -ENOTCONN : received;
 }
@@ -102,6 +155,64 @@ ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, uns
     return sent < 0 ? stream_error() : sent;
 }
 
+void socket_refuse_fds(int fd)
+{
+    const int off = 0;
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
+ssize_t socket_read(int fd, void *buf, size_t len)
+{
+    union received_control control;
+    struct iovec iov = {.iov_base = buf, .iov_len = len};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (received >= 0 && message.msg_controllen > 0) {
+        struct received_fds fds = {0};
+        collect_fds(&message, &fds);
+        close_received(&fds);
+    }
+    return received;
+}
+
+/* Whether a peer can have put descriptors into a socket. */
+static bool may_hold_fds(int fd)
+{
+    int family = AF_UNSPEC, passes = 1;
+    socklen_t len = sizeof(family);
+    getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len);
+    len = sizeof(passes);
+    if (family == AF_UNIX)
+        getsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &passes, &len);
+    return family == AF_UNIX && passes;
+}
+
+/* A peer can't send to a socket that is shut down, so what lies in it then is all there is. */
+void socket_close(int fd)
+{
+    int unread = 0;
+    if (!may_hold_fds(fd)) {
+        close(fd);
+        return;
+    }
+    shutdown(fd, SHUT_RDWR);
+    if (ioctl(fd, SIOCINQ, &unread) < 0 || unread > 0)
+        closer_close_socket(fd);
+    else
+        close(fd);
+}
+
+void socket_listener_close(int fd)
+{
+    shutdown(fd, SHUT_RDWR);
+    for (int waiting = socket_accept(fd); waiting >= 0; waiting = socket_accept(fd))
+        socket_close(waiting);
+    close(fd);
+}
+
 ssize_t socket_peek(int fd, void *buf, size_t len)
 {
     ssize_t there;
@@ -121,6 +232,13 @@ ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send)
 bool descriptor_is_open(int fd)
 {
     return fcntl(fd, F_GETFD) >= 0;
+}
+
+bool descriptor_is_socket(int fd)
+{
+    int type;
+    socklen_t len = sizeof(type);
+    return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0;
 }
 
 int socket_wait(int fd, short events, uint64_t deadline_ns)

@@ -1,5 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Unix stream sockets that carry descriptors. Nothing waits but socket_wait() and socket_connect().
+/*
+ * Unix stream sockets, with the descriptors that they carry, and other stream sockets. Nothing
+ * waits but socket_wait() and socket_connect().
+ *
+ * The kernel closes a descriptor that is received without room for it, or that lies in a socket
+ * when that is closed, in the very call; and close(2) may wait for as long as a peer likes. So the
+ * functions here leave nothing to the kernel and hand what nobody wants to os/closer.h, which is to
+ * be started before.
  */
 #ifndef OUTBOARD_OS_SOCKET_H
 #define OUTBOARD_OS_SOCKET_H
@@ -18,8 +25,25 @@ struct received_fds {
 
 /* Receives what is there, with the descriptors that ride on it (close-on-exec; the caller's).
  * Returns the length; -EAGAIN when nothing is there; -ENOTCONN at the end of the stream; -EPROTO
- * when more descriptors came than LIMIT_FDS_PER_RECEIVE (all are closed); or another errno. */
+ * when more descriptors came than LIMIT_FDS_PER_RECEIVE, or so many are open that the next message
+ * might find no room (all are closed); or another errno. */
 ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds);
+
+/* Has the kernel refuse descriptors at the sender, who gets EPERM, and lets nobody connected
+ * through this listener send any. Linux 6.16 can; else, and on what is no Unix socket, nothing
+ * happens. */
+void socket_refuse_fds(int fd);
+
+/* As read(2) on a socket where no descriptors are wanted: those that come
+ * are closed elsewhere. Returns the length, 0 at the end of the stream, or -1 with errno. */
+ssize_t socket_read(int fd, void *buf, size_t len);
+
+/* Closes a connection, and what its peer has sent with it. The peer sees its end at once; bytes
+ * that were sent still arrive. A socket in which no descriptors can lie is closed as it is. */
+void socket_close(int fd);
+
+/* Closes a listener, and whoever connected and was not accepted. */
+void socket_listener_close(int fd);
 
 /* Copies what is there, up to len bytes, and leaves it there. Returns as socket_receive(). */
 ssize_t socket_peek(int fd, void *buf, size_t len);
@@ -32,6 +56,8 @@ ssize_t socket_send_fds(int fd, const void *buf, size_t len, const int *fds, uns
 
 /* Whether fd is one that could be sent. */
 bool descriptor_is_open(int fd);
+
+bool descriptor_is_socket(int fd);
 
 /* Waits for events of poll(2), or for the end of the stream. 0, -ETIMEDOUT once clock_now_ns() has
  * reached the deadline, or another errno. */

@@ -57,7 +57,8 @@ struct channel {
     int in_fd, out_fd; /* the same but for stdio; -1: closed */
     struct loop_source *in_source, *out_source;
     bool readable, writable;
-    int listen_fd; /* -1: it does not listen */
+    bool is_socket; /* so that descriptors may come, which nobody wants */
+    int listen_fd;  /* -1: it does not listen */
     struct loop_source *listen_source;
     struct dial *dial;
     struct timer retry;
@@ -100,9 +101,12 @@ static void release_fds(struct channel *channel)
 {
     loop_remove(take_ptr(&channel->in_source));
     loop_remove(take_ptr(&channel->out_source));
-    auto_close(&channel->in_fd);
     if (channel->out_fd != channel->in_fd)
         auto_close(&channel->out_fd);
+    if (channel->is_socket && channel->in_fd >= 0)
+        socket_close(channel->in_fd);
+    else
+        auto_close(&channel->in_fd);
     channel->in_fd = channel->out_fd = -1;
 }
 
@@ -164,6 +168,7 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
     }
     channel->in_fd = in_fd;
     channel->out_fd = out_fd;
+    channel->is_socket = descriptor_is_socket(in_fd);
     channel->state = SILENT;
     channel->readable = channel->writable = true;
     int err = watch(channel);
@@ -294,7 +299,8 @@ void channel_free(struct channel *channel)
     dial_cancel(channel->dial);
     timer_cancel(&channel->retry);
     loop_remove(channel->listen_source);
-    auto_close(&channel->listen_fd);
+    if (channel->listen_fd >= 0)
+        socket_listener_close(channel->listen_fd);
     if (channel->listen_fd >= 0 && address->kind == ADDRESS_UNIX && address->name[0] != '@')
         unlink(address->name);
     free(channel);
@@ -347,7 +353,9 @@ static void transmit(struct channel *channel)
 static void receive(struct channel *channel)
 {
     struct ob_session *session = channel->proxy->session;
-    ssize_t got = read(channel->in_fd, channel->buffer, sizeof(channel->buffer));
+    ssize_t got = channel->is_socket
+                      ? socket_read(channel->in_fd, channel->buffer, sizeof(channel->buffer))
+                      : read(channel->in_fd, channel->buffer, sizeof(channel->buffer));
     int err = got < 0 ? -errno : 0;
     if (err == -EINTR)
         return;

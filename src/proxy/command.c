@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/socket.h"
 #include "proxy/environment.h"
 #include "proxy/proxy.h"
 
@@ -86,6 +87,7 @@ int command_start_joined(struct proxy *proxy, const struct command *command,
         return -errno;
     AUTO_FD ours = ends[0];
     AUTO_FD theirs = ends[1];
+    socket_refuse_fds(ours);
     if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return -errno;
     struct child_spec spec = {.fd = {theirs, theirs, STDERR_FILENO}};

@@ -61,7 +61,7 @@ static void hang_up(struct control *control)
 {
     int fd = control->fd;
     forget(control);
-    close(fd);
+    socket_close(fd);
 }
 
 /* A line; there is always room for one in a socket whose client waits for it. */
@@ -185,7 +185,7 @@ static ssize_t take_line(const struct control *control, char ret_line[LIMIT_CONT
     if (!newline)
         return got == LIMIT_CONTROL_LINE ? -EPROTO : -EAGAIN;
     size_t len = (size_t)(newline - ret_line);
-    got = recv(control->fd, ret_line, len + 1, 0);
+    got = socket_read(control->fd, ret_line, len + 1);
     ret_line[len] = '\0';
     return got == (ssize_t)len + 1 ? (ssize_t)len : -ENOTCONN;
 }
@@ -225,6 +225,7 @@ static void on_event(void *argument, uint32_t events)
 int control_adopt(struct proxy *proxy, int fd)
 {
     AUTO_FD owned = fd;
+    socket_refuse_fds(fd);
     struct control *control = calloc(1, sizeof(*control));
     if (!control)
         return -ENOMEM;
@@ -244,16 +245,16 @@ int control_adopt(struct proxy *proxy, int fd)
 static void on_connection(void *argument, uint32_t events)
 {
     struct proxy *proxy = argument;
-    AUTO_FD fd = socket_accept(proxy->control_fd);
+    int fd = socket_accept(proxy->control_fd);
     if (fd < 0)
         return;
-    if (proxy->controls_count < LIMIT_CONTROL_CLIENTS)
-        control_adopt(proxy, take_fd(&fd));
-    else
-        say(fd,
-            "ERROR %d clients are at this control socket already, which is the limit; try "
-            "again\n",
-            LIMIT_CONTROL_CLIENTS);
+    if (proxy->controls_count < LIMIT_CONTROL_CLIENTS) {
+        control_adopt(proxy, fd);
+        return;
+    }
+    say(fd, "ERROR %d clients are at this control socket already, which is the limit; try again\n",
+        LIMIT_CONTROL_CLIENTS);
+    socket_close(fd);
 }
 
 int control_listen(struct proxy *proxy, struct ob_fault *fault)
@@ -283,7 +284,7 @@ void control_done(struct proxy *proxy)
         hang_up(list_entry(link, struct control, link));
     }
     if (proxy->control_fd >= 0) {
-        close(proxy->control_fd);
+        socket_listener_close(proxy->control_fd);
         unlink(proxy->options->control);
     }
 }

@@ -118,6 +118,7 @@ static int begin_attempt(struct dial *dial, struct attempt *attempt,
         return -errno;
     if (dial->address.kind == ADDRESS_TCP)
         socket_set_no_delay(fd);
+    socket_refuse_fds(fd);
     if (connect(fd, (const struct sockaddr *)to, dial->candidate_len) < 0 && errno != EINPROGRESS)
         return -errno;
     int err = loop_add(dial->proxy->loop, fd, EPOLLOUT, on_connected, attempt, &attempt->source);

@@ -38,6 +38,7 @@ static int bind_and_listen(const struct address *address)
     if (len < 0 || fd < 0)
         return len < 0 ? len : -errno;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    socket_refuse_fds(fd);
     if (bind(fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0 || listen(fd, BACKLOG) < 0)
         return -errno;
     return take_fd(&fd);
@@ -48,6 +49,8 @@ int listener_socket(const struct address *address)
     if (address->kind != ADDRESS_UNIX || address->name[0] == '@')
         return bind_and_listen(address);
     AUTO_FD fd = socket_listen(address->name, 0600);
+    if (fd >= 0)
+        socket_refuse_fds(fd);
     if (fd >= 0 && listen(fd, BACKLOG) < 0)
         return -errno;
     return take_fd(&fd);
@@ -89,7 +92,8 @@ void listener_free(struct listener *listener)
     timer_cancel(&listener->rest);
     list_remove(&listener->link);
     loop_remove(listener->source);
-    auto_close(&listener->fd);
+    if (listener->fd >= 0)
+        socket_listener_close(listener->fd);
     free(listener);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/auto.h"
 #include "os/clock.h"
+#include "os/closer.h"
 #include "os/log.h"
 #include "os/notify.h"
 #include "os/signals.h"
@@ -164,7 +165,9 @@ static int prepare(struct proxy *proxy, struct ob_fault *fault)
     struct loop_source *source;
     log_set_verbose(proxy->options->verbose);
     allow_descriptors(proxy);
-    int err = loop_new(&proxy->loop);
+    int err = closer_start();
+    if (err == 0)
+        err = loop_new(&proxy->loop);
     if (err == 0)
         err = proxy->signal_fd = signals_new();
     if (err >= 0)

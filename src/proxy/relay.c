@@ -34,6 +34,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "os/clock.h"
+#include "os/socket.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/run.h"
@@ -110,7 +111,7 @@ static void close_abruptly(int fd)
 {
     const struct linger at_once = {.l_onoff = 1};
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    close(fd);
+    socket_close(fd);
 }
 
 static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
@@ -127,7 +128,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
     if (abruptly)
         close_abruptly(relay->fd);
     else
-        close(relay->fd);
+        socket_close(relay->fd);
     free(relay);
 }
 
@@ -141,7 +142,8 @@ static bool is_end_of_command(const struct relay *relay, int error)
 /* Reads once. Returns the length, 0 at the end, or a negative errno. */
 static ssize_t read_some(struct relay *relay, uint8_t *buffer)
 {
-    ssize_t got = read(relay->fd, buffer, relay->buffer_len);
+    ssize_t got = relay->end == RELAY_TERMINAL ? read(relay->fd, buffer, relay->buffer_len)
+                                               : socket_read(relay->fd, buffer, relay->buffer_len);
     if (got < 0 && is_end_of_command(relay, errno))
         return 0;
     if (got < 0)
@@ -433,7 +435,7 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
         proxy_log_verbose(proxy, "%s: can't open: %s", service, reason_text(reason_of_errno(err)));
         if (answer_fn) {
             answer_fn(fd, reason_of_errno(err));
-            close(fd);
+            socket_close(fd);
         } else {
             close_abruptly(fd);
         }
@@ -460,7 +462,7 @@ void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *c
     struct relay *relay = make(fd, end);
     if (!relay) {
         flow_end(from, OB_REASON_NO_MEMORY);
-        close(fd);
+        socket_close(fd);
         return;
     }
     relay->child = child;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/socket.h"
 #include "proxy/command.h"
 #include "proxy/dial.h"
 #include "proxy/flow.h"
@@ -88,7 +89,7 @@ static void start_command(struct proxy *proxy, struct ob_stream *stream,
     }
     if (flow_take(&flow, proxy, NULL, stream, service->name) < 0) {
         ob_stream_refuse(stream, OB_REASON_NO_MEMORY);
-        close(fd);
+        socket_close(fd);
         return;
     }
     relay_accept(&flow, fd, command.terminal ? RELAY_TERMINAL : RELAY_COMMAND, child);

@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "os/clock.h"
+#include "os/socket.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
@@ -47,7 +48,7 @@ static int release(struct socks *socks)
 
 static void hang_up(struct socks *socks)
 {
-    close(release(socks));
+    socket_close(release(socks));
 }
 
 static void on_timeout(void *argument)
@@ -97,7 +98,7 @@ static void on_answer(int fd, uint32_t reason)
 static void consume(int fd, ssize_t len)
 {
     uint8_t bytes[MESSAGE_MAX];
-    ssize_t got = recv(fd, bytes, (size_t)len, 0);
+    ssize_t got = socket_read(fd, bytes, (size_t)len);
     (void)got; /* it is there */
 }
 
@@ -168,7 +169,7 @@ void socks_serve(struct proxy *proxy, int fd)
     struct socks *socks =
         proxy->socks_count < LIMIT_SOCKS_CLIENTS ? calloc(1, sizeof(*socks)) : NULL;
     if (!socks) {
-        close(fd);
+        socket_close(fd);
         return;
     }
     *socks = (struct socks){.proxy = proxy, .fd = fd};

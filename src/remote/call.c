@@ -28,7 +28,7 @@ void client_lose(struct ob_client *client, int code, const char *reason)
     ob_fault_set(&client->fault, code, "%s", reason);
     loop_remove(client->socket);
     client->socket = NULL;
-    close(client->fd); /* so that the remote gives back what it has of ours */
+    socket_close(client->fd); /* so that the remote gives back what it has of ours */
     client->fd = -1;
     client_done(&client->engine);
     client->events->lost(client);

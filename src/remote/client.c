@@ -11,6 +11,8 @@
 
 #include "base/auto.h"
 #include "client/regions.h"
+#include "os/closer.h"
+#include "os/event.h"
 #include "os/socket.h"
 
 #define DEFAULT_TIMEOUT_MS 1000
@@ -28,7 +30,7 @@ static const struct remote_wire *find_wire(const char *name)
 
 static void close_fd(void *context, int fd)
 {
-    close(fd);
+    closer_close(fd);
 }
 
 /* The end of the stream shows when it is read, but not while nothing can be received. */
@@ -56,7 +58,10 @@ static const struct client_events events = {.settled = intx_catch_up, .lost = le
 static int prepare(struct ob_client *client, int fd)
 {
     client->host = (struct client_host){.close = close_fd};
-    int err = client_init(&client->engine, client->wire->engine, &client->host);
+    event_prepare();
+    int err = closer_start();
+    if (err == 0)
+        err = client_init(&client->engine, client->wire->engine, &client->host);
     if (err == 0 && client->wire->start)
         err = client->wire->start(client);
     if (err == 0)
@@ -131,7 +136,8 @@ void ob_client_free(struct ob_client *client)
     if (!client)
         return;
     let_go(client);
-    auto_close(&client->fd);
+    if (client->fd >= 0)
+        socket_close(client->fd);
     loop_free(client->loop);
     client_done(&client->engine);
     free(client->remote);

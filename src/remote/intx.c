@@ -6,7 +6,7 @@
  * looked at: it can tell nothing new, and a remote that signals without end costs nothing.
  *
  * The remote holds both eventfds too, so it can make them blocking and can fill or empty them. So
- * none is read or written here in a state in which that would wait.
+ * none is read or written here in a way that could wait.
  *
  * A vfio-user remote may know no resample eventfd. Then this file watches it in the remote's place
  * and tells the remote by a message that nobody waits for.
@@ -21,12 +21,14 @@
 #include "os/socket.h"
 #include "remote/client.h"
 
+/* Told once, and then not even as full (EPOLLERR), until the guest has ended the interrupt. */
+#define TRIGGER_EVENTS (EPOLLIN | EPOLLONESHOT)
+
 static void triggered(void *argument, uint32_t events)
 {
     struct ob_client *client = argument;
     const struct ob_client_options *options = &client->options;
     client->intx.raised = true;
-    loop_change(client->intx.source, 0);
     if (options->callbacks.intx_raised)
         options->callbacks.intx_raised(options->argument);
 }
@@ -66,7 +68,8 @@ static int unmask_by_message(struct ob_client *client, int resample_fd)
     if (fd < 0)
         return -errno;
     stop_unmasking(intx);
-    int err = loop_add(client->loop, fd, EPOLLIN, resampled, client, &intx->unmask_source);
+    int err =
+        loop_add(client->loop, fd, EPOLLIN | EPOLLET, resampled, client, &intx->unmask_source);
     if (err == 0)
         intx->unmask_fd = take_fd(&fd);
     return err;
@@ -108,7 +111,7 @@ int ob_client_emulate_intx(struct ob_client *client)
     if (err < 0)
         return err;
     stop_emulating(intx);
-    err = loop_add(client->loop, trigger_fd, EPOLLIN, triggered, client, &intx->source);
+    err = loop_add(client->loop, trigger_fd, TRIGGER_EVENTS, triggered, client, &intx->source);
     if (err < 0)
         return err;
     intx->trigger_fd = take_fd(&trigger_fd);
@@ -123,7 +126,7 @@ void ob_client_intx_eoi(struct ob_client *client)
         return;
     intx->raised = false;
     event_drain_nowait(intx->trigger_fd);
-    loop_change(intx->source, EPOLLIN);
+    loop_change(intx->source, TRIGGER_EVENTS);
     event_drain_nowait(intx->resample_fd); /* a full one would not take the signal */
     event_signal(intx->resample_fd);
 }

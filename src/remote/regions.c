@@ -9,6 +9,7 @@
 #include "base/access.h"
 #include "base/auto.h"
 #include "base/cursor.h"
+#include "os/event.h"
 #include "remote/vfio_user.h"
 
 static bool is_present(const struct ob_client *client, unsigned region, uint64_t offset, size_t len)
@@ -252,6 +253,16 @@ static int own_fds(const struct client_reply *reply, struct ob_client_eventfd *e
     return (int)count;
 }
 
+/* Whoever gets them writes to them, so each must be one that does not wait. */
+static int check_eventfds(const struct client_reply *reply, struct ob_fault *fault)
+{
+    for (unsigned i = 0; i < reply->fds.count; i++)
+        if (event_check(reply->fds.fd[i]) < 0)
+            return ob_fault_set(fault, -EPROTO,
+                                "eventfds: got a descriptor %u that is none from the remote", i);
+    return 0;
+}
+
 int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
                            struct ob_client_eventfd *ret_eventfds, unsigned max)
 {
@@ -280,6 +291,8 @@ int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
         return err;
     err = vfio_user_eventfds_parse(answer, reply.len, bar, reply.fds.count, ret_eventfds, max,
                                    &count, &fault);
+    if (err == 0)
+        err = check_eventfds(&reply, &fault);
     if (err == 0)
         err = own_fds(&reply, ret_eventfds, count);
     client_drop(&client->engine, &reply);

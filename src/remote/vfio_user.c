@@ -15,6 +15,8 @@
 #include "base/access.h"
 #include "base/auto.h"
 #include "client/probe.h"
+#include "os/closer.h"
+#include "os/shared_memory.h"
 
 #define CONFIG OB_CLIENT_REGION_CONFIG
 
@@ -40,8 +42,8 @@ static void lost(struct ob_client *client)
         return;
     memory_done(&remote->memory);
     for (unsigned i = 0; i <= CONFIG; i++) {
-        auto_close(&remote->region_fds[i]);
-        remote->region_fds[i] = -1;
+        if (remote->region_fds[i] >= 0)
+            closer_close(take_fd(&remote->region_fds[i]));
         remote->regions[i].num_areas = 0;
     }
 }
@@ -100,6 +102,19 @@ static int ask_for_device(struct ob_client *client, struct ob_fault *fault)
                    : vfio_user_device_parse(answer, reply.len, &client->remote->device, fault);
 }
 
+/* Whether the areas of a region can be mapped. What is no memory would have whoever maps it wait
+ * for the remote, what is shorter kill it. */
+static bool has_areas(const struct client_region *region, int fd)
+{
+    uint64_t end = 0;
+    const char *what;
+    for (unsigned i = 0; i < region->num_areas; i++)
+        if (region->areas[i].offset + region->areas[i].len > end)
+            end = region->areas[i].offset + region->areas[i].len;
+    return end > 0 && region->file_offset <= UINT64_MAX - end &&
+           shared_memory_check(fd, region->file_offset + end, &what) == 0;
+}
+
 /* A region, with the descriptor by which it can be mapped. One that the remote refuses to describe
  * is none. */
 static int ask_for_region(struct ob_client *client, unsigned index, struct ob_fault *fault)
@@ -118,7 +133,7 @@ static int ask_for_region(struct ob_client *client, unsigned index, struct ob_fa
         return 0;
     if (err == 0)
         err = vfio_user_region_parse(answer, reply.len, index, region, fault);
-    if (err == 0 && reply.fds.count == 1 && region->num_areas > 0)
+    if (err == 0 && reply.fds.count == 1 && has_areas(region, reply.fds.fd[0]))
         remote->region_fds[index] = take_fd(&reply.fds.fd[0]);
     if (remote->region_fds[index] < 0)
         region->num_areas = 0;

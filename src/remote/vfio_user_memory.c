@@ -21,7 +21,7 @@
 #include "remote/vfio_user.h"
 
 static int map_file(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
-                    uint8_t **ret_address, struct memory_file *ret_file)
+                    uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault)
 {
     return shared_memory_map(fd, offset, len, writable, ret_address, &ret_file->device,
                              &ret_file->inode);
@@ -106,7 +106,8 @@ static int keep_region(struct ob_client *client, const struct ob_client_region *
         .address = region->memory,
         .writable = !region->read_only,
     };
-    int err = memory_add(&client->remote->memory, &desc, client->engine.capabilities.max_dma_maps);
+    int err =
+        memory_add(&client->remote->memory, &desc, client->engine.capabilities.max_dma_maps, NULL);
     return err < 0 ? ob_fault_set(fault, err,
                                   "the memory region at 0x%" PRIx64 " of 0x%" PRIx64
                                   " bytes can't be mapped: %s",

@@ -121,3 +121,14 @@ void doorbells_unwatch(struct ob_device *device)
 {
     unwatch(device, OB_DOORBELL_NUMBERS);
 }
+
+bool doorbells_have(struct ob_device *device, int fd)
+{
+    const struct server_host *host = device->host;
+    for (unsigned i = 0; device->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
+        int line_fd = device->doorbells.lines[i].fd;
+        if (line_fd >= 0 && host->event_is_same(host->context, line_fd, fd))
+            return true;
+    }
+    return false;
+}

@@ -18,9 +18,12 @@ struct server_host {
     int (*event_new)(void *context, int *ret_fd);
     /* Whether fd is an eventfd; it may be one that blocks. 0 or a negative errno. */
     int (*event_check)(void *context, int fd);
+    /* Whether both are the same eventfd, under one number or two. */
+    bool (*event_is_same)(void *context, int one, int other);
     /* Adds one to an eventfd that event_check() has accepted, without waiting. */
     void (*event_signal)(void *context, int fd);
-    /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(). */
+    /* Calls fired(argument) whenever the eventfd has been signalled, until event_unwatch(): once
+     * for each signal, whatever the eventfd still counts then. */
     int (*event_watch)(void *context, int fd, void (*fired)(void *argument), void *argument);
     void (*event_unwatch)(void *context, int fd);
     /* As ob_device_watch() and ob_device_unwatch(). */
@@ -29,6 +32,7 @@ struct server_host {
     /* Shared memory of len bytes, zeroed, with a descriptor that others can map. */
     int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);
+    /* Closes any descriptor, a peer's too, without waiting. */
     void (*close)(void *context, int fd);
     /* Tells a person of something odd that changes nothing. kind: the format that the sentence was
      * made from; sentences of one kind are told at a bounded rate. */

@@ -194,12 +194,27 @@ static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned in
         retry_message(device, kind, index);
 }
 
+/* Whether an eventfd can signal an interrupt. One that the device watches itself can't: each signal
+ * would be followed by the next. */
+static int check_trigger(struct ob_device *device, int fd)
+{
+    const struct server_host *host = device->host;
+    const int unmask_fd = device->irqs.intx_unmask_fd;
+    if (fd < 0)
+        return 0;
+    int err = host->event_check(host->context, fd);
+    if (err < 0)
+        return err;
+    bool watched = (unmask_fd >= 0 && host->event_is_same(host->context, fd, unmask_fd)) ||
+                   doorbells_have(device, fd);
+    return watched ? -EINVAL : 0;
+}
+
 int irq_assign(struct ob_device *device, enum irq_kind kind, unsigned start, unsigned count,
                const int *fds)
 {
-    const struct server_host *host = device->host;
     for (unsigned i = 0; fds && i < count; i++) {
-        int err = fds[i] >= 0 ? host->event_check(host->context, fds[i]) : 0;
+        int err = check_trigger(device, fds[i]);
         if (err < 0)
             return err;
     }
@@ -211,7 +226,10 @@ int irq_assign(struct ob_device *device, enum irq_kind kind, unsigned start, uns
 int irq_set_intx(struct ob_device *device, int trigger_fd, int unmask_fd)
 {
     const struct server_host *host = device->host;
-    int err = trigger_fd >= 0 ? host->event_check(host->context, trigger_fd) : 0;
+    int err = check_trigger(device, trigger_fd);
+    if (err == 0 && trigger_fd >= 0 && unmask_fd >= 0 &&
+        host->event_is_same(host->context, trigger_fd, unmask_fd))
+        err = -EINVAL;
     if (err == 0)
         err = irq_unmask_by(device, unmask_fd);
     if (err == 0)
@@ -281,6 +299,10 @@ int irq_mask_by(struct ob_device *device, int fd)
 
 int irq_unmask_by(struct ob_device *device, int fd)
 {
+    const struct server_host *host = device->host;
+    const int trigger_fd = vector_of(device, IRQ_INTX, 0)->fd;
+    if (fd >= 0 && trigger_fd >= 0 && host->event_is_same(host->context, fd, trigger_fd))
+        return -EINVAL;
     return watch(device, &device->irqs.intx_unmask_fd, fd, intx_unmasked);
 }
 

@@ -64,11 +64,12 @@ void irqs_reset(struct ob_device *device);
 void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
 
 /* Gives vectors an eventfd each, or takes it from them where fds is NULL or has -1. Takes the
- * descriptors over, or on failure none: -EINVAL when one is no eventfd, or another errno. */
+ * descriptors over, or on failure none: -EINVAL when one is no eventfd, or one that the device
+ * watches, or another errno. */
 int irq_assign(struct ob_device *device, enum irq_kind kind, unsigned start, unsigned count,
                const int *fds);
 /* Gives INTx the eventfd that signals it and the one that unmasks it, both or on failure none. A
- * device without a pin keeps them unused. */
+ * device without a pin keeps them unused. As above; -EINVAL when they are the same. */
 int irq_set_intx(struct ob_device *device, int trigger_fd, int unmask_fd);
 /* As if the device had: for a peer's test of the path. */
 void irq_trigger(struct ob_device *device, enum irq_kind kind, unsigned vector);
@@ -76,7 +77,8 @@ void irq_mask(struct ob_device *device, enum irq_kind kind, unsigned vector);
 void irq_unmask(struct ob_device *device, enum irq_kind kind, unsigned vector);
 
 /* Masks or unmasks INTx whenever the peer signals fd, which is taken over; -1: no longer. On
- * failure fd stays the caller's. */
+ * failure fd stays the caller's: -EINVAL when it is no eventfd, or the one that INTx is signalled
+ * by is to unmask it; or another errno. */
 int irq_mask_by(struct ob_device *device, int fd);
 int irq_unmask_by(struct ob_device *device, int fd);
 

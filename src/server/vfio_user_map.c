@@ -24,7 +24,12 @@ int vfio_user_dma_map(struct vfio_user_request *request)
         .fd = request->fds->count > 0 ? request->fds->fd[0] : -1,
         .writable = map.flags & VFIO_DMA_MAP_FLAG_WRITE,
     };
-    return memory_add(&request->device->memory, &desc, request->server->capabilities.max_dma_maps);
+    struct ob_fault fault = {0};
+    int err = memory_add(&request->device->memory, &desc,
+                         request->server->capabilities.max_dma_maps, &fault);
+    if (fault.code) /* the client is told by a number */
+        ob_device_warn(request->device, "DMA_MAP: %s", fault.text);
+    return err;
 }
 
 /* Answers with what was asked; section "VFIO_USER_DMA_UNMAP". */

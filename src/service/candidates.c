@@ -53,7 +53,7 @@ static void drop(struct candidate *candidate)
 {
     int fd = take(candidate);
     if (fd >= 0)
-        close(fd);
+        socket_close(fd);
 }
 
 /* While the device is busy, or the credit is not whole, time matters. */
@@ -230,7 +230,8 @@ void candidates_free(struct candidates *candidates)
     for (unsigned i = 0; i < LIMIT_CANDIDATES; i++)
         if (candidates->list[i].fd >= 0)
             drop(&candidates->list[i]);
-    auto_close(&candidates->chosen.fd);
+    if (candidates->chosen.fd >= 0)
+        socket_close(candidates->chosen.fd);
     loop_remove(candidates->listener);
     loop_remove(candidates->ticker);
     auto_close(&candidates->ticker_fd);

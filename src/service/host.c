@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
+#include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
 #include "os/shared_memory.h"
@@ -29,8 +29,18 @@ struct service_host {
 };
 
 static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
-                      uint8_t **ret_address, struct memory_file *ret_file)
+                      uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault)
 {
+    const char *what;
+    int err = shared_memory_check(fd, 0, &what);
+    if (err == -EMEDIUMTYPE)
+        return ob_fault_set(
+            fault, -EINVAL,
+            "got %s, expected memfd, tmpfs or hugetlbfs; have the VMM allocate such "
+            "(QEMU: memory-backend-memfd,share=on)",
+            what);
+    if (err < 0)
+        return err;
     return shared_memory_map(fd, offset, len, writable, ret_address, &ret_file->device,
                              &ret_file->inode);
 }
@@ -52,6 +62,11 @@ static int new_event(void *context, int *ret_fd)
 static int check_event(void *context, int fd)
 {
     return event_check(fd);
+}
+
+static bool is_same_event(void *context, int one, int other)
+{
+    return event_is_same(one, other);
 }
 
 static void signal_event(void *context, int fd)
@@ -83,6 +98,10 @@ static int update_source(struct service_host *host, struct watch *watch)
         events |= EPOLLIN;
     if (watch->events & OB_WATCH_WRITABLE)
         events |= EPOLLOUT;
+    /* Each signal of an eventfd is told once. A level would be told without end to whoever watches
+     * one of the peer's that draining does not empty (EFD_SEMAPHORE). */
+    if (!watch->ready)
+        events |= EPOLLET;
     if (!host->loop)
         return 0;
     if (watch->source)
@@ -155,7 +174,7 @@ static void free_memory(void *context, uint8_t *address, uint64_t len, int fd)
 
 static void close_descriptor(void *context, int fd)
 {
-    close(fd);
+    closer_close(fd);
 }
 
 static void warn(void *context, const char *kind, const char *sentence)
@@ -169,6 +188,7 @@ static void init_host(struct service_host *host)
         .memory = {.map = map_memory, .unmap = unmap_memory, .context = host},
         .event_new = new_event,
         .event_check = check_event,
+        .event_is_same = is_same_event,
         .event_signal = signal_event,
         .event_watch = watch_event,
         .event_unwatch = unwatch,

@@ -19,6 +19,8 @@
 
 #include "base/auto.h"
 #include "base/printable.h"
+#include "os/closer.h"
+#include "os/event.h"
 #include "os/log.h"
 #include "os/notify.h"
 #include "os/shared_memory.h"
@@ -50,10 +52,15 @@ static void on_signal(void *argument, uint32_t events)
         service->stop = true;
 }
 
+/* All that must be there before the first byte of a peer is read. The thread that closes what peers
+ * send is made here and nowhere else. */
 static int prepare(struct service *service, struct ob_fault *fault)
 {
     struct loop_source *source;
-    int err = loop_new(&service->loop);
+    event_prepare();
+    int err = closer_start();
+    if (err == 0)
+        err = loop_new(&service->loop);
     if (err == 0)
         err = shared_memory_guard();
     if (err == 0)
@@ -108,7 +115,7 @@ static int serve_connected(struct service *service, int fd, struct ob_fault *fau
         err = 0; /* gone without a word, or a signal */
     else
         ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
-    close(fd); /* now: I/O that can't be called back may keep this process from ending */
+    socket_close(fd); /* now: I/O that can't be called back may keep this process from ending */
     return err;
 }
 
@@ -135,7 +142,7 @@ static void serve_chosen(struct service *service, const struct chosen *chosen)
         log_line("the VMM has gone");
     if (!service->stop)
         notify("", WAITING);
-    close(chosen->fd);
+    socket_close(chosen->fd);
 }
 
 /* Serves whoever connects to listen_fd, one at a time, until a signal comes. */
@@ -162,12 +169,17 @@ static int serve_path(struct service *service, struct ob_fault *fault)
 {
     const char *path = service->options.socket_path;
     struct socket_place place;
-    AUTO_FD listen_fd = socket_listen(path, service->options.socket_mode);
+    int listen_fd = socket_listen(path, service->options.socket_mode);
     int err = listen_fd < 0 ? listen_fd : socket_find(path, &place);
-    if (err < 0)
+    if (err < 0) {
+        auto_close(&listen_fd);
         return ob_fault_set(fault, err, "can't listen at %s: %s", path, strerror(-err));
+    }
     err = serve_listener(service, listen_fd, fault);
+    /* By hand, and before all else: a file of a peer that can't be closed keeps this process, and
+     * what it has open then, from ending. */
     socket_remove(path, &place);
+    socket_listener_close(listen_fd);
     return err;
 }
 
@@ -181,7 +193,7 @@ static int serve_fd(struct service *service, struct ob_fault *fault)
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return ob_fault_set(fault, -errno, "--fd=%d: %s", fd, strerror(errno));
     int err = serve_listener(service, fd, fault);
-    close(fd);
+    closer_close(fd); /* it may be the launcher's too, so it is not shut down */
     return err;
 }
 

@@ -31,6 +31,14 @@ def library(tmp_path_factory):
     return folder / "callee.so"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def what_a_process_has_once():
+    """The first client of a process makes what all share: a thread, and a descriptor."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with theirs, Client(ours):
+        pass
+
+
 @pytest.fixture
 def client(cleanup):
     """client(sock, **options): a Client that has taken the socket over; it is freed with the test."""

@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+from guestlab import count_descriptors
 from mpqemu import PATIENCE_S
 from outboard_client import ALIVE, ASK, ERROR, FAIL, HUNG, LOST, REPORT, Client, fails_with
 
@@ -37,7 +38,7 @@ def go_on(vmm, process):
 
 
 def descriptors():
-    return len(os.listdir("/proc/self/fd"))
+    return count_descriptors()
 
 
 @pytest.fixture(params=["mpqemu", "mpqemu-v8", "vfio-user"])

@@ -24,7 +24,7 @@ uint8_t fake_file_byte(uint64_t inode, uint64_t offset)
 }
 
 static int map(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
-               uint8_t **ret_address, struct memory_file *ret_file)
+               uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault)
 {
     struct fake_host *fake = context;
     const struct fake_descriptor *file = descriptor(fake, fd);
@@ -53,6 +53,12 @@ static void unmap(void *context, uint8_t *address, uint64_t len)
 static int event_check(void *context, int fd)
 {
     return descriptor(context, fd)->kind == FAKE_EVENT ? 0 : -EINVAL;
+}
+
+static bool event_is_same(void *context, int one, int other)
+{
+    const struct fake_descriptor *a = descriptor(context, one), *b = descriptor(context, other);
+    return one == other || (a->inode > 0 && a->inode == b->inode);
 }
 
 static void event_signal(void *context, int fd)
@@ -127,6 +133,7 @@ void fake_host_init(struct fake_host *fake)
                                    .memory = {.map = map, .unmap = unmap, .context = fake},
                                    .event_new = event_new,
                                    .event_check = event_check,
+                                   .event_is_same = event_is_same,
                                    .event_signal = event_signal,
                                    .event_watch = event_watch,
                                    .event_unwatch = event_unwatch,

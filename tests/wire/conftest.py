@@ -6,7 +6,7 @@ import socket
 import subprocess
 
 import pytest
-from guestlab import paths
+from guestlab import count_descriptors, paths
 
 import mpqemu
 from server import EXERCISE, Server
@@ -34,7 +34,7 @@ class Device:
 
     def descriptors(self):
         """How many descriptors it has open. Ask after a reply: it is at rest then."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return count_descriptors(self.process.pid)
 
     def end(self):
         """Waits for its end: the exit status and the lines that it has printed."""

@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 
-from guestlab import paths
+from guestlab import count_descriptors, paths
 from vfio_user import PATIENCE_S, Client
 
 EXERCISE = paths.BUILD / "release/tests/wire/exercise"
@@ -51,7 +51,7 @@ class Server:
         return client
 
     def descriptors(self):
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return count_descriptors(self.process.pid)
 
     def messages(self):
         return self.log.read_text()

@@ -7,6 +7,7 @@ A Guest (guest.py) is a stock Linux kernel (kernels.py) with an initramfs made o
 KVM that is, at the cost of emulating it.
 """
 from guestlab.accelerator import accelerator
+from guestlab.descriptors import count_descriptors
 from guestlab.errors import CommandFailed, GuestExited, GuestPanicked, GuestTimeout, LabError
 from guestlab.guest import Guest
 from guestlab.process import Process
@@ -20,4 +21,5 @@ __all__ = [
     "LabError",
     "Process",
     "accelerator",
+    "count_descriptors",
 ]

@@ -501,7 +501,7 @@ static void impossible_data_channels_are_refused(void **state)
         {shorten_memory, 4096, "shorter than it says"},
         {unseal_memory, 0, "not sealed"},
         {unseal_memory, F_SEAL_GROW, "not sealed"},
-        {send_device_file, 0, "shorter than it says"},
+        {send_device_file, 0, "is no memory"},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++)
         refuses((struct lie){REPLY_REGION, lies[i].tell, lies[i].argument}, -EPROTO, lies[i].text);

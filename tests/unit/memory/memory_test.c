@@ -64,7 +64,8 @@ static void memory_that_is_never_mapped_is_there_all_the_same(void **state)
     uint8_t byte = 0;
     struct ob_dma_span span;
     for (unsigned way = 0; way < 2; way++) { /* how mpqemu and how vfio-user tell of memory */
-        assert_int_equal(way == 0 ? replace(&f, &one, 1) : memory_add(&f.memory, &other, 2), 0);
+        assert_int_equal(way == 0 ? replace(&f, &one, 1) : memory_add(&f.memory, &other, 2, NULL),
+                         0);
         uint64_t gpa = way * PAGE;
         assert_int_equal(f.fake.mappings, 0);
         assert_int_equal(memory_check(&f.memory, gpa, PAGE, true), 0);
@@ -374,8 +375,8 @@ static void borrowed_memory_is_reached_and_left_alone(void **state)
         .gpa = PAGE, .len = PAGE, .fd = -1, .address = own, .writable = true};
     const struct memory_region_desc constant = {
         .gpa = 2 * PAGE, .len = PAGE, .fd = -1, .address = own + PAGE};
-    assert_int_equal(memory_add(&f.memory, &writable, 2), 0);
-    assert_int_equal(memory_add(&f.memory, &constant, 2), 0);
+    assert_int_equal(memory_add(&f.memory, &writable, 2, NULL), 0);
+    assert_int_equal(memory_add(&f.memory, &constant, 2, NULL), 0);
     assert_int_equal(memory_write(&f.memory, 2 * PAGE - 2, "ab", 2), 0);
     assert_memory_equal(own + PAGE - 2, "ab\x11", 3);
     assert_int_equal(memory_write(&f.memory, 2 * PAGE - 2, "cdef", 4), -EACCES);
@@ -394,7 +395,7 @@ static void a_region_is_had_by_its_exact_place(void **state)
     set_up(&f);
     assert_false(memory_has(&f.memory, PAGE, PAGE));
     const struct memory_region_desc desc = region(PAGE, 2 * PAGE, 0, f.seven);
-    assert_int_equal(memory_add(&f.memory, &desc, 1), 0);
+    assert_int_equal(memory_add(&f.memory, &desc, 1, NULL), 0);
     assert_true(memory_has(&f.memory, PAGE, 2 * PAGE));
     assert_false(memory_has(&f.memory, PAGE, PAGE));
     assert_false(memory_has(&f.memory, 2 * PAGE, PAGE));

@@ -33,7 +33,7 @@ static int add(struct fixture *f, uint64_t page, uint64_t pages, int fd)
 {
     const struct memory_region_desc desc = {
         .gpa = page * PAGE, .len = pages * PAGE, .fd = fd, .writable = page != 9};
-    return memory_add(&f->memory, &desc, 1000);
+    return memory_add(&f->memory, &desc, 1000, NULL);
 }
 
 static int take_away(struct fixture *f, uint64_t page, uint64_t pages)

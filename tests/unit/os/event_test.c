@@ -83,12 +83,62 @@ static void signals_add_up_and_drain(void **state)
     }
 }
 
+static void a_full_one_is_signalled_without_a_look(void **state)
+{
+    int fd = eventfd(0, 0); /* it blocks */
+    eventfd_t value;
+    assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+    event_signal(fd); /* as the kernel does, which needs no room: nobody can fill it in between */
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    assert_true(value == UINT64_MAX);
+    close(fd);
+}
+
+static void many_signals_all_arrive(void **state)
+{
+    int fd = eventfd(0, 0);
+    eventfd_t value;
+    for (unsigned i = 0; i < 10000; i++)
+        event_signal(fd);
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    assert_int_equal(value, 10000);
+    close(fd);
+}
+
+static void one_eventfd_may_have_two_numbers(void **state)
+{
+    int one = eventfd(0, 0), same = dup(one), other = eventfd(0, 0);
+    assert_true(event_is_same(one, one));
+    assert_true(event_is_same(one, same));
+    assert_false(event_is_same(one, other));
+    close(one);
+    close(same);
+    close(other);
+}
+
+/* Which lasts: what comes behind in the list goes by aio. */
+static void aio_is_set_up_once(void **state)
+{
+    event_prepare();
+    int open = open_descriptors();
+    event_prepare();
+    assert_int_equal(open_descriptors(), open);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(an_eventfd_passes_unchanged),
         TEST(nothing_else_passes),
         TEST(signals_add_up_and_drain),
+        TEST(one_eventfd_may_have_two_numbers),
+        TEST(many_signals_all_arrive),
+        cmocka_unit_test(aio_is_set_up_once),
+        TEST(an_eventfd_passes_unchanged),
+        TEST(nothing_else_passes),
+        TEST(signals_add_up_and_drain),
+        TEST(many_signals_all_arrive),
+        TEST(a_full_one_is_signalled_without_a_look),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

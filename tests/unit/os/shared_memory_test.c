@@ -6,9 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/memfd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -197,14 +201,96 @@ static void memory_that_is_cut_reads_zero(void **state)
     signal(SIGBUS, SIG_DFL);
 }
 
+static const char *kind_of(int fd)
+{
+    const char *what = "memory";
+    assert_true(fd >= 0);
+    int err = shared_memory_check(fd, 0, &what);
+    assert_int_equal(err, strcmp(what, "memory") ? -EMEDIUMTYPE : 0);
+    close(fd);
+    return what;
+}
+
+static void what_is_no_memory_is_named(void **state)
+{
+    const char *what;
+    int ends[2], fd = file_of(2);
+    assert_int_equal(pipe(ends), 0);
+    assert_string_equal(kind_of(ends[0]), "a pipe");
+    assert_string_equal(kind_of(ends[1]), "a pipe");
+    assert_string_equal(kind_of(open("/", O_RDONLY)), "a directory");
+    assert_string_equal(kind_of(open("/", O_PATH)), "a path that is not open (O_PATH)");
+    assert_string_equal(kind_of(open("/dev/zero", O_RDWR)), "a device node");
+    assert_string_equal(kind_of(socket(AF_UNIX, SOCK_STREAM, 0)), "a socket");
+    assert_string_equal(kind_of(eventfd(0, 0)), "a descriptor without a file, as an eventfd is");
+    assert_string_equal(kind_of(open("/proc/self/exe", O_RDONLY)),
+                        "a file of a file system that is no memory");
+    assert_string_equal(kind_of(dup(fd)), "memory");
+    assert_int_equal(shared_memory_check(fd, 2 * PAGE, &what), 0);
+    assert_int_equal(shared_memory_check(fd, 2 * PAGE + 1, &what), -EOVERFLOW);
+    assert_int_equal(shared_memory_check(-1, 0, &what), -EBADF);
+    close(fd);
+}
+
+/* Has the kernel set two huge pages aside for the test, if it can. Returns how many there were. */
+static int reserve_huge_pages(int wanted)
+{
+    int before = -1;
+    FILE *setting = fopen("/proc/sys/vm/nr_hugepages", "r+e");
+    if (!setting)
+        return -1;
+    if (fscanf(setting, "%d", &before) == 1 && wanted >= 0) {
+        rewind(setting);
+        fprintf(setting, "%d", wanted);
+    }
+    fclose(setting);
+    return before;
+}
+
+static void huge_pages_that_are_cut_read_zero(void **state)
+{
+    const uint64_t huge = 2u << 20;
+    uint8_t *address = NULL;
+    int before = reserve_huge_pages(-1);
+    if (before >= 0)
+        reserve_huge_pages(before + 3);
+    int fd = memfd_create("peer", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+    if (fd < 0 || ftruncate(fd, (off_t)(3 * huge)) < 0 ||
+        map(fd, 0, 3 * huge, true, &address) < 0) {
+        print_message("no huge pages: reserving them takes root and free memory\n");
+    } else {
+        assert_int_equal(shared_memory_guard(), 0);
+        memset(address, 0xaa, 3 * huge);
+        assert_int_equal(ftruncate(fd, (off_t)huge), 0);
+        assert_int_equal(address[2 * huge + 4097], 0);
+        assert_true(shared_memory_was_cut());
+        address[2 * huge + 1] = 7; /* goes nowhere, quietly */
+        assert_int_equal(address[huge - 1], 0xaa);
+        assert_int_equal(address[huge], 0);
+        shared_memory_unmap(address);
+        shared_memory_forget_cut();
+        signal(SIGBUS, SIG_DFL);
+    }
+    if (fd >= 0)
+        close(fd);
+    if (before >= 0)
+        reserve_huge_pages(before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(our_own_can_not_be_cut),        TEST(a_range_beyond_the_file_is_refused),
-        TEST(what_is_no_file_is_refused),    TEST(a_file_that_may_only_be_read_is_not_written),
-        TEST(a_file_is_known_again),         TEST(parts_of_a_file_share_its_mapping),
-        TEST(no_memory_is_an_error),         TEST(other_faults_still_kill),
+        TEST(our_own_can_not_be_cut),
+        TEST(a_range_beyond_the_file_is_refused),
+        TEST(what_is_no_file_is_refused),
+        TEST(a_file_that_may_only_be_read_is_not_written),
+        TEST(a_file_is_known_again),
+        TEST(parts_of_a_file_share_its_mapping),
+        TEST(no_memory_is_an_error),
+        TEST(other_faults_still_kill),
         TEST(memory_that_is_cut_reads_zero),
+        TEST(what_is_no_memory_is_named),
+        TEST(huge_pages_that_are_cut_read_zero),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/socket.h"
 
+#include "lingering.h"
 #include "support.h"
 
 #include <errno.h>
@@ -9,9 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include "os/closer.h"
+#include "os/event.h"
 
 static void make_pair(int *pair)
 {
@@ -111,6 +116,71 @@ static void too_many_descriptors_are_refused_and_closed(void **state)
         assert_int_equal(fds.count, 0);
         assert_int_equal(open_descriptors(), open);
     }
+    close(event);
+    close_pair(pair);
+}
+
+/* That it comes to its end is the proof: whoever closes the last copy waits for a day. */
+static void too_many_that_linger_keep_nobody_waiting(void **state)
+{
+    int pair[2], peer[2];
+    char byte;
+    struct received_fds fds;
+    make_pair(pair);
+    int fd = lingering_socket(&peer[0]);
+    send_fds(pair[0], fd, LIMIT_FDS_PER_MESSAGE);
+    close(fd);
+    assert_int_equal(socket_receive(pair[1], &byte, 1, &fds), -EPROTO);
+    fd = lingering_socket(&peer[1]);
+    send_fds(pair[0], fd, 3);
+    close(fd);
+    assert_int_equal(socket_read(pair[1], &byte, 1), 1); /* where none are wanted */
+    close_pair(pair);
+    close(peer[0]);
+    close(peer[1]);
+}
+
+/* A message whose descriptors find no number is closed by the kernel, in the receive. */
+static void room_is_kept_for_the_next_message(void **state)
+{
+    int pair[2];
+    char byte;
+    struct received_fds fds[8] = {0};
+    struct rlimit before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    make_pair(pair);
+    int event = eventfd(0, EFD_CLOEXEC);
+    struct rlimit few = {.rlim_cur = (rlim_t)event + 65, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    ssize_t got = 1;
+    unsigned messages = 0;
+    for (; messages < 8 && got == 1; messages++) {
+        send_fds(pair[0], event, 16);
+        got = socket_receive(pair[1], &byte, 1, &fds[messages]);
+    }
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(got, -EPROTO);
+    assert_in_range(messages, 2, 3); /* of four that would fit */
+    while (messages-- > 0)
+        close_received(&fds[messages]);
+    close(event);
+    close_pair(pair);
+}
+
+static void descriptors_can_be_refused(void **state)
+{
+    int pair[2];
+    char byte = 'x';
+    make_pair(pair);
+    socket_refuse_fds(pair[1]);
+    int event = eventfd(0, EFD_CLOEXEC);
+    ssize_t sent = socket_send(pair[0], &byte, 1, event);
+    if (sent == 1)
+        print_message("before Linux 6.16 the kernel refuses no descriptors\n");
+    else
+        assert_int_equal(sent, -EPERM);
+    assert_int_equal(socket_send(pair[0], &byte, 1, -1), 1);
+    assert_int_equal(socket_read(pair[1], &byte, 1), 1);
     close(event);
     close_pair(pair);
 }
@@ -275,6 +345,9 @@ int main(void)
         TEST(receives_what_was_sent),
         TEST(takes_the_descriptors_of_every_control_message),
         TEST(too_many_descriptors_are_refused_and_closed),
+        TEST(too_many_that_linger_keep_nobody_waiting),
+        TEST(room_is_kept_for_the_next_message),
+        TEST(descriptors_can_be_refused),
         TEST(one_descriptor_rides_on_what_is_sent),
         TEST(a_peer_that_has_gone_is_told_alike),
         TEST(a_peer_that_does_not_read_is_not_waited_for),
@@ -284,5 +357,7 @@ int main(void)
         TEST(impossible_paths_are_refused),
         TEST(a_look_takes_nothing),
     };
+    closer_start();
+    event_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,6 +17,7 @@
 #include <outboard/dma.h>
 #include <outboard/irq.h>
 
+#include "os/event.h"
 #include "server/device.h"
 #include "server/engine.h"
 #include "service/connection.h"
@@ -316,5 +317,6 @@ int main(void)
         TEST(a_reset_forgets_where_the_bars_were),
         TEST(a_client_that_can_not_be_made_leaves_nothing),
     };
+    event_prepare(); /* what a process has once, before descriptors are counted */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

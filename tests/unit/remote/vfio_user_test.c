@@ -13,6 +13,7 @@
 #include "base/auto.h"
 #include "failing_alloc.h"
 #include "os/clock.h"
+#include "os/event.h"
 #include "remote/client.h"
 #include "remote/fake_remote.h"
 
@@ -539,5 +540,6 @@ int main(void)
         TEST(writes_that_were_not_done_end_it),
         TEST(a_call_without_memory_changes_nothing),
     };
+    event_prepare(); /* what a process has once, before descriptors are counted */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -274,18 +274,43 @@ static void bad_interrupt_descriptors_leave_the_old_ones(void **state)
     set_up(&f);
     int trigger = fake_event(&f.fake), resample = fake_event(&f.fake);
     int other = fake_open(&f.fake, FAKE_OTHER, 0), file = fake_file(&f.fake, 1);
-    int event = fake_event(&f.fake);
+    int event = fake_event(&f.fake), second = fake_event(&f.fake);
     assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
     assert_int_equal(irq_set_intx(f.device, other, event), -EINVAL);
     assert_int_equal(irq_set_intx(f.device, event, file), -EINVAL);
     f.fake.refuses_watch = true;
-    assert_int_equal(irq_set_intx(f.device, event, event), -ENOMEM);
+    assert_int_equal(irq_set_intx(f.device, event, second), -ENOMEM);
     ob_irq_raise(f.device);
     fake_fire(&f.fake, resample);
     assert_int_equal(fake_signals(&f.fake, trigger), 2);
     f.fake.host.close(&f.fake, other);
     f.fake.host.close(&f.fake, file);
     f.fake.host.close(&f.fake, event);
+    f.fake.host.close(&f.fake, second);
+    tear_down(&f);
+}
+
+/* Two descriptors of one eventfd. */
+static int event_of(struct fixture *f, uint64_t inode)
+{
+    return fake_open(&f->fake, FAKE_EVENT, inode);
+}
+
+static void a_device_is_never_signalled_by_itself(void **state)
+{
+    struct fixture f;
+    set_up(&f);
+    int trigger = event_of(&f, 1), resample = event_of(&f, 2);
+    int same_as_trigger = event_of(&f, 1), same_as_resample = event_of(&f, 2);
+    assert_int_equal(irq_set_intx(f.device, trigger, same_as_trigger), -EINVAL);
+    assert_int_equal(irq_set_intx(f.device, trigger, trigger), -EINVAL);
+    assert_int_equal(irq_set_intx(f.device, trigger, resample), 0);
+    assert_int_equal(irq_unmask_by(f.device, same_as_trigger), -EINVAL);
+    assert_int_equal(irq_assign(f.device, IRQ_INTX, 0, 1, &same_as_resample), -EINVAL);
+    assert_int_equal(irq_assign(f.device, IRQ_REQUEST, 0, 1, &same_as_resample), -EINVAL);
+    f.fake.host.close(&f.fake, same_as_trigger);
+    /* The same ones again are fine. */
+    assert_int_equal(irq_unmask_by(f.device, same_as_resample), 0);
     tear_down(&f);
 }
 
@@ -344,7 +369,7 @@ static void memory_that_is_not_shared_is_told_of_once(void **state)
     struct ob_dma_span span;
     set_up(&f);
     set_command(&f, PCI_COMMAND_MASTER);
-    assert_int_equal(memory_add(&f.device->memory, &unshared, 1000), 0);
+    assert_int_equal(memory_add(&f.device->memory, &unshared, 1000, NULL), 0);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(ob_dma_read(f.device, 0x100000, &byte, 1), -EREMOTE);
         assert_int_equal(ob_dma_write(f.device, 0x100000, &byte, 1), -EREMOTE);
@@ -442,6 +467,7 @@ int main(void)
         TEST(a_level_waits_for_a_way_to_the_guest),
         TEST(the_disable_bit_holds_a_level_back),
         TEST(bad_interrupt_descriptors_leave_the_old_ones),
+        TEST(a_device_is_never_signalled_by_itself),
         TEST(a_device_without_a_pin_stays_silent),
         TEST(reset_lowers_and_forgets),
         TEST(memory_that_is_not_shared_is_told_of_once),

@@ -114,7 +114,7 @@ static int give(struct fixture *f, enum irq_kind kind)
     int file = fake_file(&f->fake, 1), event = fake_event(&f->fake);
     const struct memory_region_desc region = {
         .gpa = MEMORY_AT, .len = FAKE_FILE_LEN, .fd = file, .writable = true};
-    assert_int_equal(memory_add(&f->device->memory, &region, 1), 0);
+    assert_int_equal(memory_add(&f->device->memory, &region, 1, NULL), 0);
     f->fake.host.close(f->fake.host.context, file);
     assert_int_equal(irq_assign(f->device, kind, 0, 1, &event), 0);
     return event;
