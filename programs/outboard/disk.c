@@ -8,6 +8,7 @@
  */
 #include "disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -171,6 +172,22 @@ static void reap(struct disk *disk)
     }
 }
 
+/* What we were given, and the sockets' names, are the device's, whose peer has to see it end. All
+ * that is ours alone is closed by exec. */
+static void close_inherited(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    for (const struct dirent *entry = folder ? readdir(folder) : NULL; entry;
+         entry = readdir(folder)) {
+        int fd = atoi(entry->d_name);
+        int flags = fcntl(fd, F_GETFD);
+        if (fd > STDERR_FILENO && flags >= 0 && !(flags & FD_CLOEXEC))
+            close(fd);
+    }
+    if (folder)
+        closedir(folder);
+}
+
 static void serve(struct disk *disk)
 {
     sigset_t ours, before;
@@ -183,7 +200,7 @@ static void serve(struct disk *disk)
     disk->device = disk_fork();
     if (disk->device == 0)
         become_device(disk, &before);
-    closefrom(STDERR_FILENO + 1); /* the device's, whose peer has to see it end */
+    close_inherited();
     if (disk->device < 0) {
         log_line("can't start a process: %s", strerror(errno));
         disk->device = 0;

@@ -69,6 +69,8 @@ pid_t disk_fork(void)
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(EXIT_FAILURE);
+    signal(SIGPIPE, SIG_DFL); /* as they were before the log */
+    signal(SIGXFSZ, SIG_DFL);
     return 0;
 }
 
@@ -150,6 +152,7 @@ static void exec_qemu_nbd(const struct image_option *option, const char *path)
         argv[count++] = (char *)path;
     }
     execvp(argv[0], argv);
+    log_start("outboard disk");
     log_line("can't start qemu-nbd, of Debian's package qemu-utils: %s", strerror(errno));
 }
 
@@ -161,6 +164,7 @@ static void become_server(const struct image_option *option, int listening, cons
     setenv("LISTEN_FDS", "1", 1);
     unsetenv("LISTEN_FDNAMES");
     unsetenv("NOTIFY_SOCKET");
+    log_end(); /* its descriptor could be that one */
     if (listening == LISTEN_FD)
         fcntl(listening, F_SETFD, 0);
     else

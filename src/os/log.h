@@ -45,7 +45,8 @@ uint64_t log_tick(void);
 /* The same, for all that was skipped and dropped, due or not; at the program's end. */
 void log_flush(void);
 
-/* Gives back what log_start() and the first line opened. For tests. */
+/* Gives back what log_start() and the first line opened: for tests, and for a child that puts its
+ * descriptors in order. */
 void log_end(void);
 
 #endif

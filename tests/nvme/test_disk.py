@@ -125,7 +125,20 @@ def test_the_socket_is_nobody_elses(start, tmp_path):
     [device] = children(disk.process)["outboard-nvme"]
     names = [entry for entry in pathlib.Path(f"/proc/{device}/fd").iterdir() if os.readlink(entry).endswith("/nbd (deleted)")]
     assert [stat.S_IMODE(name.stat().st_mode) for name in names] == [0o600]
-    assert {entry.name for entry in pathlib.Path(f"/proc/{disk.process.pid}/fd").iterdir()} == {"0", "1", "2"}
+    links = [os.readlink(entry) for entry in pathlib.Path(f"/proc/{disk.process.pid}/fd").iterdir()]
+    assert not any(link.startswith("socket:") or link.endswith("/nbd (deleted)") for link in links), links
+
+
+def test_nothing_of_ours_becomes_standard_error(tmp_path):
+    """If that is closed, the socket's name would become it, and qemu-nbd's or the device's log something else's content."""
+    path = make(tmp_path / "disk.qcow2")
+    before = path.read_bytes()
+    bad = tmp_path / "bad.qcow2"
+    bad.write_bytes(bytes(PAGE))
+    for image in (path, bad):
+        command = ["sh", "-c", 'exec "$@" 0<&- 1>&- 2>&-', "sh", OUTBOARD, "disk", "--fd=99", f"--image={image}"]
+        assert subprocess.run(command, check=False).returncode == 1
+    assert (path.read_bytes(), bad.read_bytes()) == (before, bytes(PAGE))
 
 
 def test_a_name_says_the_format_never_the_content(start, machine, image, tmp_path):
