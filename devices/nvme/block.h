@@ -39,18 +39,19 @@ struct block_io {
     uint64_t len;
     struct iovec *iov; /* reads and writes; len bytes in all */
     unsigned iov_count;
-    /* err: 0 or a negative errno; -EAGAIN: nothing is known of it, since the back end has lost what
-     * is behind it and goes for it again (struct block.away). */
+    /* err: 0 or a negative errno; -EAGAIN: nothing is known of it, and it is to be started again.
+     * Either the back end has lost what is behind it and goes for it again (struct block.away), or
+     * it was stopped. */
     void (*done)(struct block_io *io, int err);
     void *context; /* for done() */
-    bool busy;     /* between start() and done() */
-    uint64_t since_ms;
 
     /* The back end's. */
     struct block *block;
     uint64_t progress; /* bytes that are done with */
+    uint64_t piece;    /* bytes that it was last asked for */
     unsigned parts;    /* pieces that the back end waits for */
     unsigned step;
+    unsigned method; /* by which it was last asked for: the answer is judged by that one */
     int err;
     uint8_t *bounce; /* memory that the data goes through, or NULL */
     struct block_io *next;
@@ -66,9 +67,10 @@ struct block_ops {
     bool (*submit)(struct block *block);
     /* Calls done() of what has ended; waits for nothing. */
     void (*reap)(struct block *block);
-    /* Waits until nothing is in flight, what done() started included, or until the time is over. A
-     * back end that can give up what it has in flight does so then. */
-    void (*drain)(struct block *block, unsigned timeout_ms);
+    /* Waits until something has ended, or for that long; calls done() as reap() does. */
+    void (*wait)(struct block *block, unsigned timeout_ms);
+    /* block->stops has been set: what the back end has not begun ends with -EAGAIN. May be NULL. */
+    void (*stop)(struct block *block);
     /* Called every second or so, never waits. Looks whether the image has another size by now,
      * keeps it in block->size, and says whether it has. */
     bool (*resized)(struct block *block);
@@ -91,6 +93,12 @@ struct block {
     bool can_discard;
     bool zeroes_discarded; /* what is discarded reads as zeroes, if it is at all */
     bool away;             /* what is behind it is lost, and looked for again */
+    bool stops;            /* what has further pieces to do ends with -EAGAIN instead */
+    unsigned in_flight;    /* operations between start() and done() */
+    unsigned answers;      /* pieces of operations that have ended, ever */
+    unsigned signs;        /* signs of life other than answers, ever: bytes that came or went */
+    bool stuck;            /* waiting for it has failed... */
+    unsigned stuck_at;     /* ...when it had given so many answers */
 };
 
 /* How an image is to be opened. */
@@ -107,5 +115,32 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
                      struct ob_fault *fault);
 int block_nbd_open(const struct block_options *options, struct block **ret_block,
                    struct ob_fault *fault);
+
+/* Waits until nothing is in flight in any of the blocks, what done() starts included, but no longer
+ * than the time-out, whatever ends meanwhile. After half of it, operations are stopped between
+ * their pieces; after all of it, they are given up where that is possible. A block that has not
+ * answered since the last wait for it has failed is not waited for again. */
+void blocks_drain(struct block *const blocks[], unsigned count, unsigned timeout_ms);
+
+/* How long a block has been silent while something was in flight. A server that is slow answers now
+ * and then; one that hangs does not. One that sends bytes without end, and never a whole answer, is
+ * given BLOCK_ANSWER_FACTOR times as long. */
+#define BLOCK_ANSWER_FACTOR 8u
+
+struct block_silence {
+    unsigned answers; /* as the block had at... */
+    uint64_t answered_ms;
+    unsigned signs;
+    uint64_t sign_ms;
+};
+
+/* Counts from now on. */
+void block_silence_begin(struct block_silence *silence, const struct block *block, uint64_t now_ms);
+
+/* To be called every now and then. Whether the block is silent for that long. */
+bool block_is_silent(struct block_silence *silence, const struct block *block, uint64_t now_ms,
+                     unsigned timeout_ms);
+
+uint64_t block_clock_ms(void);
 
 #endif

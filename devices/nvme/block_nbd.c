@@ -3,10 +3,10 @@
  * NBD exports through libnbd(3): whatever qemu-nbd or nbdkit can serve.
  *
  * The connection is made at start, then used asynchronously. NBD knows no scattered data, so a read
- * or write is one command for each piece of memory, straight from or to it; pieces that are not
- * whole blocks of the export go through a buffer. libnbd's callbacks, which may not call libnbd,
- * only count; deliver() then goes on with operations that have more to do (further zeroes, a flush
- * where the export has no FUA) and ends the others.
+ * or write is one command for each piece of memory, or more if the server takes less in one,
+ * straight from or to it; pieces that are not whole blocks of the export go through a buffer.
+ * libnbd's callbacks, which may not call libnbd, only count; deliver() then goes on with operations
+ * that have more to do (further zeroes, a flush where the export has no FUA) and ends the others.
  *
  * A lost connection is made again, and meanwhile the image is away: its operations end with
  * -EAGAIN, for whoever asked to ask again. There is one exception. A server that died may have lost
@@ -21,8 +21,13 @@
 
 #include "nbd_link.h"
 
-#define ZEROES_LEN      65536u
-#define LONGEST_COMMAND (UINT64_C(32) << 20) /* what every server takes */
+#define ZEROES_LEN 65536u
+
+/* How a piece of zeroes was asked for: block_io.method. */
+enum zero_method {
+    ZERO_COMMAND = 0,
+    ZERO_WRITE,
+};
 
 /* Where an operation is: block_io.step. */
 enum step {
@@ -34,7 +39,6 @@ struct nbd {
     struct block block;
     struct nbd_link link;
     struct ob_device *device;
-    unsigned in_flight;
     struct block_io *settled; /* no command of theirs is in flight */
     uint64_t acknowledged;    /* writes that are not stable by themselves */
     uint64_t covered;         /* how many of them a flush has made so */
@@ -74,8 +78,10 @@ static void part_done(struct block_io *io, int err)
 // cppcheck-suppress constParameter ; libnbd says what a callback looks like
 static int completed(void *argument, int *error) // NOLINT(readability-non-const-parameter)
 {
+    struct block_io *io = argument;
     bool lost = *error == ENOTCONN || *error == ESHUTDOWN;
-    part_done(argument, lost ? -ENOTCONN : -*error);
+    io->block->answers += !lost;
+    part_done(io, lost ? -ENOTCONN : -*error);
     return 1;
 }
 
@@ -92,7 +98,8 @@ static nbd_completion_callback callback_for(struct block_io *io)
     return (nbd_completion_callback){.callback = completed, .user_data = io};
 }
 
-static void transfer(struct nbd *nbd, struct block_io *io, void *data, size_t len, uint64_t offset)
+static void transfer_piece(struct nbd *nbd, struct block_io *io, void *data, size_t len,
+                           uint64_t offset)
 {
     nbd_completion_callback callback = callback_for(io);
     uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
@@ -100,6 +107,14 @@ static void transfer(struct nbd *nbd, struct block_io *io, void *data, size_t le
         count_part(io, nbd_aio_pread(nbd->link.handle, data, len, offset, callback, 0));
     else
         count_part(io, nbd_aio_pwrite(nbd->link.handle, data, len, offset, callback, fua));
+}
+
+static void transfer(struct nbd *nbd, struct block_io *io, uint8_t *data, size_t len,
+                     uint64_t offset)
+{
+    const size_t max = nbd->link.export.max_data;
+    for (size_t at = 0; at < len; at += max)
+        transfer_piece(nbd, io, data + at, len - at < max ? len - at : max, offset + at);
 }
 
 static bool whole_blocks(const struct nbd *nbd, const struct block_io *io)
@@ -146,20 +161,29 @@ static void transfer_pieces(struct nbd *nbd, struct block_io *io)
     io->progress = io->len;
 }
 
+static uint64_t longest_effect(const struct nbd *nbd, const struct block_io *io)
+{
+    const struct nbd_export *export = &nbd->link.export;
+    if (io->op == BLOCK_DISCARD || io->method == ZERO_COMMAND)
+        return export->max_effect;
+    return export->max_data < ZEROES_LEN ? export->max_data : ZEROES_LEN;
+}
+
 static void zero_or_trim(struct nbd *nbd, struct block_io *io)
 {
     uint64_t offset = io->offset + io->progress;
     uint64_t left = io->len - io->progress;
-    uint64_t limit =
-        io->op == BLOCK_WRITE_ZEROES && !nbd->link.export.has_zero ? ZEROES_LEN : LONGEST_COMMAND;
+    io->method = nbd->link.export.has_zero ? ZERO_COMMAND : ZERO_WRITE;
+    uint64_t limit = longest_effect(nbd, io);
     uint64_t len = left < limit ? left : limit;
     uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
     uint32_t hole = io->flags & BLOCK_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
     nbd_completion_callback callback = callback_for(io);
+    io->piece = len;
     io->progress += len;
     if (io->op == BLOCK_DISCARD)
         count_part(io, nbd_aio_trim(nbd->link.handle, len, offset, callback, 0));
-    else if (nbd->link.export.has_zero)
+    else if (io->method == ZERO_COMMAND)
         count_part(io, nbd_aio_zero(nbd->link.handle, len, offset, callback, fua | hole));
     else
         count_part(io, nbd_aio_pwrite(nbd->link.handle, nbd->zeroes, len, offset, callback, fua));
@@ -190,8 +214,41 @@ static void start(struct block *block, struct block_io *io)
     io->step = STEP_WORK;
     io->err = 0;
     io->bounce = NULL;
-    nbd->in_flight++;
+    block->in_flight++;
     issue(nbd, io);
+}
+
+/* Whether the server has refused the way in which it was asked, and not the operation: then the
+ * piece is asked for in another way. Its answer is judged by what this piece was asked for. */
+static bool is_refused(struct nbd *nbd, const struct block_io *io)
+{
+    struct nbd_export *export = &nbd->link.export;
+    bool is_zero = io->op == BLOCK_WRITE_ZEROES && io->method == ZERO_COMMAND;
+    bool is_invalid = io->err == -EINVAL || io->err == -EOVERFLOW || io->err == -ENOMEM;
+    if (!is_zero && io->op != BLOCK_DISCARD)
+        return false;
+    if (is_invalid && io->piece > NBD_USUAL_LEN)
+        export->max_effect = NBD_USUAL_LEN;
+    else if (io->err == -EOPNOTSUPP && is_zero)
+        export->has_zero = false;
+    else
+        return false;
+    return true;
+}
+
+/* Asks for the last piece again if it was refused. A trim is advice, which need not be taken. */
+static void reconsider(struct nbd *nbd, struct block_io *io)
+{
+    if (io->err == 0 || io->step == STEP_SYNC)
+        return;
+    if (is_refused(nbd, io)) {
+        io->progress -= io->piece;
+        io->err = 0;
+    } else if (io->op == BLOCK_DISCARD && io->err == -EOPNOTSUPP) {
+        nbd->block.can_discard = false;
+        io->progress = io->len;
+        io->err = 0;
+    }
 }
 
 /* Whether a settled operation has more to do; then its next step is set. */
@@ -223,7 +280,7 @@ static void finish(struct nbd *nbd, struct block_io *io)
         copy_bounce(io, true);
     free(io->bounce);
     io->bounce = NULL;
-    nbd->in_flight--;
+    nbd->block.in_flight--;
     io->done(io, outcome(nbd, io));
 }
 
@@ -232,10 +289,16 @@ static void deliver(struct nbd *nbd)
     while (nbd->settled) {
         struct block_io *io = nbd->settled;
         nbd->settled = io->next;
-        if (goes_on(nbd, io))
-            issue(nbd, io);
-        else
+        reconsider(nbd, io);
+        bool is_over = !goes_on(nbd, io);
+        if (!is_over && nbd->block.stops) {
+            io->err = -EAGAIN;
+            is_over = true;
+        }
+        if (is_over)
             finish(nbd, io);
+        else
+            issue(nbd, io);
     }
 }
 
@@ -264,7 +327,9 @@ static void come_back(struct nbd *nbd)
 static bool work(struct nbd *nbd, unsigned timeout_ms)
 {
     struct ob_fault fault = {0};
+    bool was_up = nbd->link.state == NBD_UP;
     bool any = nbd_link_work(&nbd->link, timeout_ms, &fault);
+    nbd->block.signs += was_up && any;
     if (nbd->link.state == NBD_LOST)
         lose(nbd);
     else if (nbd->link.state == NBD_UP && nbd->block.away)
@@ -280,7 +345,7 @@ static bool work(struct nbd *nbd, unsigned timeout_ms)
 static void reap(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    if (nbd->in_flight > 0)
+    if (block->in_flight > 0)
         work(nbd, 0);
 }
 
@@ -293,7 +358,7 @@ static void ready(void *argument, unsigned events)
 static bool submit(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    if (nbd->in_flight > 0)
+    if (block->in_flight > 0)
         nbd_link_update_watch(&nbd->link);
     return nbd->settled; /* refused at once */
 }
@@ -307,13 +372,12 @@ static void give_up(struct block *block)
     work(nbd, 0);
 }
 
-static void drain(struct block *block, unsigned timeout_ms)
+static void wait_for_one(struct block *block, unsigned timeout_ms)
 {
     struct nbd *nbd = nbd_of(block);
-    deliver(nbd);
-    while (nbd->in_flight > 0)
-        if (!work(nbd, timeout_ms))
-            give_up(block);
+    deliver(nbd); /* refused at once */
+    if (block->in_flight > 0)
+        work(nbd, timeout_ms);
 }
 
 /* An export's size is told when the connection is made. */
@@ -357,7 +421,7 @@ static const struct block_ops ops = {
     .start = start,
     .submit = submit,
     .reap = reap,
-    .drain = drain,
+    .wait = wait_for_one,
     .resized = resized,
     .restart = restart,
     .give_up = give_up,

@@ -7,13 +7,16 @@
  * the file and the caller's memory. An operation may take several entries, one after the other:
  * what the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes
  * that must be on stable storage are followed by a flush. There are never more entries at a time
- * than operations, of which the caller has fewer than the ring has room.
+ * than operations, of which the caller has fewer than the ring has room. An entry is judged by what
+ * was asked for, which block_io keeps: ways to write zeroes are given up while others are on their
+ * way.
  *
  * With direct I/O, memory that is not aligned as the device wants it goes through a second
  * descriptor, past whose page cache the kernel keeps both in step.
  *
  * What the kernel has begun can't be called back: on a file system that hangs it stays in flight.
- * Nothing else waits for it, so even the size of a file is asked for through the ring.
+ * Nothing else waits for it, so even the size of a file is asked for through the ring. What it has
+ * not begun can: stop() cancels that, and what has more pieces to do ends behind the one under way.
  */
 #include "block.h"
 
@@ -40,6 +43,9 @@
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
 
+/* What is discarded at a time: the kernel can't be stopped within it. */
+#define DISCARD_LEN (UINT64_C(4) << 30)
+
 /* The disk is to begin while there are more entries to come, with the first so many. Past the page
  * cache, one that has nothing to do begins with the first of all, and any with one whose memory the
  * kernel takes long to go through. */
@@ -54,6 +60,9 @@ enum zero_method {
     ZERO_WRITE,
 };
 
+/* What a completion stands for that belongs to no operation: a look at the size is NULL. */
+#define CANCELLATION ((void *)1)
+
 /* Where an operation is: block_io.step. */
 enum step {
     STEP_WORK = 0,
@@ -65,8 +74,7 @@ struct uring {
     struct io_uring ring;
     int fd;
     int buffered_fd; /* -1: fd is not direct */
-    unsigned in_flight;
-    uint32_t align; /* of what is done directly, or to space; bytes */
+    uint32_t align;  /* of what is done directly, or to space; bytes */
     bool is_device;
     bool may_block; /* the file system waits for others, even where it is asked not to */
     bool no_punch;
@@ -115,12 +123,13 @@ static enum zero_method zero_method(const struct uring *uring, const struct bloc
     return uring->no_zero_range ? ZERO_WRITE : ZERO_RANGE;
 }
 
-static void prepare_zeroes(struct uring *uring, const struct block_io *io,
-                           struct io_uring_sqe *entry)
+static void prepare_zeroes(struct uring *uring, struct block_io *io, struct io_uring_sqe *entry)
 {
     uint64_t offset = io->offset + io->progress;
     uint64_t left = io->len - io->progress;
-    switch (zero_method(uring, io)) {
+    io->piece = left;
+    io->method = zero_method(uring, io);
+    switch (io->method) {
     case ZERO_PUNCH:
         io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                 (off_t)offset, (off_t)left);
@@ -139,6 +148,15 @@ static void prepare_zeroes(struct uring *uring, const struct block_io *io,
             io_uring_prep_write(entry, uring->fd, uring->zeroes, (unsigned)left, offset);
         break;
     }
+}
+
+static void prepare_discard(const struct uring *uring, struct block_io *io,
+                            struct io_uring_sqe *entry)
+{
+    uint64_t left = io->len - io->progress;
+    io->piece = left < DISCARD_LEN ? left : DISCARD_LEN;
+    io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                            (off_t)(io->offset + io->progress), (off_t)io->piece);
 }
 
 /* A single piece of memory needs no list of pieces, which the kernel would copy. */
@@ -169,8 +187,7 @@ static void prepare(struct uring *uring, struct block_io *io)
     else if (io->op == BLOCK_READ || io->op == BLOCK_WRITE)
         prepare_transfer(uring, io, entry);
     else if (io->op == BLOCK_DISCARD)
-        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                (off_t)io->offset, (off_t)io->len);
+        prepare_discard(uring, io, entry);
     else
         prepare_zeroes(uring, io, entry);
     if (uring->may_block)
@@ -182,10 +199,11 @@ static void start(struct block *block, struct block_io *io)
 {
     struct uring *uring = uring_of(block);
     bool is_direct = uring->buffered_fd >= 0;
-    bool begins = is_direct && (uring->in_flight == 0 || io->len >= SUBMIT_LEN);
+    bool begins = is_direct && (block->in_flight == 0 || io->len >= SUBMIT_LEN);
+    io->block = block;
     io->progress = 0;
     io->step = STEP_WORK;
-    uring->in_flight++;
+    block->in_flight++;
     prepare(uring, io);
     if (begins || io_uring_sq_ready(&uring->ring) >= SUBMIT_AT_ONCE)
         io_uring_submit(&uring->ring);
@@ -218,8 +236,6 @@ static void advance(struct block_io *io, size_t len)
  * errno. */
 static int judge_transfer(struct block_io *io, int result)
 {
-    if (result == -EINTR || result == -EAGAIN)
-        return 0;
     if (result <= 0)
         return result < 0 ? result : -EIO; /* the file has become shorter */
     advance(io, (size_t)result);
@@ -228,19 +244,15 @@ static int judge_transfer(struct block_io *io, int result)
 
 static int judge_zeroes(struct uring *uring, struct block_io *io, int result)
 {
-    enum zero_method method = zero_method(uring, io);
-    if (result == -EINTR || result == -EAGAIN)
-        return 0;
-    if (result == -EOPNOTSUPP && method != ZERO_WRITE) {
-        if (method == ZERO_PUNCH)
-            uring->no_punch = true;
-        else
-            uring->no_zero_range = true;
+    bool is_written = io->method == ZERO_WRITE;
+    if (result == -EOPNOTSUPP && !is_written) {
+        uring->no_punch |= io->method == ZERO_PUNCH;
+        uring->no_zero_range |= io->method == ZERO_RANGE;
         return 0;
     }
     if (result < 0)
         return result;
-    io->progress = method == ZERO_WRITE ? io->progress + (uint64_t)result : io->len;
+    io->progress += is_written ? (uint64_t)result : io->piece;
     if (io->progress < io->len)
         return result > 0 ? 0 : -EIO;
     if (!(io->flags & BLOCK_FUA))
@@ -249,21 +261,33 @@ static int judge_zeroes(struct uring *uring, struct block_io *io, int result)
     return 0;
 }
 
-static int judge_discard(struct uring *uring, int result)
+static int judge_discard(struct uring *uring, struct block_io *io, int result)
 {
-    if (result == -EOPNOTSUPP)
+    if (result == -EOPNOTSUPP) {
         uring->block.can_discard = false;
+        return 1;
+    }
     /* Discarding is advice, which a device does not take for less than a sector of its own. */
-    bool ignored = result == -EOPNOTSUPP || (result == -EINVAL && uring->is_device);
-    return result < 0 && !ignored ? result : 1;
+    if (result < 0 && !(result == -EINVAL && uring->is_device))
+        return result;
+    io->progress += io->piece;
+    return io->progress == io->len;
+}
+
+/* Nothing has been done, and it is to be asked for again: stop() or a signal came first. */
+static bool is_untouched(int result)
+{
+    return result == -EINTR || result == -EAGAIN || result == -ECANCELED;
 }
 
 static int judge(struct uring *uring, struct block_io *io, int result)
 {
+    if (is_untouched(result))
+        return 0;
     if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
-        return result == -EINTR ? 0 : result < 0 ? result : 1;
+        return result < 0 ? result : 1;
     if (io->op == BLOCK_DISCARD)
-        return judge_discard(uring, result);
+        return judge_discard(uring, io, result);
     if (io->op == BLOCK_WRITE_ZEROES)
         return judge_zeroes(uring, io, result);
     return judge_transfer(io, result);
@@ -277,6 +301,18 @@ static void end_look(struct uring *uring, int result)
         uring->status.stx_size = uring->block.size;
 }
 
+static void go_on(struct uring *uring, struct block_io *io, int verdict)
+{
+    struct block *block = &uring->block;
+    block->answers++;
+    if (verdict == 0 && !block->stops) {
+        prepare(uring, io);
+        return;
+    }
+    block->in_flight--;
+    io->done(io, verdict == 0 ? -EAGAIN : verdict < 0 ? verdict : 0);
+}
+
 static void reap(struct block *block)
 {
     struct uring *uring = uring_of(block);
@@ -285,31 +321,30 @@ static void reap(struct block *block)
         struct block_io *io = io_uring_cqe_get_data(completion);
         int result = completion->res;
         io_uring_cqe_seen(&uring->ring, completion);
-        if (!io) {
+        if (!io)
             end_look(uring, result);
-            continue;
-        }
-        int verdict = judge(uring, io, result);
-        if (verdict == 0) {
-            prepare(uring, io);
-            continue;
-        }
-        uring->in_flight--;
-        io->done(io, verdict < 0 ? verdict : 0);
+        else if ((void *)io != CANCELLATION)
+            go_on(uring, io, judge(uring, io, result));
     }
 }
 
-static void drain(struct block *block, unsigned timeout_ms)
+static void wait_for_one(struct block *block, unsigned timeout_ms)
 {
     struct uring *uring = uring_of(block);
     struct __kernel_timespec left = {.tv_sec = timeout_ms / 1000,
                                      .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
     struct io_uring_cqe *completion;
-    int waited = 0;
-    while (uring->in_flight > 0 && waited != -ETIME) {
-        waited = io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &left, NULL);
-        reap(block);
-    }
+    io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &left, NULL);
+    reap(block);
+}
+
+static void stop(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    struct io_uring_sqe *entry = next_entry(uring);
+    io_uring_prep_cancel(entry, NULL, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+    io_uring_sqe_set_data(entry, CANCELLATION);
+    io_uring_submit(&uring->ring);
 }
 
 static int file_size(int fd, uint64_t *ret_size)
@@ -502,7 +537,8 @@ static const struct block_ops ops = {
     .start = start,
     .submit = submit,
     .reap = reap,
-    .drain = drain,
+    .wait = wait_for_one,
+    .stop = stop,
     .resized = resized,
     .close = close_block,
 };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "compare.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "io.h"
@@ -64,7 +65,7 @@ static struct nvme_request *take_first(struct nvme *nvme)
     return request;
 }
 
-/* Has the whole line begin anew when the controller runs again. */
+/* Has the whole line begin anew when the controller runs again, or the image does. */
 static void park_line(struct nvme *nvme)
 {
     while (first(nvme)) {
@@ -95,11 +96,11 @@ static void done(struct block_io *io, int err)
     struct nvme *nvme = io->context;
     struct nvme_compare *compare = &nvme->compare;
     struct nvme_request *request = first(nvme);
-    namespace_ended(nvme, &compare->io);
+    namespace_ended(nvme);
     bool equal = err == 0 && same(compare, request->transfer, compare->compared, (size_t)io->len);
     compare->compared += io->len;
     bool goes_on = equal && compare->compared < request->io.len;
-    if (goes_on && !controller_goes_on(nvme))
+    if (err == -EAGAIN || (goes_on && !controller_goes_on(nvme)))
         park_line(nvme);
     else if (goes_on)
         read_piece(nvme);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "controller.h"
 
+#include <errno.h>
+
 #include <outboard/irq.h>
 
 #include "doorbell.h"
@@ -132,12 +134,15 @@ static void start_flushes(struct nvme *nvme)
 }
 
 /* A flush that fails leaves nothing to be done: the guest has been told of no success but that of
- * its own flushes. */
+ * its own flushes. If one was stopped, all begin anew when the others have ended. */
 static void flushed(struct block_io *io, int err)
 {
     struct nvme *nvme = io->context;
-    namespace_ended(nvme, io);
-    nvme->controller.flushing--;
+    struct nvme_controller *controller = &nvme->controller;
+    namespace_ended(nvme);
+    controller->flushing--;
+    if (err == -EAGAIN && !io->block->away && controller->shutdown == SHUTDOWN_FLUSHES)
+        controller->shutdown = SHUTDOWN_DRAINS;
 }
 
 /* Nothing is under way at the images, nor the flushes of a shutdown, which may outlive it. */

@@ -37,14 +37,13 @@ static bool data_arrived(const struct nvme_request *request)
 void io_finish(struct nvme_request *request, int err)
 {
     uint16_t status = status_of_errno(request->io.op, err);
-    bool again = err == -EAGAIN && request->ns->block->away;
     if (status == NVME_SUCCESS && request->command.opcode == NVME_IO_READ && !data_arrived(request))
         status = NVME_DATA_TRANSFER_ERROR;
     if (request->transfer->span_count > 0)
         prp_unmap(request->nvme, request->transfer);
     if (status == NVME_SUCCESS)
         log_io(request);
-    if (again)
+    if (err == -EAGAIN)
         request_park(request);
     else
         request_complete(request, status);

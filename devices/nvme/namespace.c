@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <outboard/watch.h>
@@ -23,13 +22,6 @@ struct nvme_namespace *namespace_find(struct nvme *nvme, uint32_t id)
 bool namespace_has(const struct nvme_namespace *ns, uint64_t slba, uint64_t count)
 {
     return slba <= ns->blocks && count <= ns->blocks - slba;
-}
-
-static uint64_t clock_ms(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 void namespace_changed(struct nvme *nvme, struct nvme_namespace *ns)
@@ -55,32 +47,9 @@ static unsigned timer_period_ms(const struct nvme_namespaces *namespaces)
 }
 
 /* Times are as exact as the timer: what began after its last round is not as old as it seems. */
-static bool too_old(const struct nvme *nvme, uint64_t since_ms)
+static unsigned longest_silence_ms(const struct nvme_namespaces *namespaces)
 {
-    const struct nvme_namespaces *namespaces = &nvme->namespaces;
-    return namespaces->now_ms - since_ms >= namespaces->timeout_ms + timer_period_ms(namespaces);
-}
-
-static void look_at_operation(const struct nvme *nvme, struct nvme_namespace *ns,
-                              const struct block_io *io, bool *late)
-{
-    if (io->busy && too_old(nvme, io->since_ms))
-        late[ns->id - 1] = true;
-}
-
-/* Finds the namespaces that have an operation in flight for too long. */
-static void find_late(struct nvme *nvme, bool *late)
-{
-    for (unsigned i = 0; i < nvme->namespaces.count; i++)
-        look_at_operation(nvme, &nvme->namespaces.list[i], &nvme->namespaces.list[i].shutdown_flush,
-                          late);
-    if (nvme->compare.line)
-        look_at_operation(nvme, nvme->compare.line->ns, &nvme->compare.io, late);
-    for (unsigned i = 0; i < NVME_IO_REQUESTS; i++) {
-        const struct nvme_request *request = &nvme->requests.all[NVME_ADMIN_REQUESTS + i];
-        if (request->ns)
-            look_at_operation(nvme, request->ns, &request->io, late);
-    }
+    return namespaces->timeout_ms + timer_period_ms(namespaces);
 }
 
 static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
@@ -96,24 +65,32 @@ static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
         block->ops->give_up(block);
 }
 
+/* Where what was in flight is given up, the back end says when it has the image again. */
+static void is_back(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    if (!ns->block->ops->give_up)
+        ob_device_warn(nvme->device, "image %.80s goes on", ns->block->name);
+    ns->late = false;
+}
+
 static void look_for_late(struct nvme *nvme)
 {
-    bool late[NVME_NAMESPACES] = {false};
-    find_late(nvme, late);
-    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+    const struct nvme_namespaces *namespaces = &nvme->namespaces;
+    for (unsigned i = 0; i < namespaces->count; i++) {
         struct nvme_namespace *ns = &nvme->namespaces.list[i];
-        if (late[i])
+        if (block_is_silent(&ns->silence, ns->block, namespaces->now_ms,
+                            longest_silence_ms(namespaces)))
             is_late(nvme, ns);
-        else if (ns->late) {
-            ob_device_warn(nvme->device, "image %.80s goes on", ns->block->name);
-            ns->late = false;
-        }
+        else if (ns->late)
+            is_back(nvme, ns);
     }
 }
 
 static bool has_waited_too_long(const struct nvme_request *request, const void *unused)
 {
-    return request->transfer && too_old(request->nvme, request->since_ms);
+    const struct nvme_namespaces *namespaces = &request->nvme->namespaces;
+    return request->transfer &&
+           namespaces->now_ms - request->since_ms >= longest_silence_ms(namespaces);
 }
 
 static void timer_ready(void *argument, unsigned events)
@@ -122,7 +99,7 @@ static void timer_ready(void *argument, unsigned events)
     uint64_t expirations;
     if (read(nvme->namespaces.timer_fd, &expirations, sizeof(expirations)) < 0)
         return;
-    nvme->namespaces.now_ms = clock_ms();
+    nvme->namespaces.now_ms = block_clock_ms();
     look_for_late(nvme);
     if (nvme->paused)
         return;
@@ -153,7 +130,10 @@ void namespaces_run_timer(struct nvme *nvme, bool on)
     const struct timespec period = {.tv_sec = period_ms / 1000,
                                     .tv_nsec = (long)(period_ms % 1000) * 1000000};
     const struct itimerspec when = {.it_interval = period, .it_value = period};
-    namespaces->now_ms = clock_ms();
+    namespaces->now_ms = block_clock_ms();
+    for (unsigned i = 0; i < namespaces->count; i++)
+        block_silence_begin(&namespaces->list[i].silence, namespaces->list[i].block,
+                            namespaces->now_ms);
     timerfd_settime(namespaces->timer_fd, 0, &when, NULL);
 }
 
@@ -201,28 +181,21 @@ void namespaces_reap(struct nvme *nvme)
 
 void namespace_start(struct nvme *nvme, struct nvme_namespace *ns, struct block_io *io)
 {
-    io->busy = true;
-    io->since_ms = nvme->namespaces.now_ms;
     nvme->requests.in_flight++;
     ns->block->ops->start(ns->block, io);
 }
 
-void namespace_ended(struct nvme *nvme, struct block_io *io)
+void namespace_ended(struct nvme *nvme)
 {
-    io->busy = false;
     nvme->requests.in_flight--;
 }
 
 void namespaces_drain(struct nvme *nvme)
 {
-    const uint64_t end_ms = clock_ms() + NVME_DRAIN_MS;
-    /* What ends in one back end may begin something in another, a comparison that waited. */
-    for (uint64_t now_ms = clock_ms(); nvme->requests.in_flight > 0 && now_ms < end_ms;
-         now_ms = clock_ms())
-        for (unsigned i = 0; i < nvme->namespaces.count; i++) {
-            struct block *block = nvme->namespaces.list[i].block;
-            block->ops->drain(block, (unsigned)(end_ms - now_ms));
-        }
+    struct block *blocks[NVME_NAMESPACES];
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        blocks[i] = nvme->namespaces.list[i].block;
+    blocks_drain(blocks, nvme->namespaces.count, NVME_DRAIN_MS);
 }
 
 const struct nvme_namespace *namespaces_late(const struct nvme *nvme)

@@ -4,10 +4,10 @@
  * the controller. An image whose size has changed is a changed namespace, which the guest learns
  * from an asynchronous event and log page 4.
  *
- * Time is looked at by a timer alone, every second or so: it is what a back end's operation is
- * measured by. One that takes longer than the time-out is given up, where the back end can do that.
- * Where it can't, as the kernel may write to the guest's memory until it is through, the operation
- * stays in flight, and the namespace is `late` until it ends.
+ * Time is looked at by a timer alone, every second or so: it is what a back end's answers are
+ * measured by. If none has come for the time-out, what is in flight is given up, where the back end
+ * can do that. Where it can't, as the kernel may write to the guest's memory until it is through,
+ * the operations stay in flight, and the namespace is `late` until the next answer.
  */
 #ifndef OUTBOARD_DEVICES_NVME_NAMESPACE_H
 #define OUTBOARD_DEVICES_NVME_NAMESPACE_H
@@ -29,7 +29,8 @@ struct nvme_namespace {
     uint64_t blocks;
     uint8_t uuid[16];
     bool changed; /* since the guest read log page 4 */
-    bool late;    /* an operation is in flight for longer than the time-out */
+    bool late;    /* no answer for longer than the time-out */
+    struct block_silence silence;
     struct block_io shutdown_flush;
 };
 
@@ -59,7 +60,7 @@ void namespaces_done(struct nvme *nvme);
 /* Hands an operation to the namespace's back end; it is in flight from then on... */
 void namespace_start(struct nvme *nvme, struct nvme_namespace *ns, struct block_io *io);
 /* ...until its done() says so here. */
-void namespace_ended(struct nvme *nvme, struct block_io *io);
+void namespace_ended(struct nvme *nvme);
 
 /* struct block_ops, for all of them. */
 void namespaces_restart(struct nvme *nvme);

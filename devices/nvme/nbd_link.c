@@ -2,11 +2,12 @@
 #include "nbd_link.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
-/* How often a link that is being opened is looked at before it is given up. */
-#define PATIENCE 5u
+/* Of what the lengths of zeroes and trims are multiples, unless the server prefers more. */
+#define EFFECT_BLOCK UINT64_C(65536)
 
 static int refuse_export(const struct block_options *options, const struct nbd_export *export,
                          struct nbd_handle *handle, struct ob_fault *fault)
@@ -14,6 +15,11 @@ static int refuse_export(const struct block_options *options, const struct nbd_e
     if (export->min_block > options->block_size)
         return ob_fault_set(fault, -EINVAL, "%s has blocks of %u bytes: give block-size=4096",
                             options->path, (unsigned)export->min_block);
+    if (export->max_data == 0)
+        return ob_fault_set(
+            fault, -EPROTO,
+            "%s takes no whole block of %u bytes in a request; its server is broken", options->path,
+            (unsigned)export->min_block);
     if (!options->readonly && nbd_is_read_only(handle) == 1)
         return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", options->path);
     if (!options->readonly && nbd_can_flush(handle) != 1)
@@ -24,20 +30,39 @@ static int refuse_export(const struct block_options *options, const struct nbd_e
     return 0;
 }
 
+static uint64_t whole_blocks(uint64_t len, uint64_t block)
+{
+    return len - len % block;
+}
+
+/* Fills the sizes of what may be asked for at a time, from what the server has told, if it has. */
+static void learn_sizes(struct nbd_handle *handle, struct nbd_export *export)
+{
+    int64_t min_block = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
+    int64_t preferred = nbd_get_block_size(handle, LIBNBD_SIZE_PREFERRED);
+    int64_t max_data = nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM);
+    export->min_block = min_block > 0 ? (uint64_t)min_block : 1;
+    if (max_data <= 0 || (uint64_t)max_data > NBD_USUAL_LEN)
+        max_data = NBD_USUAL_LEN;
+    export->max_data = whole_blocks((uint64_t)max_data, export->min_block);
+    bool is_large = preferred > (int64_t)EFFECT_BLOCK && (uint64_t)preferred <= NBD_USUAL_LEN;
+    export->max_effect =
+        whole_blocks(NBD_LONGEST_LEN, is_large ? (uint64_t)preferred : EFFECT_BLOCK);
+}
+
 static int learn(struct nbd_link *link, struct ob_fault *fault)
 {
     struct nbd_handle *handle = link->handle;
     int64_t size = nbd_get_size(handle);
-    int64_t min_block = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);
     if (size < 0)
         return ob_fault_set(fault, -EIO, "%s: %.150s", link->options.path, nbd_get_error());
-    const struct nbd_export export = {
+    struct nbd_export export = {
         .size = (uint64_t)size,
-        .min_block = min_block > 0 ? (uint64_t)min_block : 1,
         .has_fua = nbd_can_fua(handle) == 1,
         .has_zero = nbd_can_zero(handle) == 1,
         .can_trim = nbd_can_trim(handle) == 1,
     };
+    learn_sizes(handle, &export);
     int err = refuse_export(&link->options, &export, handle, fault);
     if (err == 0)
         link->export = export;
@@ -55,22 +80,21 @@ static void unwatch(struct nbd_link *link)
 void nbd_link_close(struct nbd_link *link)
 {
     unwatch(link);
+    nbd_dial_free(link->dial);
     nbd_close(link->handle);
+    link->dial = NULL;
     link->handle = NULL;
     link->state = NBD_DOWN;
 }
 
-int nbd_link_open(struct nbd_link *link, const struct block_options *options,
-                  struct ob_fault *fault)
+/* The dial has ended: its handle is UP, or the link is closed, with the fault filled. */
+static int end_dial(struct nbd_link *link, struct ob_fault *fault)
 {
-    *link = (struct nbd_link){.options = *options, .watched_fd = -1, .handle = nbd_create()};
-    int err = 0;
-    if (!link->handle)
-        err = ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    else if (nbd_connect_uri(link->handle, options->path) < 0)
-        err = ob_fault_set(fault, -ECONNREFUSED, "%.150s", nbd_get_error());
-    else
-        err = learn(link, fault);
+    unwatch(link); /* the dial's descriptor */
+    link->handle = nbd_dial_take(link->dial, fault);
+    nbd_dial_free(link->dial);
+    link->dial = NULL;
+    int err = link->handle ? learn(link, fault) : -ECONNREFUSED;
     if (err < 0)
         nbd_link_close(link);
     else
@@ -78,36 +102,41 @@ int nbd_link_open(struct nbd_link *link, const struct block_options *options,
     return err;
 }
 
+static void dial(struct nbd_link *link)
+{
+    link->patient_until_ms = block_clock_ms() + NBD_DIAL_MS;
+    if (nbd_dial_new(link->options.path, &link->dial) == 0)
+        link->state = NBD_OPENING;
+}
+
+int nbd_link_open(struct nbd_link *link, const struct block_options *options,
+                  struct ob_fault *fault)
+{
+    *link = (struct nbd_link){.options = *options, .watched_fd = -1};
+    dial(link);
+    if (!link->dial)
+        return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
+    struct pollfd ended = {.fd = nbd_dial_fd(link->dial), .events = POLLIN};
+    poll(&ended, 1, NBD_START_MS);
+    if (nbd_dial_has_ended(link->dial))
+        return end_dial(link, fault);
+    nbd_link_close(link);
+    return ob_fault_set(fault, -ETIMEDOUT, "%s has not answered for %u s", options->path,
+                        NBD_START_MS / 1000);
+}
+
 static bool is_gone(const struct nbd_link *link)
 {
     return nbd_aio_is_dead(link->handle) == 1 || nbd_aio_is_closed(link->handle) == 1;
 }
 
-/* What libnbd's work has made of the link. */
-static void update_state(struct nbd_link *link, struct ob_fault *fault)
-{
-    if (link->state == NBD_UP && is_gone(link)) {
-        link->state = NBD_LOST;
-    } else if (link->state == NBD_OPENING && is_gone(link)) {
-        nbd_link_close(link);
-    } else if (link->state == NBD_OPENING && nbd_aio_is_ready(link->handle) == 1) {
-        link->state = NBD_UP;
-        if (learn(link, fault) < 0)
-            nbd_link_close(link);
-    }
-}
-
+/* One dial at a time: one that has been hung up and still looks a name up is waited for. */
 void nbd_link_retry(struct nbd_link *link)
 {
-    if (link->state == NBD_OPENING && link->patience-- == 0)
-        nbd_link_close(link);
-    if (link->state != NBD_DOWN)
-        return;
-    link->handle = nbd_create();
-    link->state = NBD_OPENING;
-    link->patience = PATIENCE;
-    if (!link->handle || nbd_aio_connect_uri(link->handle, link->options.path) < 0)
-        nbd_link_close(link);
+    if (link->state == NBD_OPENING && block_clock_ms() >= link->patient_until_ms)
+        nbd_dial_hang_up(link->dial);
+    if (link->state == NBD_DOWN)
+        dial(link);
 }
 
 int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn ready,
@@ -134,10 +163,17 @@ static unsigned wanted_events(const struct nbd_link *link)
 
 void nbd_link_update_watch(struct nbd_link *link)
 {
-    if (!link->device || link->state == NBD_DOWN)
+    int fd = -1;
+    unsigned events = 0;
+    if (!link->device)
         return;
-    int fd = link->state == NBD_LOST ? -1 : nbd_aio_get_fd(link->handle);
-    unsigned events = fd >= 0 ? wanted_events(link) : 0;
+    if (link->state == NBD_OPENING) {
+        fd = nbd_dial_fd(link->dial);
+        events = OB_WATCH_READABLE;
+    } else if (link->state == NBD_UP) {
+        fd = nbd_aio_get_fd(link->handle);
+        events = wanted_events(link);
+    }
     if (fd == link->watched_fd && events == link->watched_events)
         return;
     if (fd != link->watched_fd || events == 0)
@@ -148,17 +184,32 @@ void nbd_link_update_watch(struct nbd_link *link)
     link->watched_events = events;
 }
 
+/* Returns whether anything happened. */
+static bool take_steps(struct nbd_link *link, unsigned timeout_ms)
+{
+    unsigned steps = 0;
+    int worked = 0;
+    do {
+        worked = nbd_poll(link->handle, steps > 0 ? 0 : (int)timeout_ms);
+        steps += worked != 0;
+    } while (worked > 0 && steps < NBD_STEPS);
+    return steps > 0;
+}
+
 bool nbd_link_work(struct nbd_link *link, unsigned timeout_ms, struct ob_fault *fault)
 {
-    int worked = 0;
     bool any = false;
-    if (link->state != NBD_UP && link->state != NBD_OPENING)
-        return false;
-    do {
-        worked = nbd_poll(link->handle, any ? 0 : (int)timeout_ms);
-        any |= worked != 0;
-    } while (worked > 0);
-    update_state(link, fault);
+    if (link->state == NBD_UP) {
+        any = take_steps(link, timeout_ms);
+        if (is_gone(link))
+            link->state = NBD_LOST;
+    } else if (link->state == NBD_OPENING && nbd_dial_has_ended(link->dial)) {
+        struct ob_fault reason = {0};
+        int err = end_dial(link, &reason);
+        if (err < 0 && err != -ECONNREFUSED) /* not that it is still away */
+            ob_fault_set(fault, err, "%s", reason.text);
+        any = true;
+    }
     return any;
 }
 

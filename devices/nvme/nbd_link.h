@@ -2,10 +2,13 @@
 /*
  * The connection to an NBD server: made at start, used asynchronously, lost, made again.
  *
- *   UP --server gone, or shut down--> LOST --close--> DOWN --open again--> OPENING --> UP
+ *   UP --server gone, or shut down--> LOST --close--> DOWN --dial--> OPENING --> UP
  *
- * LOST: libnbd has ended all commands, whose callbacks have been called. OPENING takes as many
- * turns of the loop as it needs; a server that does not answer then either is left again.
+ * LOST: libnbd has ended all commands, whose callbacks have been called. OPENING: a thread dials; a
+ * server that does not answer then either is left again.
+ *
+ * An UP link does a bounded number of steps at a time: libnbd takes one reply, or one chunk of one,
+ * in each, and a server can send chunks without end.
  */
 #ifndef OUTBOARD_DEVICES_NVME_NBD_LINK_H
 #define OUTBOARD_DEVICES_NVME_NBD_LINK_H
@@ -15,6 +18,20 @@
 #include <outboard/watch.h>
 
 #include "block.h"
+#include "nbd_dial.h"
+
+/* Steps of libnbd before the loop has its turn again. */
+#define NBD_STEPS 64u
+
+/* How long the start of the program waits for a server, and a link that is made again,
+ * milliseconds. */
+#define NBD_START_MS 20000u
+#define NBD_DIAL_MS  10000u
+
+/* What every server takes, in bytes, unless it says otherwise; and what a length of 32 bits can
+ * say. */
+#define NBD_USUAL_LEN   (UINT64_C(32) << 20)
+#define NBD_LONGEST_LEN UINT64_C(0xffffffff)
 
 enum nbd_link_state {
     NBD_DOWN = 0,
@@ -27,6 +44,8 @@ enum nbd_link_state {
 struct nbd_export {
     uint64_t size; /* bytes */
     uint64_t min_block;
+    uint64_t max_data;   /* of a read or write, whole blocks */
+    uint64_t max_effect; /* of zeroes or a trim, which have no data; whole blocks */
     bool has_fua;
     bool has_zero;
     bool can_trim;
@@ -34,10 +53,11 @@ struct nbd_export {
 
 struct nbd_link {
     enum nbd_link_state state;
-    struct nbd_handle *handle; /* NULL: DOWN */
+    struct nbd_handle *handle; /* UP, LOST */
+    struct nbd_dial *dial;     /* OPENING */
     struct block_options options;
     struct nbd_export export;
-    unsigned patience; /* OPENING: how often it is still looked at */
+    uint64_t patient_until_ms; /* OPENING */
     struct ob_device *device;
     int watched_fd; /* -1: none */
     unsigned watched_events;
@@ -45,7 +65,8 @@ struct nbd_link {
     void *argument;
 };
 
-/* Opens the link and waits for it. 0, or a negative errno with the fault filled. */
+/* Opens the link and waits for it, NBD_START_MS at most. 0, or a negative errno with the fault
+ * filled. */
 int nbd_link_open(struct nbd_link *link, const struct block_options *options,
                   struct ob_fault *fault);
 /* Begins to open a link that is DOWN, or gives one up that has been OPENING for too long; to be
@@ -58,7 +79,7 @@ int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn 
                    void *argument);
 void nbd_link_update_watch(struct nbd_link *link);
 
-/* Lets libnbd work for as long as that needs no waiting; timeout_ms: how long its first round may
+/* Lets libnbd work, NBD_STEPS at most, without waiting; timeout_ms: how long its first step may
  * wait. False when nothing happened in that time. A link that comes UP has learnt its export anew,
  * or is closed again if that can't stand in for the one before, with the fault filled. */
 bool nbd_link_work(struct nbd_link *link, unsigned timeout_ms, struct ob_fault *fault);

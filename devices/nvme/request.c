@@ -66,6 +66,7 @@ struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
     *list = request->next;
     request->sq = sq;
     request->since_ms = nvme->namespaces.now_ms;
+    request->was_parked = false;
     request->result = 0;
     request->status = NVME_SUCCESS;
     sq->outstanding++;
@@ -100,9 +101,20 @@ void request_execute(struct nvme_request *request)
         admin_execute(request);
 }
 
+/* How long a command waits is counted from the last time that its image gave an answer. */
+static void note_parking(struct nvme_request *request)
+{
+    unsigned answers = request->ns ? request->ns->block->answers : 0;
+    if (!request->was_parked || request->answers != answers)
+        request->since_ms = request->nvme->namespaces.now_ms;
+    request->was_parked = true;
+    request->answers = answers;
+}
+
 void request_park(struct nvme_request *request)
 {
     struct nvme_requests *requests = &request->nvme->requests;
+    note_parking(request);
     request->next = NULL;
     *requests->parked_end = request;
     requests->parked_end = &request->next;
@@ -169,7 +181,7 @@ struct nvme_request *request_of_io(struct block_io *io)
 {
     struct nvme_request *request =
         (struct nvme_request *)((char *)io - offsetof(struct nvme_request, io));
-    namespace_ended(request->nvme, io);
+    namespace_ended(request->nvme);
     return request;
 }
 

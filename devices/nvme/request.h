@@ -9,8 +9,8 @@
  *
  * A request may be parked: it is then as if it had just been fetched, holds nothing, and is carried
  * out from its start when its time has come. That is where commands wait whose back end is away,
- * and those that a paused controller has not finished; what was done of them is done again, which
- * for every command is the same as once.
+ * and those that a paused controller has not finished, or that had to let go of the guest's memory;
+ * what was done of them is done again, which for every command is the same as once.
  */
 #ifndef OUTBOARD_DEVICES_NVME_REQUEST_H
 #define OUTBOARD_DEVICES_NVME_REQUEST_H
@@ -65,9 +65,11 @@ struct nvme_request {
     struct nvme *nvme;
     struct nvme_sq *sq;
     struct nvme_command command;
-    uint64_t since_ms; /* when it was fetched */
-    uint16_t status;   /* enum nvme_status */
-    uint32_t result;   /* dword 0 of the completion */
+    uint64_t since_ms; /* when it was fetched, or parked */
+    bool was_parked;
+    unsigned answers; /* of its image, when it was parked */
+    uint16_t status;  /* enum nvme_status */
+    uint32_t result;  /* dword 0 of the completion */
     struct nvme_namespace *ns;
     struct nvme_transfer *transfer; /* NULL: an admin request */
     struct block_io io;

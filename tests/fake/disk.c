@@ -41,7 +41,9 @@ static void start(struct block *block, struct block_io *io)
         check_data(io);
     if (io->op == BLOCK_WRITE && io->flags & BLOCK_FUA)
         fake->fua_count++;
+    io->block = block;
     fake->pending[fake->pending_count++] = io;
+    block->in_flight++;
 }
 
 static void move_data(struct fake_disk *fake, const struct block_io *io)
@@ -69,6 +71,8 @@ void fake_disk_finish(struct fake_disk *fake, unsigned index, int err)
         memset(fake->data + io->offset, 0, io->len);
     else if (err == 0)
         fake->flushes++;
+    fake->block.in_flight--;
+    fake->block.answers++;
     io->done(io, err);
 }
 
@@ -85,7 +89,7 @@ static void reap(struct block *block)
         finish_all(fake);
 }
 
-static void drain(struct block *block, unsigned timeout_ms)
+static void wait_for_all(struct block *block, unsigned timeout_ms)
 {
     if (!fake_of(block)->hangs)
         finish_all(fake_of(block));
@@ -119,7 +123,7 @@ void fake_disk_init(struct fake_disk *fake, uint8_t fill)
         .start = start,
         .submit = submit,
         .reap = reap,
-        .drain = drain,
+        .wait = wait_for_all,
         .resized = resized,
         .close = close_block,
     };

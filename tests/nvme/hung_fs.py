@@ -36,6 +36,10 @@ class HungFs:
         self.answers = threading.Event()
         self.answers.set()
         self.asked = threading.Event()  # something came while nothing was answered
+        self.hurry = threading.Event()  # writes take no time
+        self.hurry.set()
+        self.pause_s = 0
+        self.writes = 0
         self.ended = False
         self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0".encode()
@@ -57,8 +61,14 @@ class HungFs:
     def go_on(self):
         self.answers.set()
 
+    def slow_down(self, pause_s):
+        """Each write takes so long, one after the other, until hurry is set again."""
+        self.pause_s = pause_s
+        self.hurry.clear()
+
     def close(self):
         self.go_on()
+        self.hurry.set()
         libc.umount2(os.fsencode(self.mount), MNT_FORCE | MNT_DETACH)
         self.thread.join()
         os.close(self.fd)
@@ -107,6 +117,8 @@ class HungFs:
             _, offset, size = struct.unpack_from("<QQI", body)
             return bytes(self.data[offset : offset + size])
         if opcode == WRITE:
+            self.hurry.wait(self.pause_s)
+            self.writes += 1
             _, offset, size = struct.unpack_from("<QQI", body)
             self.data[offset : offset + size] = body[40 : 40 + size]
             return struct.pack("<II", size, 0)

@@ -15,7 +15,7 @@ from driver import (
 )  # fmt: skip
 from migration import DEVICE_STATE, FEATURE, RUNNING, SET, STOP, go, state
 
-READ, WRITE, FLUSH, ABORT, IDENTIFY = 0x02, 0x01, 0x00, 0x08, 0x06
+READ, WRITE, FLUSH, ABORT, IDENTIFY, ZEROES = 0x02, 0x01, 0x00, 0x08, 0x06, 0x08
 INTERNAL = 0x006
 SHUTDOWN = 1 << 14
 
@@ -262,3 +262,35 @@ def test_unmapping_waits_until_the_kernel_has_let_go(guest_of, hung_file, bounde
     client.socket.settimeout(vfio_user.PATIENCE_S)
     hung_file.go_on()
     assert client.receive().id == id
+
+
+def test_zeroes_of_a_file_system_that_has_none_are_written(controller, hung_file, bounded):
+    """All are asked for before the first answer says that there is no such thing."""
+    disk = Disk(controller(hung_file.option).create_queue())
+    hung_file.hang()
+    disk.start(READ, 0, disk.machine.pages(1), 512)
+    commands = [disk.queue.submit(ZEROES, 1, d10=64 * i, d12=63) for i in range(16)]
+    hung_file.go_on()
+    assert {disk.queue.wait(command).status for command in commands} == {SUCCESS}
+    assert disk.read(0, 512 << 10) == bytes(512 << 10)
+
+
+@pytest.mark.parametrize("end", ["reset", "sigterm"])
+def test_nothing_waits_for_all_that_a_slow_file_has_to_do(controller, hung_file, bounded, end):
+    """What completes meanwhile does not renew the wait. All of it would take a minute."""
+    nvme = controller(hung_file.option)
+    machine, disk = nvme.machine, Disk(nvme.create_queue())
+    hung_file.slow_down(0.125)
+    for i in range(60):
+        disk.queue.submit(ZEROES, 1, d10=2048 * (i % 8), d12=2047)
+    machine.register(0)
+    if end == "reset":
+        machine.proxy.ask(machine.proxy.reset())
+        machine.place()
+        assert machine.register(CSTS) in (0, RDY | CFS)
+    else:
+        machine.process.signal(signal.SIGTERM)
+        machine.proxy.sock.settimeout(BOUND_S)
+        assert machine.proxy.sock.recv(1) == b""
+    assert hung_file.writes < 60 * 8 // 2
+    hung_file.hurry.set()

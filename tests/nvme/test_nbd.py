@@ -58,6 +58,7 @@ def test_qcow2_by_qemu_nbd(controller, serve, image, tmp_path):
         ["--filter=nozero"],
         ["--filter=fua"],
         ["--filter=blocksize-policy", "blocksize-minimum=512", "blocksize-error-policy=error"],
+        ["--filter=blocksize-policy", "blocksize-preferred=4K", "blocksize-maximum=64K", "blocksize-error-policy=error"],
         ["--filter=noparallel"],
     ],
     ids=lambda filters: "-".join(filters) or "plain",

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Dialling an NBD server: its name is looked up, it is connected to, and it tells of its export.
+ *
+ * All of that can take long, and libnbd waits for some of it, so a thread does it. What comes out
+ * is a handle that can be used at once. The thread is never waited for: if nobody wants the handle
+ * any more, the thread frees what there is when it ends.
+ */
+#ifndef OUTBOARD_DEVICES_NVME_NBD_DIAL_H
+#define OUTBOARD_DEVICES_NVME_NBD_DIAL_H
+
+#include <stdbool.h>
+
+#include <libnbd.h>
+
+#include <outboard/fault.h>
+
+struct nbd_dial;
+
+/* Begins. 0 or a negative errno. */
+int nbd_dial_new(const char *uri, struct nbd_dial **ret_dial);
+/* Readable when it has ended. The dial's; gone with it. */
+int nbd_dial_fd(const struct nbd_dial *dial);
+bool nbd_dial_has_ended(struct nbd_dial *dial);
+/* The handle, which becomes the caller's, once it has ended; or NULL with the fault filled. */
+struct nbd_handle *nbd_dial_take(struct nbd_dial *dial, struct ob_fault *fault);
+/* Has it end soon, but for the look-up of a name, which takes its time. */
+void nbd_dial_hang_up(struct nbd_dial *dial);
+/* At any time; NULL is fine. */
+void nbd_dial_free(struct nbd_dial *dial);
+
+#endif

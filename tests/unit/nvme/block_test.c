@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "block.h"
+
+#include "support.h"
+
+#define SECOND_MS 1000u
+
+/* A block of which the test says what waiting for it brings. */
+struct patient {
+    struct block block;
+    bool ends;    /* each wait ends something... */
+    bool renews;  /* ...and begins something else */
+    bool obeys;   /* stop() ends all */
+    bool lets_go; /* give_up() ends all */
+    unsigned waits;
+    unsigned stops;
+    unsigned given_up;
+};
+
+static void wait_for(struct block *block, unsigned timeout_ms)
+{
+    struct patient *patient = (struct patient *)block;
+    patient->waits++;
+    if (!patient->ends)
+        return;
+    block->answers++;
+    block->in_flight -= !patient->renews;
+}
+
+static void stop(struct block *block)
+{
+    struct patient *patient = (struct patient *)block;
+    assert_true(block->stops);
+    patient->stops++;
+    if (patient->obeys)
+        block->in_flight = 0;
+}
+
+static void give_up(struct block *block)
+{
+    struct patient *patient = (struct patient *)block;
+    patient->given_up++;
+    if (patient->lets_go)
+        block->in_flight = 0;
+}
+
+static const struct block_ops ops = {.wait = wait_for, .stop = stop, .give_up = give_up};
+
+static struct patient make(unsigned in_flight)
+{
+    return (struct patient){.block = {.ops = &ops, .in_flight = in_flight}};
+}
+
+static void what_ends_is_waited_for(void **state)
+{
+    struct patient first = make(3);
+    struct patient second = make(5);
+    struct block *blocks[] = {&first.block, &second.block};
+    first.ends = second.ends = true;
+    blocks_drain(blocks, 2, 3600 * SECOND_MS);
+    assert_int_equal(first.block.in_flight + second.block.in_flight, 0);
+    assert_int_equal(first.stops + second.stops + first.given_up + second.given_up, 0);
+}
+
+static void nothing_in_flight_is_not_waited_for(void **state)
+{
+    struct patient idle = make(0);
+    struct block *blocks[] = {&idle.block};
+    blocks_drain(blocks, 1, 3600 * SECOND_MS);
+    assert_int_equal(idle.waits, 0);
+}
+
+/* It would last for ever if each end of something were waited for anew. */
+static void what_renews_itself_is_stopped(void **state)
+{
+    struct patient endless = make(1);
+    struct block *blocks[] = {&endless.block};
+    endless.ends = endless.renews = endless.obeys = true;
+    blocks_drain(blocks, 1, 10);
+    assert_int_equal(endless.stops, 1);
+    assert_int_equal(endless.given_up, 0);
+    assert_false(endless.block.stops);
+    assert_false(endless.block.stuck);
+}
+
+static void what_can_not_be_stopped_is_given_up(void **state)
+{
+    struct patient silent = make(1);
+    struct block *blocks[] = {&silent.block};
+    silent.lets_go = true;
+    blocks_drain(blocks, 1, 10);
+    assert_int_equal(silent.stops, 1);
+    assert_int_equal(silent.given_up, 1);
+    assert_false(silent.block.stops || silent.block.stuck);
+}
+
+static void the_others_are_not_given_up_for_one_that_hangs(void **state)
+{
+    struct patient silent = make(1);
+    struct patient healthy = make(100);
+    struct block *blocks[] = {&silent.block, &healthy.block};
+    healthy.ends = true;
+    blocks_drain(blocks, 2, 10);
+    assert_int_equal(healthy.block.in_flight, 0);
+    assert_int_equal(healthy.given_up, 0);
+}
+
+static void one_that_hangs_is_waited_for_once(void **state)
+{
+    struct patient silent = make(1);
+    struct block *blocks[] = {&silent.block};
+    blocks_drain(blocks, 1, 10);
+    assert_true(silent.block.stuck);
+    silent.waits = 0;
+    blocks_drain(blocks, 1, 3600 * SECOND_MS);
+    assert_int_equal(silent.waits, 1);
+    silent.ends = true; /* it goes on */
+    blocks_drain(blocks, 1, 3600 * SECOND_MS);
+    assert_int_equal(silent.block.in_flight, 0);
+}
+
+/* Time passes; returns whether the block is silent. */
+static bool look(struct block_silence *silence, const struct block *block, uint64_t now_ms)
+{
+    return block_is_silent(silence, block, now_ms, SECOND_MS);
+}
+
+static void slow_is_not_hung(void **state)
+{
+    struct block_silence silence = {0};
+    struct block block = {.in_flight = 8};
+    for (uint64_t now_ms = 0; now_ms < 3600 * SECOND_MS; now_ms += SECOND_MS - 1) {
+        block.answers++;
+        assert_false(look(&silence, &block, now_ms));
+    }
+}
+
+static void silence_begins_with_the_last_answer(void **state)
+{
+    struct block_silence silence = {0};
+    struct block block = {.in_flight = 8};
+    block.answers++;
+    assert_false(look(&silence, &block, 100 * SECOND_MS));
+    assert_false(look(&silence, &block, 101 * SECOND_MS - 1));
+    assert_true(look(&silence, &block, 101 * SECOND_MS));
+}
+
+static void silence_begins_at_the_beginning(void **state)
+{
+    struct block_silence silence;
+    struct block block = {.in_flight = 8, .answers = 3};
+    block_silence_begin(&silence, &block, 100 * SECOND_MS);
+    assert_false(look(&silence, &block, 101 * SECOND_MS - 1));
+    assert_true(look(&silence, &block, 101 * SECOND_MS));
+}
+
+static void an_idle_block_is_not_silent(void **state)
+{
+    struct block_silence silence = {0};
+    struct block block = {0};
+    assert_false(look(&silence, &block, 100 * SECOND_MS));
+    assert_false(look(&silence, &block, 200 * SECOND_MS));
+    block.in_flight = 1;
+    assert_false(look(&silence, &block, 201 * SECOND_MS - 1));
+    assert_true(look(&silence, &block, 201 * SECOND_MS));
+}
+
+static void signs_of_life_count_for_a_while(void **state)
+{
+    struct block_silence silence = {0};
+    struct block block = {.in_flight = 1};
+    uint64_t now_ms = 0;
+    for (; now_ms < (uint64_t)BLOCK_ANSWER_FACTOR * SECOND_MS; now_ms += SECOND_MS / 2) {
+        assert_false(look(&silence, &block, now_ms));
+        block.signs++;
+    }
+    assert_true(look(&silence, &block, now_ms));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_ends_is_waited_for),
+        TEST(nothing_in_flight_is_not_waited_for),
+        TEST(what_renews_itself_is_stopped),
+        TEST(what_can_not_be_stopped_is_given_up),
+        TEST(the_others_are_not_given_up_for_one_that_hangs),
+        TEST(one_that_hangs_is_waited_for_once),
+        TEST(slow_is_not_hung),
+        TEST(silence_begins_with_the_last_answer),
+        TEST(silence_begins_at_the_beginning),
+        TEST(an_idle_block_is_not_silent),
+        TEST(signs_of_life_count_for_a_while),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
