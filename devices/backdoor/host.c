@@ -2,11 +2,17 @@
 /* ob_backdoor_main(): a backdoor program around callbacks that are linked in. */
 #include <outboard/backdoor_host.h>
 
+#include <errno.h>
+
 #include "program.h"
 
 static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
     struct backdoor_config *backdoor = config;
+    if (!backdoor->ops.call)
+        return ob_fault_set(
+            fault, -EINVAL,
+            "ob_backdoor_main(): a guest has nothing to call; set ob_backdoor_ops.call");
     return backdoor_new(&backdoor->backdoor, &backdoor->ops, backdoor->pages, ret_device, fault);
 }
 
@@ -21,6 +27,8 @@ int ob_backdoor_main(const struct ob_backdoor_ops *ops, int argc, char **argv)
         .create = create,
         .destroy = backdoor_program_done,
     };
-    struct backdoor_config config = {.pages = 1, .ops = *ops};
+    struct backdoor_config config = {.pages = 1};
+    if (ops)
+        config.ops = *ops;
     return ob_program_main(&program, &config, argc, argv);
 }

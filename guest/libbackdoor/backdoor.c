@@ -91,7 +91,7 @@ static void copy_to(volatile uint8_t *data, size_t offset, const uint8_t *from, 
 
 int ob_backdoor_read(struct ob_backdoor *backdoor, size_t offset, void *ret_buf, size_t len)
 {
-    int err = check_range(backdoor, offset, len);
+    int err = ret_buf || len == 0 ? check_range(backdoor, offset, len) : -EINVAL;
     if (err < 0)
         return err;
     channel_lock(backdoor);
@@ -102,7 +102,7 @@ int ob_backdoor_read(struct ob_backdoor *backdoor, size_t offset, void *ret_buf,
 
 int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const void *buf, size_t len)
 {
-    int err = check_range(backdoor, offset, len);
+    int err = buf || len == 0 ? check_range(backdoor, offset, len) : -EINVAL;
     if (err < 0)
         return err;
     channel_lock(backdoor);

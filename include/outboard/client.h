@@ -387,7 +387,7 @@ enum ob_client_run_state {
 /**
  * vfio-user: whether the device can be migrated.
  *
- * @ret_pre_copy: whether it knows OB_CLIENT_PRE_COPY.
+ * @ret_pre_copy: whether it knows OB_CLIENT_PRE_COPY; may be NULL.
  *
  * Returns 0, -ENOTSUP when it can't, or the errno of a call.
  */

@@ -187,7 +187,7 @@ struct ob_session_config {
  * @config:      copied, the key too.
  * @ret_session: the engine; untouched on failure.
  *
- * Returns 0, -EINVAL (a value out of its bounds, no random) or -ENOMEM.
+ * Returns 0, -EINVAL (a value out of its bounds, no random, a key_len without a key) or -ENOMEM.
  */
 OB_API int ob_session_new(const struct ob_session_config *config, struct ob_session **ret_session);
 
@@ -296,8 +296,8 @@ OB_API void ob_session_stats(const struct ob_session *session, struct ob_session
  * Writing may begin at once; it is held until the peer accepts. `opened`, `refused` or `reset`
  * tells how it went.
  *
- * Returns 0, -ENOTCONN (no session), -EINVAL (a length), -ESHUTDOWN (the peer is going away),
- * -EAGAIN (the peer takes no more streams for now) or -ENOMEM.
+ * Returns 0, -ENOTCONN (no session), -EINVAL (a length, bytes that are not there), -ESHUTDOWN (the
+ * peer is going away), -EAGAIN (the peer takes no more streams for now) or -ENOMEM.
  */
 OB_API int ob_stream_open(struct ob_session *session, const char *service, size_t service_len,
                           const void *metadata, size_t metadata_len, struct ob_stream **ret_stream);
@@ -346,8 +346,8 @@ OB_API ssize_t ob_stream_read(struct ob_stream *stream, void *bytes, size_t len)
  * Send bytes: they are copied into the stream's send buffer, as many as there is room for.
  *
  * Returns how many were taken, less than @len when the buffer is full (`writable` will tell),
- * -EPIPE (after ob_stream_shutdown()), -EBUSY (while memory is lent), -ECONNRESET (over) or
- * -ENOMEM (nothing was taken).
+ * -EPIPE (after ob_stream_shutdown()), -EBUSY (while memory is lent), -ECONNRESET (over),
+ * -EINVAL (no bytes) or -ENOMEM (nothing was taken).
  */
 OB_API ssize_t ob_stream_write(struct ob_stream *stream, const void *bytes, size_t len);
 

@@ -26,6 +26,8 @@ int ob_client_config_read(struct ob_client *client, uint32_t offset, unsigned si
 {
     const struct client_request request = {
         .operation = CLIENT_CONFIG_READ, .offset = offset, .size = size};
+    if (!ret_value)
+        return -EINVAL;
     *ret_value = UINT32_MAX;
     if (!is_size(size, 4))
         return -EINVAL;
@@ -56,6 +58,8 @@ int ob_client_bar_read(struct ob_client *client, unsigned bar, uint64_t offset, 
 {
     const struct client_request request = {
         .operation = CLIENT_BAR_READ, .bar = bar, .offset = offset, .size = size};
+    if (!ret_value)
+        return -EINVAL;
     *ret_value = UINT64_MAX;
     return fits_bar(client, bar, offset, size) ? read_value(client, &request, ret_value) : -EINVAL;
 }

@@ -77,6 +77,8 @@ static int check_options(const struct ob_client_options *options, const struct r
 {
     if (!wire)
         return ob_fault_set(fault, -EINVAL, "no wire is called '%s'", options->wire);
+    if ((unsigned)options->policy > OB_CLIENT_ASK)
+        return ob_fault_set(fault, -EINVAL, "%u is no policy", (unsigned)options->policy);
     if (options->timeout_ms > LIMIT_CLIENT_TIMEOUT_MS)
         return ob_fault_set(fault, -EINVAL, "a timeout of %u ms is more than %u",
                             options->timeout_ms, LIMIT_CLIENT_TIMEOUT_MS);
@@ -87,6 +89,8 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
                   struct ob_fault *fault)
 {
     const struct ob_client_options defaults = {0};
+    if (!ret_client)
+        return ob_fault_set(fault, -EINVAL, "there is no place for the client: ret_client is NULL");
     options = options ? options : &defaults;
     const struct remote_wire *wire = find_wire(options->wire);
     int err = check_options(options, wire, fault);
@@ -121,6 +125,8 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
 int ob_client_connect(const char *path, const struct ob_client_options *options,
                       struct ob_client **ret_client, struct ob_fault *fault)
 {
+    if (!path)
+        return ob_fault_set(fault, -EINVAL, "there is no path to connect to");
     unsigned timeout_ms = options && options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
     AUTO_FD fd = socket_connect(path, timeout_ms);
     if (fd < 0)
@@ -184,6 +190,9 @@ int ob_client_publish_memory(struct ob_client *client, const struct ob_client_re
     if (count > LIMIT_CLIENT_REGIONS)
         return ob_fault_set(fault, -E2BIG, "%u memory regions, more than %u", count,
                             LIMIT_CLIENT_REGIONS);
+    if (count > 0 && !regions)
+        return ob_fault_set(fault, -EINVAL, "there are no %u memory regions: regions is NULL",
+                            count);
     for (unsigned i = 0; i < count; i++)
         if (!regions[i].memory && !descriptor_is_open(regions[i].fd))
             return ob_fault_set(fault, -EBADF, "descriptor %d of memory region %u is not open",
@@ -198,6 +207,9 @@ int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
                     struct ob_fault *fault)
 {
     struct ob_client_info info = {0};
+    if (!ret_info)
+        return ob_fault_set(fault, -EINVAL,
+                            "there is no place for what is found: ret_info is NULL");
     int err = client->wire->probe(client, &info, fault);
     if (err < 0)
         return ob_fault_set(fault, err, "the probe failed: %s",

@@ -126,6 +126,8 @@ static int transfer(struct ob_client *client, unsigned region, uint64_t offset, 
 int ob_client_read_bytes(struct ob_client *client, unsigned region, uint64_t offset, void *ret_buf,
                          size_t len)
 {
+    if (!ret_buf && len > 0)
+        return -EINVAL;
     if (len > 0)
         memset(ret_buf, 0xff, len);
     return transfer(client, region, offset, ret_buf, len, false);
@@ -134,7 +136,7 @@ int ob_client_read_bytes(struct ob_client *client, unsigned region, uint64_t off
 int ob_client_write_bytes(struct ob_client *client, unsigned region, uint64_t offset,
                           const void *buf, size_t len)
 {
-    return transfer(client, region, offset, (uint8_t *)buf, len, true);
+    return buf || len == 0 ? transfer(client, region, offset, (uint8_t *)buf, len, true) : -EINVAL;
 }
 
 static bool is_write(const struct ob_client *client, const struct ob_client_write *write)
@@ -192,7 +194,7 @@ static unsigned most_writes(const struct ob_client *client)
 int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_write *writes,
                              unsigned count)
 {
-    int err = client_prepare(client);
+    int err = writes || count == 0 ? client_prepare(client) : -EINVAL;
     for (unsigned i = 0; i < count && err == 0; i++)
         if (!is_write(client, &writes[i]))
             err = -EINVAL;
@@ -219,7 +221,7 @@ int ob_client_bar_areas(struct ob_client *client, unsigned bar, struct ob_client
 {
     if (!client->remote)
         return -EOPNOTSUPP;
-    if (!is_bar(client, bar))
+    if (!is_bar(client, bar) || (!ret_areas && max > 0))
         return -EINVAL;
     const struct client_region *region = &client->remote->regions[bar];
     int fd = client->remote->region_fds[bar];
@@ -271,7 +273,7 @@ int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
     unsigned count;
     if (!client->remote)
         return -EOPNOTSUPP;
-    if (!is_bar(client, bar))
+    if (!is_bar(client, bar) || (!ret_eventfds && max > 0))
         return -EINVAL;
     if (max > LIMIT_CLIENT_EVENTFDS)
         max = LIMIT_CLIENT_EVENTFDS;

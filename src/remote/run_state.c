@@ -22,7 +22,8 @@ int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy)
     uint64_t flags = rd_u64(&rd);
     if (!(flags & VFIO_USER_MIG_FLAG_STOP_COPY))
         return -ENOTSUP;
-    *ret_pre_copy = flags & VFIO_USER_MIG_FLAG_PRE_COPY;
+    if (ret_pre_copy)
+        *ret_pre_copy = flags & VFIO_USER_MIG_FLAG_PRE_COPY;
     return 0;
 }
 
@@ -64,7 +65,7 @@ ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len)
 {
     uint8_t head[VFIO_USER_MIG_DATA_LEN], answer[VFIO_USER_MIG_DATA_LEN];
     struct vfio_user_mig_data data, said;
-    int err = vfio_user_meet(client);
+    int err = ret_buf || len == 0 ? vfio_user_meet(client) : -EINVAL;
     if (err < 0)
         return err;
     data.size = (uint32_t)smaller(len, (size_t)client->engine.capabilities.max_data_xfer_size);
@@ -92,7 +93,7 @@ int ob_client_load(struct ob_client *client, const void *buf, size_t len)
 {
     const uint8_t *at = buf;
     uint8_t head[VFIO_USER_MIG_DATA_LEN], answer[VFIO_USER_MIG_DATA_LEN];
-    int err = vfio_user_meet(client);
+    int err = buf || len == 0 ? vfio_user_meet(client) : -EINVAL;
     while (len > 0 && err == 0) {
         size_t piece = smaller(len, (size_t)client->engine.capabilities.max_data_xfer_size);
         const struct vfio_user_mig_data data = {.argsz = (uint32_t)(VFIO_USER_MIG_DATA_LEN + piece),

@@ -40,7 +40,7 @@ int ob_client_log_start(struct ob_client *client, uint64_t page_size,
                         const struct ob_client_range *ranges, unsigned count)
 {
     uint8_t data[16 + LIMIT_DIRTY_RANGES * RANGE_LEN];
-    int err = vfio_user_meet(client);
+    int err = ranges || count == 0 ? vfio_user_meet(client) : -EINVAL;
     if (err == 0)
         err = log_here(client, page_size, ranges, count);
     if (err < 0)
@@ -152,7 +152,7 @@ int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len)
 int ob_client_log_report(struct ob_client *client, uint64_t page_size,
                          const struct ob_client_range *range, uint8_t *ret_bits)
 {
-    int err = vfio_user_meet(client);
+    int err = range && ret_bits ? vfio_user_meet(client) : -EINVAL;
     if (err < 0)
         return err;
     if (dirty_report_len(log_of(client), page_size, range->gpa, range->len) < 0)

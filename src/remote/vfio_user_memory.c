@@ -118,7 +118,7 @@ static int keep_region(struct ob_client *client, const struct ob_client_region *
 int ob_client_map_memory(struct ob_client *client, const struct ob_client_region *region,
                          struct ob_fault *fault)
 {
-    int err = vfio_user_meet(client);
+    int err = region ? vfio_user_meet(client) : -EINVAL;
     if (err == 0)
         err = check_region(client, region, fault);
     if (err == 0)

@@ -37,12 +37,15 @@ static int complete(struct ob_session_config *config)
                 within(config->send_buffer, LIMIT_SESSION_WINDOW) &&
                 within(config->max_streams, LIMIT_SESSION_STREAMS) &&
                 (config->channel == OB_CHANNEL_STREAM || config->channel == OB_CHANNEL_LINE) &&
+                (config->key || config->key_len == 0) && /* else it would go without a key */
                 (!config->key || (config->key_len >= 1 && config->key_len <= OB_SESSION_KEY_MAX));
     return sane ? 0 : -EINVAL;
 }
 
 int ob_session_new(const struct ob_session_config *config, struct ob_session **ret_session)
 {
+    if (!config || !ret_session)
+        return -EINVAL;
     struct ob_session_config completed = *config;
     if (complete(&completed) < 0)
         return -EINVAL;

@@ -66,8 +66,8 @@ int ob_stream_open(struct ob_session *session, const char *service, size_t servi
 {
     if (session->state != SESSION_UP)
         return -ENOTCONN;
-    if (service_len < 1 || service_len > OB_SESSION_SERVICE_MAX ||
-        metadata_len > OB_SESSION_METADATA_MAX)
+    if (!service || (!metadata && metadata_len > 0) || service_len < 1 ||
+        service_len > OB_SESSION_SERVICE_MAX || metadata_len > OB_SESSION_METADATA_MAX)
         return -EINVAL;
     if (session->peer_going_away)
         return -ESHUTDOWN;
@@ -181,6 +181,8 @@ void ob_stream_consume(struct ob_stream *stream, size_t len)
 ssize_t ob_stream_read(struct ob_stream *stream, void *bytes, size_t len)
 {
     size_t done = 0;
+    if (!bytes && len > 0)
+        return -EINVAL;
     for (;;) {
         const void *from;
         ssize_t there = ob_stream_peek(stream, &from);
@@ -208,6 +210,8 @@ ssize_t ob_stream_write(struct ob_stream *stream, const void *bytes, size_t len)
         return error;
     if (stream->tx.lent_len)
         return -EBUSY;
+    if (!bytes && len > 0)
+        return -EINVAL;
     size_t room = stream_room(stream);
     size_t taken = len < room ? len : room;
     if (chain_append(&stream->tx.unsent, bytes, taken) < 0)
@@ -222,7 +226,7 @@ int ob_stream_lend(struct ob_stream *stream, const void *bytes, size_t len)
     int error = unwritable(stream);
     if (error)
         return error;
-    if (!len)
+    if (!len || !bytes)
         return -EINVAL;
     if (stream->tx.lent_len)
         return -EAGAIN;

@@ -73,8 +73,9 @@ static void world_new(struct world *world, uint64_t seed)
         .send_buffer = (uint32_t)(1 + pick(world, 40000)),
         .max_streams = (uint32_t)(1 + pick(world, CONNECTIONS)),
         .key = pick(world, 4) ? NULL : "secret",
-        .key_len = 6,
     };
+    if (world->config.key)
+        world->config.key_len = strlen(world->config.key);
     for (int i = 0; i < 2; i++) {
         world->ends[i].ledger = &world->ledger;
         world->ends[i].random = &world->random;

@@ -30,13 +30,22 @@ static void run_unkind(struct pair *pair, int results[2])
     }
 }
 
+static int no_random(void *user, void *bytes, size_t len)
+{
+    return 0;
+}
+
 static void refuses_values_out_of_bounds(void **state)
 {
     struct ob_session *session = NULL;
     struct ob_session_config config = {0};
     assert_int_equal(ob_session_new(&config, &session), -EINVAL); /* no random */
+    assert_int_equal(ob_session_new(NULL, &session), -EINVAL);
+    assert_int_equal(ob_session_new(&config, NULL), -EINVAL);
     struct pair pair;
     pair_new(&pair, &config, &config);
+    const struct ob_session_config keyless = {.random = no_random, .key_len = 4};
+    assert_int_equal(ob_session_new(&keyless, &session), -EINVAL);
     pair_free(&pair);
     assert_null(session);
 }

@@ -47,6 +47,19 @@ static void carries_service_and_metadata(void **state)
     pair_free(&pair);
 }
 
+static void bytes_that_are_not_there_are_refused(void **state)
+{
+    struct pair pair;
+    struct ob_stream *here, *there;
+    pair_up(&pair, clean);
+    pair_open(&pair, 0, &here, &there);
+    assert_int_equal(ob_stream_write(here, NULL, 1), -EINVAL);
+    assert_int_equal(ob_stream_lend(here, NULL, 1), -EINVAL);
+    assert_int_equal(ob_stream_read(here, NULL, 1), -EINVAL);
+    assert_int_equal(ob_stream_write(here, NULL, 0), 0);
+    pair_free(&pair);
+}
+
 static void open_refuses_bad_lengths(void **state)
 {
     struct pair pair;
@@ -58,6 +71,8 @@ static void open_refuses_bad_lengths(void **state)
     assert_int_equal(ob_stream_open(session, text, OB_SESSION_SERVICE_MAX + 1, NULL, 0, &stream),
                      -EINVAL);
     assert_int_equal(ob_stream_open(session, "a", 1, text, sizeof(text), &stream), -EINVAL);
+    assert_int_equal(ob_stream_open(session, NULL, 1, NULL, 0, &stream), -EINVAL);
+    assert_int_equal(ob_stream_open(session, "a", 1, NULL, 1, &stream), -EINVAL);
     assert_null(stream);
     memset(text, 'y', sizeof(text));
     assert_int_equal(ob_stream_open(session, text, OB_SESSION_SERVICE_MAX, text,
@@ -391,6 +406,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(both_ends_see_one_tag),
         TEST(carries_service_and_metadata),
+        TEST(bytes_that_are_not_there_are_refused),
         TEST(open_refuses_bad_lengths),
         TEST(refusal_carries_its_reason),
         TEST(carries_bytes_in_steps_of_any_size),
