@@ -5,7 +5,8 @@
  * A device program fills a struct ob_device_desc with what the function is and a struct
  * ob_device_ops with what it does, makes an ob_device of both and hands it to ob_program_main()
  * (program.h) or to a loop of its own. All callbacks run on the one thread that serves the device;
- * every function here must be called on that thread unless it says otherwise.
+ * every function here must be called on that thread unless it says otherwise. Another thread may
+ * call nothing of a device; it signals a wake-up (wake.h), and the serving thread does the rest.
  *
  * A device has one VMM at a time and outlives it: when a VMM has gone, the device keeps its state,
  * and the next VMM finds it as it was left. Most VMMs reset it before their guest uses it, but only
@@ -89,8 +90,10 @@ struct ob_device_desc {
     uint16_t subsystem_id;
     uint32_t class_code; /* base class << 16 | subclass << 8 | programming interface */
     uint8_t revision;
-    bool express; /* 4096 bytes of configuration space instead of 256 */
-    bool intx;    /* has an interrupt pin (INTA) */
+    /* 4096 bytes of configuration space instead of 256. It adds no capability: a guest takes the
+     * function for PCI Express if ob_device_add_capability() has given it one (id 10h). */
+    bool express;
+    bool intx; /* has an interrupt pin (INTA) */
     /* The bus master bit of the command register is hardwired to one, for VMMs that drive devices
      * without a guest and never write it. Elsewhere a guest relies on being able to clear it. */
     bool always_master;
@@ -134,7 +137,9 @@ struct ob_device_ops {
     void (*doorbell)(void *state, unsigned number);
 
     /** The guest or the VMM resets the function. Interrupts have been lowered, configuration space
-     * is at its defaults, DMA is off. */
+     * is at its defaults, DMA is off. The library calls it when a VMM asks for a reset, and around
+     * load(), never of its own accord: a first VMM may access registers before it resets anything,
+     * so the device must be in the state of a reset when ob_device_new() is called. */
     void (*reset)(void *state);
 
     /**
@@ -237,7 +242,8 @@ struct ob_device_ops {
  * @ret_device: the device; free it with ob_device_free().
  * @fault:      says what was wrong with @desc; may be NULL.
  *
- * Returns 0, -EINVAL when the description is impossible, -ENOMEM, or the errno of making the
+ * Returns 0, -EINVAL when the description is impossible (a field that is missing or out of its
+ * bounds, fields that contradict each other), -ENOMEM, or the errno of making the
  * memory of an OB_BAR_MEMORY BAR.
  */
 OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
@@ -260,7 +266,8 @@ OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
  * @writable: one mask byte per byte of @body: the bits that the guest may change; NULL for none.
  * @len:      bytes in @body and @writable.
  *
- * Returns the capability's offset, or -ENOSPC when no room is left.
+ * Returns the capability's offset, -EINVAL for the id 0 or a body that is not there, -EBUSY once a
+ * VMM has seen the device, or -ENOSPC when no room is left.
  */
 OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                                     const uint8_t *writable, size_t len);

@@ -7,6 +7,9 @@
  * it alive until it is unmapped, whatever the VMM does meanwhile; ob_dma_is_current() tells whether
  * the VMM still means it to be the guest's.
  *
+ * A call without a device, a buffer or a direction that there is returns -EINVAL, which a request
+ * gets as its result.
+ *
  * The guest can write to its memory at any moment: copy what must be checked, then check the copy.
  *
  * A VMM may tell where memory is and share no descriptor for it. Then the calls that copy or map at

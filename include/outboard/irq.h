@@ -40,7 +40,8 @@ OB_API bool ob_irq_ends_by_access(const struct ob_device *device);
  * @vector: from 0. With MSI, a vector beyond those that the guest has granted wraps around.
  *
  * Returns 0 when the guest has or will get it (a masked vector stays pending), -ENOTCONN when the
- * guest has enabled neither MSI-X nor MSI, -EINVAL when the device has no such vector.
+ * guest has enabled neither MSI-X nor MSI, -EINVAL when there is no device or it has no such
+ * vector.
  */
 OB_API int ob_irq_signal(struct ob_device *device, unsigned vector);
 

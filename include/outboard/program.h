@@ -3,9 +3,9 @@
  * Program: main() of a device program.
  *
  * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
- * --socket-path=PATH, --wire=NAME, --poll-us=N, --dma=HOW, --print-capabilities, --help,
- * --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear
- * line when it ends.
+ * --socket-path=PATH, --wire=NAME, --poll-us=N, --dma=HOW, --trace[=FILE], --print-capabilities,
+ * --help, --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one
+ * clear line when it ends.
  *
  * Before anything else it opens those of descriptors 0 to 2 that are closed, on /dev/null, and has
  * SIGPIPE and SIGXFSZ ignored unless the program has handlers for them.

@@ -39,8 +39,9 @@ typedef void (*ob_watch_fn)(void *argument, unsigned events);
  * @ready:    called on the thread that serves the device.
  * @argument: handed to @ready.
  *
- * Returns 0, -ENOMEM, or the errno of epoll_ctl(2); before the device is served, what can't be
- * watched is told by the program instead. Any callback of the device, or before serving.
+ * Returns 0, -EINVAL (no device, no @ready, no or unknown @events), -EBADF, -ENOMEM, or the errno
+ * of epoll_ctl(2); before the device is served, what can't be watched is told by the program
+ * instead. Any callback of the device, or before serving.
  */
 OB_API int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
                            void *argument);

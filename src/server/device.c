@@ -58,6 +58,7 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
         .irqs = {.intx_mask_fd = -1, .intx_unmask_fd = -1},
         .name = strdup(desc->name),
     };
+    list_init(&device->endings);
     memory_init(&device->memory, host->memory);
     if (ops->quiesce)
         memory_on_leaving(&device->memory, ops->quiesce, state);
@@ -80,6 +81,11 @@ void device_free(struct ob_device *device)
 {
     if (!device)
         return;
+    while (!list_empty(&device->endings)) {
+        struct device_ending *ending =
+            list_entry(list_take(&device->endings), struct device_ending, link);
+        ending->ended(ending);
+    }
     device_disconnect(device);
     doorbells_done(device);
     free_bar_memory(device);
@@ -87,6 +93,18 @@ void device_free(struct ob_device *device)
     pci_function_done(&device->function);
     free(device->name);
     free(device);
+}
+
+void device_tell_of_end(struct ob_device *device, struct device_ending *ending,
+                        void (*ended)(struct device_ending *ending))
+{
+    ending->ended = ended;
+    list_append(&device->endings, &ending->link);
+}
+
+void device_forget_ending(struct device_ending *ending)
+{
+    list_remove(&ending->link);
 }
 
 void *ob_device_bar_memory(const struct ob_device *device, unsigned bar)

@@ -19,6 +19,7 @@
 #include <outboard/device.h>
 #include <outboard/dma.h>
 
+#include "base/list.h"
 #include "memory/memory.h"
 #include "pci/function.h"
 #include "server/doorbells.h"
@@ -50,6 +51,12 @@ struct device_told {
     bool of_zeroes; /* memory that seems to be private, or the first command was not all zeroes */
 };
 
+/* Whoever has something of a device is told when that is freed. */
+struct device_ending {
+    struct list link;
+    void (*ended)(struct device_ending *ending);
+};
+
 struct ob_device {
     struct ob_device_ops ops;
     void *state;
@@ -63,6 +70,8 @@ struct ob_device {
     const struct device_messenger *messenger; /* NULL: this wire has none */
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
+    struct list endings;
+    bool traces;  /* see trace.h */
     bool served;  /* a peer has been served: what it has seen of the device stays */
     bool dormant; /* the peer has gone, and no other has taken the device over */
     bool stopped; /* the peer wants it paused */
@@ -75,6 +84,11 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
                const struct server_host *host, struct ob_device **ret_device,
                struct ob_fault *fault);
 void device_free(struct ob_device *device);
+
+/* Has ended(ending) called before the device is freed, unless it is forgotten. */
+void device_tell_of_end(struct ob_device *device, struct device_ending *ending,
+                        void (*ended)(struct device_ending *ending));
+void device_forget_ending(struct device_ending *ending);
 
 /* Gives up what the peer gave: memory, interrupt descriptors. The device is dormant then. */
 void device_disconnect(struct ob_device *device);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "server/device.h"
+#include "server/trace.h"
 
 static uint64_t bar_size(const struct ob_device *device, unsigned bar)
 {
@@ -71,6 +72,8 @@ static void rung(void *argument)
 {
     struct doorbell_line *line = argument;
     struct ob_device *device = line->device;
+    if (trace_is_on(device->traces))
+        trace_say(device, "doorbell %u rings", (unsigned)(line - device->doorbells.lines));
     device_wake(device);
     if (device->ops.doorbell)
         device->ops.doorbell(device->state, (unsigned)(line - device->doorbells.lines));

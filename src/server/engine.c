@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/trace.h"
+
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
                struct ob_fault *fault)
 {
@@ -86,8 +88,18 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     struct fd_list fds = {.count = engine->waiting.count};
     memcpy(fds.fd, engine->waiting.fd, fds.count * sizeof(fds.fd[0]));
     engine->waiting.count = 0;
+    if (trace_is_on(engine->device->traces && !engine->traced))
+        trace_message(engine, true, frame, len, fds.count);
     int err = engine->ops->handle(engine, frame, len, &fds);
     close_fds(engine, &fds);
+    return err;
+}
+
+/* The peer has broken the rules; what of them is in the fault. */
+static int refused(const struct engine *engine, int err)
+{
+    if (trace_is_on(engine->device->traces))
+        trace_say(engine->device, "refused: %s", engine->fault.text);
     return err;
 }
 
@@ -102,13 +114,13 @@ static int handle_frames(struct engine *engine)
     while (err == 0 && engine->rx_len - at >= ops->header_len && may_reply(engine)) {
         int len = ops->frame_len(engine, engine->rx + at);
         if (len < 0)
-            return len;
+            return refused(engine, len);
         assert((size_t)len >= ops->header_len && (size_t)len <= ops->rx_len);
         if (engine->rx_len - at < (size_t)len)
             break;
         err =
             handle_frame(engine, engine->rx + at, (size_t)len, engine->rx_len - at == (size_t)len);
-        engine->later = err == ENGINE_LATER;
+        engine->later = engine->traced = err == ENGINE_LATER;
         if (!engine->later)
             at += (size_t)len;
     }
@@ -117,7 +129,7 @@ static int handle_frames(struct engine *engine)
         memmove(engine->rx, engine->rx + at, engine->rx_len);
     if (err >= 0 && ops->pump)
         ops->pump(engine);
-    return err < 0 ? err : 0;
+    return err < 0 ? refused(engine, err) : 0;
 }
 
 int engine_poke(struct engine *engine)
@@ -182,5 +194,7 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
         engine->tx_fds.fd[engine->tx_fds.count++] = fds[i];
     if (num_fds > 0)
         engine->tx_fds_at = engine->tx_len;
+    if (trace_is_on(engine->device->traces))
+        trace_message(engine, false, engine->tx + engine->tx_len, len, num_fds);
     engine->tx_len += len;
 }

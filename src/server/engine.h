@@ -32,6 +32,7 @@
 #include "server/device.h"
 
 struct engine;
+struct trace_message;
 
 struct engine_ops {
     const char *wire;    /* as in --wire= */
@@ -52,6 +53,9 @@ struct engine_ops {
     /* Fits the device to the wire before anything is received, or tells why it can't be. What this
      * does to the function is undone for the next peer, which may speak another wire. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
+
+    /* Traces a message, for which the engine's device has asked. */
+    void (*trace)(const struct engine *engine, const struct trace_message *message);
 
     /* The rest may be NULL. */
     /* The engine is made; 0 or a negative errno with the fault filled. */
@@ -85,6 +89,7 @@ struct engine {
     size_t tx_sent;
     bool started;
     bool later;            /* the frame that is first in the buffer waits for something */
+    bool traced;           /* and has been traced */
     struct fd_list tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
     size_t tx_fds_at;
 };

@@ -37,6 +37,8 @@ struct server_host {
     /* Tells a person of something odd that changes nothing. kind: the format that the sentence was
      * made from; sentences of one kind are told at a bounded rate. */
     void (*warn)(void *context, const char *kind, const char *sentence);
+    /* Takes a line of the trace, if ob_device.traces asks for one. */
+    void (*trace)(void *context, const char *line);
     void *context;
 };
 

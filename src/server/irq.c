@@ -8,6 +8,7 @@
 
 #include "base/limits.h"
 #include "server/device.h"
+#include "server/trace.h"
 
 static struct irq_vector *vector_of(struct ob_device *device, enum irq_kind kind, unsigned index)
 {
@@ -52,8 +53,22 @@ void irqs_done(struct ob_device *device)
     free(device->irqs.all);
 }
 
+static __attribute__((cold)) void trace_vector(const struct ob_device *device,
+                                               const struct irq_vector *vector)
+{
+    static const char *const names[IRQ_KIND_COUNT] = {"INTx", "MSI", "MSI-X", "error", "request"};
+    for (unsigned kind = IRQ_KIND_COUNT; kind-- > 0;)
+        if (vector >= device->irqs.vectors[kind]) {
+            trace_say(device, "signals %s vector %u", names[kind],
+                      (unsigned)(vector - device->irqs.vectors[kind]));
+            return;
+        }
+}
+
 static void signal_vector(struct ob_device *device, const struct irq_vector *vector)
 {
+    if (trace_is_on(device->traces))
+        trace_vector(device, vector);
     device->host->event_signal(device->host->context, vector->fd);
 }
 

@@ -17,14 +17,8 @@
 #include <string.h>
 
 #include "base/cursor.h"
-#include "server/engine.h"
-#include "wire/mpqemu.h"
-
-struct mpqemu_server {
-    struct engine engine; /* first: an engine of this wire is one of these */
-    bool dialect_known;
-    enum mpqemu_dialect dialect;
-};
+#include "server/mpqemu.h"
+#include "server/trace.h"
 
 /* One frame, checked against its row. */
 struct request {
@@ -42,7 +36,6 @@ enum answer {
 };
 
 struct row {
-    const char *name;
     uint32_t len[2]; /* of the payload, by dialect */
     unsigned min_fds, max_fds;
     enum answer answer;
@@ -163,16 +156,16 @@ static int device_reset_request(struct request *request, uint64_t *ret_value)
 
 /* Commands without a row are none that a proxy may send. */
 static const struct row rows[MPQEMU_COMMAND_COUNT] = {
-    /*                       name  {shipped, v8} payload  fds  answer  handler */
-    [MPQEMU_INIT] = {"INIT", {0, 0}, 0, 0, ANSWER_NONE, take_nothing},
-    [MPQEMU_SYNC_SYSMEM] = {"SYNC_SYSMEM", {192, 192}, 0, 8, ANSWER_NONE, sync_sysmem},
-    [MPQEMU_CONFIG_WRITE] = {"PCI_CFGWRITE", {12, 12}, 0, 0, ANSWER_VALUE, config_write},
-    [MPQEMU_CONFIG_READ] = {"PCI_CFGREAD", {12, 12}, 0, 0, ANSWER_VALUE, config_read},
-    [MPQEMU_BAR_WRITE] = {"BAR_WRITE", {24, 192}, 0, 0, ANSWER_VALUE, bar_write},
-    [MPQEMU_BAR_READ] = {"BAR_READ", {24, 192}, 0, 0, ANSWER_VALUE, bar_read},
-    [MPQEMU_SET_IRQFD] = {"SET_IRQFD", {0, 0}, 2, 2, ANSWER_NONE, set_irqfd},
-    [MPQEMU_PING] = {"PROXY_PING", {0, 0}, 0, 0, ANSWER_VALUE, take_nothing},
-    [MPQEMU_DEVICE_RESET] = {"DEVICE_RESET", {0, 192}, 0, 0, ANSWER_HEADER, device_reset_request},
+    /*                       {shipped, v8} payload  fds  answer  handler */
+    [MPQEMU_INIT] = {{0, 0}, 0, 0, ANSWER_NONE, take_nothing},
+    [MPQEMU_SYNC_SYSMEM] = {{192, 192}, 0, 8, ANSWER_NONE, sync_sysmem},
+    [MPQEMU_CONFIG_WRITE] = {{12, 12}, 0, 0, ANSWER_VALUE, config_write},
+    [MPQEMU_CONFIG_READ] = {{12, 12}, 0, 0, ANSWER_VALUE, config_read},
+    [MPQEMU_BAR_WRITE] = {{24, 192}, 0, 0, ANSWER_VALUE, bar_write},
+    [MPQEMU_BAR_READ] = {{24, 192}, 0, 0, ANSWER_VALUE, bar_read},
+    [MPQEMU_SET_IRQFD] = {{0, 0}, 2, 2, ANSWER_NONE, set_irqfd},
+    [MPQEMU_PING] = {{0, 0}, 0, 0, ANSWER_VALUE, take_nothing},
+    [MPQEMU_DEVICE_RESET] = {{0, 192}, 0, 0, ANSWER_HEADER, device_reset_request},
 };
 
 /* The first frame of a proxy is SYNC_SYSMEM; its number tells the dialect. */
@@ -188,6 +181,11 @@ static int learn_dialect(struct mpqemu_server *server, const struct mpqemu_heade
     server->dialect = header->number == 0 ? MPQEMU_SHIPPED : MPQEMU_V8;
     server->dialect_known = true;
     return 0;
+}
+
+static const char *name_of(const struct row *row)
+{
+    return mpqemu_command_name((enum mpqemu_command)(row - rows));
 }
 
 static const struct row *find_row(const struct mpqemu_server *server, uint32_t number)
@@ -213,7 +211,7 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "%s has a payload of %" PRIu32 " bytes; its size says %" PRIu64
                             " (offset 8)",
-                            row->name, row->len[server->dialect], header.size);
+                            name_of(row), row->len[server->dialect], header.size);
     return (int)(MPQEMU_HEADER_LEN + header.size);
 }
 
@@ -244,7 +242,7 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
     const struct row *row = find_row(server, header.number);
     if (fds->count < row->min_fds || fds->count > row->max_fds)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "%s came with %u descriptors instead of %u to %u", row->name,
+                            "%s came with %u descriptors instead of %u to %u", name_of(row),
                             fds->count, row->min_fds, row->max_fds);
     struct request request = {.server = server,
                               .device = engine->device,
@@ -276,4 +274,5 @@ const struct engine_ops mpqemu_engine = {
     .frame_len = frame_len,
     .handle = handle,
     .fit_device = fit_device,
+    .trace = mpqemu_trace,
 };

@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "server/trace.h"
+
 /* VERSION that this engine speaks. */
 #define MAJOR 0
 #define MINOR 0
@@ -247,4 +249,5 @@ const struct engine_ops vfio_user_engine = {
     .start = start,
     .stop = stop,
     .pump = pump,
+    .trace = vfio_user_trace,
 };

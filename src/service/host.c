@@ -26,6 +26,7 @@ struct service_host {
     struct server_host host; /* first: what the device knows of it */
     struct loop *loop;
     struct watch *watches;
+    struct trace *trace;
 };
 
 static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
@@ -182,6 +183,12 @@ static void warn(void *context, const char *kind, const char *sentence)
     log_line_of(kind, sentence);
 }
 
+static void write_trace(void *context, const char *line)
+{
+    const struct service_host *host = context;
+    trace_write(host->trace, line);
+}
+
 static void init_host(struct service_host *host)
 {
     host->host = (struct server_host){
@@ -198,6 +205,7 @@ static void init_host(struct service_host *host)
         .memory_free = free_memory,
         .close = close_descriptor,
         .warn = warn,
+        .trace = write_trace,
         .context = host,
     };
 }
@@ -231,6 +239,12 @@ void ob_device_free(struct ob_device *device)
     while (host->watches)
         unwatch(host, host->watches->fd);
     free(host);
+}
+
+void service_host_trace(struct ob_device *device, struct trace *trace)
+{
+    host_of(device)->trace = trace;
+    device->traces = true;
 }
 
 int service_host_use_loop(struct ob_device *device, struct loop *loop)

@@ -11,9 +11,13 @@
 #include <outboard/device.h>
 
 #include "os/loop.h"
+#include "service/trace.h"
 
 /* From now on the device's descriptors are watched on this loop. Returns 0 or the errno of one that
  * can't be. */
 int service_host_use_loop(struct ob_device *device, struct loop *loop);
+
+/* From now on what happens at the device is traced, to what stays the caller's. */
+void service_host_trace(struct ob_device *device, struct trace *trace);
 
 #endif

@@ -84,6 +84,13 @@ static int apply_dma(void *config, const char *value, struct ob_fault *fault)
     return ob_fault_set(fault, -EINVAL, "'%s' is neither 'shared' nor 'messages'", value);
 }
 
+static int apply_trace(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->trace = value ? value : "";
+    return 0;
+}
+
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket, or who connects to it", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
@@ -91,6 +98,7 @@ static const struct ob_option common[] = {
     {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
+    {"trace", "FILE", "write a line for each message, to FILE or standard error", apply_trace},
 };
 
 static const struct {
@@ -107,11 +115,19 @@ static const struct {
 #define VERDICT_COUNT (sizeof(verdicts) / sizeof(verdicts[0]))
 #define MAX_OPTIONS   (COMMON_COUNT + VERDICT_COUNT + AUTHOR_MAX_OPTIONS)
 
+/* Whether the option may go without its value. */
+static bool is_optional(const struct ob_option *option)
+{
+    return option->apply == apply_trace;
+}
+
 static struct option getopt_entry(const struct ob_option *option, int value)
 {
     return (struct option){
         .name = option->name,
-        .has_arg = option->metavar ? required_argument : no_argument,
+        .has_arg = is_optional(option) ? optional_argument
+                   : option->metavar   ? required_argument
+                                       : no_argument,
         .val = value,
     };
 }
@@ -238,11 +254,15 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     return verdict;
 }
 
-static void print_option(const char *name, const char *metavar, const char *help)
+static void print_option(const struct ob_option *option)
 {
     char left[64];
-    snprintf(left, sizeof(left), "--%s%s%s", name, metavar ? "=" : "", metavar ? metavar : "");
-    printf("  %-28s %s\n", left, help);
+    if (is_optional(option))
+        snprintf(left, sizeof(left), "--%s[=%s]", option->name, option->metavar);
+    else
+        snprintf(left, sizeof(left), "--%s%s%s", option->name, option->metavar ? "=" : "",
+                 option->metavar ? option->metavar : "");
+    printf("  %-28s %s\n", left, option->help);
 }
 
 /* Whether the device has a choice there. */
@@ -261,12 +281,12 @@ void options_print_help(const struct ob_program *program)
     printf("usage: %s (--fd=N | --socket-path=PATH) [OPTION...]\n%s\n\n", program->name,
            program->summary);
     for (const struct ob_option *option = program->options; option && option->name; option++)
-        print_option(option->name, option->metavar, option->help);
+        print_option(option);
     for (size_t i = 0; i < COMMON_COUNT; i++)
         if (is_offered(program, &common[i]))
-            print_option(common[i].name, common[i].metavar, common[i].help);
+            print_option(&common[i]);
     for (size_t i = 0; i < VERDICT_COUNT; i++)
-        print_option(verdicts[i].name, NULL, verdicts[i].help);
+        print_option(&(struct ob_option){.name = verdicts[i].name, .help = verdicts[i].help});
 }
 
 void options_print_version(const struct ob_program *program)

@@ -13,6 +13,7 @@ struct options {
     unsigned socket_mode;          /* permissions of that socket */
     const struct engine_ops *wire; /* NULL: the one that the peer turns out to speak */
     unsigned poll_us;
+    const char *trace;    /* where a trace goes; "": standard error, NULL: nowhere */
     bool dma_by_messages; /* guest memory is never mapped here */
 };
 

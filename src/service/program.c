@@ -39,6 +39,7 @@
 struct service {
     const struct ob_program *program;
     struct options options;
+    struct trace trace;
     struct ob_device *device;
     struct loop *loop;
     int signal_fd;
@@ -197,20 +198,33 @@ static int serve_fd(struct service *service, struct ob_fault *fault)
     return err;
 }
 
+static int start_trace(struct service *service, struct ob_fault *fault)
+{
+    if (!service->options.trace)
+        return 0;
+    int err = trace_open(&service->trace, service->options.trace, service->program->name, fault);
+    if (err == 0)
+        service_host_trace(service->device, &service->trace);
+    return err;
+}
+
 static int run(struct service *service, void *config, struct ob_fault *fault)
 {
     int err = author_create(service->program, config, &service->device, fault);
     if (err == 0) {
         if (service->options.dma_by_messages)
             memory_never_map(&service->device->memory);
-        err = prepare(service, fault);
+        err = start_trace(service, fault);
     }
+    if (err == 0)
+        err = prepare(service, fault);
     if (err == 0)
         err = service->options.socket_path ? serve_path(service, fault) : serve_fd(service, fault);
     ob_device_free(service->device);
     if (service->device && service->program->destroy)
         service->program->destroy(config);
     loop_free(service->loop);
+    trace_close(&service->trace);
     return err;
 }
 

@@ -30,6 +30,24 @@ int mpqemu_command_number(enum mpqemu_dialect dialect, enum mpqemu_command comma
     return number < 0 ? -ENOTSUP : number;
 }
 
+const char *mpqemu_command_name(enum mpqemu_command command)
+{
+    static const char *const names[MPQEMU_COMMAND_COUNT] = {
+        [MPQEMU_INIT] = "INIT",
+        [MPQEMU_SYNC_SYSMEM] = "SYNC_SYSMEM",
+        [MPQEMU_RET] = "RET",
+        [MPQEMU_CONFIG_WRITE] = "PCI_CFGWRITE",
+        [MPQEMU_CONFIG_READ] = "PCI_CFGREAD",
+        [MPQEMU_BAR_WRITE] = "BAR_WRITE",
+        [MPQEMU_BAR_READ] = "BAR_READ",
+        [MPQEMU_SET_IRQFD] = "SET_IRQFD",
+        [MPQEMU_GET_PCI_INFO] = "GET_PCI_INFO",
+        [MPQEMU_PING] = "PROXY_PING",
+        [MPQEMU_DEVICE_RESET] = "DEVICE_RESET",
+    };
+    return names[command];
+}
+
 /* 0 cmd, 4 padding or bytestream, 8 size */
 int mpqemu_header_get(const uint8_t *buf, size_t len, struct mpqemu_header *ret_header)
 {

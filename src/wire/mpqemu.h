@@ -73,6 +73,9 @@ int mpqemu_command_from(enum mpqemu_dialect dialect, uint32_t number);
 /* Returns the number of the command, or -ENOTSUP when the dialect has none. */
 int mpqemu_command_number(enum mpqemu_dialect dialect, enum mpqemu_command command);
 
+/* As QEMU calls it. */
+const char *mpqemu_command_name(enum mpqemu_command command);
+
 /* Each get reads exactly the bytes given: 0, or -EPROTO when they are too few or too many. Each put
  * returns the length written, or -ENOSPC. */
 int mpqemu_header_get(const uint8_t *buf, size_t len, struct mpqemu_header *ret_header);

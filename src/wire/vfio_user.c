@@ -5,6 +5,30 @@
 
 #include "base/cursor.h"
 
+const char *vfio_user_command_name(unsigned command)
+{
+    static const char *const names[VFIO_USER_COMMAND_COUNT] = {
+        [VFIO_USER_VERSION] = "VERSION",
+        [VFIO_USER_DMA_MAP] = "DMA_MAP",
+        [VFIO_USER_DMA_UNMAP] = "DMA_UNMAP",
+        [VFIO_USER_DEVICE_GET_INFO] = "DEVICE_GET_INFO",
+        [VFIO_USER_DEVICE_GET_REGION_INFO] = "DEVICE_GET_REGION_INFO",
+        [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = "DEVICE_GET_REGION_IO_FDS",
+        [VFIO_USER_DEVICE_GET_IRQ_INFO] = "DEVICE_GET_IRQ_INFO",
+        [VFIO_USER_DEVICE_SET_IRQS] = "DEVICE_SET_IRQS",
+        [VFIO_USER_REGION_READ] = "REGION_READ",
+        [VFIO_USER_REGION_WRITE] = "REGION_WRITE",
+        [VFIO_USER_DMA_READ] = "DMA_READ",
+        [VFIO_USER_DMA_WRITE] = "DMA_WRITE",
+        [VFIO_USER_DEVICE_RESET] = "DEVICE_RESET",
+        [VFIO_USER_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+        [VFIO_USER_DEVICE_FEATURE] = "DEVICE_FEATURE",
+        [VFIO_USER_MIG_DATA_READ] = "MIG_DATA_READ",
+        [VFIO_USER_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
+    };
+    return command < VFIO_USER_COMMAND_COUNT && names[command] ? names[command] : "?";
+}
+
 /* 0 message id, 2 command, 4 message size, 8 flags, 12 error */
 int vfio_user_header_get(const uint8_t *buf, size_t len, struct vfio_user_header *ret_header)
 {

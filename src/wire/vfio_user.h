@@ -205,6 +205,9 @@ struct vfio_user_version {
     size_t json_len; /* bytes of JSON text with its NUL, 0: none */
 };
 
+/* As the specification calls a command, without its prefix; "?" for none. */
+const char *vfio_user_command_name(unsigned command);
+
 /* Each get reads exactly the bytes given: 0, or -EPROTO when they are too few or too many. Each put
  * returns the length written, or -ENOSPC. */
 int vfio_user_header_get(const uint8_t *buf, size_t len, struct vfio_user_header *ret_header);

@@ -127,6 +127,20 @@ static void warn(void *context, const char *kind, const char *sentence)
     fake->warnings++;
 }
 
+static void trace(void *context, const char *line)
+{
+    struct fake_host *fake = context;
+    size_t used = strlen(fake->trace), len = strlen(line);
+    must(*line && !strchr(line, '\n'));
+    fake->traced++;
+    if (used + len + 2 > sizeof(fake->trace))
+        used = 0;
+    if (len + 2 > sizeof(fake->trace))
+        return;
+    memcpy(fake->trace + used, line, len);
+    memcpy(fake->trace + used + len, "\n", 2);
+}
+
 void fake_host_init(struct fake_host *fake)
 {
     *fake = (struct fake_host){.host = {
@@ -141,6 +155,7 @@ void fake_host_init(struct fake_host *fake)
                                    .memory_free = memory_free,
                                    .close = close_descriptor,
                                    .warn = warn,
+                                   .trace = trace,
                                    .context = fake,
                                }};
 }

@@ -17,6 +17,7 @@
 #include "server/host.h"
 
 #define FAKE_DESCRIPTORS 128u /* more than an engine may hold at a time */
+#define FAKE_TRACE_LEN   8192u
 #define FAKE_FILE_LEN    UINT64_C(0x10000)
 
 enum fake_kind {
@@ -37,10 +38,12 @@ struct fake_descriptor {
 struct fake_host {
     struct server_host host;
     struct fake_descriptor descriptors[FAKE_DESCRIPTORS];
-    unsigned mappings;  /* alive */
-    unsigned memories;  /* of BARs, alive */
-    unsigned warnings;  /* sentences said */
-    bool refuses_watch; /* event_watch() fails with -ENOMEM */
+    unsigned mappings;          /* alive */
+    unsigned memories;          /* of BARs, alive */
+    unsigned warnings;          /* sentences said */
+    unsigned traced;            /* lines */
+    char trace[FAKE_TRACE_LEN]; /* the last ones of them, each with a newline */
+    bool refuses_watch;         /* event_watch() fails with -ENOMEM */
 };
 
 void fake_host_init(struct fake_host *fake);

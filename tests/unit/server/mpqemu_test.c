@@ -285,9 +285,33 @@ static void a_wide_device_can_not_be_carried(void **state)
     device_free(f.device);
 }
 
+static void a_trace_tells_what_an_address_means(void **state)
+{
+    struct fixture f;
+    set_up(&f, MPQEMU_V8);
+    greet(&f);
+    place_bars(&f);
+    assert_int_equal(f.fake.traced, 0);
+    f.device->traces = true;
+    ask(&f, bar_message(&f, MPQEMU_BAR_WRITE, BAR0 + 8, 4, true, 0x1234));
+    assert_non_null(strstr(f.fake.trace, "got BAR_WRITE size 192 fds 0 address 0xfebf0008 region 0 "
+                                         "offset 0x8 len 4 value 0x1234\n"
+                                         "sent RET size 192 fds 0 value 0x0\n"));
+    ask(&f, bar_message(&f, MPQEMU_BAR_READ, BAR1 + 4, 2, false, 0));
+    assert_non_null(strstr(f.fake.trace, "got BAR_READ size 192 fds 0 port 0xc004 region 1 "
+                                         "offset 0x4 len 2\n"));
+    ask(&f, bar_message(&f, MPQEMU_BAR_READ, 0, 2, true, 0));
+    assert_non_null(strstr(f.fake.trace, "address 0x0 no region len 2\n"));
+    config_write(&f, 4, 2, 7);
+    assert_non_null(strstr(f.fake.trace, "got PCI_CFGWRITE size 12 fds 0 config offset 0x4 len 2 "
+                                         "value 0x7\n"));
+    tear_down(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_trace_tells_what_an_address_means),
         TEST(every_command_is_answered),
         TEST(the_heartbeat_is_answered),
         TEST(bars_are_sized_as_the_proxy_does),

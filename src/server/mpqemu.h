@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* What the files of the mpqemu engine share; nobody else includes this. */
+#ifndef OUTBOARD_SERVER_MPQEMU_H
+#define OUTBOARD_SERVER_MPQEMU_H
+
+#include "server/engine.h"
+#include "wire/mpqemu.h"
+
+struct mpqemu_server {
+    struct engine engine; /* first: an engine of this wire is one of these */
+    bool dialect_known;
+    enum mpqemu_dialect dialect;
+};
+
+#endif
