@@ -250,7 +250,9 @@ static void send_map(struct run *run)
     struct vfio_user_header header = {.command = VFIO_USER_DMA_MAP};
     size_t len = VFIO_USER_DMA_MAP_LEN;
     if (where & 0x80) {
-        const struct vfio_user_dma_unmap unmap = {24, 0, iova, size};
+        struct vfio_user_dma_unmap unmap = {24, 0, iova, size};
+        if (where == 0xff) /* all of them */
+            unmap = (struct vfio_user_dma_unmap){.argsz = 24, .flags = 2};
         header.command = VFIO_USER_DMA_UNMAP;
         len = (size_t)vfio_user_dma_unmap_put(payload, sizeof(payload), &unmap);
         deliver_message(run, header, payload, len, 0);
@@ -299,6 +301,71 @@ static void migrate(struct run *run)
         rd_bytes(&run->input, wr_room(&wr, what % 32u), what % 32u);
     }
     deliver_message(run, header, payload, (size_t)wr_done(&wr), 0);
+}
+
+/* Accesses of any length, alone or many in one message, to what may be there. */
+static void access_regions(struct run *run)
+{
+    static const uint32_t regions[] = {0, 1, 7, 2, 7, 1, 0, 9};
+    uint8_t payload[256] = {0}, how = rd_u8(&run->input);
+    struct wr wr = wr_init(payload, sizeof(payload));
+    struct vfio_user_header header = {.command = VFIO_USER_REGION_READ};
+    const unsigned writes = how & 0x80 ? 1 + how % 8 : 1;
+    if (how & 0x80) {
+        header.command = VFIO_USER_REGION_WRITE_MULTI;
+        wr_u64(&wr, writes + (how >> 6 & 1) * 7u);
+    }
+    for (unsigned i = 0; i < writes; i++) {
+        uint8_t what = rd_u8(&run->input);
+        uint32_t count = how & 0x80 ? what % 10 : what % 100;
+        wr_u64(&wr, rd_u16(&run->input) % 8200u);
+        wr_u32(&wr, regions[what >> 5]);
+        wr_u32(&wr, count);
+        if (how & 0x80) {
+            wr_u64(&wr, what);
+        } else if (how & 0x40) {
+            header.command = VFIO_USER_REGION_WRITE;
+            rd_bytes(&run->input, wr_room(&wr, count), count);
+        }
+    }
+    int len = wr_done(&wr);
+    if (len > 0)
+        deliver_message(run, header, payload, (size_t)len, 0);
+}
+
+/* Starts and stops a log of the pages that are written, and asks for it. */
+static void log_pages(struct run *run)
+{
+    uint8_t payload[128] = {0}, how = rd_u8(&run->input);
+    struct wr wr = wr_init(payload, sizeof(payload));
+    const uint64_t page = UINT64_C(4096) << how % 2, start = how / 4 % 8 * page;
+    const unsigned ranges = how & 2 ? 1 + how / 16 % 3 : 0;
+    wr_u32(&wr, 64);
+    switch (how >> 6) {
+    case 0:
+        wr_u32(&wr, 1u << 17 | VFIO_USER_FEATURE_LOGGING_START);
+        wr_u64(&wr, page);
+        wr_u32(&wr, ranges);
+        wr_u32(&wr, 0);
+        for (unsigned i = 0; i < ranges; i++) {
+            wr_u64(&wr, start + i * 4 * page);
+            wr_u64(&wr, 4 * page);
+        }
+        break;
+    case 1:
+        wr_u32(&wr, 1u << 17 | VFIO_USER_FEATURE_LOGGING_STOP);
+        if (how & 1)
+            wr_zero(&wr, 16);
+        break;
+    default:
+        wr_u32(&wr, 1u << 16 | VFIO_USER_FEATURE_LOGGING_REPORT);
+        wr_u64(&wr, start);
+        wr_u64(&wr, (1 + how / 8 % 4) * page);
+        wr_u64(&wr, page);
+        break;
+    }
+    deliver_message(run, (struct vfio_user_header){.command = VFIO_USER_DEVICE_FEATURE}, payload,
+                    (size_t)wr_done(&wr), 0);
 }
 
 /* Replies to one of the engine's commands, in one of the layouts, or wrongly. */
@@ -444,6 +511,10 @@ static void step(struct run *run)
     uint8_t byte = rd_u8(&run->input);
     if (byte % 16 < sizeof(steps) / sizeof(steps[0]))
         steps[byte % 16](run);
+    else if (byte == 0xee)
+        access_regions(run);
+    else if (byte == 0xfe)
+        log_pages(run);
     else if (byte % 16 == 14)
         take(run, byte / 16);
     else if (byte & 0x80)
