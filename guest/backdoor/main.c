@@ -10,6 +10,7 @@
 #include <outboard/backdoor.h>
 
 #include "bench.h"
+#include "say.h"
 
 enum {
     EXIT_USAGE = 2,
@@ -164,7 +165,7 @@ static const struct verb *find_verb(const char *name)
 
 static int complain(const char *text, int status)
 {
-    fprintf(stderr, "backdoor: %s\n", text);
+    say(text);
     return status;
 }
 
@@ -200,16 +201,17 @@ static int run(const struct verb *verb, const struct numbers *numbers)
 
 static int parse_and_run(const struct verb *verb, int count, char **words)
 {
+    char text[256];
     struct numbers numbers = {.count = count};
     if (count < verb->min_arguments || count > verb->max_arguments) {
-        fprintf(stderr, "usage: backdoor %s %s\n", verb->name, verb->arguments);
-        return EXIT_USAGE;
+        snprintf(text, sizeof(text), "usage: backdoor %s %s", verb->name, verb->arguments);
+        return complain(text, EXIT_USAGE);
     }
     for (int i = 0; i < count; i++) {
         if (parse(words[i], &numbers.value[i]))
             continue;
-        fprintf(stderr, "backdoor: '%s' is no number; they are decimal or like 0x1f\n", words[i]);
-        return EXIT_USAGE;
+        snprintf(text, sizeof(text), "'%s' is no number; they are decimal or like 0x1f", words[i]);
+        return complain(text, EXIT_USAGE);
     }
     return run(verb, &numbers);
 }
@@ -217,6 +219,8 @@ static int parse_and_run(const struct verb *verb, int count, char **words)
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
+    if (standard_fds_open() < 0)
+        return EXIT_FAILURE;
     if (strcmp(name, "--help") == 0) {
         print_help();
         return fflush(stdout) == EOF ? EXIT_FAILURE : EXIT_SUCCESS;

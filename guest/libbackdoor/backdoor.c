@@ -18,7 +18,8 @@
 
 int ob_backdoor_open(struct ob_backdoor **ret_backdoor, struct ob_fault *fault)
 {
-    const char *path = getenv(OB_BACKDOOR_ENVIRONMENT);
+    /* Who starts a set-user-ID program sets its environment, and must not choose its host. */
+    const char *path = secure_getenv(OB_BACKDOOR_ENVIRONMENT);
     if (path && *path)
         return channel_open(socket_channel_open, path, ret_backdoor, fault);
     return channel_open(pci_channel_open, PCI_DEVICES, ret_backdoor, fault);

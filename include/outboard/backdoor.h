@@ -9,7 +9,8 @@
  * The same program works with and without a virtual machine; ob_backdoor_open() looks at what is
  * there, in this order:
  * - the environment variable OUTBOARD_BACKDOOR names the socket of a process that was started by
- *   `outboard-backdoor --wire=vfio-user --socket-path=PATH`;
+ *   `outboard-backdoor --wire=vfio-user --socket-path=PATH`. A program that has more rights than
+ *   the user who started it (set-user-ID, file capabilities) does not look at it;
  * - the backdoor's PCI device (1af4:10f0), through /sys/bus/pci. This needs root.
  *
  * Link with libbackdoor (`pkg-config backdoor`), static or shared; it needs libc alone.
@@ -46,14 +47,18 @@ struct ob_backdoor;
  * @ret_backdoor: to be freed by ob_backdoor_close().
  *
  * Returns 0 or
- *   -ENODEV     there is no backdoor, or what the socket leads to is none, or its host process
- * ended -EACCES     this user may not use it -EBUSY      a driver holds the PCI device -ENXIO the
- * PCI device does not decode memory, and can't be made to -ENOENT     nothing is at the socket's
- * path -ECONNREFUSED  nobody listens at the socket -ETIMEDOUT  the process at the socket does not
- * answer; it may be serving somebody else -ENOTCONN   the process at the socket ended meanwhile
- *   -EPROTO     the process at the socket, or the device, breaks the protocol
- *   -EREMOTEIO  the process at the socket refuses a request
- *   -ENOMEM, or another errno of opening or mapping.
+ * - -ENODEV: there is no backdoor, or the socket leads to something else, or the device's process
+ *   on the host has ended;
+ * - -EACCES: this user may not use it;
+ * - -EBUSY: a driver holds the PCI device;
+ * - -ENXIO: the PCI device does not decode memory, and can't be made to;
+ * - -ENOENT: nothing is at the socket's path;
+ * - -ECONNREFUSED: nobody listens at the socket;
+ * - -ETIMEDOUT: the process at the socket does not answer; it may be serving another client;
+ * - -ENOTCONN: the process at the socket has ended meanwhile;
+ * - -EPROTO: the process at the socket, or the device, breaks the protocol;
+ * - -EREMOTEIO: the process at the socket refuses a request;
+ * - -ENOMEM, or another errno of opening or mapping.
  */
 OB_API int ob_backdoor_open(struct ob_backdoor **ret_backdoor, struct ob_fault *fault);
 
@@ -100,9 +105,10 @@ OB_API int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const 
  * @command: handed to the host's code as it is.
  *
  * Returns 0 or
- *   -ENOTCONN  the process at the socket has ended, now or before
- *   -EPROTO    the process at the socket breaks the protocol
- *   -EREMOTEIO the process at the socket refuses the command
+ * - -ENOTCONN: the process at the socket has ended, now or before;
+ * - -EPROTO: the process at the socket breaks the protocol;
+ * - -EREMOTEIO: the process at the socket refuses the command.
+ *
  * A PCI device tells nothing: a command to a host process that has ended is lost, and the call
  * returns 0. ob_backdoor_check() tells.
  */

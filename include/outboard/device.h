@@ -273,7 +273,8 @@ OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const 
                                     const uint8_t *writable, size_t len);
 
 /** Tell a person, in one sentence, of something odd that changes nothing about serving the device:
- * a line of the program's log. Say each thing once. Any callback of the device. */
+ * a line of the program's log, as ob_log() (program.h) writes it. Say each thing once. Any callback
+ * of the device. */
 OB_API void ob_device_warn(struct ob_device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

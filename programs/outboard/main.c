@@ -19,12 +19,12 @@ static const struct {
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
 };
 
-static void print_help(FILE *out)
+static void print_help(void)
 {
-    fputs("usage: outboard COMMAND [ARGUMENT...]\n\n", out);
+    puts("usage: outboard COMMAND [ARGUMENT...]\n");
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n`outboard COMMAND --help` tells more.\n", out);
+        printf("  %-12s %s\n", commands[i].name, commands[i].summary);
+    puts("\n`outboard COMMAND --help` tells more.");
 }
 
 int main(int argc, char **argv)
@@ -40,7 +40,13 @@ int main(int argc, char **argv)
         puts("outboard " OUTBOARD_VERSION);
         return EXIT_SUCCESS;
     }
-    bool asked = strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
-    print_help(asked ? stdout : stderr);
-    return asked ? EXIT_SUCCESS : EXIT_USAGE;
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        print_help();
+        return EXIT_SUCCESS;
+    }
+    if (*word)
+        log_line("'%s' is no command; `outboard --help` lists them", word);
+    else
+        log_line("give a command; `outboard --help` lists them");
+    return EXIT_USAGE;
 }

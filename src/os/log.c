@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/printable.h"
@@ -182,6 +183,24 @@ void log_verbose(const char *format, ...)
 void log_set_verbose(bool verbose)
 {
     state.verbose = verbose;
+}
+
+static bool is_same_stream(int a, int b)
+{
+    struct stat first, second;
+    return fstat(a, &first) == 0 && fstat(b, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino && (S_ISSOCK(first.st_mode) || S_ISFIFO(first.st_mode));
+}
+
+void log_keep_off(int fd)
+{
+    if (!is_same_stream(fd, STDERR_FILENO))
+        return;
+    pthread_mutex_lock(&state.lock);
+    if (state.open)
+        log_sink_done(&state.sink);
+    state.open = true;
+    pthread_mutex_unlock(&state.lock);
 }
 
 void log_never_wait(void)

@@ -27,6 +27,10 @@ int log_start(const char *program);
  * one has waited in vain for a second. */
 void log_never_wait(void);
 
+/* If this socket or pipe is standard error too (inetd, "2>&1"), there is no log from now on: its
+ * lines would stand amid what is said to the peer. */
+void log_keep_off(int fd);
+
 /* A line, without a newline at its end. `format` is the kind of the line. */
 void log_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

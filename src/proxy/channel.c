@@ -29,6 +29,7 @@
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "proxy/backoff.h"
 #include "proxy/channel_open.h"
 #include "proxy/dial.h"
 #include "proxy/listener.h"
@@ -39,10 +40,6 @@
 
 /* Writes in a row before the loop looks at everything else again. */
 #define WRITES_PER_TURN 16
-
-/* Tries to open come this far apart: a new session is to stand within a second. */
-#define RETRY_FIRST_NS 10000000u
-#define RETRY_LAST_NS  250000000u
 
 enum state {
     CLOSED,
@@ -62,7 +59,8 @@ struct channel {
     struct loop_source *listen_source;
     struct dial *dial;
     struct timer retry;
-    uint64_t retry_ns;
+    struct backoff backoff;
+    bool heard;      /* any byte, since it was opened */
     bool complained; /* of a failure to open, since a session last stood */
     uint8_t buffer[LIMIT_CHANNEL_READ];
 };
@@ -77,7 +75,7 @@ static void go_up(struct channel *channel)
 
 void channel_session_stands(struct channel *channel)
 {
-    channel->retry_ns = RETRY_FIRST_NS;
+    backoff_stands(&channel->backoff, clock_now_ns());
     channel->complained = false;
 }
 
@@ -89,12 +87,9 @@ static void go_down(struct channel *channel, enum state state)
         ob_session_transport_down(channel->proxy->session, clock_now_ns());
 }
 
-static void retry_later(struct channel *channel)
+static void retry_after(struct channel *channel, uint64_t wait_ns)
 {
-    timer_set(&channel->proxy->timers, &channel->retry, clock_now_ns() + channel->retry_ns);
-    channel->retry_ns *= 2;
-    if (channel->retry_ns > RETRY_LAST_NS)
-        channel->retry_ns = RETRY_LAST_NS;
+    timer_set(&channel->proxy->timers, &channel->retry, clock_now_ns() + wait_ns);
 }
 
 static void release_fds(struct channel *channel)
@@ -125,7 +120,8 @@ static void lose(struct channel *channel)
     case CHANNEL_LISTEN:
         break;
     default:
-        retry_later(channel);
+        retry_after(channel, channel->heard ? backoff_lost(&channel->backoff, clock_now_ns())
+                                            : backoff_failed(&channel->backoff));
         break;
     }
 }
@@ -171,6 +167,8 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
     channel->is_socket = descriptor_is_socket(in_fd);
     channel->state = SILENT;
     channel->readable = channel->writable = true;
+    channel->heard = false;
+    log_keep_off(out_fd);
     int err = watch(channel);
     if (err < 0)
         release_fds(channel);
@@ -191,7 +189,7 @@ static void on_dialled(void *argument, int fd)
     int err = fd < 0 ? fd : adopt(channel, fd, fd);
     if (err < 0) {
         complain(channel, err);
-        retry_later(channel);
+        retry_after(channel, backoff_failed(&channel->backoff));
     }
 }
 
@@ -226,7 +224,7 @@ static void on_retry(void *argument)
     int err = open_now(channel);
     if (err < 0) {
         complain(channel, err);
-        retry_later(channel);
+        retry_after(channel, backoff_failed(&channel->backoff));
     }
 }
 
@@ -279,8 +277,8 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
                                 .spec = &proxy->options->channel,
                                 .in_fd = -1,
                                 .out_fd = -1,
-                                .listen_fd = -1,
-                                .retry_ns = RETRY_FIRST_NS};
+                                .listen_fd = -1};
+    backoff_init(&channel->backoff);
     timer_init(&channel->retry, on_retry, channel);
     int err = start(channel, fault);
     if (err < 0)
@@ -367,6 +365,7 @@ static void receive(struct channel *channel)
     }
     if (channel->state == SILENT)
         go_up(channel);
+    channel->heard |= got > 0;
     if (got > 0)
         err = ob_session_receive(session, channel->buffer, (size_t)got, clock_now_ns());
     if (err < 0 && err != -EAGAIN) {

@@ -106,6 +106,7 @@ static int serve_connected(struct service *service, int fd, struct ob_fault *fau
     if (err < 0)
         return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
                             strerror(-err));
+    log_keep_off(fd);
     log_never_wait();
     notify("READY=1\n", "serving");
     if (!wire)

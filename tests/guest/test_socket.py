@@ -2,10 +2,13 @@
 """Without a virtual machine: what libbackdoor says when the socket leads nowhere or to somebody else."""
 import ctypes
 import os
+import pathlib
+import shutil
 import signal
 import socket
 import struct
 import subprocess
+import tempfile
 
 import pytest
 
@@ -190,3 +193,37 @@ def test_library_leaves_nothing_behind(server, serve):
         assert (library.error, library.call(1)) == (0, 0)
         library.close()
     assert belongings() == before
+
+
+@pytest.fixture
+def set_user_id():
+    """A copy of the tool that is root's for whoever starts it, in a folder that everybody may use."""
+    if os.getuid() != 0:
+        pytest.skip("only root can make a set-user-ID program of root's")
+    with tempfile.TemporaryDirectory(prefix="outboard-") as name:
+        folder = pathlib.Path(name)
+        if os.statvfs(folder).f_flag & os.ST_NOSUID:
+            pytest.skip(f"the file system of {folder} has no set-user-ID programs")
+        folder.chmod(0o777)
+        shutil.copy(TOOL, folder / "backdoor")
+        (folder / "backdoor").chmod(0o4755)
+        yield folder
+
+
+def test_who_starts_a_set_user_id_program_does_not_choose_its_host(set_user_id):
+    """As for LD_PRELOAD: the environment is that of a user who has fewer rights."""
+    path = set_user_id / "socket"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        path.chmod(0o777)
+        listener.listen()
+        listener.setblocking(False)
+        run(set_user_id / "backdoor", "info", env={"OUTBOARD_BACKDOOR": str(path)}, user=65534, group=65534,
+            extra_groups=[])  # fmt: skip
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+        with subprocess.Popen([TOOL, "info"], env={"OUTBOARD_BACKDOOR": str(path)}, stderr=subprocess.DEVNULL) as tool:
+            listener.setblocking(True)
+            listener.settimeout(PATIENCE_S)
+            listener.accept()[0].close()  # who has no more rights than its user is asked to
+            assert tool.wait() == NO_BACKDOOR

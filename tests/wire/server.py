@@ -13,7 +13,7 @@ EXERCISE = paths.BUILD / "release/tests/wire/exercise"
 
 
 class Server:
-    def __init__(self, folder, program, *arguments, wire="vfio-user"):
+    def __init__(self, folder, program, *arguments, wire="vfio-user", stderr=None):
         self.path = folder / "device.sock"
         self.log = folder / "device.log"
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -24,7 +24,7 @@ class Server:
             self.process = subprocess.Popen(
                 [program, *words, f"--socket-path={self.path}", *arguments],
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
-                stderr=log,
+                stderr=log if stderr is None else stderr,
             )
         while b"READY=1" not in self.notify.recv(4096):
             pass

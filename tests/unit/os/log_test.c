@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "os/clock.h"
@@ -177,6 +178,29 @@ static void a_reader_that_has_gone_ends_nobody(void **state)
     end();
 }
 
+static void the_log_keeps_off_a_peers_socket(void **state)
+{
+    char text[8];
+    int ends[2];
+    begin();
+    log_keep_off(capture.read_fd); /* the other end of a pipe has the same number */
+    log_line("lost");
+    assert_string_equal(logged(), "");
+    end();
+    begin();
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    log_keep_off(ends[0]); /* it is another one */
+    log_line("heard");
+    assert_string_equal(logged(), "outboard-test: heard\n");
+    dup2(ends[1], STDERR_FILENO);
+    log_keep_off(ends[1]);
+    log_line("lost");
+    assert_int_equal(recv(ends[0], text, sizeof(text), MSG_DONTWAIT), -1);
+    end();
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* Started with it closed, a program has its log on /dev/null and not in the next file it opens. */
 static void a_closed_standard_error_is_opened(void **state)
 {
@@ -227,6 +251,7 @@ int main(void)
         TEST(verbose_lines_are_printed_on_request),
         TEST(what_a_full_pipe_drops_is_counted),
         TEST(a_reader_that_has_gone_ends_nobody),
+        TEST(the_log_keeps_off_a_peers_socket),
         TEST(a_closed_standard_error_is_opened),
         TEST(a_handler_of_the_programs_own_stays),
     };

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Back-off: how long a channel waits before it is opened again.
+ *
+ * After an ordinary break the next session stands within a second, so the first tries follow at
+ * once. A channel that opens and brings no session that lasts, time after time, has a cause that
+ * waiting does not mend (another key, another framing, two ends that take it from each other), and
+ * comes back ever more slowly.
+ */
+#ifndef OUTBOARD_PROXY_BACKOFF_H
+#define OUTBOARD_PROXY_BACKOFF_H
+
+#include <stdint.h>
+
+#define BACKOFF_FIRST_NS  10000000u    /* before the first try */
+#define BACKOFF_OPEN_NS   250000000u   /* at most, while the channel can't be opened */
+#define BACKOFF_LAST_NS   30000000000u /* at most, while it opens in vain */
+#define BACKOFF_STEADY_NS 2000000000u  /* a session that has stood so long did last */
+
+struct backoff {
+    uint64_t open_ns;  /* before the next try, while opening fails */
+    unsigned vain;     /* channels in a row without a session that lasted */
+    uint64_t stood_ns; /* since when there is a session on the open channel; 0: none */
+};
+
+void backoff_init(struct backoff *backoff);
+
+/* It could not be opened, or was closed before anything came: whoever carries it has accepted, and
+ * nobody is at the other end yet. Returns how long to wait. */
+uint64_t backoff_failed(struct backoff *backoff);
+
+/* A session stands. */
+void backoff_stands(struct backoff *backoff, uint64_t now_ns);
+
+/* It was open and is lost. Returns how long to wait. */
+uint64_t backoff_lost(struct backoff *backoff, uint64_t now_ns);
+
+#endif
