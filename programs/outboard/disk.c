@@ -8,6 +8,7 @@
  */
 #include "disk.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,10 +24,11 @@
 #include "command.h"
 #include "os/log.h"
 
-#define DEVICE        "outboard-nvme"
-#define SIGNALLED     128 /* added to the signal's number, as shells do */
-#define MAX_ARGUMENTS 512
-#define OPTION_LEN    160 /* of an image that a server has */
+#define DEVICE          "outboard-nvme"
+#define SIGNALLED       128 /* added to the signal's number, as shells do */
+#define MAX_ARGUMENTS   512
+#define OPTION_LEN      1024 /* of an image that a server has: 255 bytes of a name, encoded */
+#define OPTION_REST_LEN 160
 
 struct disk {
     struct disk_server servers[NVME_NAMESPACES];
@@ -57,13 +59,27 @@ static void print_help(void)
         "  nbd            by qemu-nbd also if the image is raw");
 }
 
-/* The serial number stays the one that the image has without a server. */
+/* Appends a name as a URI has it, RFC 3986, section 2. */
+static void append_encoded(char *text, size_t size, const char *name)
+{
+    size_t at = strlen(text);
+    for (; *name && at + 4 <= size; name++) {
+        bool plain = isalnum((unsigned char)*name) || strchr("-._~", *name);
+        at += (size_t)snprintf(text + at, size - at, plain ? "%c" : "%%%02X", (unsigned char)*name);
+    }
+}
+
+/* The export has the image's name, for what the device says of it. The serial number stays the one
+ * that the image has without a server. */
 static char *describe(const struct image_option *option, int socket_fd)
 {
-    char text[OPTION_LEN];
-    snprintf(text, sizeof(text), "--image=nbd+unix:///?socket=/proc/self/fd/%d,block-size=%u%s",
-             socket_fd, option->block.block_size, option->block.readonly ? ",readonly" : "");
-    disk_append(text, sizeof(text), ",serial=", option->serial);
+    char text[OPTION_LEN] = "--image=nbd+unix:///";
+    char rest[OPTION_REST_LEN];
+    append_encoded(text, sizeof(text) - sizeof(rest), disk_server_export(option));
+    snprintf(rest, sizeof(rest), "?socket=/proc/self/fd/%d,block-size=%u%s", socket_fd,
+             option->block.block_size, option->block.readonly ? ",readonly" : "");
+    disk_append(rest, sizeof(rest), ",serial=", option->serial);
+    strcat(text, rest);
     return strdup(text);
 }
 

@@ -20,6 +20,9 @@ struct disk_server {
 /* Whether qemu-nbd has to serve this image, and in which format. */
 bool disk_server_is_needed(const struct image_option *option);
 
+/* The name of its export. */
+const char *disk_server_export(const struct image_option *option);
+
 /* Starts qemu-nbd and waits until it has opened the image. 0, or a negative errno with the fault
  * filled. Signals: as they are, so that one which ends us ends the waiting. */
 int disk_server_start(const struct image_option *option, struct disk_server *ret_server,

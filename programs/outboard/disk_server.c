@@ -59,6 +59,12 @@ bool disk_server_is_needed(const struct image_option *option)
            strcmp(format_of(option), "raw") != 0;
 }
 
+const char *disk_server_export(const struct image_option *option)
+{
+    const char *slash = strrchr(option->block.path, '/');
+    return slash ? slash + 1 : option->block.path;
+}
+
 pid_t disk_fork(void)
 {
     pid_t parent = getpid();
@@ -127,8 +133,9 @@ static void exec_qemu_nbd(const struct image_option *option, const char *path)
     bool is_luks = strcmp(format, "luks") == 0;
     char secret[2 * PATH_MAX + 64] = "secret,id=key";
     char image[2 * PATH_MAX + 128] = "driver=";
-    char *argv[MAX_ARGUMENTS] = {"qemu-nbd", "--persistent", "--discard=unmap"};
-    unsigned count = 3;
+    char *argv[MAX_ARGUMENTS] = {"qemu-nbd", "--persistent", "--discard=unmap", "--export-name",
+                                 (char *)disk_server_export(option)};
+    unsigned count = 5;
     if (option->block.readonly)
         argv[count++] = "--read-only";
     if (option->snapshot)

@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard disk: images of every format, each by a qemu-nbd that lives as long as the device."""
-import contextlib
 import os
 import pathlib
-import select
 import signal
 import stat
 import subprocess
 
 import pytest
+from disklab import OUTBOARD, all_end, children
 from driver import IMAGE_LEN, PAGE, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
-from guestlab import paths
 
-OUTBOARD = paths.BUILD / "root/bin/outboard"
 INTERNAL = 0x006
-PATIENCE_S = 30
 
 
 @pytest.fixture
@@ -60,29 +56,6 @@ def content(path, kind="qcow2"):
     raw = path.with_suffix(".converted")
     subprocess.run(["qemu-img", "convert", "-f", kind, "-O", "raw", path, raw], check=True)
     return raw.read_bytes()
-
-
-def children(process):
-    """The processes of outboard disk by name: {"qemu-nbd": [pid], "outboard-nvme": [pid]}."""
-    found = {}
-    for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        found.setdefault(pathlib.Path(f"/proc/{pid}/comm").read_text().strip(), []).append(int(pid))
-    return found
-
-
-@contextlib.contextmanager
-def all_end(process):
-    """What is done within ends all processes of outboard disk."""
-    pids = [pid for some in children(process).values() for pid in some]
-    assert len(pids) >= 2
-    with contextlib.ExitStack() as stack:
-        watched = []
-        for pid in pids:
-            watched.append(os.pidfd_open(pid))
-            stack.callback(os.close, watched[-1])
-        yield
-        for descriptor in watched:
-            assert select.select([descriptor], [], [], PATIENCE_S)[0], "lives on"
 
 
 def refusal(*options, status=1, env=None):
@@ -158,7 +131,7 @@ def test_a_name_says_the_format_never_the_content(start, machine, image, tmp_pat
 
 def test_images_of_several_kinds(start, image, tmp_path):
     """With the properties and identities that they have without a server; commas and colons in names are their own."""
-    path = make(tmp_path / "a:b,c.qcow2")
+    path = make(tmp_path / "a:b,c%20 ?#\u00fc.qcow2")
     named = str(path).replace(",", ",,")
     disk = start(image, f"{named},readonly,block-size=4096,serial=x,,y", f"{make(tmp_path / 'c.vdi', kind='vdi')}")
     nvme = disk.controller
@@ -262,6 +235,7 @@ def test_a_server_that_pauses_is_a_pause(start, tmp_path):
         if disk.run(0x02, 0, page, PAGE) == SUCCESS:
             break
     assert disk.machine.read(page, PAGE) == pattern(0, PAGE)
+    assert "image nbd+unix:///disk.qcow2?socket=" in disk.process.log.read_text()
 
 
 def test_what_can_not_be_served(image, tmp_path, scratch):
