@@ -216,7 +216,8 @@ def test_what_a_guest_can_see_is_the_same(guest_of, attach, image):
     logs = [nvme.log_page(page, length, retain=True) for page, length in ((1, 4096), (2, 512))]
     registers = [machine.register(offset, 8) for offset in range(0, 0x40, 8)]
     config = machine.client.read(vfio_user.CONFIG, 0, 256)
-    machine.resume(*attach(f"--image={image}"), save(machine))
+    data = save(machine)  # and its process has ended, which had the image locked
+    machine.resume(*attach(f"--image={image}"), data)
     assert [machine.register(offset, 8) for offset in range(0, 0x40, 8)] == registers
     assert machine.client.read(vfio_user.CONFIG, 0, 256) == config
     assert admin.run(GET_FEATURES, d10=6).result == 0
