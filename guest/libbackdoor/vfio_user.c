@@ -314,10 +314,9 @@ static int connect_once(struct vfio_user *user, const char *path, struct ob_faul
 int vfio_user_connect(struct vfio_user *user, const char *path, struct ob_fault *fault)
 {
     const struct timespec pause = {.tv_nsec = BUSY_PAUSE_MS * 1000000L};
-    int err = 0;
     for (int i = 0; i <= VFIO_USER_SETUP_TIMEOUT_S * 1000 / BUSY_PAUSE_MS; i++) {
         struct ob_fault refused = {0};
-        err = connect_once(user, path, &refused);
+        int err = connect_once(user, path, &refused);
         if (err != -EREMOTEIO || user->refusal != EBUSY)
             return err < 0 ? ob_fault_set(fault, err, "%s", refused.text) : 0;
         vfio_user_close(user);

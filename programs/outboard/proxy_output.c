@@ -36,6 +36,7 @@ int output_write(const struct client *client, int fd, const void *bytes, size_t 
 int output_close_one(const struct client *client, int fd)
 {
     int err = close(fd) < 0 && errno != EINTR && errno != EBADF ? errno : 0;
+    // cppcheck-suppress deallocret ; its number tells which it was
     return err ? complain(client, fd, err) : 0;
 }
 

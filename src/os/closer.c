@@ -66,7 +66,7 @@ static void drain(int fd)
     } control;
     char bytes[DRAIN_LEN];
     for (;;) {
-        struct iovec iov = {bytes, sizeof(bytes)};
+        struct iovec iov = {bytes, sizeof(bytes)}; // cppcheck-suppress legacyUninitvar ; is written
         struct msghdr message = {.msg_iov = &iov,
                                  .msg_iovlen = 1,
                                  .msg_control = control.bytes,

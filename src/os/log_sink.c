@@ -31,8 +31,8 @@ static int open_again(int fd)
 {
     char path[40];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    int own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    return own < 0 ? -errno : move_up(own);
+    int opened = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return opened < 0 ? -errno : move_up(opened);
 }
 
 /* The controlling end of a pseudo-terminal: opened again it would be another terminal's. */
@@ -100,14 +100,14 @@ static int wait_for_room(int fd, int wait_ms)
 static ssize_t splice_line(const struct log_sink *sink, const char *line, size_t len)
 {
     char rest[512];
-    ssize_t put = write(sink->pipe_fd[1], line, len);
-    if (put > 0)
-        put = splice(sink->pipe_fd[0], NULL, sink->fd, NULL, (size_t)put, SPLICE_F_NONBLOCK);
+    ssize_t done = write(sink->pipe_fd[1], line, len);
+    if (done > 0)
+        done = splice(sink->pipe_fd[0], NULL, sink->fd, NULL, (size_t)done, SPLICE_F_NONBLOCK);
     int err = errno;
     while (read(sink->pipe_fd[0], rest, sizeof(rest)) > 0)
         ;
     errno = err;
-    return put;
+    return done;
 }
 
 /* Signals that a write may send to the thread that makes it: SIGPIPE when the reader has gone, and

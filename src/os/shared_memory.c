@@ -242,6 +242,7 @@ static bool replace_page(const struct mapping *mapping, uint64_t at)
     uint64_t end = ((mapping->offset + at) | (mapping->page - 1)) + 1 - mapping->offset;
     if (end > mapping->len)
         end = mapping->len;
+    // cppcheck-suppress leakReturnValNotUsed ; the mapping keeps it
     return mmap(mapping->address + start, end - start, PROT_READ | PROT_WRITE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
@@ -251,6 +252,7 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     uint8_t *byte = info->si_addr;
     int saved = errno;
     const struct mapping *mapping = find(byte);
+    // cppcheck-suppress leakReturnValNotUsed ; a bool
     if (!mapping || !replace_page(mapping, (uint64_t)(byte - mapping->address)))
         signal(number, SIG_DFL); /* returning repeats the access, which then kills */
     was_cut = 1;

@@ -282,7 +282,7 @@ void pci_function_unfit(struct pci_function *function)
     memcpy(function->writable, function->own_writable, function->config_len);
     memcpy(function->bars, function->own_bars, sizeof(function->bars));
     function->fitted = false;
-    uint8_t status[2] = {function->config[PCI_STATUS], function->config[PCI_STATUS + 1]};
+    const uint8_t status[2] = {function->config[PCI_STATUS], function->config[PCI_STATUS + 1]};
     keep_writable(function, function->config);
     function->config[PCI_STATUS] |= status[0] & PCI_STATUS_INTERRUPT;
     function->config[PCI_STATUS + 1] |= status[1];

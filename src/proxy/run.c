@@ -265,8 +265,8 @@ static int on_start(struct run *run, const struct run_frame *frame)
 /* What stands in front of START. 0 or -EPROTO. */
 static int on_preface(struct run *run, const struct run_frame *frame)
 {
-    char variable[RUN_VARIABLE_MAX + 1];
     if (frame->type == RUN_VARIABLE) {
+        char variable[RUN_VARIABLE_MAX + 1];
         if (run_get_variable(frame, variable) < 0)
             return -EPROTO;
         take_variable(run, variable);

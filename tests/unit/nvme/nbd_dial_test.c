@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ static void wait_for(int fd)
 static void wait_for_threads(int descriptors)
 {
     while (open_descriptors() != descriptors)
-        usleep(1000);
+        sched_yield();
 }
 
 static void open_pipes(void)

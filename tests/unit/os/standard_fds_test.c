@@ -25,7 +25,7 @@ static int check_in_child(unsigned closed)
     for (int fd = 0; fd < 3; fd++) {
         if (fstat(fd, &after) < 0 || (fcntl(fd, F_GETFD) & FD_CLOEXEC))
             return 3;
-        if (closed & (1u << fd) ? !S_ISCHR(after.st_mode) : after.st_ino != before[fd].st_ino)
+        if ((closed & (1u << fd)) ? !S_ISCHR(after.st_mode) : after.st_ino != before[fd].st_ino)
             return 4;
     }
     return fcntl(3, F_GETFD) < 0 ? 0 : 5; /* nothing else was left open */

@@ -77,6 +77,7 @@ static void on_finished(void *user, struct ob_stream *stream)
     end->finished++;
 }
 
+// cppcheck-suppress constParameter ; the type is that of every event
 static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
 {
     struct end *end = user;
