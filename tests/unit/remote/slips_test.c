@@ -2,6 +2,7 @@
 /* What the author of a VMM may get wrong: -EINVAL before a message is sent, and never a crash. */
 #include <outboard/client.h>
 
+#include "os/event.h"
 #include "support.h"
 
 #include <errno.h>
@@ -64,6 +65,7 @@ static void what_is_not_given_is_not_used(void **state)
 
 int main(void)
 {
+    event_prepare(); /* a process does that once, and keeps a descriptor */
     const struct CMUnitTest tests[] = {
         TEST(a_client_needs_a_place_and_a_path),
         TEST(what_is_not_given_is_not_used),
