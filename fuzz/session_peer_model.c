@@ -99,7 +99,7 @@ void model_greet(struct model *model)
 {
     uint8_t payload[SESSION_HELLO_ACK_LEN];
     struct session_hello_ack ack = {
-        .hello = {.version = 1, .max_streams = 4, .nonce = PEER_NONCE},
+        .hello = {.version = SESSION_VERSION, .max_streams = 4, .nonce = PEER_NONCE},
         .peer_nonce = model->engine_nonce,
     };
     struct session_header header = {.type = SESSION_HELLO};

@@ -54,7 +54,9 @@ struct ob_stream;
 #define OB_SESSION_SERVICE_MAX  255
 #define OB_SESSION_METADATA_MAX 1024
 
-/* Longest pre-shared key, bytes. */
+/* Shortest and longest pre-shared key, bytes. Who sees a handshake can try keys at leisure, so a
+ * key that a person can remember is too short: take 32 random bytes. */
+#define OB_SESSION_KEY_MIN 8
 #define OB_SESSION_KEY_MAX 256
 
 /* What the channel promises, which decides the framing. Both ends must say the same. */
@@ -91,6 +93,7 @@ enum ob_reason {
     OB_REASON_PROTOCOL = 19,  /* the peer broke the rules */
     OB_REASON_KEY = 20,       /* the peer could not prove that it has the key, or lacks it */
     OB_REASON_VERSION = 21,   /* the peer speaks another version of the protocol */
+    OB_REASON_TAKEN = 22,     /* another end has the channel, or has taken it */
     /* From here on the applications give the numbers their meaning. */
     OB_REASON_APPLICATION = 0x10000,
 };
@@ -161,8 +164,11 @@ struct ob_session_config {
     void *user; /* given to the callbacks */
 
     /*
-     * Where nonces come from: fill @bytes with @len unpredictable bytes, return 0 or a negative
-     * errno. Required: getrandom() in programs, a seeded generator in simulations.
+     * Where nonces and challenges come from, asked whenever one is needed and never ahead: fill
+     * @bytes with @len unpredictable bytes, return 0 or a negative errno. Required: getrandom() in
+     * programs, a seeded generator in simulations. A process whose memory may be resumed twice
+     * (a snapshot of its virtual machine) must not keep such bytes; the kernel doesn't, where the
+     * machine has a VMGENID device.
      */
     int (*random)(void *user, void *bytes, size_t len);
 
@@ -171,7 +177,12 @@ struct ob_session_config {
     uint32_t max_streams; /* that the peer may have at a time [1024, to 65536] */
 
     const void *key; /* pre-shared key, copied; NULL: no authentication */
-    size_t key_len;  /* 1 to OB_SESSION_KEY_MAX */
+    size_t key_len;  /* OB_SESSION_KEY_MIN to OB_SESSION_KEY_MAX */
+    /*
+     * This end listens for others to connect. With a key, a peer that says the same is refused, or
+     * somebody without the key could connect two such ends with each other.
+     */
+    bool listens;
 
     /*
      * Silence of the peer, nanoseconds; 0 for both: silence alone never ends a session, since a

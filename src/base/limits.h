@@ -123,7 +123,8 @@
 /* Session: streams that one end may allow the other. */
 #define LIMIT_SESSION_STREAMS 65536
 
-/* Session: OPENs that one end may have sent and that were neither answered nor reset. */
+/* Session: OPENs that one end may have sent and that were neither answered nor reset, where fewer
+ * streams are granted. */
 #define LIMIT_SESSION_UNANSWERED 256
 
 /* Session: control frames that go before the next data frame. */
@@ -155,8 +156,10 @@
 #define LIMIT_CONTROL_CLIENTS 64
 #define LIMIT_SOCKS_CLIENTS   256
 
-/* Destinations that are being connected to at a time. */
-#define LIMIT_DIALS 1024
+/* Streams that the peer of a proxy may have open at a time; more than the destinations that are
+ * being connected to at a time, so that these, when they do not answer, leave room. */
+#define LIMIT_PROXY_STREAMS 4096
+#define LIMIT_DIALS         1024
 
 /* Lines of one client of a control socket before the loop looks at everything else again. */
 #define LIMIT_CONTROL_BURST 16

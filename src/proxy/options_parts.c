@@ -92,9 +92,11 @@ int key_file_read(const char *path, char ret_key[OB_SESSION_KEY_MAX], struct ob_
         return ob_fault_set(fault, -errno, "can't read %.150s: %s", path, strerror(errno));
     while (len > 0 && bytes[len - 1] == '\n')
         len--;
-    if (len == 0 || len > OB_SESSION_KEY_MAX)
-        return ob_fault_set(fault, -EINVAL, "%.150s must hold 1 to %d bytes", path,
-                            OB_SESSION_KEY_MAX);
+    if (len < OB_SESSION_KEY_MIN || len > OB_SESSION_KEY_MAX)
+        return ob_fault_set(fault, -EINVAL,
+                            "%.150s: the key has %zd bytes, expected %d to %d; make one with "
+                            "head -c 32 /dev/urandom | base64",
+                            path, len, OB_SESSION_KEY_MIN, OB_SESSION_KEY_MAX);
     memcpy(ret_key, bytes, (size_t)len);
     explicit_bzero(bytes, sizeof(bytes));
     return (int)len;

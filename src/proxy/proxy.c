@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "os/clock.h"
 #include "os/closer.h"
 #include "os/log.h"
@@ -135,6 +136,8 @@ static int make_session(struct proxy *proxy, struct ob_fault *fault)
         .window = options->window,
         .key = options->key_len ? options->key : NULL,
         .key_len = options->key_len,
+        .listens = options->channel.kind == CHANNEL_LISTEN,
+        .max_streams = LIMIT_PROXY_STREAMS,
         .keepalive_ns = (uint64_t)options->keepalive_s * NS_PER_S,
         .idle_timeout_ns = (uint64_t)options->idle_timeout_s * NS_PER_S,
     };

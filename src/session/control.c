@@ -59,12 +59,13 @@ static void put_u64(struct ob_session *session, enum session_type type, uint64_t
 }
 
 /* Greetings carry no tag and no number. */
-static void put_greeting(struct ob_session *session, enum session_type type)
+static void put_greeting(struct ob_session *session, enum session_type type,
+                         const struct handshake_peer *to)
 {
     struct transmitter *tx = &session->tx;
     uint8_t *payload = payload_at(session);
     size_t len = type == SESSION_HELLO ? handshake_put_hello(session, payload)
-                                       : handshake_put_hello_ack(session, payload);
+                                       : handshake_put_hello_ack(session, to, payload);
     struct session_header header = {.type = (uint8_t)type, .len = (uint16_t)len};
     session_header_put(tx->lane + tx->lane_len, &header);
     tx->lane_len += SESSION_HEADER_LEN + len;
@@ -80,8 +81,8 @@ void control_bye(struct ob_session *session, uint32_t reason)
 
 static void fill_session(struct ob_session *session)
 {
-    static const uint16_t order[] = {PENDING_HELLO, PENDING_HELLO_ACK, PENDING_GOAWAY, PENDING_PONG,
-                                     PENDING_PING};
+    static const uint16_t order[] = {PENDING_HELLO,  PENDING_HELLO_ACK, PENDING_STRANGER_ACK,
+                                     PENDING_GOAWAY, PENDING_PONG,      PENDING_PING};
     struct transmitter *tx = &session->tx;
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         uint16_t one = tx->pending & order[i];
@@ -89,9 +90,11 @@ static void fill_session(struct ob_session *session)
             continue;
         tx->pending &= (uint16_t)~one;
         if (one == PENDING_HELLO)
-            put_greeting(session, SESSION_HELLO);
+            put_greeting(session, SESSION_HELLO, NULL);
         else if (one == PENDING_HELLO_ACK)
-            put_greeting(session, SESSION_HELLO_ACK);
+            put_greeting(session, SESSION_HELLO_ACK, &session->handshake.peer);
+        else if (one == PENDING_STRANGER_ACK)
+            put_greeting(session, SESSION_HELLO_ACK, &session->handshake.stranger);
         else if (one == PENDING_GOAWAY)
             put_u32(session, SESSION_GOAWAY, 0, tx->goaway_reason);
         else if (one == PENDING_PONG)
@@ -103,16 +106,11 @@ static void fill_session(struct ob_session *session)
 
 static void fill_refusals(struct ob_session *session)
 {
-    struct streams *streams = &session->streams;
-    uint32_t done = 0;
-    for (; done < streams->refusals_count && room(session, 4); done++) {
-        const struct refusal *refusal = &streams->refusals[done];
-        put_u32(session, SESSION_REFUSE, refusal->id, refusal->reason);
+    struct refusal refusal;
+    while (session->streams.refusals_count && room(session, 4)) {
+        if (refusal_take(session, &refusal))
+            put_u32(session, SESSION_REFUSE, refusal.id, refusal.reason);
     }
-    streams->refusals_count -= done;
-    streams->unanswered_theirs -= done;
-    memmove(streams->refusals, streams->refusals + done,
-            streams->refusals_count * sizeof(streams->refusals[0]));
 }
 
 static void put_open(struct ob_session *session, struct ob_stream *stream)
@@ -139,7 +137,8 @@ static void put_open(struct ob_session *session, struct ob_stream *stream)
 static struct ob_stream *next_opening(const struct ob_session *session)
 {
     const struct list *opening = &session->tx.opening;
-    if (list_empty(opening) || session->streams.unanswered_ours >= LIMIT_SESSION_UNANSWERED)
+    uint32_t most = streams_unanswered_max(session->handshake.peer.max_streams);
+    if (list_empty(opening) || session->streams.unanswered_ours >= most)
         return NULL;
     return list_entry(opening->next, struct ob_stream, control);
 }

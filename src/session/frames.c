@@ -96,8 +96,8 @@ static int on_open(struct ob_session *session, struct ob_stream *stream,
         return VIOLATION(session, "OPEN is malformed");
     if (open.window > LIMIT_SESSION_WINDOW)
         return VIOLATION(session, "OPEN grants %u bytes", open.window);
-    if (streams->unanswered_theirs >= LIMIT_SESSION_UNANSWERED)
-        return VIOLATION(session, "more than %d OPENs at a time", LIMIT_SESSION_UNANSWERED);
+    if (streams->unanswered_theirs >= streams->refusals_room)
+        return VIOLATION(session, "more than %u OPENs at a time", streams->refusals_room);
     streams->next_theirs += 2;
     return open_stream(session, header->stream, &open);
 }
@@ -243,10 +243,13 @@ static int begin_data(struct ob_session *session, const struct session_header *h
 /* HELLO and HELLO_ACK belong to no session yet. */
 static int begin_greeting(struct ob_session *session, const struct session_header *header)
 {
-    if (header->flags || header->seq || header->stream || header->tag ||
-        header->len > LIMIT_SESSION_CONTROL_PAYLOAD)
+    if (!header->flags && !header->seq && !header->stream && !header->tag &&
+        header->len <= LIMIT_SESSION_CONTROL_PAYLOAD)
+        return 1;
+    if (!handshake_is_guarded(session))
         return VIOLATION(session, "a greeting with a malformed header");
-    return 1;
+    session->stats.frames_dropped++;
+    return 0;
 }
 
 /* On a clean channel even a frame of no session of ours has to be a frame. */

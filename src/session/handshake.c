@@ -3,13 +3,20 @@
  * Handshake: how two ends agree that they talk to each other, now.
  *
  * Each end greets with HELLO and its nonce, and answers every HELLO with HELLO_ACK, which carries
- * its own nonce and the peer's. A session stands at an end once a HELLO_ACK has brought its own
- * nonce back: only a peer that lives now can know it. Bytes of an earlier life cannot, because a
- * nonce is drawn anew for each session.
+ * its own nonce and the peer's. Without a key a session stands at an end once a HELLO_ACK has
+ * brought its own nonce back: only a peer that lives now can know it. Bytes of an earlier life
+ * cannot, because a nonce is drawn anew for each session.
  *
  * While greeting, the nonce stays the same whatever arrives, so two ends that greet each other
  * converge. A HELLO with an unknown nonce while a session stands means that the peer has begun a
  * new life: the session ends, and with it our own nonce.
+ *
+ * With a key that is not enough. Where a virtual machine is resumed twice from one snapshot, both
+ * clones have the nonce that was drawn before it, and what answered one of them would do for the
+ * other. So each end draws a challenge when it first hears of a peer, sends it with HELLO_ACK, and
+ * a session stands once a proof over both nonces and both challenges has come. And nothing that
+ * proves nothing ends a session with a key: who greets meanwhile is met as a stranger, beside the
+ * session, which ends when the stranger has proven itself.
  */
 #include "session/session.h"
 
@@ -20,40 +27,38 @@
 #define HELLO_INTERVAL_NS     50000000ull
 #define HELLO_INTERVAL_MAX_NS 400000000ull
 
-static const char proof_label[] = "outboard session 1 proof";
-static const char tag_label[] = "outboard session 1 tag";
+static const char proof_label[] = "outboard session 2 proof";
+static const char tag_label[] = "outboard session 2 tag";
 
-void handshake_seed(struct ob_session *session, const uint8_t seed[SHA256_LEN])
+static int no_random(struct ob_session *session, int err)
 {
-    memcpy(session->handshake.seed, seed, SHA256_LEN);
-    session->handshake.drawn = 0;
+    session->fault.code = 0;
+    return ob_fault_set(&session->fault, err, "there are no random numbers");
 }
 
-/* The next nonce of this life: a hash of its seed and a counter, never 0. */
-static uint64_t draw(struct handshake *handshake)
+/* Straight from the source, at the moment of use: never 0. */
+static int draw_nonce(struct ob_session *session, uint64_t *ret_nonce)
 {
     uint64_t nonce = 0;
-    while (!nonce) {
-        struct sha256 sha;
-        uint8_t digest[SHA256_LEN];
-        handshake->drawn++;
-        sha256_init(&sha);
-        sha256_update(&sha, handshake->seed, sizeof(handshake->seed));
-        sha256_update(&sha, &handshake->drawn, sizeof(handshake->drawn));
-        sha256_done(&sha, digest);
-        memcpy(&nonce, digest, sizeof(nonce));
-    }
-    return nonce;
+    int err = session->config.random(session->config.user, &nonce, sizeof(nonce));
+    if (err < 0)
+        return no_random(session, err);
+    *ret_nonce = nonce ? nonce : 1;
+    return 0;
 }
 
-void handshake_begin(struct ob_session *session)
+int handshake_begin(struct ob_session *session)
 {
     struct handshake *handshake = &session->handshake;
-    handshake->nonce = draw(handshake);
-    handshake->peer_nonce = 0;
+    handshake->nonce = 0;
+    handshake->peer = handshake->stranger = (struct handshake_peer){0};
     handshake->hello_interval = HELLO_INTERVAL_NS;
     handshake->hello_at = session->live.now + HELLO_INTERVAL_NS;
-    session->tx.pending = PENDING_HELLO;
+    session->tx.pending = 0;
+    int err = draw_nonce(session, &handshake->nonce);
+    if (err == 0)
+        session->tx.pending = PENDING_HELLO;
+    return err;
 }
 
 void handshake_tick(struct ob_session *session)
@@ -62,7 +67,8 @@ void handshake_tick(struct ob_session *session)
     if (session->state != SESSION_GREETING || !on_line(session) ||
         session->live.now < handshake->hello_at)
         return;
-    session->tx.pending |= PENDING_HELLO;
+    if (handshake->nonce || draw_nonce(session, &handshake->nonce) == 0)
+        session->tx.pending |= PENDING_HELLO;
     if (handshake->hello_interval < HELLO_INTERVAL_MAX_NS)
         handshake->hello_interval *= 2;
     handshake->hello_at = session->live.now + handshake->hello_interval;
@@ -70,10 +76,12 @@ void handshake_tick(struct ob_session *session)
 
 static struct session_hello our_hello(const struct ob_session *session)
 {
+    const struct ob_session_config *config = &session->config;
     return (struct session_hello){
         .version = SESSION_VERSION,
-        .flags = session->config.key ? SESSION_HELLO_KEY : 0,
-        .max_streams = session->config.max_streams,
+        .flags = (uint16_t)((config->key ? SESSION_HELLO_KEY : 0) |
+                            (config->listens ? SESSION_HELLO_LISTENS : 0)),
+        .max_streams = config->max_streams,
         .nonce = session->handshake.nonce,
     };
 }
@@ -84,13 +92,10 @@ size_t handshake_put_hello(const struct ob_session *session, uint8_t *payload)
     return session_hello_put(payload, &hello);
 }
 
-/* HMAC of everything before the proof; zeroes without a key. The sender's nonce comes first. */
+/* HMAC of everything before the proof. The sender's nonce comes first. */
 static void prove(const struct ob_session *session, const struct session_hello_ack *ack,
                   uint8_t ret_proof[SESSION_PROOF_LEN])
 {
-    memset(ret_proof, 0, SESSION_PROOF_LEN);
-    if (!session->config.key)
-        return;
     uint8_t payload[SESSION_HELLO_ACK_LEN];
     struct hmac_sha256 hmac;
     session_hello_ack_put(payload, ack);
@@ -100,13 +105,16 @@ static void prove(const struct ob_session *session, const struct session_hello_a
     hmac_sha256_done(&hmac, ret_proof);
 }
 
-size_t handshake_put_hello_ack(const struct ob_session *session, uint8_t *payload)
+size_t handshake_put_hello_ack(const struct ob_session *session, const struct handshake_peer *to,
+                               uint8_t *payload)
 {
-    struct session_hello_ack ack = {
-        .hello = our_hello(session),
-        .peer_nonce = session->handshake.peer_nonce,
-    };
-    prove(session, &ack, ack.proof);
+    struct session_hello_ack ack = {.hello = our_hello(session), .peer_nonce = to->nonce};
+    if (session->config.key)
+        memcpy(ack.challenge, to->challenge, sizeof(ack.challenge));
+    if (session->config.key && to->has_challenged) {
+        memcpy(ack.peer_challenge, to->peer_challenge, sizeof(ack.peer_challenge));
+        prove(session, &ack, ack.proof);
+    }
     return session_hello_ack_put(payload, &ack);
 }
 
@@ -127,9 +135,9 @@ static void put_le(uint8_t bytes[8], uint64_t value)
 static uint64_t make_tag(const struct ob_session *session)
 {
     const struct handshake *handshake = &session->handshake;
-    bool greater = handshake->nonce > handshake->peer_nonce;
-    uint64_t low = greater ? handshake->peer_nonce : handshake->nonce;
-    uint64_t high = greater ? handshake->nonce : handshake->peer_nonce;
+    bool greater = handshake->nonce > handshake->peer.nonce;
+    uint64_t low = greater ? handshake->peer.nonce : handshake->nonce;
+    uint64_t high = greater ? handshake->nonce : handshake->peer.nonce;
     uint64_t tag = mix(mix(low) + high);
     if (session->config.key) {
         uint8_t nonces[16], digest[SHA256_LEN];
@@ -150,8 +158,9 @@ static uint64_t make_tag(const struct ob_session *session)
 static void stand(struct ob_session *session)
 {
     struct handshake *handshake = &session->handshake;
-    handshake->greater = handshake->nonce > handshake->peer_nonce;
+    handshake->greater = handshake->nonce > handshake->peer.nonce;
     handshake->tag = make_tag(session);
+    handshake->stranger = (struct handshake_peer){0};
     session->state = SESSION_UP;
     session->peer_going_away = false;
     session->rx.seq = 0;
@@ -165,11 +174,25 @@ static void stand(struct ob_session *session)
     TELL(session, up, handshake->tag);
 }
 
-/* A peer with which no session can stand: told once per life of it. */
+bool handshake_is_guarded(const struct ob_session *session)
+{
+    return session->state == SESSION_UP && session->config.key;
+}
+
+static int drop(struct ob_session *session)
+{
+    session->stats.frames_dropped++;
+    return 0;
+}
+
+/* A peer with which no session can stand: told once per life of it. It is to know, too, so what is
+ * owed to it goes out before a clean channel is closed. */
 static int fail(struct ob_session *session, uint64_t peer_nonce, uint32_t reason, int code,
                 const char *text)
 {
     bool news = session->state != SESSION_UP && session->handshake.failed_nonce != peer_nonce;
+    if (session->state == SESSION_GREETING && !on_line(session))
+        control_fill(session);
     session_violation(session, code, reason, "%s", text);
     session->handshake.failed_nonce = peer_nonce;
     if (news)
@@ -179,6 +202,8 @@ static int fail(struct ob_session *session, uint64_t peer_nonce, uint32_t reason
 
 static int malformed(struct ob_session *session, int error, const struct session_hello *hello)
 {
+    if (handshake_is_guarded(session))
+        return drop(session);
     if (error == -EPROTONOSUPPORT)
         return fail(session, hello->version, OB_REASON_VERSION, error,
                     "the peer speaks another version of the session protocol");
@@ -186,84 +211,177 @@ static int malformed(struct ob_session *session, int error, const struct session
                              "what the peer sends as a greeting is none");
 }
 
+/* Two ends that listen could be made to prove themselves to each other by somebody who connects to
+ * both, or twice to one, and who has no key. */
+static bool both_listen(const struct ob_session *session, const struct session_hello *hello)
+{
+    return session->config.key && session->config.listens && hello->flags & SESSION_HELLO_LISTENS;
+}
+
 static bool key_fits(const struct ob_session *session, const struct session_hello *hello)
 {
-    return !(hello->flags & SESSION_HELLO_KEY) == !session->config.key;
+    return !(hello->flags & SESSION_HELLO_KEY) == !session->config.key &&
+           !both_listen(session, hello);
 }
 
 static int key_wrong(struct ob_session *session, const struct session_hello *hello)
 {
     const char *text = "the peer's proof does not fit the key";
-    if (!key_fits(session, hello))
+    if (both_listen(session, hello))
+        text = "both ends listen: with a key, one of them has to connect";
+    else if (!key_fits(session, hello))
         text = session->config.key ? "the peer has no key, and this end asks for one"
                                    : "the peer asks for a key, and this end has none";
     return fail(session, hello->nonce, OB_REASON_KEY, -EACCES, text);
 }
 
 /* Our own frames come back: the line has an echo. They say nothing about a peer. */
-static bool echoes(struct ob_session *session, const struct session_hello *hello)
+static bool echoes(const struct ob_session *session, const struct session_hello *hello)
 {
-    if (hello->nonce != session->handshake.nonce)
-        return false;
-    session->stats.frames_dropped++;
-    return true;
+    return hello->nonce == session->handshake.nonce;
+}
+
+/* The peer that greets, as we know it: the session's own, or a stranger beside it. */
+static struct handshake_peer *who_greets(struct ob_session *session,
+                                         const struct session_hello *hello)
+{
+    struct handshake *handshake = &session->handshake;
+    bool strange = handshake_is_guarded(session) && hello->nonce != handshake->peer.nonce;
+    return strange ? &handshake->stranger : &handshake->peer;
+}
+
+static void owe_ack(struct ob_session *session, const struct handshake_peer *to)
+{
+    session->tx.pending |=
+        to == &session->handshake.stranger ? PENDING_STRANGER_ACK : PENDING_HELLO_ACK;
+}
+
+/* Notes who greets, and draws a challenge for it if it is new. 0, or what random() returned. */
+static int meet(struct ob_session *session, struct handshake_peer *who,
+                const struct session_hello *hello)
+{
+    struct handshake_peer met = {.nonce = hello->nonce, .max_streams = hello->max_streams};
+    if (who->nonce == hello->nonce)
+        return 0;
+    if (session->config.key) {
+        int err =
+            session->config.random(session->config.user, met.challenge, sizeof(met.challenge));
+        if (err < 0)
+            return handshake_is_guarded(session) ? drop(session)
+                                                 : session_violation(session, err, OB_REASON_FAILED,
+                                                                     "there are no random numbers");
+        met.challenge[0] |= 1; /* zeroes mean none */
+    }
+    *who = met;
+    owe_ack(session, who);
+    return 0;
 }
 
 int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len)
 {
     struct session_hello hello;
-    struct handshake *handshake = &session->handshake;
-    int result = session_hello_get(payload, len, &hello);
-    if (result < 0)
-        return malformed(session, result, &hello);
-    if (echoes(session, &hello))
-        return 0;
-    if (session->state == SESSION_UP && hello.nonce != handshake->peer_nonce) {
+    int err = session_hello_get(payload, len, &hello);
+    if (err < 0)
+        return malformed(session, err, &hello);
+    if (!session->handshake.nonce || echoes(session, &hello))
+        return drop(session);
+    if (handshake_is_guarded(session) && !key_fits(session, &hello))
+        return drop(session);
+    if (session->state == SESSION_UP && !session->config.key &&
+        hello.nonce != session->handshake.peer.nonce) {
         session_over(session, OB_REASON_RESTARTED, false);
-        session_greet(session);
+        err = session_greet(session);
     }
-    if (!key_fits(session, &hello))
+    if (err == 0 && !key_fits(session, &hello))
         return key_wrong(session, &hello);
-    handshake->peer_nonce = hello.nonce;
-    handshake->peer_max_streams = hello.max_streams;
-    session->tx.pending |= PENDING_HELLO_ACK;
-    return 0;
+    struct handshake_peer *who = who_greets(session, &hello);
+    if (err == 0)
+        err = meet(session, who, &hello);
+    if (err == 0 && who->nonce == hello.nonce)
+        owe_ack(session, who);
+    return err;
 }
 
-static bool proven(const struct ob_session *session, const struct session_hello_ack *ack)
+/* Without a key the nonce that came back is all there is. */
+static int take_ack(struct ob_session *session, const struct session_hello *hello)
+{
+    struct handshake_peer *peer = &session->handshake.peer;
+    if (session->state == SESSION_UP) {
+        if (!key_fits(session, hello) || hello->nonce == peer->nonce)
+            return 0;
+        session_over(session, OB_REASON_RESTARTED, false);
+        return session_greet(session);
+    }
+    if (!key_fits(session, hello))
+        return key_wrong(session, hello);
+    int err = meet(session, peer, hello);
+    if (err == 0)
+        stand(session);
+    return err;
+}
+
+static bool is_proven(const struct ob_session *session, const struct session_hello_ack *ack)
 {
     uint8_t proof[SESSION_PROOF_LEN];
     prove(session, ack, proof);
     return equal_in_constant_time(proof, ack->proof, sizeof(proof));
 }
 
+/* The stranger is the peer from now on. It may not have heard of our proof. */
+static void change_peer(struct ob_session *session)
+{
+    struct handshake *handshake = &session->handshake;
+    struct handshake_peer proven = handshake->stranger;
+    session_over(session, OB_REASON_RESTARTED, false);
+    handshake->peer = proven;
+    session->tx.pending = PENDING_HELLO_ACK;
+}
+
+/* Notes what a peer asks us to prove, which we owe it then. */
+static void note_challenge(struct ob_session *session, struct handshake_peer *who,
+                           const struct session_hello_ack *ack)
+{
+    if (who->has_challenged &&
+        memcmp(who->peer_challenge, ack->challenge, sizeof(ack->challenge)) == 0)
+        return;
+    memcpy(who->peer_challenge, ack->challenge, sizeof(ack->challenge));
+    who->has_challenged = true;
+    owe_ack(session, who);
+}
+
+static int take_keyed_ack(struct ob_session *session, const struct session_hello_ack *ack)
+{
+    static const uint8_t none[SESSION_CHALLENGE_LEN];
+    struct handshake_peer *who = who_greets(session, &ack->hello);
+    bool guarded = handshake_is_guarded(session);
+    if (!key_fits(session, &ack->hello))
+        return guarded ? drop(session) : key_wrong(session, &ack->hello);
+    int err = meet(session, who, &ack->hello);
+    if (err < 0 || who->nonce != ack->hello.nonce)
+        return err;
+    note_challenge(session, who, ack);
+    if (memcmp(ack->peer_challenge, none, sizeof(none)) == 0)
+        return 0; /* it has not heard what we ask it to prove */
+    if (memcmp(ack->peer_challenge, who->challenge, sizeof(who->challenge)) != 0)
+        return drop(session); /* the answer to an earlier challenge */
+    if (!is_proven(session, ack))
+        return guarded ? drop(session) : key_wrong(session, &ack->hello);
+    if (guarded && who == &session->handshake.peer)
+        return 0;
+    if (guarded)
+        change_peer(session);
+    stand(session);
+    return 0;
+}
+
 int handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len)
 {
     struct session_hello_ack ack;
-    struct handshake *handshake = &session->handshake;
-    int result = session_hello_ack_get(payload, len, &ack);
-    if (result < 0)
-        return malformed(session, result, &ack.hello);
-    if (echoes(session, &ack.hello))
-        return 0;
-    if (ack.peer_nonce != handshake->nonce) {
-        session->stats.frames_dropped++; /* the answer to an earlier life of ours */
-        return 0;
-    }
-    bool valid = key_fits(session, &ack.hello) && proven(session, &ack);
-    if (session->state == SESSION_UP) {
-        if (valid && ack.hello.nonce != handshake->peer_nonce) {
-            session_over(session, OB_REASON_RESTARTED, false);
-            session_greet(session);
-        }
-        return 0;
-    }
-    if (!valid)
-        return key_wrong(session, &ack.hello);
-    if (handshake->peer_nonce != ack.hello.nonce)
-        session->tx.pending |= PENDING_HELLO_ACK;
-    handshake->peer_nonce = ack.hello.nonce;
-    handshake->peer_max_streams = ack.hello.max_streams;
-    stand(session);
-    return 0;
+    uint64_t nonce = session->handshake.nonce;
+    int err = session_hello_ack_get(payload, len, &ack);
+    if (err < 0)
+        return malformed(session, err, &ack.hello);
+    if (!nonce || echoes(session, &ack.hello) || ack.peer_nonce != nonce)
+        return drop(session); /* the answer to an earlier life of ours */
+    return session->config.key ? take_keyed_ack(session, &ack) : take_ack(session, &ack.hello);
 }

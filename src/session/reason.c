@@ -21,6 +21,7 @@ static const struct {
     {OB_REASON_PROTOCOL, "the peer broke the protocol"},
     {OB_REASON_KEY, "the peer does not have the key"},
     {OB_REASON_VERSION, "the peer speaks another version"},
+    {OB_REASON_TAKEN, "another end has the channel"},
 };
 
 const char *ob_reason_text(uint32_t reason)

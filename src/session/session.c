@@ -38,7 +38,8 @@ static int complete(struct ob_session_config *config)
                 within(config->max_streams, LIMIT_SESSION_STREAMS) &&
                 (config->channel == OB_CHANNEL_STREAM || config->channel == OB_CHANNEL_LINE) &&
                 (config->key || config->key_len == 0) && /* else it would go without a key */
-                (!config->key || (config->key_len >= 1 && config->key_len <= OB_SESSION_KEY_MAX));
+                (!config->key ||
+                 (config->key_len >= OB_SESSION_KEY_MIN && config->key_len <= OB_SESSION_KEY_MAX));
     return sane ? 0 : -EINVAL;
 }
 
@@ -110,10 +111,10 @@ void session_over(struct ob_session *session, uint32_t reason, bool farewell)
     TELL(session, ended, reason);
 }
 
-void session_greet(struct ob_session *session)
+int session_greet(struct ob_session *session)
 {
     session->state = SESSION_GREETING;
-    handshake_begin(session);
+    return handshake_begin(session);
 }
 
 int session_violation(struct ob_session *session, int code, uint32_t reason, const char *format,
@@ -138,23 +139,13 @@ int session_violation(struct ob_session *session, int code, uint32_t reason, con
     return code;
 }
 
-static int begin_life(struct ob_session *session)
-{
-    uint8_t seed[SHA256_LEN];
-    int result = session->config.random(session->config.user, seed, sizeof(seed));
-    if (result < 0)
-        return result;
-    handshake_seed(session, seed);
-    explicit_bzero(seed, sizeof(seed));
-    session_greet(session);
-    return 0;
-}
-
 int ob_session_transport_up(struct ob_session *session, uint64_t now_ns)
 {
     ob_session_transport_down(session, now_ns);
     session_enter(session, now_ns);
-    int result = begin_life(session);
+    int result = session_greet(session);
+    if (result < 0)
+        session->state = SESSION_DOWN;
     session_leave(session);
     return result;
 }

@@ -63,6 +63,7 @@ enum pending {
     PENDING_GOAWAY = 1 << 7,
     PENDING_PING = 1 << 8,
     PENDING_PONG = 1 << 9,
+    PENDING_STRANGER_ACK = 1 << 10, /* HELLO_ACK to handshake.stranger */
 };
 
 /* What OPEN will say; kept until it has been encoded. */
@@ -133,17 +134,25 @@ struct streams {
     uint64_t next_theirs; /* id that the peer's next OPEN must have */
     uint32_t unanswered_ours;
     uint32_t unanswered_theirs;
-    uint32_t refusals_count;
-    struct refusal refusals[LIMIT_SESSION_UNANSWERED]; /* of OPENs that got no object */
+    /* Of OPENs that got no object: a ring of refusals_room entries. */
+    struct refusal *refusals;
+    uint32_t refusals_room, refusals_first, refusals_count;
+};
+
+/* Who greets us, as far as it is known. */
+struct handshake_peer {
+    uint64_t nonce; /* of its last HELLO or HELLO_ACK; 0: nobody has greeted */
+    uint32_t max_streams;
+    bool has_challenged;
+    uint8_t challenge[SESSION_CHALLENGE_LEN]; /* ours, drawn when this nonce came first */
+    uint8_t peer_challenge[SESSION_CHALLENGE_LEN];
 };
 
 struct handshake {
-    uint8_t seed[SHA256_LEN];
-    uint64_t drawn; /* nonces taken from the seed */
-    uint64_t nonce;
-    uint64_t peer_nonce; /* of the last HELLO or HELLO_ACK; 0 before */
+    uint64_t nonce; /* 0: there were no random numbers */
+    struct handshake_peer peer;
+    struct handshake_peer stranger; /* while a session with a key stands: claims to be its peer */
     uint64_t tag;
-    uint32_t peer_max_streams;
     bool greater;          /* our nonce is the greater one */
     uint64_t failed_nonce; /* the peer's life whose failure the application knows about */
     uint64_t hello_at;     /* line: when to repeat HELLO */
@@ -247,8 +256,9 @@ static inline bool on_line(const struct ob_session *session)
  * session_greet() or SESSION_CLOSED.
  */
 void session_over(struct ob_session *session, uint32_t reason, bool farewell);
-/* Begins a new handshake with a new nonce. */
-void session_greet(struct ob_session *session);
+/* Begins a new handshake with a new nonce. 0, or what random() returned; then a tick tries again.
+ */
+int session_greet(struct ob_session *session);
 /*
  * The peer broke the rules: notes the fault, ends the session, and greets anew on a line or closes
  * on a clean channel. Returns code.
@@ -260,12 +270,14 @@ void session_enter(struct ob_session *session, uint64_t now_ns);
 void session_leave(struct ob_session *session);
 
 /* handshake.c */
-void handshake_seed(struct ob_session *session, const uint8_t seed[SHA256_LEN]);
-void handshake_begin(struct ob_session *session);
+int handshake_begin(struct ob_session *session);
+/* Whether a greeting proves nothing, so that it must not end the session that stands. */
+bool handshake_is_guarded(const struct ob_session *session);
 int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len);
 int handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len);
 size_t handshake_put_hello(const struct ob_session *session, uint8_t *payload);
-size_t handshake_put_hello_ack(const struct ob_session *session, uint8_t *payload);
+size_t handshake_put_hello_ack(const struct ob_session *session, const struct handshake_peer *to,
+                               uint8_t *payload);
 void handshake_tick(struct ob_session *session);
 
 /* receive.c */
@@ -294,9 +306,13 @@ void stream_kill(struct ob_stream *stream, uint32_t reason);
 /* Frees the object, now or when the callbacks have returned. */
 void stream_release(struct ob_stream *stream);
 void stream_answered(struct ob_stream *stream);
+/* OPENs that may be unanswered in a direction in which so many streams are granted. */
+uint32_t streams_unanswered_max(uint32_t granted);
 /* Owes the peer a REFUSE for an OPEN that got no object. */
 void refuse_unborn(struct ob_session *session, uint64_t id, uint32_t reason);
 void refusal_cancel(struct ob_session *session, uint64_t id);
+/* Takes the first one; false if it was cancelled meanwhile. */
+bool refusal_take(struct ob_session *session, struct refusal *ret_refusal);
 /* Whether the id was opened in this session, and so belongs to a stream that may be over by now. */
 bool stream_was_opened(const struct ob_session *session, uint64_t id);
 /* A session begins: numbers start anew. */

@@ -71,7 +71,7 @@ int ob_stream_open(struct ob_session *session, const char *service, size_t servi
         return -EINVAL;
     if (session->peer_going_away)
         return -ESHUTDOWN;
-    uint32_t most = session->handshake.peer_max_streams;
+    uint32_t most = session->handshake.peer.max_streams;
     if (session->streams.ours >= (most < LIMIT_SESSION_STREAMS ? most : LIMIT_SESSION_STREAMS))
         return -EAGAIN;
     struct open_request *request = request_new(service, service_len, metadata, metadata_len);

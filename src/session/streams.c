@@ -24,7 +24,9 @@ int streams_init(struct ob_session *session)
     list_init(&streams->freed);
     streams->buckets = calloc(BUCKETS_MIN, sizeof(struct ob_stream *));
     streams->mask = BUCKETS_MIN - 1;
-    return streams->buckets ? 0 : -ENOMEM;
+    streams->refusals_room = streams_unanswered_max(session->config.max_streams);
+    streams->refusals = calloc(streams->refusals_room, sizeof(streams->refusals[0]));
+    return streams->buckets && streams->refusals ? 0 : -ENOMEM;
 }
 
 static void destroy(struct ob_stream *stream)
@@ -53,6 +55,7 @@ void streams_done(struct ob_session *session)
     destroy_all(&streams->over);
     destroy_all(&streams->freed);
     free(streams->buckets);
+    free(streams->refusals);
 }
 
 void streams_free_freed(struct ob_session *session)
@@ -207,24 +210,56 @@ void stream_release(struct ob_stream *stream)
     list_append(&session->streams.freed, &stream->all);
 }
 
+uint32_t streams_unanswered_max(uint32_t granted)
+{
+    return granted > LIMIT_SESSION_UNANSWERED ? granted : LIMIT_SESSION_UNANSWERED;
+}
+
+static struct refusal *refusal_at(const struct streams *streams, uint32_t number)
+{
+    return &streams->refusals[(streams->refusals_first + number) % streams->refusals_room];
+}
+
+/* Closes the gaps that cancelled ones have left. */
+static void compact_refusals(struct streams *streams)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < streams->refusals_count; i++) {
+        if (refusal_at(streams, i)->id)
+            *refusal_at(streams, kept++) = *refusal_at(streams, i);
+    }
+    streams->refusals_count = kept;
+}
+
 void refuse_unborn(struct ob_session *session, uint64_t id, uint32_t reason)
 {
     struct streams *streams = &session->streams;
-    /* There is room: every entry is an unanswered OPEN, and those are bounded. */
-    streams->refusals[streams->refusals_count++] = (struct refusal){.id = id, .reason = reason};
+    /* There is room: an entry stands for an unanswered OPEN, or is about to go. */
+    if (streams->refusals_count == streams->refusals_room)
+        compact_refusals(streams);
+    *refusal_at(streams, streams->refusals_count++) = (struct refusal){.id = id, .reason = reason};
     streams->unanswered_theirs++;
 }
 
 void refusal_cancel(struct ob_session *session, uint64_t id)
 {
     struct streams *streams = &session->streams;
-    uint32_t i = 0;
-    while (i < streams->refusals_count && streams->refusals[i].id != id)
-        i++;
-    if (i == streams->refusals_count)
+    for (uint32_t i = 0; i < streams->refusals_count; i++) {
+        struct refusal *refusal = refusal_at(streams, i);
+        if (refusal->id != id)
+            continue;
+        refusal->id = 0;
+        streams->unanswered_theirs--;
         return;
+    }
+}
+
+bool refusal_take(struct ob_session *session, struct refusal *ret_refusal)
+{
+    struct streams *streams = &session->streams;
+    *ret_refusal = *refusal_at(streams, 0);
+    streams->refusals_first = (streams->refusals_first + 1) % streams->refusals_room;
     streams->refusals_count--;
-    streams->unanswered_theirs--;
-    memmove(&streams->refusals[i], &streams->refusals[i + 1],
-            (streams->refusals_count - i) * sizeof(streams->refusals[0]));
+    streams->unanswered_theirs -= ret_refusal->id != 0;
+    return ret_refusal->id != 0;
 }

@@ -50,7 +50,7 @@ static int get_hello(struct rd *rd, struct session_hello *ret_hello)
     hello.flags = rd_u16(rd);
     hello.max_streams = rd_u32(rd);
     hello.nonce = rd_u64(rd);
-    if (rd->bad || hello.flags & ~SESSION_HELLO_KEY)
+    if (rd->bad || !hello.nonce || hello.flags & ~(SESSION_HELLO_KEY | SESSION_HELLO_LISTENS))
         return -EPROTO;
     *ret_hello = hello;
     return 0;
@@ -84,7 +84,7 @@ size_t session_hello_put(uint8_t *payload, const struct session_hello *hello)
     return wr.len;
 }
 
-/* HELLO_ACK: a HELLO 0, peer_nonce 24, proof 32. */
+/* HELLO_ACK: a HELLO 0, peer_nonce 24, challenge 32, peer_challenge 48, proof 64. */
 int session_hello_ack_get(const uint8_t *payload, size_t len, struct session_hello_ack *ret_ack)
 {
     struct rd rd = rd_init(payload, len);
@@ -93,6 +93,8 @@ int session_hello_ack_get(const uint8_t *payload, size_t len, struct session_hel
     if (result < 0)
         return result;
     ack.peer_nonce = rd_u64(&rd);
+    rd_bytes(&rd, ack.challenge, sizeof(ack.challenge));
+    rd_bytes(&rd, ack.peer_challenge, sizeof(ack.peer_challenge));
     rd_bytes(&rd, ack.proof, sizeof(ack.proof));
     if (rd_done(&rd) < 0)
         return -EPROTO;
@@ -105,6 +107,8 @@ size_t session_hello_ack_put(uint8_t *payload, const struct session_hello_ack *a
     struct wr wr = wr_init(payload, SESSION_HELLO_ACK_LEN);
     put_hello(&wr, &ack->hello);
     wr_u64(&wr, ack->peer_nonce);
+    wr_bytes(&wr, ack->challenge, sizeof(ack->challenge));
+    wr_bytes(&wr, ack->peer_challenge, sizeof(ack->peer_challenge));
     wr_bytes(&wr, ack->proof, sizeof(ack->proof));
     return wr.len;
 }

@@ -12,9 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SESSION_VERSION    1
-#define SESSION_HEADER_LEN 24
-#define SESSION_PROOF_LEN  32
+#define SESSION_VERSION       2
+#define SESSION_HEADER_LEN    24
+#define SESSION_CHALLENGE_LEN 16
+#define SESSION_PROOF_LEN     32
 
 /* What follows a frame on a raw line, before the bytes are stuffed: CRC-32C of the frame. */
 #define SESSION_CRC_LEN 4
@@ -41,6 +42,8 @@ enum session_type {
 
 /* HELLO flag: the sender has a key and wants proof. */
 #define SESSION_HELLO_KEY 0x0001
+/* HELLO flag: the sender listens, and may hold other connections like this one. */
+#define SESSION_HELLO_LISTENS 0x0002
 
 struct session_header {
     uint8_t type;
@@ -61,6 +64,8 @@ struct session_hello {
 struct session_hello_ack {
     struct session_hello hello;
     uint64_t peer_nonce;
+    uint8_t challenge[SESSION_CHALLENGE_LEN];      /* of the sender */
+    uint8_t peer_challenge[SESSION_CHALLENGE_LEN]; /* that is answered; zeroes: not known yet */
     uint8_t proof[SESSION_PROOF_LEN];
 };
 
@@ -78,9 +83,9 @@ struct session_credit {
 };
 
 #define SESSION_HELLO_LEN     24
-#define SESSION_HELLO_ACK_LEN 64
+#define SESSION_HELLO_ACK_LEN 96
 /* What the proof of a HELLO_ACK covers: all of the payload before it. */
-#define SESSION_PROVEN_LEN   32
+#define SESSION_PROVEN_LEN   64
 #define SESSION_OPEN_LEN_MIN 8
 #define SESSION_CREDIT_LEN   12
 

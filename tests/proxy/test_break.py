@@ -206,7 +206,7 @@ def test_new_connection_takes_the_place_of_a_dead_one(lab, free_port):
     assert is_reset(first)
 
 
-@pytest.mark.parametrize("keys", [("a", "b"), ("a", None), (None, "b")])
+@pytest.mark.parametrize("keys", [("password a", "password b"), ("password a", None), (None, "password b")])
 def test_keys_that_differ(lab, free_port, keys):
     options = [key_options(lab, name, key) for name, key in zip(("host", "guest"), keys)]
     host = lab.start("host", f"--channel=unix-listen:{lab.channel}", *options[0])
@@ -217,7 +217,7 @@ def test_keys_that_differ(lab, free_port, keys):
 
 
 def test_keys_that_are_the_same(lab):
-    host, _ = lab.pair(key_options(lab, "host", "a"), key_options(lab, "guest", "a\n"))
+    host, _ = lab.pair(key_options(lab, "host", "password a"), key_options(lab, "guest", "password a\n"))
     assert host.ask("PING").startswith("PONG")
 
 

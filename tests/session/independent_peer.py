@@ -57,7 +57,7 @@ def mix(value):
 def make_tag(a, b, key):
     low, high = sorted((a, b))
     if key:
-        digest = hmac.digest(key, b"outboard session 1 tag" + struct.pack("<QQ", low, high), "sha256")
+        digest = hmac.digest(key, b"outboard session 2 tag" + struct.pack("<QQ", low, high), "sha256")
         return int.from_bytes(digest[:8], "little") or 1
     return mix((mix(low) + high) & MASK) or 1
 
@@ -69,11 +69,13 @@ class Peer:
         self.nonce, self.line, self.key = nonce, line, key
         self.out, self.rest, self.frames = b"", b"", []
         self.tag = self.theirs = None
+        self.challenge = b"sixteen bytes..." if key else bytes(16)
+        self.asked = bytes(16)  # what the engine wants proven
         self.sent = self.received = 0
         self.send_raw(HELLO, self.hello())
 
     def hello(self):
-        return GREETING.pack(b"OUTBOARD", 1, 1 if self.key else 0, 100, self.nonce)
+        return GREETING.pack(b"OUTBOARD", 2, 1 if self.key else 0, 100, self.nonce)
 
     def send_raw(self, kind, payload, flags=0, seq=0, stream=0, tag=0):
         frame = HEADER.pack(kind, flags, len(payload), seq, stream, tag) + payload
@@ -87,19 +89,31 @@ class Peer:
         self.sent += 1
 
     def prove(self, key, payload):
-        return hmac.digest(key, b"outboard session 1 proof" + payload, "sha256") if key else bytes(32)
+        return hmac.digest(key, b"outboard session 2 proof" + payload, "sha256") if key else bytes(32)
 
     def greeted(self, kind, payload):
         magic, version, flags, _, nonce = GREETING.unpack(payload[:24])
-        assert (magic, version, flags) == (b"OUTBOARD", 1, 1 if self.key else 0)
+        assert (magic, version, flags) == (b"OUTBOARD", 2, 1 if self.key else 0)
         self.theirs = nonce
         if kind == HELLO:
-            answer = self.hello() + struct.pack("<Q", nonce)
-            self.send_raw(HELLO_ACK, answer + self.prove(self.key, answer))
-        else:
-            assert struct.unpack("<Q", payload[24:32])[0] == self.nonce
-            assert payload[32:] == self.prove(self.key, payload[:32])
-            self.tag = make_tag(self.nonce, nonce, self.key)
+            self.acknowledge()
+            return
+        assert len(payload) == 96 and struct.unpack("<Q", payload[24:32])[0] == self.nonce
+        challenge, answered, proof = payload[32:48], payload[48:64], payload[64:]
+        assert (challenge != bytes(16)) == bool(self.key)
+        if challenge != self.asked:
+            self.asked = challenge
+            self.acknowledge()
+        if answered == bytes(16) and self.key:
+            assert proof == bytes(32)
+            return
+        assert answered == self.challenge and proof == self.prove(self.key, payload[:64])
+        self.tag = make_tag(self.nonce, nonce, self.key)
+
+    def acknowledge(self):
+        answer = self.hello() + struct.pack("<Q", self.theirs) + self.challenge + self.asked
+        proof = self.prove(self.key, answer) if self.asked != bytes(16) else bytes(32)
+        self.send_raw(HELLO_ACK, answer + proof)
 
     def take_frame(self, frame):
         kind, flags, length, seq, stream, tag = HEADER.unpack(frame[:24])
@@ -155,7 +169,7 @@ class Config(ctypes.Structure):
                 ("incoming", INCOMING), ("opened", STREAM), ("refused", STREAM_REASON), ("readable", STREAM),
                 ("writable", STREAM), ("finished", STREAM), ("reset", STREAM_REASON), ("user", POINTER), ("random", RANDOM),
                 ("window", ctypes.c_uint32), ("send_buffer", ctypes.c_uint32), ("max_streams", ctypes.c_uint32),
-                ("key", ctypes.c_char_p), ("key_len", ctypes.c_size_t), ("keepalive_ns", ctypes.c_uint64),
+                ("key", ctypes.c_char_p), ("key_len", ctypes.c_size_t), ("listens", ctypes.c_bool), ("keepalive_ns", ctypes.c_uint64),
                 ("idle_timeout_ns", ctypes.c_uint64)]
 
 
@@ -252,9 +266,9 @@ def check_examples():
     """The figures under "Examples"."""
     a, b, key = 0x1111111111111111, 0x2222222222222222, b"open sesame"
     tag = make_tag(a, b, None)
-    assert tag == 0x1E33C05A1F3C8FF9 and make_tag(b, a, key) == 0xADF43A53E2D67C1B
-    answer = GREETING.pack(b"OUTBOARD", 1, 1, 1024, b) + struct.pack("<Q", a)
-    assert Peer(b, False, key).prove(key, answer).hex().startswith("3018700befc1b5758b62ee2b")
+    assert tag == 0x1E33C05A1F3C8FF9 and make_tag(b, a, key) == 0x48BC087AFD265C21
+    answer = GREETING.pack(b"OUTBOARD", 2, 1, 1024, b) + struct.pack("<Q", a) + b"\xbb" * 16 + b"\xaa" * 16
+    assert Peer(b, False, key).prove(key, answer).hex().startswith("a5f5c7278378917c308f2fcf")
     frame = HEADER.pack(DATA, 0, 2, 1, 1, tag) + b"hi"
     assert crc32c(frame) == 0x89E6E507
     stuffed = stuff(frame + struct.pack("<I", crc32c(frame)))

@@ -72,7 +72,7 @@ static void world_new(struct world *world, uint64_t seed)
         .window = windows[pick(world, 5)],
         .send_buffer = (uint32_t)(1 + pick(world, 40000)),
         .max_streams = (uint32_t)(1 + pick(world, CONNECTIONS)),
-        .key = pick(world, 4) ? NULL : "secret",
+        .key = pick(world, 4) ? NULL : "secrets!",
     };
     if (world->config.key)
         world->config.key_len = strlen(world->config.key);

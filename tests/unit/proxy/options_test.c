@@ -198,12 +198,14 @@ static void keys(void **state)
 {
     char path[] = "/tmp/outboard-key-XXXXXX", key[OB_SESSION_KEY_MAX];
     int fd = mkstemp(path);
-    assert_int_equal(write(fd, "se\ncret\n\n", 9), 9);
-    assert_int_equal(key_file_read(path, key, NULL), 7);
-    assert_memory_equal(key, "se\ncret", 7);
+    assert_int_equal(write(fd, "se\ncrets\n\n", 10), 10);
+    assert_int_equal(key_file_read(path, key, NULL), 8);
+    assert_memory_equal(key, "se\ncrets", 8);
     assert_int_equal(fchmod(fd, 0640), 0);
     assert_int_equal(key_file_read(path, key, NULL), -EPERM);
     assert_int_equal(fchmod(fd, 0600), 0);
+    assert_int_equal(ftruncate(fd, OB_SESSION_KEY_MIN - 1), 0);
+    assert_int_equal(key_file_read(path, key, NULL), -EINVAL);
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(key_file_read(path, key, NULL), -EINVAL);
     assert_int_equal(ftruncate(fd, OB_SESSION_KEY_MAX + 1), 0);

@@ -313,6 +313,24 @@ static void resets_of_refused_streams_make_room(void **state)
     peer_free(&peer);
 }
 
+/* As many OPENs may wait for an answer as streams are granted: slow ones hold up no other. */
+static void all_streams_may_wait_for_their_answer(void **state)
+{
+    struct peer peer;
+    struct ob_session_config config = clean;
+    config.max_streams = 1000;
+    peer_up(&peer, config);
+    peer.end->accepts = false;
+    for (int i = 0; i < 1000; i++)
+        peer_open(&peer, 0);
+    assert_int_equal(peer.end->opens, 1000);
+    assert_int_equal(peer.end->ends, 0);
+    ob_stream_accept(peer.end->incoming); /* the last one */
+    uint32_t window;
+    assert_int_equal(peer_take(&peer, &window), SESSION_ACCEPT);
+    peer_free(&peer);
+}
+
 static void a_flood_of_pings_gets_one_pong(void **state)
 {
     struct peer peer;
@@ -405,6 +423,7 @@ int main(void)
         TEST(refusals_of_a_flood_are_sent),
         TEST(a_storm_of_resets_costs_nothing),
         TEST(resets_of_refused_streams_make_room),
+        TEST(all_streams_may_wait_for_their_answer),
         TEST(a_flood_of_pings_gets_one_pong),
         TEST(single_bytes_stay_within_the_window),
         TEST(accept_goes_before_data),

@@ -9,7 +9,8 @@ static void greet(struct peer *peer)
     assert_int_equal(
         session_hello_get(bytes + SESSION_HEADER_LEN, len - SESSION_HEADER_LEN, &hello), 0);
     struct session_hello_ack ack = {.peer_nonce = hello.nonce};
-    ack.hello = (struct session_hello){.version = 1, .max_streams = 65536, .nonce = PEER_NONCE};
+    ack.hello = (struct session_hello){
+        .version = SESSION_VERSION, .max_streams = 65536, .nonce = PEER_NONCE};
     uint8_t payload[SESSION_HELLO_ACK_LEN];
     struct session_header header = {.type = SESSION_HELLO,
                                     .len = (uint16_t)session_hello_put(payload, &ack.hello)};

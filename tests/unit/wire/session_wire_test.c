@@ -12,7 +12,7 @@ static const uint8_t header_bytes[SESSION_HEADER_LEN] = {
 };
 
 static const uint8_t hello_bytes[SESSION_HELLO_LEN] = {
-    'O',  'U',  'T',  'B',  'O',  'A',  'R',  'D',  0x01, 0x00, 0x01, 0x00,
+    'O',  'U',  'T',  'B',  'O',  'A',  'R',  'D',  0x02, 0x00, 0x01, 0x00,
     0x00, 0x04, 0x00, 0x00, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
 };
 
@@ -43,7 +43,7 @@ static void hello_golden(void **state)
     struct session_hello hello;
     uint8_t bytes[SESSION_HELLO_LEN];
     assert_int_equal(session_hello_get(hello_bytes, sizeof(hello_bytes), &hello), 0);
-    assert_int_equal(hello.version, 1);
+    assert_int_equal(hello.version, 2);
     assert_int_equal(hello.flags, SESSION_HELLO_KEY);
     assert_int_equal(hello.max_streams, 1024);
     assert_true(hello.nonce == 0x1111111111111111);
@@ -61,12 +61,15 @@ static void hello_refuses_what_is_none(void **state)
         assert_int_equal(session_hello_get(bytes, SESSION_HELLO_LEN, &hello), -EPROTO);
         bytes[i] ^= 1;
     }
-    bytes[10] = 2;
+    bytes[10] = 4; /* no such flag */
     assert_int_equal(session_hello_get(bytes, SESSION_HELLO_LEN, &hello), -EPROTO);
-    bytes[8] = 2;
+    bytes[10] = 1;
+    memset(bytes + 16, 0, 8); /* no nonce */
+    assert_int_equal(session_hello_get(bytes, SESSION_HELLO_LEN, &hello), -EPROTO);
+    bytes[8] = 3;
     assert_int_equal(session_hello_get(bytes, SESSION_HELLO_LEN, &hello), -EPROTONOSUPPORT);
     assert_int_equal(session_hello_get(bytes, 10, &hello), -EPROTONOSUPPORT);
-    assert_int_equal(hello.version, 2);
+    assert_int_equal(hello.version, 3);
 }
 
 static void hello_ack_round_trip(void **state)
@@ -74,6 +77,8 @@ static void hello_ack_round_trip(void **state)
     struct session_hello_ack ack = {.peer_nonce = 7}, got;
     uint8_t bytes[SESSION_HELLO_ACK_LEN];
     assert_int_equal(session_hello_get(hello_bytes, sizeof(hello_bytes), &ack.hello), 0);
+    memset(ack.challenge, 0x11, sizeof(ack.challenge));
+    memset(ack.peer_challenge, 0x22, sizeof(ack.peer_challenge));
     memset(ack.proof, 0x5a, sizeof(ack.proof));
     assert_int_equal(session_hello_ack_put(bytes, &ack), sizeof(bytes));
     assert_int_equal(session_hello_ack_get(bytes, sizeof(bytes), &got), 0);
@@ -81,6 +86,11 @@ static void hello_ack_round_trip(void **state)
     assert_memory_equal(got.proof, ack.proof, sizeof(ack.proof));
     assert_memory_equal(bytes, hello_bytes, sizeof(hello_bytes));
     assert_int_equal(bytes[24], 7);
+    assert_memory_equal(bytes + 32, ack.challenge, 16);
+    assert_memory_equal(bytes + 48, ack.peer_challenge, 16);
+    assert_memory_equal(bytes + 64, ack.proof, 32);
+    assert_memory_equal(got.challenge, ack.challenge, 16);
+    assert_memory_equal(got.peer_challenge, ack.peer_challenge, 16);
 }
 
 static void open_golden(void **state)
@@ -149,7 +159,7 @@ static void refuses_every_other_length(void **state)
     memcpy(bytes, hello_bytes, sizeof(hello_bytes));
     for (size_t len = 0; len < sizeof(bytes); len++) {
         assert_int_equal(session_hello_get(bytes, len, &hello), len == 24 ? 0 : -EPROTO);
-        assert_int_equal(session_hello_ack_get(bytes, len, &ack), len == 64 ? 0 : -EPROTO);
+        assert_int_equal(session_hello_ack_get(bytes, len, &ack), len == 96 ? 0 : -EPROTO);
         assert_int_equal(session_credit_get(bytes, len, &credit), len == 12 ? 0 : -EPROTO);
         assert_int_equal(session_u32_get(bytes, len, &u32), len == 4 ? 0 : -EPROTO);
         assert_int_equal(session_u64_get(bytes, len, &u64), len == 8 ? 0 : -EPROTO);
