@@ -29,10 +29,10 @@
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "proxy/acceptor.h"
 #include "proxy/backoff.h"
 #include "proxy/channel_open.h"
 #include "proxy/dial.h"
-#include "proxy/listener.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
 
@@ -54,9 +54,9 @@ struct channel {
     int in_fd, out_fd; /* the same but for stdio; -1: closed */
     struct loop_source *in_source, *out_source;
     bool readable, writable;
-    bool is_socket; /* so that descriptors may come, which nobody wants */
-    int listen_fd;  /* -1: it does not listen */
-    struct loop_source *listen_source;
+    bool is_socket;            /* so that descriptors may come, which nobody wants */
+    struct acceptor *acceptor; /* NULL: it does not listen */
+    char listens_at[ADDRESS_TEXT_MAX];
     struct dial *dial;
     struct timer retry;
     struct backoff backoff;
@@ -193,16 +193,11 @@ static void on_dialled(void *argument, int fd)
     }
 }
 
-static void on_connection(void *argument, uint32_t events)
+static void on_connection(void *argument, int fd)
 {
     struct channel *channel = argument;
-    int fd = socket_accept(channel->listen_fd);
-    if (fd < 0)
-        return;
     if (channel->in_fd >= 0)
         proxy_log("a new connection takes the channel's place");
-    if (channel->spec->address.kind == ADDRESS_TCP)
-        socket_set_no_delay(fd);
     adopt(channel, fd, fd);
 }
 
@@ -242,13 +237,12 @@ static int adopt_given(struct channel *channel, int in_fd, int out_fd, struct ob
 
 static int start_listening(struct channel *channel, struct ob_fault *fault)
 {
-    char text[ADDRESS_TEXT_MAX];
-    address_format(&channel->spec->address, text);
-    channel->listen_fd = listener_socket(&channel->spec->address);
-    int err = channel->listen_fd < 0 ? channel->listen_fd
-                                     : loop_add(channel->proxy->loop, channel->listen_fd, EPOLLIN,
-                                                on_connection, channel, &channel->listen_source);
-    return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", text, strerror(-err))
+    const struct address *address = &channel->spec->address;
+    address_format(address, channel->listens_at);
+    int err = acceptor_new(channel->proxy, address, channel->listens_at, on_connection, channel,
+                           &channel->acceptor);
+    return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", channel->listens_at,
+                                  strerror(-err))
                    : 0;
 }
 
@@ -273,11 +267,12 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
     struct channel *channel = malloc(sizeof(*channel));
     if (!channel)
         return ob_fault_set(fault, -ENOMEM, "no memory for the channel");
-    *channel = (struct channel){.proxy = proxy,
-                                .spec = &proxy->options->channel,
-                                .in_fd = -1,
-                                .out_fd = -1,
-                                .listen_fd = -1};
+    *channel = (struct channel){
+        .proxy = proxy,
+        .spec = &proxy->options->channel,
+        .in_fd = -1,
+        .out_fd = -1,
+    };
     backoff_init(&channel->backoff);
     timer_init(&channel->retry, on_retry, channel);
     int err = start(channel, fault);
@@ -292,15 +287,10 @@ void channel_free(struct channel *channel)
 {
     if (!channel)
         return;
-    const struct address *address = &channel->spec->address;
     release_fds(channel);
     dial_cancel(channel->dial);
     timer_cancel(&channel->retry);
-    loop_remove(channel->listen_source);
-    if (channel->listen_fd >= 0)
-        socket_listener_close(channel->listen_fd);
-    if (channel->listen_fd >= 0 && address->kind == ADDRESS_UNIX && address->name[0] != '@')
-        unlink(address->name);
+    acceptor_free(channel->acceptor);
     free(channel);
 }
 

@@ -22,7 +22,7 @@
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/listener.h"
+#include "proxy/acceptor.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
@@ -60,8 +60,11 @@ static void forget(struct control *control)
 static void hang_up(struct control *control)
 {
     int fd = control->fd;
+    struct acceptor *acceptor = control->proxy->control;
     forget(control);
     socket_close(fd);
+    if (acceptor)
+        acceptor_refill(acceptor);
 }
 
 /* A line; there is always room for one in a socket whose client waits for it. */
@@ -137,6 +140,11 @@ static bool open_stream(struct control *control, const char *service, const char
 {
     int fd = control->fd;
     struct proxy *proxy = control->proxy;
+    if (proxy->control && acceptor_reserve_is_used(proxy->control)) {
+        on_answer(fd, OB_REASON_BUSY); /* there are no descriptors, and this is the last one */
+        hang_up(control);
+        return false;
+    }
     forget(control);
     relay_open(proxy, fd, service, metadata, on_answer);
     return false;
@@ -242,12 +250,9 @@ int control_adopt(struct proxy *proxy, int fd)
     return 0;
 }
 
-static void on_connection(void *argument, uint32_t events)
+static void on_connection(void *argument, int fd)
 {
     struct proxy *proxy = argument;
-    int fd = socket_accept(proxy->control_fd);
-    if (fd < 0)
-        return;
     if (proxy->controls_count < LIMIT_CONTROL_CLIENTS) {
         control_adopt(proxy, fd);
         return;
@@ -261,19 +266,17 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
 {
     const char *path = proxy->options->control;
     struct address address = {.kind = ADDRESS_UNIX};
-    struct loop_source *source;
     if (!path)
         return 0;
     if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
         return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
     mode_t mask = umask(0177);
-    proxy->control_fd = listener_socket(&address);
+    int err = acceptor_new(proxy, &address, path, on_connection, proxy, &proxy->control);
     umask(mask);
-    int err = proxy->control_fd < 0 ? proxy->control_fd
-                                    : loop_add(proxy->loop, proxy->control_fd, EPOLLIN,
-                                               on_connection, proxy, &source);
-    return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", path, strerror(-err))
-                   : 0;
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't listen at %.200s: %s", path, strerror(-err));
+    acceptor_reserve(proxy->control);
+    return 0;
 }
 
 void control_done(struct proxy *proxy)
@@ -283,10 +286,7 @@ void control_done(struct proxy *proxy)
         next = link->next;
         hang_up(list_entry(link, struct control, link));
     }
-    if (proxy->control_fd >= 0) {
-        socket_listener_close(proxy->control_fd);
-        unlink(proxy->options->control);
-    }
+    acceptor_free(proxy->control);
 }
 
 /* Goes on with those clients that wait in this state, once each was told. */

@@ -18,7 +18,4 @@ void listener_free_all(struct proxy *proxy);
 /* Where it listens, with the port that the kernel chose. */
 void listener_address(const struct listener *listener, char ret_text[ADDRESS_TEXT_MAX]);
 
-/* Opens a listening socket, non-blocking. Returns the descriptor or a negative errno. */
-int listener_socket(const struct address *address);
-
 #endif

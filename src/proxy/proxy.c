@@ -200,7 +200,7 @@ static int listen_locally(struct proxy *proxy, struct ob_fault *fault)
 
 int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct ob_fault *fault)
 {
-    *proxy = (struct proxy){.options = options, .signal_fd = -1, .control_fd = -1};
+    *proxy = (struct proxy){.options = options, .signal_fd = -1};
     timers_init(&proxy->timers);
     list_init(&proxy->flows);
     list_init(&proxy->ready);

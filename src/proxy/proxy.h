@@ -29,6 +29,7 @@
 #include "os/timer.h"
 #include "proxy/options.h"
 
+struct acceptor;
 struct channel;
 
 struct proxy {
@@ -51,7 +52,7 @@ struct proxy {
     uint32_t ended_reason; /* of the last one */
     rlim_t open_files;     /* the soft limit that we were started with, for commands */
     int signal_fd;
-    int control_fd; /* -1: no control socket */
+    struct acceptor *control; /* NULL: no control socket */
     bool stop;
     int exit_status; /* once it stops */
 };

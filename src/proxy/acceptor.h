@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Acceptor: a listening socket. All that the proxy listens with are of this kind: forwards, the
+ * control socket, a channel.
+ *
+ * One that can't accept, mostly because there are no descriptors left, rests for a moment instead
+ * of being told again and again that somebody waits, and says so once in a while.
+ */
+#ifndef OUTBOARD_PROXY_ACCEPTOR_H
+#define OUTBOARD_PROXY_ACCEPTOR_H
+
+#include <stdbool.h>
+
+#include "proxy/address.h"
+
+struct acceptor;
+struct proxy;
+
+/* A connection came: the descriptor, non-blocking, is the callee's. */
+typedef void (*acceptor_fn)(void *argument, int fd);
+
+/* Listens. what: whose socket it is, for the log, kept by the caller. 0 or a negative errno. */
+int acceptor_new(struct proxy *proxy, const struct address *address, const char *what,
+                 acceptor_fn accepted, void *argument, struct acceptor **ret_acceptor);
+/* Closes it, and removes the path of a Unix socket. NULL is fine. */
+void acceptor_free(struct acceptor *acceptor);
+
+/* Where it listens, with the port that the kernel chose. */
+void acceptor_address(const struct acceptor *acceptor, char ret_text[ADDRESS_TEXT_MAX]);
+
+/* Sets a descriptor aside, with which one more connection is accepted when none is left. */
+void acceptor_reserve(struct acceptor *acceptor);
+/* Whether it is in use: the connection that came last, or one before, stands in its place. */
+bool acceptor_reserve_is_used(const struct acceptor *acceptor);
+/* Sets it aside again if a descriptor is free: to be called when a connection of this one ends. */
+void acceptor_refill(struct acceptor *acceptor);
+
+#endif
