@@ -8,6 +8,7 @@
 /* argv[0] is the subcommand's name. Each returns the exit status. */
 int cmd_disk(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_pair(int argc, char **argv);
 int cmd_poke(int argc, char **argv);
 int cmd_proxy(int argc, char **argv);
 

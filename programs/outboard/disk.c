@@ -148,6 +148,7 @@ static void become_device(struct disk *disk, const sigset_t *mask)
 {
     const char *listen_pid = getenv("LISTEN_PID");
     sigprocmask(SIG_SETMASK, mask, NULL);
+    log_give_back_signals();
     /* What the service manager gave us is the device's. */
     if (listen_pid && atoi(listen_pid) == getppid()) {
         char text[16];

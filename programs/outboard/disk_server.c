@@ -158,6 +158,7 @@ static void exec_qemu_nbd(const struct image_option *option, const char *path)
         argv[count++] = (char *)format;
         argv[count++] = (char *)path;
     }
+    log_give_back_signals();
     execvp(argv[0], argv);
     log_start("outboard disk");
     log_line("can't start qemu-nbd, of Debian's package qemu-utils: %s", strerror(errno));

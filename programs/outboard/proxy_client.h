@@ -60,7 +60,7 @@ int client_open_stream(struct client *client, const char *verb, const char *serv
                        uint32_t *ret_reason);
 void client_say_refusal(const struct client *client, const char *service, uint32_t reason);
 
-/* An older name of log_line(). */
+/* What a person is told, on standard error. */
 #define client_say(client, ...) log_line(__VA_ARGS__)
 
 #endif

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/log.h"
 
 #define EXIT_SIGNAL 128
 #define NS_PER_S    1000000000u
@@ -89,9 +90,8 @@ static void *wait_for_signals(void *argument)
         if (number == WAKE_SIGNAL)
             continue;
         if (number == 0)
-            dprintf(STDERR_FILENO,
-                    "outboard proxy %s: ended by %s: the other end has not ended within %d s\n",
-                    ending->name, strsignal(first), ENDING_GRACE_S);
+            log_line("ended by %s: the other end has not ended within %d s", strsignal(first),
+                     ENDING_GRACE_S);
         if (number == 0 || (first && is_ending(number)))
             leave(ending, number ? number : first);
         if (is_ending(number)) {
@@ -114,10 +114,10 @@ static void make_raw(struct ending *ending)
     ending->is_raw = tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0;
 }
 
-int ending_begin(const char *name, bool raw, struct ending *ret_ending)
+int ending_begin(bool raw, struct ending *ret_ending)
 {
     int ends[2];
-    *ret_ending = (struct ending){.name = name};
+    *ret_ending = (struct ending){0};
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     ret_ending->fd = ends[0];

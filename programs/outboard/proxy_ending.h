@@ -18,9 +18,8 @@
 #define ENDING_GRACE_S 5
 
 struct ending {
-    const char *name; /* the subcommand */
-    int fd;           /* reads as a byte for each signal: its number */
-    int signals_fd;   /* the other end */
+    int fd;         /* reads as a byte for each signal: its number */
+    int signals_fd; /* the other end */
     sigset_t signals, blocked_before;
     atomic_bool over; /* the thread is to end */
     bool is_raw;
@@ -30,7 +29,7 @@ struct ending {
 
 /* Takes the signals from now on; raw: makes the terminal at stdin so, if there is one. 0 or a
  * negative errno; then there is nothing to undo. */
-int ending_begin(const char *name, bool raw, struct ending *ret_ending);
+int ending_begin(bool raw, struct ending *ret_ending);
 
 /* Puts everything back. */
 void ending_done(struct ending *ending);

@@ -281,7 +281,7 @@ static int run(struct client *client, const struct client_options *options, int 
     int err = gather(&session);
     bool fits = version >= 2 || session.arguments_len <= RUN_START_ARGUMENTS_MAX;
     if (err == 0 && fits)
-        err = ending_begin(client->name, options->terminal, &session.ending);
+        err = ending_begin(options->terminal, &session.ending);
     if (err < 0)
         client_say(client, "can't begin: %s", strerror(-err));
     else if (!fits)

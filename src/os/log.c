@@ -39,12 +39,18 @@
 static const struct log_rate line_rate = {.burst = 32, .refill_ns = 5 * NS_PER_S};
 static const struct log_rate verbose_rate = {.burst = 256, .refill_ns = NS_PER_S / 16};
 
+/* A reader that has gone; a log or a disk that reaches its limit. EPIPE and EFBIG tell too. */
+static const int ignored_signals[] = {SIGPIPE, SIGXFSZ};
+
+#define IGNORED_SIGNALS (sizeof(ignored_signals) / sizeof(ignored_signals[0]))
+
 static struct {
     pthread_mutex_t lock;
     const char *program; /* NULL: as it was started */
     bool open;
     bool verbose;
-    bool at_exit; /* log_flush() is registered */
+    bool ignored[IGNORED_SIGNALS]; /* by log_start() */
+    bool at_exit;                  /* log_flush() is registered */
     int wait_ms;
     struct log_sink sink;
     struct log_kinds kinds;
@@ -243,11 +249,22 @@ void log_flush(void)
 }
 
 /* A handler of the program's own stays. */
-static void ignore_signal(int number)
+static void ignore_signal(size_t index)
 {
     struct sigaction action;
-    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_DFL)
-        signal(number, SIG_IGN);
+    if (sigaction(ignored_signals[index], NULL, &action) < 0 || action.sa_handler != SIG_DFL)
+        return;
+    signal(ignored_signals[index], SIG_IGN);
+    state.ignored[index] = true;
+}
+
+void log_give_back_signals(void)
+{
+    for (size_t i = 0; i < IGNORED_SIGNALS; i++) {
+        if (state.ignored[i])
+            signal(ignored_signals[i], SIG_DFL);
+        state.ignored[i] = false;
+    }
 }
 
 int log_start(const char *program)
@@ -255,8 +272,8 @@ int log_start(const char *program)
     int err = standard_fds_open();
     if (err < 0)
         return err;
-    ignore_signal(SIGPIPE);
-    ignore_signal(SIGXFSZ); /* a log or a disk that reaches its limit: EFBIG tells too */
+    for (size_t i = 0; i < IGNORED_SIGNALS; i++)
+        ignore_signal(i);
     pthread_mutex_lock(&state.lock);
     state.program = program;
     state.wait_ms = PATIENCE_MS;

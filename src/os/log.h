@@ -23,6 +23,9 @@
  * to open anything. */
 int log_start(const char *program);
 
+/* Before the program becomes another one: the signals are as log_start() found them. */
+void log_give_back_signals(void);
+
 /* From now on nothing waits. Before, as a command does that ends soon, a line waits for room until
  * one has waited in vain for a second. */
 void log_never_wait(void);

@@ -68,7 +68,8 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
 
-/* Older names of log_line() and log_verbose(); news are told but where only trouble is. */
+/* The log (os/log.h): trouble, what --verbose asks for, and news, which a proxy that is one
+ * command's alone keeps to itself. */
 #define proxy_log                     log_line
 #define proxy_log_verbose(proxy, ...) log_verbose(__VA_ARGS__)
 #define proxy_log_news(proxy, ...)    ((proxy)->options->is_private ? (void)0 : log_line(__VA_ARGS__))

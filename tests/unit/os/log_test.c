@@ -227,6 +227,9 @@ static void a_handler_of_the_programs_own_stays(void **state)
     begin();
     assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
     assert_ptr_equal(action.sa_handler, SIG_IGN);
+    log_give_back_signals();
+    assert_int_equal(sigaction(SIGPIPE, NULL, &action), 0);
+    assert_ptr_equal(action.sa_handler, SIG_DFL);
     end();
     void (*handler)(int) = (void (*)(int))abort;
     signal(SIGPIPE, handler);
