@@ -138,6 +138,18 @@ static void sizes_that_are_none_are_refused(void **state)
     }
 }
 
+/* The flags alone stay: 2^64 bytes, which is no size either. */
+static void a_bar_of_64_bits_that_keeps_none_is_refused(void **state)
+{
+    struct fake fake = {.bytes = {0xf4, 0x1a}};
+    struct probe_config config = config_of(&fake);
+    struct ob_client_info info;
+    struct ob_fault fault = {0};
+    put32(fake.bytes, 0x14, PCI_BASE_ADDRESS_MEM_TYPE_64);
+    assert_int_equal(probe_device(&config, &info, &fault), -EPROTO);
+    assert_non_null(strstr(fault.text, "BAR 1"));
+}
+
 static void a_last_bar_of_64_bits_is_refused(void **state)
 {
     struct fake fake = {.bytes = {0xf4, 0x1a}};
@@ -180,6 +192,7 @@ int main(void)
         TEST(a_seventh_region_is_noticed),
         TEST(nothing_but_ones_is_no_device),
         TEST(sizes_that_are_none_are_refused),
+        TEST(a_bar_of_64_bits_that_keeps_none_is_refused),
         TEST(a_last_bar_of_64_bits_is_refused),
         TEST(port_bars_may_leave_their_upper_half_out),
         TEST(a_remote_that_stops_answering_ends_it),
