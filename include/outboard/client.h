@@ -18,7 +18,9 @@
  * Everything here works over every wire, unless it says "vfio-user": then it returns -EOPNOTSUPP
  * over mpqemu. A vfio-user remote is greeted by the first call that needs it, which therefore may
  * also return -EPROTONOSUPPORT (another version of the protocol), -EPROTO (what the remote says of
- * itself makes no sense) or -ENOTCONN (it did not answer in time); the remote is lost then.
+ * itself makes no sense), -ENODEV (its device is no PCI device), -EREMOTEIO (it refuses the
+ * greeting, with -EBUSY as the refusal when it serves another VMM) or -ENOTCONN (it did not answer
+ * in time, or has closed the connection); the remote is lost then.
  *
  * The library starts no thread. Calls on one client must not overlap; callbacks run inside the call
  * that found the reason for them and must not call the client, except ob_client_state(),

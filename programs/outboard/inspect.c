@@ -11,8 +11,8 @@
 static void print_help(void)
 {
     printf("usage: outboard inspect [OPTION...] (SOCKET | --fd=N)\n\n"
-           "Prints a device as lspci -vv does. The device must have no other VMM; over mpqemu it\n"
-           "ends when this does.\n\n"
+           "Prints a device as lspci -vv does. A device that serves a VMM is busy, and goes on\n"
+           "undisturbed; one that was started with --fd ends when this does.\n\n"
            "  --json           print it as JSON\n%s",
            remote_options_help);
 }

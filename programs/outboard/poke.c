@@ -32,8 +32,8 @@ static void print_help(void)
 {
     printf(
         "usage: outboard poke [OPTION...] (SOCKET | --fd=N) ACCESS [, ACCESS]...\n\n"
-        "Reads and writes registers of a device, in one connection: over mpqemu the device ends\n"
-        "when this does. An ACCESS is\n\n"
+        "Reads and writes registers of a device, in one connection. A device that serves a VMM is\n"
+        "busy; one that was started with --fd ends when this does. An ACCESS is\n\n"
         "  read WHERE OFFSET [SIZE]\n"
         "  write WHERE OFFSET [SIZE] VALUE\n\n"
         "where WHERE is cfg or bar0 to bar5, SIZE is 1, 2, 4 (default) or 8 bytes. Numbers may\n"

@@ -6,19 +6,30 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/number.h"
+#include "os/clock.h"
 
 #define PAGE 4096
 
+#define DEFAULT_TIMEOUT_MS 1000
+
+/* Between two tries of --wait. */
+#define WAIT_PAUSE_MS 50
+#define WAIT_FOREVER  UINT64_MAX
+#define MAX_WAIT_S    (365u * 24 * 3600)
+
 const char remote_options_help[] =
     "  --fd=N           use this open socket instead of connecting to a path\n"
-    "  --wire=NAME      mpqemu (default), mpqemu-v8 (the dialect of the v8 patch series),\n"
-    "                   or vfio-user\n"
+    "  --wire=NAME      vfio-user, mpqemu, mpqemu-v8 (the dialect of the v8 patch series), or "
+    "auto:\n"
+    "                   what the device speaks, found out at a path (default; --fd: mpqemu)\n"
     "  --timeout-ms=N   wait so long for an answer (default 1000)\n"
+    "  --wait[=SECONDS] try again until the device is there and free (default: once)\n"
     "  --help           print this text\n";
 
 /* The value of "--NAME=value", or NULL when the word is another. */
@@ -33,10 +44,19 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word)
     const char *value;
     uint64_t number;
     if ((value = value_of(word, "--wire"))) {
-        remote->options.wire = value; /* judged when the client is made */
+        remote->options.wire = strcmp(value, "auto") == 0 ? NULL : value; /* judged by the client */
         return REMOTE_TAKEN;
     }
-    if ((value = value_of(word, "--fd")) && number_parse(value, 0, INT_MAX, &number) == 0) {
+    if (strcmp(word, "--wait") == 0) {
+        remote->wait_ms = WAIT_FOREVER;
+        return REMOTE_TAKEN;
+    }
+    if ((value = value_of(word, "--wait")) && number_parse(value, 10, MAX_WAIT_S, &number) == 0) {
+        remote->wait_ms = number * 1000;
+        return REMOTE_TAKEN;
+    }
+    if (!value && (value = value_of(word, "--fd")) &&
+        number_parse(value, 0, INT_MAX, &number) == 0) {
         remote->fd = (int)number;
         return REMOTE_TAKEN;
     }
@@ -69,19 +89,101 @@ static int publish_page(struct ob_client *client, struct ob_fault *fault)
     return err < 0 ? ob_fault_set(fault, err, "%s", remote_reason(client)) : 0;
 }
 
+/* Speaks one wire. 0; -EBUSY when the device serves somebody else; -ENOTCONN when it has closed the
+ * connection; -ETIMEDOUT when it does not answer; or another errno. */
+static int open_over(const struct remote *remote, const char *wire, struct ob_client_info *ret_info,
+                     struct ob_client **ret_client, struct ob_fault *fault)
+{
+    struct ob_client_options options = remote->options;
+    struct ob_client *client = NULL;
+    const uint64_t start_ns = clock_now_ns();
+    options.wire = wire;
+    options.timeout_ms = options.timeout_ms ? options.timeout_ms : DEFAULT_TIMEOUT_MS;
+    int err = remote->path ? ob_client_connect(remote->path, &options, &client, fault)
+                           : ob_client_new(remote->fd, &options, &client, fault);
+    if (err == 0)
+        err = publish_page(client, fault);
+    if (err == 0)
+        err = ob_client_probe(client, ret_info, fault);
+    if (err == 0) {
+        *ret_client = client;
+        return 0;
+    }
+    if (client && ob_client_state(client) == OB_CLIENT_LOST && ob_client_refusal(client) == -EBUSY)
+        err = -EBUSY;
+    else if (client && ob_client_fault(client)->code)
+        err = ob_client_fault(client)->code;
+    /* A greeting that is not answered has lost the remote as one that closes has. */
+    if (err == -ENOTCONN && clock_now_ns() - start_ns >= options.timeout_ms * UINT64_C(1000000))
+        err = -ETIMEDOUT;
+    ob_client_free(client);
+    return err;
+}
+
+/* A device that is left in peace by a greeting of the other wire: one of ours goes on, and so does
+ * every server at a path that outlives its clients. */
+static int open_over_any(const struct remote *remote, struct ob_client_info *ret_info,
+                         struct ob_client **ret_client, struct ob_fault *fault)
+{
+    struct ob_fault first = {0};
+    int err = open_over(remote, "vfio-user", ret_info, ret_client, &first);
+    if (err == -EPROTO)
+        return ob_fault_set(fault, err, "%s: what listens there is no vfio-user device: %.120s",
+                            remote->path, first.text);
+    if (err != -ENOTCONN)
+        return err < 0 ? ob_fault_set(fault, err, "%s", first.text) : 0;
+    struct ob_fault second = {0};
+    err = open_over(remote, "mpqemu", ret_info, ret_client, &second);
+    if (err == -ENOTCONN)
+        return ob_fault_set(fault, err,
+                            "%s: what listens there speaks neither vfio-user nor mpqemu: it closes "
+                            "the connection",
+                            remote->path);
+    return err < 0 ? ob_fault_set(fault, err, "%s", second.text) : 0;
+}
+
+static int open_once(const struct remote *remote, struct ob_client_info *ret_info,
+                     struct ob_client **ret_client, struct ob_fault *fault)
+{
+    const char *wire = remote->options.wire;
+    if (!wire && !remote->path)
+        wire = "mpqemu"; /* there is one try, which QEMU's remote does not survive over another */
+    struct ob_fault cause = {0};
+    int err = wire ? open_over(remote, wire, ret_info, ret_client, &cause)
+                   : open_over_any(remote, ret_info, ret_client, &cause);
+    const char *where = remote->path ? remote->path : "--fd";
+    if (err == -EBUSY)
+        return ob_fault_set(fault, err,
+                            "%s: the device is busy: it serves a VMM; try again when that has gone",
+                            where);
+    if (err == -ETIMEDOUT)
+        return ob_fault_set(
+            fault, err, "%s: %.120s; whoever listens there serves somebody else, or is no device",
+            where, cause.text);
+    return err < 0 ? ob_fault_set(fault, err, "%s", cause.text) : 0;
+}
+
+/* Whether that may pass by itself. */
+static bool may_pass(int err)
+{
+    return err == -ENOENT || err == -ECONNREFUSED || err == -EBUSY || err == -ETIMEDOUT;
+}
+
 struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info)
 {
-    struct ob_client *client = NULL;
-    struct ob_fault fault = {0};
-    int err = remote->path ? ob_client_connect(remote->path, &remote->options, &client, &fault)
-                           : ob_client_new(remote->fd, &remote->options, &client, &fault);
-    if (err == 0)
-        err = publish_page(client, &fault);
-    if (err == 0)
-        err = ob_client_probe(client, ret_info, &fault);
-    if (err == 0)
-        return client;
-    complain("%s", fault.text);
-    ob_client_free(client);
-    return NULL;
+    const struct timespec pause = {.tv_nsec = WAIT_PAUSE_MS * 1000000L};
+    uint64_t start_ns = clock_now_ns();
+    for (;;) {
+        struct ob_client *client = NULL;
+        struct ob_fault fault = {0};
+        int err = open_once(remote, ret_info, &client, &fault);
+        if (err == 0)
+            return client;
+        if (!remote->path || !may_pass(err) ||
+            (clock_now_ns() - start_ns) / 1000000 >= remote->wait_ms) {
+            complain("%s", fault.text);
+            return NULL;
+        }
+        nanosleep(&pause, NULL);
+    }
 }

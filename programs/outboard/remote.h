@@ -10,9 +10,10 @@
 #include "os/log.h"
 
 struct remote {
-    const char *path; /* NULL: fd */
-    int fd;           /* -1: path */
-    struct ob_client_options options;
+    const char *path;                 /* NULL: fd */
+    int fd;                           /* -1: path */
+    struct ob_client_options options; /* wire NULL: the one that the device speaks */
+    uint64_t wait_ms;                 /* how long to try again; 0: once */
 };
 
 enum remote_verdict {
@@ -23,11 +24,11 @@ enum remote_verdict {
 
 extern const char remote_options_help[];
 
-/* For a subcommand's loop over its words: takes --fd, --wire and --timeout-ms. */
+/* For a subcommand's loop over its words: takes --fd, --wire, --timeout-ms and --wait. */
 enum remote_verdict remote_take_option(struct remote *remote, const char *word);
 
 /* Connects, tells the device of a page of memory and probes it. NULL after saying on stderr why
- * not. A VMM that was connected must be gone: a device has one. */
+ * not. A device that serves a VMM is left alone, and said to be busy. */
 struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info);
 
 /* Why the last call failed, as far as the device is the reason. */

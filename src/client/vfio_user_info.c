@@ -52,11 +52,16 @@ int vfio_user_device_parse(const uint8_t *buf, size_t len, struct client_device 
                            struct ob_fault *fault)
 {
     struct vfio_user_device_info info;
-    if (vfio_user_device_info_get(buf, len, &info) < 0 || !(info.flags & VFIO_DEVICE_FLAGS_PCI))
-        return ob_fault_set(fault, -EPROTO, "the remote's device is no PCI device");
+    if (vfio_user_device_info_get(buf, len, &info) < 0)
+        return ob_fault_set(
+            fault, -EPROTO,
+            "the remote's device info has %zu bytes, so its device is no PCI device", len);
+    if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
+        return ob_fault_set(fault, -ENODEV, "the remote's device is no PCI device");
     if (info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
-        return ob_fault_set(fault, -EPROTO,
-                            "the remote's device has %u regions, so no configuration space",
+        return ob_fault_set(fault, -ENODEV,
+                            "the remote's device is no PCI device: it has %u regions, so no "
+                            "configuration space",
                             info.num_regions);
     *ret_device = (struct client_device){
         .num_regions = (unsigned)smaller(info.num_regions, VFIO_PCI_NUM_REGIONS),

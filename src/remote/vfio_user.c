@@ -170,8 +170,10 @@ static int greet(struct ob_client *client)
         err = ask_for_irqs(client, i, &fault);
     const uint64_t config_len = client->remote->regions[CONFIG].size;
     if (err == 0 && (config_len < PCI_STD_HEADER_SIZEOF || config_len > PCI_CFG_SPACE_EXP_SIZE))
-        ob_fault_set(&fault, -EPROTO, "the remote's configuration space has %llu bytes",
-                     (unsigned long long)config_len);
+        ob_fault_set(&fault, -ENODEV,
+                     "the remote's device is no PCI device: its configuration space has %llu "
+                     "bytes, not %d to %d",
+                     (unsigned long long)config_len, PCI_STD_HEADER_SIZEOF, PCI_CFG_SPACE_EXP_SIZE);
     if (err == -EREMOTEIO)
         ob_fault_set(&fault, err, "the remote refuses the greeting: %s",
                      strerror(-client->refusal));

@@ -221,6 +221,8 @@ int vfio_user_publish_memory(struct ob_client *client, const struct ob_client_re
         if (err == 0 || err == -ETIMEDOUT) /* then the remote may yet have it */
             remote->published[remote->num_published++] = wanted[i];
     }
+    if (err < 0 && client->fault.code) /* the remote is lost, and not on account of its memory */
+        return ob_fault_set(fault, err, "%s", client->fault.text);
     return err < 0 ? ob_fault_set(fault, err, "the memory can't be published: %s", strerror(-err))
                    : 0;
 }
