@@ -3,7 +3,8 @@
  * Program: main() of a device program.
  *
  * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
- * --socket-path=PATH, --wire=NAME, --poll-us=N, --dma=HOW, --trace[=FILE], --print-capabilities,
+ * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW, --trace[=FILE],
+ * --print-capabilities,
  * --help, --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one
  * clear line when it ends.
  *
@@ -60,7 +61,8 @@ struct ob_program {
 };
 
 /**
- * Run a device program until its peer goes or SIGTERM comes.
+ * Run a device program until SIGTERM comes. With --fd of a connected socket it also ends with that
+ * peer; where it listens, nothing that a peer does ends it.
  *
  * @program: what the program is: name, summary, type and create at least. Up to 16 options, none
  *           of which may have a name that all programs have.

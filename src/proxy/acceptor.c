@@ -54,11 +54,11 @@ static bool has_path(const struct address *address)
     return address->kind == ADDRESS_UNIX && address->name[0] != '@';
 }
 
-static int open_socket(const struct address *address)
+static int open_socket(const struct address *address, mode_t mode)
 {
     if (!has_path(address))
         return bind_and_listen(address);
-    AUTO_FD fd = socket_listen(address->name, 0600);
+    AUTO_FD fd = socket_listen(address->name, mode);
     if (fd >= 0)
         socket_refuse_fds(fd);
     if (fd >= 0 && listen(fd, BACKLOG) < 0)
@@ -131,7 +131,7 @@ void acceptor_free(struct acceptor *acceptor)
     free(acceptor);
 }
 
-int acceptor_new(struct proxy *proxy, const struct address *address, const char *what,
+int acceptor_new(struct proxy *proxy, const struct address *address, mode_t mode, const char *what,
                  acceptor_fn accepted, void *argument, struct acceptor **ret_acceptor)
 {
     struct acceptor *acceptor = malloc(sizeof(*acceptor));
@@ -144,7 +144,7 @@ int acceptor_new(struct proxy *proxy, const struct address *address, const char 
                                   .accepted = accepted,
                                   .argument = argument};
     timer_init(&acceptor->rest, on_rested, acceptor);
-    acceptor->fd = open_socket(address);
+    acceptor->fd = open_socket(address, mode);
     int err = acceptor->fd < 0 ? acceptor->fd
                                : loop_add(proxy->loop, acceptor->fd, EPOLLIN, on_connection,
                                           acceptor, &acceptor->source);

@@ -19,8 +19,9 @@ struct proxy;
 /* A connection came: the descriptor, non-blocking, is the callee's. */
 typedef void (*acceptor_fn)(void *argument, int fd);
 
-/* Listens. what: whose socket it is, for the log, kept by the caller. 0 or a negative errno. */
-int acceptor_new(struct proxy *proxy, const struct address *address, const char *what,
+/* Listens; mode: the permissions of a path. what: whose socket it is, for the log, kept by the
+ * caller. 0 or a negative errno. */
+int acceptor_new(struct proxy *proxy, const struct address *address, mode_t mode, const char *what,
                  acceptor_fn accepted, void *argument, struct acceptor **ret_acceptor);
 /* Closes it, and removes the path of a Unix socket. NULL is fine. */
 void acceptor_free(struct acceptor *acceptor);

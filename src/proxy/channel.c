@@ -239,8 +239,8 @@ static int start_listening(struct channel *channel, struct ob_fault *fault)
 {
     const struct address *address = &channel->spec->address;
     address_format(address, channel->listens_at);
-    int err = acceptor_new(channel->proxy, address, channel->listens_at, on_connection, channel,
-                           &channel->acceptor);
+    int err = acceptor_new(channel->proxy, address, channel->proxy->options->socket_mode,
+                           channel->listens_at, on_connection, channel, &channel->acceptor);
     return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", channel->listens_at,
                                   strerror(-err))
                    : 0;

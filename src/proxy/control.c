@@ -270,9 +270,8 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
         return 0;
     if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
         return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
-    mode_t mask = umask(0177);
-    int err = acceptor_new(proxy, &address, path, on_connection, proxy, &proxy->control);
-    umask(mask);
+    /* Whoever gets in runs commands. */
+    int err = acceptor_new(proxy, &address, 0600, path, on_connection, proxy, &proxy->control);
     if (err < 0)
         return ob_fault_set(fault, err, "can't listen at %.200s: %s", path, strerror(-err));
     acceptor_reserve(proxy->control);

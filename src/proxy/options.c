@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+
 #define WINDOW_MAX    (64u << 20)
 #define SECONDS_MAX   (365u * 24 * 3600)
 #define FORWARDS_HELP "[ADDRESS:]PORT"
@@ -163,6 +165,17 @@ static int apply_idle_timeout(struct proxy_options *options, const char *value,
     return apply_number(value, 1, SECONDS_MAX, &options->idle_timeout_s, fault);
 }
 
+static int apply_socket_mode(struct proxy_options *options, const char *value,
+                             struct ob_fault *fault)
+{
+    uint64_t number;
+    if (number_parse(value, 8, 0777, &number) < 0)
+        return ob_fault_set(fault, -EINVAL, "'%.150s' is not a mode in octal, from 0 to 777",
+                            value);
+    options->socket_mode = (mode_t)number;
+    return 0;
+}
+
 static int apply_verbose(struct proxy_options *options, const char *value, struct ob_fault *fault)
 {
     options->verbose = true;
@@ -201,6 +214,8 @@ static const struct option_row {
     {0, "window", "BYTES", "that a stream may have under way (262144)", apply_window},
     {0, "keepalive", "SECONDS", "ask for a sign of life after this much silence", apply_keepalive},
     {0, "idle-timeout", "SECONDS", "end the session after this much silence", apply_idle_timeout},
+    {0, "socket-mode", "MODE", "permissions of the paths that are listened at (600)",
+     apply_socket_mode},
     {'v', "verbose", NULL, "tell of every stream", apply_verbose},
 };
 
@@ -256,6 +271,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
     *ret_options = (struct proxy_options){.channel = {.kind = CHANNEL_VIRTIO,
                                                       .framing = OB_CHANNEL_LINE,
                                                       .path = CHANNEL_DEFAULT_PORT},
+                                          .socket_mode = 0600,
                                           .trust_peer = argc == 1};
     fill_tables(table, letters);
     opterr = 0;

@@ -57,6 +57,7 @@ struct proxy_options {
     uint32_t window;
     uint32_t keepalive_s;
     uint32_t idle_timeout_s;
+    mode_t socket_mode; /* of paths that are listened at, but for the control socket */
 };
 
 enum proxy_verdict {

@@ -127,3 +127,16 @@ def test_guest_program_is_one_small_static_file():
     assert program.stat().st_size < 2 << 20
     headers = subprocess.run(["readelf", "-lW", program], capture_output=True, text=True, check=True).stdout
     assert "INTERP" not in headers
+
+
+def modes(lab, *options):
+    """Permissions of the channel's path, of a path that is listened at, and of the control socket."""
+    path = lab.folder / f"forward-{len(options)}"
+    lab.channel = lab.folder / f"channel-{len(options)}"
+    end = lab.start(f"end-{len(options)}", f"--channel=unix-listen:{lab.channel}", f"-Lunix:{path}:app", *options)
+    return [oct(stat.S_IMODE(where.stat().st_mode)) for where in (lab.channel, path, end.control)]
+
+
+def test_who_may_connect_to_paths(lab):
+    assert modes(lab) == ["0o600", "0o600", "0o600"]
+    assert modes(lab, "--socket-mode=660") == ["0o660", "0o660", "0o600"]

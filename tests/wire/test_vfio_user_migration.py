@@ -458,3 +458,21 @@ def test_wrong_dma_logging(mapped):
     for start, length, page in [(0x100000, 5 * PAGE, PAGE), (0, PAGE, PAGE), (0x100000, 0, PAGE), (0x100001, PAGE, PAGE)]:
         assert refusal(report, mapped, start, length, page) == errno.EINVAL
     assert refusal(report, mapped, 0x100000, 4 * PAGE, 2 * PAGE) == errno.EINVAL
+
+
+def test_a_client_that_comes_back_saves_what_the_last_one_left(exercise, other):
+    """Without an access to the device, which stays dormant."""
+    first = exercise.client()
+    first.write(0, WINDOW, b"precious")
+    first.close()
+    target = other.client()
+    load(target, save(exercise.client()))
+    assert target.read(0, WINDOW, 8) == b"precious"
+
+
+def test_a_log_of_pages_ends_with_its_client(exercise):
+    first = exercise.client()
+    feature(first, SET | LOGGING_START, struct.pack("<QIIQQ", 4096, 1, 0, 0, 4096))
+    first.close()
+    second = exercise.client()
+    assert refusal(feature, second, GET | LOGGING_REPORT, struct.pack("<QQQ", 0, 4096, 4096)) == errno.EINVAL

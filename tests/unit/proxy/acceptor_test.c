@@ -40,8 +40,8 @@ static void set_up(struct scene *scene)
     snprintf(scene->address.name, sizeof(scene->address.name), "%s/socket", scene->folder);
     timers_init(&scene->proxy.timers);
     assert_int_equal(loop_new(&scene->proxy.loop), 0);
-    assert_int_equal(acceptor_new(&scene->proxy, &scene->address, scene->address.name, on_accepted,
-                                  scene, &scene->acceptor),
+    assert_int_equal(acceptor_new(&scene->proxy, &scene->address, 0600, scene->address.name,
+                                  on_accepted, scene, &scene->acceptor),
                      0);
 }
 
