@@ -96,7 +96,7 @@
 #define LIMIT_POLL_US 20000
 
 /* Who connects to a device's socket while it is free or served: so many may be silent at a time
- * (the oldest makes room), so long while the device is served, and so many are accepted in
+ * (the oldest makes room), and while the device is served so long, and so many are accepted in
  * LIMIT_CANDIDATE_TURN_MS. */
 #define LIMIT_CANDIDATES           8
 #define LIMIT_CANDIDATE_SILENCE_MS 1000

@@ -30,7 +30,7 @@ struct candidates {
     int ticker_fd;
     struct loop_source *ticker;
     bool ticks;
-    unsigned credit; /* how many more may be accepted in this turn */
+    unsigned credit; /* how many more may be accepted in this turn, while the device is busy */
     unsigned long count;
     bool busy;
     int peer_fd;          /* while it is busy */
@@ -172,7 +172,7 @@ static void on_connect(void *argument, uint32_t events)
     int fd = socket_accept(candidates->listen_fd);
     if (fd >= 0)
         add(candidates, fd);
-    candidates->credit -= candidates->credit > 0;
+    candidates->credit -= candidates->busy && candidates->credit > 0;
     if (fd < 0 && !is_passing(fd))
         candidates->credit = 0;
     if (candidates->credit == 0)
@@ -180,13 +180,18 @@ static void on_connect(void *argument, uint32_t events)
     update_ticker(candidates);
 }
 
+static void renew_credit(struct candidates *candidates)
+{
+    if (candidates->credit == 0)
+        loop_change(candidates->listener, EPOLLIN);
+    candidates->credit = LIMIT_CANDIDATES_PER_TURN;
+}
+
 static void on_turn(void *argument, uint32_t events)
 {
     struct candidates *candidates = argument;
     ticker_drain(candidates->ticker_fd);
-    if (candidates->credit == 0)
-        loop_change(candidates->listener, EPOLLIN);
-    candidates->credit = LIMIT_CANDIDATES_PER_TURN;
+    renew_credit(candidates);
     for (unsigned i = 0; candidates->busy && i < LIMIT_CANDIDATES; i++) {
         struct candidate *candidate = &candidates->list[i];
         if (candidate->fd >= 0 && !candidate->spoken && ++candidate->turns > TURNS_OF_SILENCE)
@@ -242,6 +247,7 @@ int candidates_wait(struct candidates *candidates, const bool *stop, struct chos
 {
     int err = 0;
     candidates->busy = false;
+    renew_credit(candidates); /* peers that come and go quickly are not held up */
     for (unsigned i = 0; i < LIMIT_CANDIDATES; i++)
         if (candidates->list[i].spoken && !candidates->busy)
             look(&candidates->list[i], false);
