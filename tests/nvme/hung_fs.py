@@ -30,7 +30,11 @@ def why_not():
 
 
 class HungFs:
-    def __init__(self, folder, data):
+    """hangs: the requests that are not answered while it hangs; cached: the kernel may keep and map what it has read."""
+
+    def __init__(self, folder, data, hangs=(READ, WRITE, FSYNC, GETATTR), cached=False):
+        self.hangs = hangs
+        self.cached = cached
         self.data = bytearray(data)
         self.mount = pathlib.Path(folder)
         self.answers = threading.Event()
@@ -82,7 +86,7 @@ class HungFs:
                     continue
                 return  # unmounted
             _, opcode, unique, node, *_ = HEADER.unpack_from(request)
-            if opcode in (READ, WRITE, FSYNC, GETATTR) and not self.answers.is_set():
+            if opcode in self.hangs and not self.answers.is_set():
                 self.asked.set()
                 self.answers.wait()
             self.answer(opcode, unique, node, request[HEADER.size :])
@@ -110,7 +114,7 @@ class HungFs:
         if opcode == GETATTR:
             return struct.pack("<QII", 0, 0, 0) + self.attributes(node)
         if opcode == OPEN:
-            return struct.pack("<QII", 1, FOPEN_DIRECT_IO, 0)
+            return struct.pack("<QII", 1, 0 if self.cached else FOPEN_DIRECT_IO, 0)
         if opcode == STATFS:
             return struct.pack("<QQQQQIIII24x", 0, 0, 0, 0, 0, 512, 255, 512, 0)
         if opcode == READ:

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A device program and every message that carries descriptors, with each animal of the zoo on it."""
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import signal
+import socket
+import struct
+import time
+
+import mpqemu
+import pytest
+import vfio_user
+import zoo
+from driver import PROGRAM
+from server import EXERCISE, Server
+from vfio_user import EVENTFD, MASK, NONE, PATIENCE_S, TRIGGER, UNMASK
+
+F_OFD_SETLK = 37
+LOOKS = 20  # that find a program asleep, one after the other: it does not spin
+GONE = (mpqemu.Gone, EOFError, BrokenPipeError, ConnectionResetError)
+
+# Payloads of messages that are whole but for the descriptors that they bring.
+COMMANDS = {
+    "VERSION": (vfio_user.VERSION, struct.pack("<HH", 0, 0)),
+    "DMA_MAP": (vfio_user.DMA_MAP, vfio_user.MAP.pack(32, 3, 0, 0, zoo.LEN)),
+    "DMA_UNMAP": (vfio_user.DMA_UNMAP, vfio_user.UNMAP.pack(24, 0, 0, zoo.LEN)),
+    "GET_INFO": (vfio_user.GET_INFO, vfio_user.FOUR.pack(16, 0, 0, 0)),
+    "GET_REGION_INFO": (vfio_user.GET_REGION_INFO, vfio_user.REGION_INFO.pack(32, 0, 0, 0, 0, 0)),
+    "GET_REGION_IO_FDS": (vfio_user.GET_REGION_IO_FDS, vfio_user.FOUR.pack(16, 0, 0, 0)),
+    "GET_IRQ_INFO": (vfio_user.GET_IRQ_INFO, vfio_user.FOUR.pack(16, 0, 0, 0)),
+    "REGION_READ": (vfio_user.REGION_READ, vfio_user.ACCESS.pack(0, 0, 4)),
+    "REGION_WRITE": (vfio_user.REGION_WRITE, vfio_user.ACCESS.pack(0, 7, 4) + bytes(4)),
+    "DEVICE_RESET": (vfio_user.DEVICE_RESET, b""),
+    "REGION_WRITE_MULTI": (vfio_user.REGION_WRITE_MULTI, struct.pack("<QQIIQ", 1, 0x1C, 0, 4, 0)),
+    "DEVICE_FEATURE": (16, struct.pack("<II", 8, 0)),
+    "MIG_DATA_READ": (17, struct.pack("<II", 8, 0)),
+    "MIG_DATA_WRITE": (18, struct.pack("<II", 8, 0)),
+    "nothing": (99, b""),
+}
+IRQS = {
+    "INTx signalled": (vfio_user.INTX, TRIGGER),
+    "INTx masked": (vfio_user.INTX, MASK),
+    "INTx unmasked": (vfio_user.INTX, UNMASK),
+    "MSI-X": (vfio_user.MSIX, TRIGGER),
+    "error": (vfio_user.ERR, TRIGGER),
+    "request": (vfio_user.REQ, TRIGGER),
+}
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def sleeps(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+class Device:
+    """A disk that serves one VMM after another at a path."""
+
+    def __init__(self, folder, wire):
+        self.image = folder / "disk.img"
+        self.image.write_bytes(bytes(zoo.LEN))
+        self.server = Server(folder, PROGRAM, f"--image={self.image}", wire=wire)
+        self.process = self.server.process
+        wait_for(self.is_asleep, "it does not come to rest")
+        self.before = self.server.descriptors()
+
+    def is_asleep(self):
+        return all(sleeps(self.process.pid) for _ in range(LOOKS))
+
+    def is_whole(self):
+        return self.server.descriptors() == self.before
+
+    def end(self, kind, animals):
+        """It ends when it is asked to. A file that can't be closed holds it up, but nothing of ours with it."""
+        wait_for(self.is_asleep, "it spins")
+        if kind is not zoo.fuse:
+            wait_for(self.is_whole, f"it has kept descriptors: {os.listdir(f'/proc/{self.process.pid}/fd')}, before {self.before}")
+        self.process.send_signal(signal.SIGTERM)
+        if kind is zoo.fuse:
+            self.check_free()
+            for animal in animals:
+                animal.close()
+        assert self.process.wait(PATIENCE_S) == 0, self.server.messages()
+        self.server.notify.close()
+        assert not self.server.path.exists()
+
+    def check_free(self):
+        """Another can listen at the path and lock the image. No program is started for that: a fork would have a copy
+        of the file that hangs."""
+        wait_for(lambda: not self.server.path.exists(), "it has not ended")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(self.server.path))
+            listener.listen()
+        os.unlink(self.server.path)
+        wait_for(self.is_unlocked, "the image is locked")
+
+    def is_unlocked(self):
+        with open(self.image, "r+b") as image:
+            try:
+                fcntl.fcntl(image, F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0))
+            except OSError as error:
+                assert error.errno in (errno.EAGAIN, errno.EACCES)
+                return False
+        return True
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = []
+
+    def start(wire):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Device(folder, wire))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
+
+
+def answered(client):
+    """The reply, if it was not the end of the connection."""
+    with contextlib.suppress(*GONE):
+        return client.receive()
+    return None
+
+
+@pytest.fixture
+def client(stopped):
+    """client(device): a context with one that has negotiated; its `offer(animal, ...)` sends a message that the device
+    alone has the animal of."""
+
+    @contextlib.contextmanager
+    def connect(device):
+        made = vfio_user.Client.connect(device.server.path)
+        made.negotiate()
+
+        def offer(animals, command, payload):
+            with stopped(device.process):
+                made.send(command, payload, [animal.fd for animal in animals])
+                for animal in animals:
+                    animal.let_go()
+            return answered(made)
+
+        made.offer = offer
+        with contextlib.closing(made):
+            yield made
+
+    return connect
+
+
+def test_vfio_user_messages(device, animals, client, kind):
+    disk, all_of_them = device("vfio-user"), []
+    for number, payload in COMMANDS.values():
+        with client(disk) as vmm:
+            all_of_them.append(animals())
+            vmm.offer(all_of_them[-1:], number, payload)
+        with client(disk) as vmm:
+            assert vmm.device_info()[2] == 9
+    disk.end(kind, all_of_them)
+
+
+def test_vfio_user_interrupts(device, animals, client, kind):
+    disk, all_of_them = device("vfio-user"), []
+    for index, action in IRQS.values():
+        with client(disk) as vmm:
+            all_of_them.append(animals())
+            payload = vfio_user.IRQ_SET.pack(20, EVENTFD | action, index, 0, 1)
+            reply = vmm.offer(all_of_them[-1:], vfio_user.SET_IRQS, payload)
+            is_event = kind in (zoo.full_eventfd, zoo.semaphore_eventfd)
+            assert bool(reply.flags & vfio_user.ERROR) != is_event
+            if is_event and action == TRIGGER:
+                vmm.set_irqs(index, NONE | TRIGGER, 0, 1)
+            assert vmm.device_info()[2] == 9
+            wait_for(disk.is_asleep, "it spins")
+    disk.end(kind, all_of_them)
+
+
+def test_an_interrupt_that_unmasks_itself(device, client, stopped):
+    """Each signal would be followed by the next."""
+    for order in ((TRIGGER, UNMASK), (UNMASK, TRIGGER)):
+        event = os.eventfd(0)
+        disk = device("vfio-user")
+        with client(disk) as vmm:
+            vmm.set_irqs(vfio_user.INTX, EVENTFD | order[0], 0, 1, fds=[event])
+            with pytest.raises(vfio_user.ServerError):
+                vmm.set_irqs(vfio_user.INTX, EVENTFD | order[1], 0, 1, fds=[event])
+            assert vmm.device_info()[2] == 9
+        os.close(event)
+        disk.end(None, [])
+
+
+@pytest.mark.parametrize("dialect", mpqemu.DIALECTS, ids=str)
+def test_mpqemu_messages(device, animals, stopped, dialect, kind):
+    disk, all_of_them = device("mpqemu"), []
+
+    def offer(data_of, count, *others):
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(str(disk.server.path))
+        with mpqemu.Proxy(sock, dialect) as proxy, contextlib.suppress(*GONE):
+            proxy.send(proxy.sysmem())
+            proxy.config_read(0, 4)
+            offered = [animals() for _ in range(count)]
+            all_of_them.extend(offered)
+            with stopped(disk.process):
+                proxy.send(data_of(proxy), [*(animal.fd for animal in offered), *others])
+                for animal in offered:
+                    animal.let_go()
+            proxy.config_read(0, 4)
+
+    event = os.eventfd(0)
+    for name in dialect.numbers:
+        offer(lambda proxy, name=name: proxy.message(name), 1)
+    offer(lambda proxy: proxy.sysmem((0, zoo.LEN, 0)), 1)
+    offer(lambda proxy: proxy.message("SET_IRQFD"), 1, event)
+    offer(lambda proxy: proxy.message("SET_IRQFD"), 2)
+    os.close(event)
+    disk.end(kind, all_of_them)
+
+
+def test_descriptors_beyond_any_limit(device, animals, client, kind):
+    """As many as a message can carry, and some that nobody ever receives."""
+    disk, all_of_them = device("vfio-user"), [animals()]
+    with client(disk) as vmm:
+        vmm.offer(all_of_them * 253, *COMMANDS["GET_INFO"])
+    unheard = animals()
+    all_of_them.append(unheard)
+    with client(disk) as vmm:
+        os.kill(disk.process.pid, signal.SIGSTOP)
+        vmm.send(*COMMANDS["nothing"])  # which ends the connection, with what is behind it
+        vmm.send(*COMMANDS["GET_INFO"], [unheard.fd])
+        waiting = socket.socket(socket.AF_UNIX)
+        waiting.connect(str(disk.server.path))
+        unaccepted = animals()
+        all_of_them.append(unaccepted)
+        vfio_user.Client(waiting).send(*COMMANDS["GET_INFO"], [unaccepted.fd])
+        unheard.let_go()
+        unaccepted.let_go()
+        waiting.close()
+        os.kill(disk.process.pid, signal.SIGCONT)
+        answered(vmm)
+    disk.end(kind, all_of_them)
+
+
+@pytest.mark.parametrize("make_memory", [zoo.huge_pages, zoo.unsealed_memory], ids=lambda kind: kind.__name__)
+def test_memory_that_is_cut(tmp_path, make_memory):
+    """The device reads where nothing is any more: its VMM is dropped, and it serves the next."""
+    try:
+        animal = zoo.make(make_memory)
+    except zoo.Missing as missing:
+        pytest.skip(str(missing))
+    server = Server(tmp_path, EXERCISE)
+    vmm = server.client()
+    vmm.write(vfio_user.CONFIG, 4, struct.pack("<H", 4))
+    vmm.map(0, zoo.LEN if make_memory is zoo.unsealed_memory else zoo.HUGE, [animal.fd])
+    os.ftruncate(animal.fd, 0)
+    vmm.write(0, 8, struct.pack("<qq", 4096, 16))
+    vmm.send(vfio_user.REGION_WRITE, vfio_user.ACCESS.pack(0, 0, 8) + struct.pack("<q", 1))
+    while answered(vmm):
+        pass
+    assert server.client().device_info()[2] == 9
+    assert "cut" in server.messages()
+    animal.close()
+    server.end()
