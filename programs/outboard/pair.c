@@ -62,6 +62,7 @@ static void become_device(char **argv, int argc, int fd)
     log_give_back_signals();
     if (dup2(fd, FIRST_FD) == FIRST_FD)
         execvp(arguments[0], arguments);
+    free(arguments);
 }
 
 /* Forks twice. Returns in the first process, with the child's pid or -1. */

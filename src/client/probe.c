@@ -75,7 +75,7 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_
     if (bar.kind == OB_BAR_MEM64)
         mask = (mask & UINT32_MAX) | (uint64_t)stays[index + 1] << 32;
     bar.size = ~mask + 1;
-    if (bar.size == 0 || (bar.size & (bar.size - 1))) /* 0: 64 bits, and none of them stays */
+    if (mask == 0 || (bar.size & (bar.size - 1))) /* 0: 64 bits, and none of them stays */
         return ob_fault_set(fault, -EPROTO,
                             "BAR %u keeps the bits 0x%" PRIx64
                             " when all ones are written, which is no size",
