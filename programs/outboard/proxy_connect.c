@@ -28,9 +28,9 @@
 #define CUT_SHORT  (-1)
 
 struct upload {
-    int fd;      /* the stream */
-    int done_fd; /* readable once it is over */
-    atomic_bool broke;
+    int fd;            /* the stream */
+    int done_fd;       /* readable once it is over */
+    atomic_bool ended; /* all of it was sent */
 };
 
 static int send_all(int fd, const char *bytes, size_t len)
@@ -58,7 +58,7 @@ static void *carry_up(void *argument)
         else if (errno != EINTR)
             break; /* a terminal that has gone */
     }
-    upload->broke = err < 0;
+    upload->ended = err == 0; /* before the proxy can close what it then has both ends of */
     shutdown(upload->fd, SHUT_WR);
     ssize_t put = write(upload->done_fd, &one, sizeof(one));
     (void)put; /* it was 0 */
@@ -87,10 +87,9 @@ static int await_upload(const struct client *client, const struct upload *upload
                              {.fd = client->fd, .events = 0}};
     while (poll(ready, 2, -1) < 0 && errno == EINTR)
         ;
-    bool done = ready[0].revents && !upload->broke;
-    if (!done)
+    if (!upload->ended)
         client_say(client, "the connection broke");
-    return done ? 0 : EXIT_NOT_REACHED;
+    return upload->ended ? 0 : EXIT_NOT_REACHED;
 }
 
 static int carry(const struct client *client)

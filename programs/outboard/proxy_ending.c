@@ -90,8 +90,8 @@ static void *wait_for_signals(void *argument)
         if (number == WAKE_SIGNAL)
             continue;
         if (number == 0)
-            log_line("ended by %s: the other end has not ended within %d s", strsignal(first),
-                     ENDING_GRACE_S);
+            log_line("SIG%s: the command has not ended within %d s, and is hung up",
+                     sigabbrev_np(first), ENDING_GRACE_S);
         if (number == 0 || (first && is_ending(number)))
             leave(ending, number ? number : first);
         if (is_ending(number)) {

@@ -5,11 +5,12 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* Without /dev/null (a bare root file system) a descriptor that can neither be read nor written
- * holds the number. */
-static int open_placeholder(void)
+/* It is opened the wrong way round, so that whoever uses it learns that nothing was there: output
+ * is not lost without an error. Without /dev/null (a bare root file system) a descriptor that can
+ * neither be read nor written holds the number. */
+static int open_placeholder(int number)
 {
-    int fd = open("/dev/null", O_RDWR);
+    int fd = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
     return fd < 0 ? open("/", O_PATH | O_DIRECTORY) : fd;
 }
 
@@ -18,7 +19,7 @@ int standard_fds_open(void)
     for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
         if (fcntl(number, F_GETFD) >= 0)
             continue;
-        int fd = open_placeholder(); /* the lowest number that is free: this one */
+        int fd = open_placeholder(number); /* the lowest number that is free: this one */
         if (fd != number)
             return fd < 0 ? -errno : -EBADF;
     }

@@ -95,7 +95,7 @@ int address_parse_path(const char *text, struct address *ret_address, struct ob_
     size_t len = strlen(text);
     if (len > max || copy_name(text, len, address.name) < 0 || strcmp(text, "@") == 0)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.150s' has %zu bytes; the path of a socket has 1 to %zu", text, len,
+                            "'%.90s' has %zu bytes; the path of a socket has 1 to %zu", text, len,
                             max);
     *ret_address = address;
     return 0;

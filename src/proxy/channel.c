@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -52,6 +53,7 @@ struct channel {
     const struct channel_spec *spec;
     enum state state;
     int in_fd, out_fd; /* the same but for stdio; -1: closed */
+    struct terminal in_before, out_before;
     struct loop_source *in_source, *out_source;
     bool readable, writable;
     bool is_socket;            /* so that descriptors may come, which nobody wants */
@@ -61,6 +63,7 @@ struct channel {
     struct timer retry;
     struct backoff backoff;
     bool heard;      /* any byte, since it was opened */
+    bool stood;      /* a session, at some time: the framing is right */
     bool complained; /* of a failure to open, since a session last stood */
     uint8_t buffer[LIMIT_CHANNEL_READ];
 };
@@ -77,6 +80,7 @@ void channel_session_stands(struct channel *channel)
 {
     backoff_stands(&channel->backoff, clock_now_ns());
     channel->complained = false;
+    channel->stood = true;
 }
 
 static void go_down(struct channel *channel, enum state state)
@@ -96,8 +100,12 @@ static void release_fds(struct channel *channel)
 {
     loop_remove(take_ptr(&channel->in_source));
     loop_remove(take_ptr(&channel->out_source));
-    if (channel->out_fd != channel->in_fd)
+    if (channel->out_fd >= 0 && channel->out_fd != channel->in_fd) {
+        terminal_put_back(channel->out_fd, &channel->out_before);
         auto_close(&channel->out_fd);
+    }
+    if (channel->in_fd >= 0)
+        terminal_put_back(channel->in_fd, &channel->in_before);
     if (channel->is_socket && channel->in_fd >= 0)
         socket_close(channel->in_fd);
     else
@@ -177,8 +185,10 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
 
 static void complain(struct channel *channel, int err)
 {
+    struct proxy *proxy = channel->proxy;
+    proxy_set_trouble(proxy, "can't open %s: %s", channel->spec->text, strerror(-err));
     if (!channel->complained)
-        proxy_log("can't open the channel yet: %s", strerror(-err));
+        proxy_log("%s; trying again", proxy->trouble);
     channel->complained = true;
 }
 
@@ -208,8 +218,9 @@ static int open_now(struct channel *channel)
     if (spec->kind == CHANNEL_CONNECT)
         return dial_start(channel->proxy, &spec->address, NULL, on_dialled, channel,
                           &channel->dial);
-    int fd = spec->kind == CHANNEL_VIRTIO ? channel_open_virtio(spec->path)
-                                          : channel_open_serial(spec->path, spec->number);
+    int fd = spec->kind == CHANNEL_VIRTIO
+                 ? channel_open_virtio(spec->path)
+                 : channel_open_serial(spec->path, spec->number, &channel->in_before);
     return fd < 0 ? fd : adopt(channel, fd, fd);
 }
 
@@ -226,10 +237,19 @@ static void on_retry(void *argument)
 /* Once for descriptors that are given. 0 or a negative errno with the fault filled. */
 static int adopt_given(struct channel *channel, int in_fd, int out_fd, struct ob_fault *fault)
 {
-    if (fcntl(in_fd, F_SETFL, fcntl(in_fd, F_GETFL) | O_NONBLOCK) < 0 ||
-        fcntl(out_fd, F_SETFL, fcntl(out_fd, F_GETFL) | O_NONBLOCK) < 0)
-        return ob_fault_set(fault, -errno, "descriptor %d: %s", in_fd, strerror(errno));
-    int err = adopt(channel, in_fd, out_fd);
+    int err = terminal_prepare(in_fd, &channel->in_before);
+    if (err == 0 && out_fd != in_fd)
+        err = terminal_prepare(out_fd, &channel->out_before);
+    if (err < 0) {
+        terminal_put_back(in_fd, &channel->in_before);
+        return ob_fault_set(fault, err, "--channel=%.100s: descriptor %d: %s", channel->spec->text,
+                            in_fd, strerror(-err));
+    }
+    if (isatty(in_fd) && channel->spec->framing == OB_CHANNEL_STREAM)
+        proxy_log("%s is a terminal or a serial line: put ,line behind it, here and at the other "
+                  "end",
+                  channel->spec->text);
+    err = adopt(channel, in_fd, out_fd);
     return err < 0
                ? ob_fault_set(fault, err, "descriptor %d is no channel: %s", in_fd, strerror(-err))
                : 0;
@@ -337,6 +357,33 @@ static void transmit(struct channel *channel)
     }
 }
 
+/* What a fault of the session is about, if the bytes are those of another framing. */
+static const char *hint_of_framing(const struct channel *channel, int err)
+{
+    bool never_stood = ob_session_tag(channel->proxy->session) == 0 && !channel->stood;
+    if (err != -EPROTO || channel->spec->framing != OB_CHANNEL_STREAM || !never_stood)
+        return "";
+    return "; if a VMM's port or a serial line is behind it, put ,line behind it at both ends";
+}
+
+/* A peer that takes this line for a stream is seen by its greeting, in which a zero precedes the
+ * magic word: on a line no frame has a zero in it. */
+static void look_for_stream(struct channel *channel, size_t len)
+{
+    static const char greeting[] = "\0OUTBOARD";
+    struct proxy *proxy = channel->proxy;
+    if (channel->spec->framing != OB_CHANNEL_LINE || ob_session_tag(proxy->session) ||
+        !memmem(channel->buffer, len, greeting, sizeof(greeting) - 1))
+        return;
+    proxy_set_trouble(proxy,
+                      "the other end of %s sends a stream and this one reads a line: put ,line "
+                      "behind the channel there, or take it away here",
+                      channel->spec->text);
+    if (!channel->complained)
+        proxy_log("%s", proxy->trouble);
+    channel->complained = true;
+}
+
 /* Reads once. The session takes it all. */
 static void receive(struct channel *channel)
 {
@@ -357,12 +404,40 @@ static void receive(struct channel *channel)
         go_up(channel);
     channel->heard |= got > 0;
     if (got > 0)
+        look_for_stream(channel, (size_t)got);
+    if (got > 0)
         err = ob_session_receive(session, channel->buffer, (size_t)got, clock_now_ns());
     if (err < 0 && err != -EAGAIN) {
-        if (err != -EACCES || !channel->proxy->options->is_private) /* the command tells of keys */
-            proxy_log("dropping the channel: %s", ob_session_fault(session)->text);
+        if (err != -EACCES ||
+            !channel->proxy->options->is_private) { /* the command tells of keys */
+            proxy_set_trouble(channel->proxy, "%s%s", ob_session_fault(session)->text,
+                              hint_of_framing(channel, err));
+            proxy_log("dropping %s: %s", channel->spec->text, channel->proxy->trouble);
+        }
         transmit(channel); /* why, if the peer still hears it */
         lose(channel);
+    }
+}
+
+void channel_describe(const struct channel *channel, char *ret_text, size_t size)
+{
+    const struct channel_spec *spec = channel->spec;
+    const char *hint = spec->framing == OB_CHANNEL_STREAM && spec->kind != CHANNEL_LISTEN
+                           ? "; if a VMM's port or a serial line is behind it, put ,line behind it "
+                             "at both ends"
+                           : "";
+    switch (channel->state) {
+    case SILENT:
+        snprintf(ret_text, size, "nobody is at the other end of %s", spec->text);
+        break;
+    case UP:
+        snprintf(ret_text, size, "%s is open, and no other end has answered%s", spec->text, hint);
+        break;
+    case CLOSED:
+        snprintf(ret_text, size,
+                 spec->kind == CHANNEL_LISTEN ? "nobody has connected to %s" : "opening %s",
+                 spec->text);
+        break;
     }
 }
 

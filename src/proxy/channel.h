@@ -8,6 +8,7 @@
 
 #include <outboard/fault.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct channel;
 struct proxy;
@@ -21,6 +22,9 @@ void channel_free(struct channel *channel);
 /* Reads once and writes what can be written. To be called between any two waits of the loop.
  * Returns whether more can be done at once. */
 bool channel_work(struct channel *channel);
+
+/* What its state is while no session stands. */
+void channel_describe(const struct channel *channel, char *ret_text, size_t size);
 
 /* It has proved good: when it goes away the next one is tried for at once. */
 void channel_session_stands(struct channel *channel);

@@ -82,20 +82,26 @@ bool channel_has_speed(uint32_t bits_per_second)
     return find_speed(bits_per_second) != B0;
 }
 
-int channel_open_serial(const char *path, uint32_t bits_per_second)
+int channel_open_serial(const char *path, uint32_t bits_per_second, struct terminal *ret_before)
 {
+    struct terminal before;
     struct termios settings;
     speed_t speed = find_speed(bits_per_second);
     if (speed == B0)
         return -EINVAL;
     AUTO_FD fd = open(path, OPEN_FLAGS);
-    if (fd < 0 || tcgetattr(fd, &settings) < 0)
+    if (fd < 0)
         return -errno;
+    int err = terminal_remember(fd, &before);
+    if (err < 0)
+        return err;
+    settings = before.settings;
     cfmakeraw(&settings);
     settings.c_cflag |= CLOCAL | CREAD;
     settings.c_cflag &= ~(tcflag_t)(CRTSCTS | HUPCL);
     cfsetspeed(&settings, speed);
     if (tcsetattr(fd, TCSANOW, &settings) < 0)
         return -errno;
+    *ret_before = before;
     return take_fd(&fd);
 }

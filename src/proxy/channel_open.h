@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proxy/terminal.h"
+
 /* Opens a virtio-serial port by its name, udev or not. Returns the descriptor, non-blocking;
  * -ENOENT when there is no such port; or another errno. */
 int channel_open_virtio(const char *name);
@@ -14,7 +16,7 @@ int channel_open_virtio(const char *name);
 bool channel_has_speed(uint32_t bits_per_second);
 
 /* Opens a serial line, raw, eight bits, no flow control. Returns the descriptor, non-blocking;
- * -EINVAL when there is no such speed; or another errno. */
-int channel_open_serial(const char *path, uint32_t bits_per_second);
+ * -EINVAL when there is no such speed; or another errno. *ret_before: how it was. */
+int channel_open_serial(const char *path, uint32_t bits_per_second, struct terminal *ret_before);
 
 #endif

@@ -131,7 +131,7 @@ static int parse_kind(const char *text, struct channel_spec *spec, struct ob_fau
             return kinds[i].parse(kinds[i].whole ? text : text + len, spec, fault);
     }
     return ob_fault_set(fault, -EINVAL,
-                        "'%.150s' is no channel; expected virtio:NAME, serial:PATH, unix:PATH, "
+                        "'%.40s' is no channel; expected virtio:NAME, serial:PATH, unix:PATH, "
                         "unix-listen:PATH, tcp:HOST:PORT, tcp-listen:PORT, vsock:CID:PORT, "
                         "vsock-listen:PORT, stdio or fd:N",
                         text);
@@ -141,7 +141,7 @@ int channel_spec_parse(const char *text, struct channel_spec *ret_spec, struct o
 {
     struct channel_spec spec = {0};
     enum ob_channel framing = OB_CHANNEL_STREAM;
-    char copy[300];
+    char copy[CHANNEL_TEXT_MAX];
     if (snprintf(copy, sizeof(copy), "%s", text) >= (int)sizeof(copy))
         return ob_fault_set(fault, -EINVAL, "'%.100s...' is too long", text);
     bool has_framing = take_framing(copy, &framing);
@@ -150,6 +150,7 @@ int channel_spec_parse(const char *text, struct channel_spec *ret_spec, struct o
         return err;
     if (has_framing)
         spec.framing = framing;
+    memcpy(spec.text, text, strlen(text) + 1);
     *ret_spec = spec;
     return 0;
 }

@@ -11,6 +11,8 @@
 /* The port that is used when nobody says which. */
 #define CHANNEL_DEFAULT_PORT "org.outboard.proxy.0"
 
+#define CHANNEL_TEXT_MAX 300
+
 enum channel_kind {
     CHANNEL_VIRTIO, /* a virtio-serial port, seen from the guest */
     CHANNEL_SERIAL,
@@ -23,9 +25,10 @@ enum channel_kind {
 struct channel_spec {
     enum channel_kind kind;
     enum ob_channel framing;
-    struct address address; /* connect, listen */
-    char path[256];         /* virtio: the port's name; serial: the line's device */
-    uint32_t number;        /* serial: bits per second; fd: the descriptor */
+    struct address address;      /* connect, listen */
+    char path[256];              /* virtio: the port's name; serial: the line's device */
+    uint32_t number;             /* serial: bits per second; fd: the descriptor */
+    char text[CHANNEL_TEXT_MAX]; /* as it was given, for people to read */
 };
 
 /* virtio:NAME, serial:PATH[:SPEED], unix:PATH, unix-listen:PATH, tcp:HOST:PORT,

@@ -270,7 +270,8 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
     char letters[2 * ROW_COUNT + 5];
     *ret_options = (struct proxy_options){.channel = {.kind = CHANNEL_VIRTIO,
                                                       .framing = OB_CHANNEL_LINE,
-                                                      .path = CHANNEL_DEFAULT_PORT},
+                                                      .path = CHANNEL_DEFAULT_PORT,
+                                                      .text = "virtio:" CHANNEL_DEFAULT_PORT},
                                           .socket_mode = 0600,
                                           .trust_peer = argc == 1};
     fill_tables(table, letters);
@@ -290,7 +291,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
         struct ob_fault cause = {0};
         int err = row->apply(ret_options, optarg, &cause);
         if (err < 0)
-            return ob_fault_set(fault, err, "--%s: %.200s", row->name, cause.text);
+            return ob_fault_set(fault, err, "--%s: %.240s", row->name, cause.text);
     }
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL,

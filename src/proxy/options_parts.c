@@ -59,6 +59,7 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
     struct service service = {0};
     const char *equals = strchr(text, '=');
     size_t len = equals ? (size_t)(equals - text) : 0;
+    struct ob_fault cause = {0};
     int err = 0;
     if (check_name(text, len) < 0)
         return ob_fault_set(fault, -EINVAL,
@@ -71,11 +72,14 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
         service.kind = SERVICE_TERMINAL;
         service.command = equals + 5;
     } else {
-        err = address_parse_target(equals + 1, &service.address, fault);
+        err = address_parse_target(equals + 1, &service.address, &cause);
     }
-    if (err == 0)
-        *ret_service = service;
-    return err;
+    if (err < 0)
+        return ob_fault_set(fault, err, "%.180s; or give exec:COMMAND or pty:COMMAND", cause.text);
+    if (service.kind != SERVICE_CONNECT && !service.command[strspn(service.command, " \t")])
+        return ob_fault_set(fault, -EINVAL, "'%.150s' has no command behind exec: or pty:", text);
+    *ret_service = service;
+    return 0;
 }
 
 int key_file_read(const char *path, char ret_key[OB_SESSION_KEY_MAX], struct ob_fault *fault)

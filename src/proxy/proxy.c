@@ -2,6 +2,7 @@
 #include "proxy/proxy.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,6 +29,14 @@
 #define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
 
+void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(proxy->trouble, sizeof(proxy->trouble), format, args);
+    va_end(args);
+}
+
 static int get_random(void *user, void *bytes, size_t len)
 {
     return getrandom(bytes, len, 0) == (ssize_t)len ? 0 : -EIO;
@@ -39,8 +48,8 @@ static void on_up(void *user, uint64_t tag)
     proxy->up_since_ns = clock_now_ns();
     proxy_log_news(proxy, "session %016llx stands", (unsigned long long)tag);
     channel_session_stands(proxy->channel);
-    for (size_t i = 0; i < proxy->options->remote.count; i++)
-        remote_request(proxy, &proxy->options->remote.forward[i]);
+    proxy->trouble[0] = '\0';
+    remote_on_up(proxy);
     ob_session_ping(proxy->session, proxy->up_since_ns); /* so that status has a round trip */
     control_on_up(proxy);
 }
@@ -50,6 +59,8 @@ static void on_ended(void *user, uint32_t reason)
     struct proxy *proxy = user;
     const char *why = reason_session_text(reason, proxy->options->key_len > 0);
     proxy->ended_reason = reason;
+    if (reason_is_lasting(reason))
+        proxy_set_trouble(proxy, "%s", why);
     if (!proxy->options->is_private)
         proxy_log("the session ended: %s", why);
     else if (reason_is_lasting(reason))
@@ -116,6 +127,14 @@ static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
         flow->ops->reset(flow, reason);
 }
 
+/* Nobody is to be ended for a silence in which he was not asked for a sign of life. */
+static uint64_t keepalive_ns(const struct proxy_options *options)
+{
+    uint64_t idle = (uint64_t)options->idle_timeout_s * NS_PER_S;
+    uint64_t keepalive = (uint64_t)options->keepalive_s * NS_PER_S;
+    return idle && (!keepalive || keepalive > idle / 2) ? idle / 3 : keepalive;
+}
+
 static int make_session(struct proxy *proxy, struct ob_fault *fault)
 {
     const struct proxy_options *options = proxy->options;
@@ -138,7 +157,7 @@ static int make_session(struct proxy *proxy, struct ob_fault *fault)
         .key_len = options->key_len,
         .listens = options->channel.kind == CHANNEL_LISTEN,
         .max_streams = LIMIT_PROXY_STREAMS,
-        .keepalive_ns = (uint64_t)options->keepalive_s * NS_PER_S,
+        .keepalive_ns = keepalive_ns(options),
         .idle_timeout_ns = (uint64_t)options->idle_timeout_s * NS_PER_S,
     };
     int err = ob_session_new(&config, &proxy->session);
@@ -208,10 +227,13 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->listeners);
     list_init(&proxy->controls);
     list_init(&proxy->socks);
+    list_init(&proxy->wants);
     list_init(&proxy->dials);
     int err = prepare(proxy, fault);
     if (err == 0)
         err = make_session(proxy, fault);
+    if (err == 0 && remote_init(proxy) < 0)
+        err = ob_fault_set(fault, -ENOMEM, "no memory for --remote");
     if (err == 0)
         err = listen_locally(proxy, fault);
     if (err == 0)
@@ -237,6 +259,7 @@ void proxy_done(struct proxy *proxy)
     control_done(proxy);
     socks_done(proxy);
     relay_end_lingering(proxy);
+    remote_done(proxy);
     listener_free_all(proxy);
     channel_free(proxy->channel);
     ob_session_free(proxy->session);

@@ -29,6 +29,8 @@
 #include "os/timer.h"
 #include "proxy/options.h"
 
+#define PROXY_TROUBLE_MAX 400
+
 struct acceptor;
 struct channel;
 
@@ -45,12 +47,16 @@ struct proxy {
     struct list listeners;
     struct list controls;
     struct list socks;
+    struct list wants; /* each -R */
     struct list dials; /* the oldest first */
     unsigned controls_count, socks_count, dials_count;
-    uint8_t *spare;        /* a relay's buffer that nobody uses now; NULL: none */
-    uint64_t up_since_ns;  /* of the session that stands */
-    uint32_t ended_reason; /* of the last one */
-    rlim_t open_files;     /* the soft limit that we were started with, for commands */
+    uint8_t *spare;                  /* a relay's buffer that nobody uses now; NULL: none */
+    uint64_t up_since_ns;            /* of the session that stands */
+    uint32_t ended_reason;           /* of the last one */
+    char trouble[PROXY_TROUBLE_MAX]; /* what keeps a session from standing; empty: nothing is known
+                                      */
+    char not_listening[ADDRESS_TEXT_MAX]; /* the last address that the peer could not have */
+    rlim_t open_files; /* the soft limit that we were started with, for commands */
     int signal_fd;
     struct acceptor *control; /* NULL: no control socket */
     bool stop;
@@ -67,6 +73,10 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
 
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
+
+/* Notes what keeps a session from standing, for status and for those who wait. */
+void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The log (os/log.h): trouble, what --verbose asks for, and news, which a proxy that is one
  * command's alone keeps to itself. */

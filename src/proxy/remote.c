@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A want (one -R) is ASLEEP while no session stands, and otherwise ASKING, LISTENING, or WAITING to
+ * ask again: a port that is taken at the other end may become free. What another option of the
+ * other end would have to allow is not asked again in that session.
+ */
 #include "proxy/remote.h"
 
 #include <errno.h>
@@ -7,6 +12,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "os/clock.h"
 #include "proxy/flow.h"
 #include "proxy/listener.h"
 #include "proxy/proxy.h"
@@ -14,10 +20,30 @@
 
 #define TEXT_MAX (ADDRESS_TEXT_MAX + OB_SESSION_SERVICE_MAX + 2)
 
-/* Ours: the peer listens. */
-struct request {
-    struct flow flow;
+/* Between two times of asking for the same address. */
+#define RETRY_FIRST_NS 1000000000u
+#define RETRY_LAST_NS  5000000000u
+
+enum state {
+    ASLEEP,
+    ASKING,
+    LISTENING,
+    WAITING,
+    DENIED,
+};
+
+/* Ours: the peer is to listen. */
+struct want {
+    struct flow flow; /* while ASKING and LISTENING */
+    struct list link; /* proxy.wants */
+    struct proxy *proxy;
     const struct forward *forward;
+    enum state state;
+    uint32_t reason; /* why not, while WAITING and DENIED */
+    uint32_t told;   /* the reason that the log has, since the peer last listened */
+    struct timer retry;
+    uint64_t retry_ns;
+    char where[ADDRESS_TEXT_MAX]; /* the peer listens */
 };
 
 /* The peer's: we listen. */
@@ -31,54 +57,139 @@ static const char *service_text(const struct forward *forward)
     return forward->service[0] ? forward->service : "where SOCKS5 clients ask for";
 }
 
-static void request_over(struct flow *flow, uint32_t reason)
+/* It is not so, or not any more. */
+static void turn_down(struct want *want, uint32_t reason)
 {
-    struct request *request = list_entry(flow, struct request, flow);
     char text[ADDRESS_TEXT_MAX];
-    address_format(&request->forward->listen, text);
-    if (reason < OB_REASON_TRANSPORT) /* the end of a session is told elsewhere */
-        proxy_log("the other end does not listen at %s: %s", text, ob_reason_text(reason));
-    flow_end(flow, OB_REASON_NONE);
-    free(request);
+    address_format(&want->forward->listen, text);
+    want->reason = reason;
+    want->state = reason == OB_REASON_FORBIDDEN ? DENIED : WAITING;
+    if (want->told != reason)
+        proxy_log("the other end does not listen at %s: %s%s", text, reason_text(reason),
+                  want->state == DENIED ? "; start it with --allow-listen" : "; trying again");
+    want->told = reason;
+    if (want->state == DENIED)
+        return;
+    timer_set(&want->proxy->timers, &want->retry, clock_now_ns() + want->retry_ns);
+    want->retry_ns = 2 * want->retry_ns < RETRY_LAST_NS ? 2 * want->retry_ns : RETRY_LAST_NS;
 }
 
-static void request_readable(struct flow *flow)
+/* The end of a session is told elsewhere; the next one asks anew. */
+static bool is_of_session(uint32_t reason)
 {
-    struct request *request = list_entry(flow, struct request, flow);
-    char text[ADDRESS_TEXT_MAX];
-    ssize_t len = ob_stream_read(flow->stream, text, sizeof(text) - 1);
+    return reason >= OB_REASON_TRANSPORT && reason < OB_REASON_APPLICATION;
+}
+
+static void want_over(struct flow *flow, uint32_t reason)
+{
+    struct want *want = list_entry(flow, struct want, flow);
+    flow_end(flow, OB_REASON_NONE);
+    if (is_of_session(reason) || reason == OB_REASON_SHUTDOWN)
+        want->state = ASLEEP;
+    else
+        turn_down(want, reason);
+}
+
+static void want_readable(struct flow *flow)
+{
+    struct want *want = list_entry(flow, struct want, flow);
+    ssize_t len = ob_stream_read(flow->stream, want->where, sizeof(want->where) - 1);
     if (len == 0) {
-        request_over(flow, OB_REASON_CANCELLED);
+        want_over(flow, OB_REASON_CANCELLED);
         return;
     }
     if (len < 0)
         return;
-    text[len] = '\0';
-    text[strcspn(text, "\n")] = '\0';
-    proxy_log("the other end listens at %s for %s", text, service_text(request->forward));
+    want->where[len] = '\0';
+    want->where[strcspn(want->where, "\n")] = '\0';
+    want->state = LISTENING;
+    want->told = OB_REASON_NONE;
+    want->retry_ns = RETRY_FIRST_NS;
+    proxy_log("the other end listens at %s for %s", want->where, service_text(want->forward));
 }
 
-static const struct flow_ops request_ops = {
-    .refused = request_over,
-    .readable = request_readable,
-    .reset = request_over,
+static const struct flow_ops want_ops = {
+    .refused = want_over,
+    .readable = want_readable,
+    .reset = want_over,
 };
 
-void remote_request(struct proxy *proxy, const struct forward *forward)
+static void ask(struct want *want)
 {
     char metadata[TEXT_MAX], address[ADDRESS_TEXT_MAX];
-    struct request *request = malloc(sizeof(*request));
+    const struct forward *forward = want->forward;
     address_format(&forward->listen, address);
     snprintf(metadata, sizeof(metadata), "%s%s%s", address, forward->service[0] ? " " : "",
              forward->service);
-    int err = request ? flow_open(&request->flow, proxy, &request_ops, REMOTE_SERVICE, metadata)
-                      : -ENOMEM;
-    if (err < 0) {
-        proxy_log("can't ask the other end to listen at %s: %s", address, strerror(-err));
-        free(request);
-        return;
+    int err = flow_open(&want->flow, want->proxy, &want_ops, REMOTE_SERVICE, metadata);
+    want->state = err == -ENOTCONN ? ASLEEP : ASKING;
+    if (err < 0 && err != -ENOTCONN)
+        turn_down(want, reason_of_errno(err));
+}
+
+static void on_retry(void *argument)
+{
+    struct want *want = argument;
+    if (want->state == WAITING)
+        ask(want);
+}
+
+int remote_init(struct proxy *proxy)
+{
+    const struct forwards *remote = &proxy->options->remote;
+    for (size_t i = 0; i < remote->count; i++) {
+        struct want *want = calloc(1, sizeof(*want));
+        if (!want)
+            return -ENOMEM;
+        want->proxy = proxy;
+        want->forward = &remote->forward[i];
+        timer_init(&want->retry, on_retry, want);
+        list_init(&want->link);
+        list_append(&proxy->wants, &want->link);
     }
-    request->forward = forward;
+    return 0;
+}
+
+void remote_done(struct proxy *proxy)
+{
+    struct list *next;
+    for (struct list *link = proxy->wants.next; link != &proxy->wants; link = next) {
+        struct want *want = list_entry(link, struct want, link);
+        next = link->next;
+        timer_cancel(&want->retry);
+        if (want->state == ASKING || want->state == LISTENING)
+            flow_end(&want->flow, OB_REASON_NONE);
+        free(want);
+    }
+    list_init(&proxy->wants);
+}
+
+void remote_on_up(struct proxy *proxy)
+{
+    for (struct list *link = proxy->wants.next; link != &proxy->wants; link = link->next) {
+        struct want *want = list_entry(link, struct want, link);
+        timer_cancel(&want->retry);
+        want->retry_ns = RETRY_FIRST_NS;
+        ask(want);
+    }
+}
+
+void remote_each(const struct proxy *proxy, remote_view_fn see, void *argument)
+{
+    for (const struct list *link = proxy->wants.next; link != &proxy->wants; link = link->next) {
+        const struct want *want = list_entry(link, struct want, link);
+        struct remote_view view = {.service = service_text(want->forward),
+                                   .listens = want->state == LISTENING,
+                                   .why = "no session stands"};
+        if (want->state == ASKING)
+            view.why = "asked for";
+        else if (want->state == WAITING || want->state == DENIED)
+            view.why = reason_text(want->reason);
+        address_format(&want->forward->listen, view.address);
+        if (view.listens)
+            memcpy(view.address, want->where, sizeof(view.address));
+        see(argument, &view);
+    }
 }
 
 static void grant_over(struct flow *flow, uint32_t reason)
@@ -142,6 +253,16 @@ static unsigned count_grants(const struct proxy *proxy)
     return count;
 }
 
+/* Once for an address, since the peer asks for it again and again. */
+static void tell_failure(struct proxy *proxy, const struct forward *forward, int err)
+{
+    char text[ADDRESS_TEXT_MAX];
+    address_format(&forward->listen, text);
+    if (strcmp(proxy->not_listening, text) != 0)
+        proxy_log("can't listen at %s, as the other end asked: %s", text, strerror(-err));
+    memcpy(proxy->not_listening, text, sizeof(proxy->not_listening));
+}
+
 /* 0, or a reason. */
 static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
                           const struct forward *forward)
@@ -151,8 +272,10 @@ static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
     if (count_grants(proxy) >= LIMIT_PEER_LISTENERS)
         return OB_REASON_BUSY;
     int err = listener_new(proxy, forward, &listener);
-    if (err < 0)
-        return reason_of_errno(err);
+    if (err < 0) {
+        tell_failure(proxy, forward, err);
+        return reason_of_listen_errno(err);
+    }
     struct grant *grant = calloc(1, sizeof(*grant));
     if (!grant || flow_take(&grant->flow, proxy, &grant_ops, stream, REMOTE_SERVICE) < 0) {
         listener_free(listener);
@@ -161,6 +284,7 @@ static uint32_t try_grant(struct proxy *proxy, struct ob_stream *stream,
     }
     grant->listener = listener;
     listener_address(grant->listener, text);
+    proxy->not_listening[0] = '\0';
     ob_stream_accept(stream);
     ob_stream_write(stream, text, strlen(text));
     ob_stream_write(stream, "\n", 1);

@@ -12,6 +12,7 @@
 #define OUTBOARD_PROXY_REMOTE_H
 
 #include <outboard/session.h>
+#include <stdbool.h>
 
 #include "proxy/options.h"
 
@@ -19,8 +20,24 @@
 
 struct proxy;
 
-/* Asks the peer for one address. What comes of it is logged. */
-void remote_request(struct proxy *proxy, const struct forward *forward);
+/* Makes a want of each -R. 0 or -ENOMEM. */
+int remote_init(struct proxy *proxy);
+void remote_done(struct proxy *proxy);
+
+/* A session stands: asks the peer for each address, and again where it can't be had. What comes of
+ * it is logged. */
+void remote_on_up(struct proxy *proxy);
+
+/* How it stands with a -R. */
+struct remote_view {
+    char address[ADDRESS_TEXT_MAX];
+    const char *service;
+    bool listens;
+    const char *why; /* it does not */
+};
+
+typedef void (*remote_view_fn)(void *argument, const struct remote_view *view);
+void remote_each(const struct proxy *proxy, remote_view_fn see, void *argument);
 
 /* Answers the peer's request. */
 void remote_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);

@@ -3,10 +3,15 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "os/clock.h"
+#include "proxy/channel.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
+#include "proxy/remote.h"
+
+#define STATE_MAX (PROXY_TROUBLE_MAX + CHANNEL_TEXT_MAX + 100)
 
 /* A string in JSON. Bytes that are no ASCII text are a peer's mischief, and shown as such. */
 static void put_string(FILE *out, const char *text)
@@ -44,10 +49,59 @@ static void put_stream_json(FILE *out, const struct flow *flow)
             stats.unsent, stats.credit, stats.window);
 }
 
+/* What is the case now. */
+static void describe(const struct proxy *proxy, char ret_text[STATE_MAX])
+{
+    const char *channel = proxy->options->channel.text;
+    uint64_t tag = ob_session_tag(proxy->session);
+    if (tag)
+        snprintf(ret_text, STATE_MAX, "up: session %016" PRIx64 " over %s, for %" PRIu64 " s", tag,
+                 channel, (clock_now_ns() - proxy->up_since_ns) / 1000000000u);
+    else if (proxy->trouble[0])
+        snprintf(ret_text, STATE_MAX, "down: %s", proxy->trouble);
+    else
+        channel_describe(proxy->channel, ret_text + snprintf(ret_text, STATE_MAX, "down: "),
+                         STATE_MAX - strlen("down: "));
+}
+
+struct json_list {
+    FILE *out;
+    const char *separator;
+};
+
+static void put_remote_json(void *argument, const struct remote_view *view)
+{
+    struct json_list *list = argument;
+    FILE *out = list->out;
+    fprintf(out, "%s{\"address\": ", list->separator);
+    list->separator = ", ";
+    put_string(out, view->address);
+    fputs(", \"service\": ", out);
+    put_string(out, view->service);
+    fprintf(out, ", \"listens\": %s, \"why\": ", view->listens ? "true" : "false");
+    put_string(out, view->listens ? "" : view->why);
+    fputc('}', out);
+}
+
+static void put_remote_line(void *out, const struct remote_view *view)
+{
+    fputs("remote       ", out);
+    put_safely(out, view->address);
+    fprintf(out, " for %s: %s%s\n", view->service,
+            view->listens ? "the other end listens" : "not yet: ", view->listens ? "" : view->why);
+}
+
 static void put_json(FILE *out, const struct proxy *proxy, const struct ob_session_stats *stats)
 {
+    char state[STATE_MAX];
     uint64_t tag = ob_session_tag(proxy->session);
-    fprintf(out, "{\"up\": %s, \"tag\": \"%016" PRIx64 "\", \"up_seconds\": %" PRIu64 ", ",
+    describe(proxy, state);
+    fputs("{\"state\": ", out);
+    put_string(out, state);
+    fputs(", \"remote\": [", out);
+    struct json_list remotes = {.out = out, .separator = ""};
+    remote_each(proxy, put_remote_json, &remotes);
+    fprintf(out, "], \"up\": %s, \"tag\": \"%016" PRIx64 "\", \"up_seconds\": %" PRIu64 ", ",
             tag ? "true" : "false", tag,
             tag ? (clock_now_ns() - proxy->up_since_ns) / 1000000000u : 0);
     fprintf(out,
@@ -79,12 +133,14 @@ static void put_stream_line(FILE *out, const struct flow *flow)
 
 static void put_lines(FILE *out, const struct proxy *proxy, const struct ob_session_stats *stats)
 {
-    uint64_t tag = ob_session_tag(proxy->session);
-    if (tag)
-        fprintf(out, "session      %016" PRIx64 ", for %" PRIu64 " s, number %" PRIu64 "\n", tag,
-                (clock_now_ns() - proxy->up_since_ns) / 1000000000u, stats->sessions);
-    else
-        fprintf(out, "session      none; the last one: %s\n", ob_reason_text(proxy->ended_reason));
+    char state[STATE_MAX];
+    describe(proxy, state);
+    put_safely(out, state);
+    fputc('\n', out);
+    remote_each(proxy, put_remote_line, out);
+    if (stats->sessions > 0)
+        fprintf(out, "sessions     %" PRIu64 "; the last one that ended: %s\n", stats->sessions,
+                ob_reason_text(proxy->ended_reason));
     fprintf(out, "round trip   %.1f us\n", (double)stats->round_trip_ns / 1000);
     fprintf(out, "received     %" PRIu64 " bytes, %" PRIu64 " frames\n", stats->bytes_received,
             stats->frames_received);

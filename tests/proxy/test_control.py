@@ -33,8 +33,51 @@ def test_status_of_a_stream(lab, free_port):
 def test_status_without_a_session(lab):
     guest = lab.start("guest", f"--channel=unix:{lab.channel}")
     assert guest.status()["up"] is False
-    assert b"none" in guest.outboard("status").stdout
+    expected = f"down: can't open unix:{lab.channel}: No such file or directory"
+    assert guest.outboard("status").stdout.decode().splitlines()[0] == expected
+    assert guest.status()["state"] == expected
+    done = guest.outboard("run", "--timeout=0", "true")
+    assert f"not answered within 0 s: {expected[6:]}".encode() in done.stderr
     assert guest.ask("PING") == "DOWN"
+
+
+def test_status_says_first_what_is_the_case(lab):
+    """Down: nobody came; no greeting; then up, and why it was down before is forgotten."""
+    channel = f"unix-listen:{lab.channel}"
+    host = lab.start("host", f"--channel={channel}")
+    assert host.ask("STATUS") == f"down: nobody has connected to {channel}"
+    silent = lab.connect(lab.channel)
+    while not (state := host.ask("STATUS")).startswith(f"down: {channel} is open"):
+        assert state.startswith("down: nobody")
+    silent.close()
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    guest.wait_up()
+    assert guest.ask("STATUS").startswith("up: session ")
+    assert f"over unix:{lab.channel}, for " in guest.status()["state"]
+
+
+@pytest.mark.parametrize("framings", [(",line", ""), ("", ",line")])
+def test_two_framings_are_told_apart(lab, framings):
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}{framings[0]}")
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}{framings[1]}")
+    for end in (host, guest):
+        while ",line" not in end.log():
+            assert end.ask("PING") == "DOWN"
+
+
+def test_the_client_that_is_too_many_is_told_so(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    clients = [lab.connect(guest.control) for _ in range(64)]
+    for client in clients:
+        client.sendall(b"PING\n")
+        assert client.recv(100) == b"DOWN\n"
+    for words in (["status"], ["ping"], ["run", "true"]):
+        done = guest.outboard(*words)
+        assert done.returncode == 255
+        assert b"64 clients are at this control socket already" in done.stderr
+    clients.pop().close()
+    while (answer := guest.ask("PING")) != "DOWN":
+        assert answer.startswith("ERROR 64")
 
 
 def test_ping(lab):
@@ -70,7 +113,7 @@ def test_lines_that_are_no_command(lab):
         assert receive(sock) == b""
     except ConnectionResetError:
         pass
-    assert guest.ask("STATUS").startswith("session")
+    assert guest.ask("STATUS").startswith("down: can't open")
 
 
 def test_clients_that_wait_do_not_hold_others_up(lab):

@@ -93,6 +93,8 @@ static void faults_name_the_option(void **state)
         "--remote=80:tcp::1",
         "--service=a=tcp:host:0",
         "--service=a=udp:host:1",
+        "--service=a=exec:",
+        "--service=a=pty: ",
         "--channel=tcp:[::1:80",
         "--channel=vsock:0:1",
         "--channel=vsock-listen:4294967295",
