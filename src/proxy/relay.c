@@ -367,11 +367,22 @@ static void on_stream_writable(struct flow *flow)
     pump(relay);
 }
 
+/* A client that can't be told has a connection that breaks, so the log has the reason. */
+static void tell_refusal(const struct flow *flow, uint32_t reason, bool told)
+{
+    if (told)
+        proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, reason_text(reason));
+    else if (reason == OB_REASON_NO_SERVICE)
+        proxy_log("the other end has no service '%s'", flow->service);
+    else
+        proxy_log("%s: refused: %s", flow->service, reason_text(reason));
+}
+
 static void on_refused(struct flow *flow, uint32_t reason)
 {
     struct relay *relay = list_entry(flow, struct relay, flow);
-    proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, reason_text(reason));
     bool told = relay->answer;
+    tell_refusal(flow, reason, told);
     give_answer(relay, reason);
     destroy(relay, OB_REASON_NONE, !told); /* an abrupt end could overtake the answer */
 }

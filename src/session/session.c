@@ -130,11 +130,6 @@ int session_violation(struct ob_session *session, int code, uint32_t reason, con
     bool stood = session->state == SESSION_UP;
     session_over(session, reason, true);
     if (!on_line(session)) {
-        /* A greeting that is still to be sent tells the peer what it lacks: a key. */
-        if (session->state == SESSION_GREETING && session->tx.pending & PENDING_HELLO) {
-            session->tx.pending = PENDING_HELLO;
-            control_fill(session);
-        }
         session->state = SESSION_CLOSED;
         session->broken = code;
         session->tx.pending = 0;

@@ -109,6 +109,18 @@ def test_socks_tells_reasons_apart(lab, free_port):
     assert socks_reply(lab, port, "127.0.0.1", free_port()) == 5
 
 
+def test_a_forward_to_no_service_is_told(lab, spawn):
+    """Whose client only sees its connection break. Not with --verbose, which tells everything."""
+    lab.start("far", f"--channel=unix-listen:{lab.channel}")
+    path = lab.folder / "forward"
+    near = spawn([OUTBOARD, "proxy", f"--channel=unix:{lab.channel}", f"-Lunix:{path}:nope"], name="near")
+    while "stands" not in near.log.read_text():
+        pass
+    assert receive(lab.connect(path)) == b""
+    while "the other end has no service 'nope'" not in near.log.read_text():
+        assert near.running
+
+
 def test_a_channel_that_can_not_be_opened_has_its_name_in_the_log(lab):
     for channel in (f"unix:{lab.folder}/none", f"serial:{lab.folder}/none", "tcp:127.0.0.1:1", "virtio:none.such"):
         end = lab.start("end", f"--channel={channel}")

@@ -203,6 +203,21 @@ def test_a_client_that_is_killed_hangs_the_command_up_in_every_state(ends, lab, 
             assert held.read() == b""
 
 
+@pytest.mark.parametrize("lost", ["near", "far", "killed"])
+def test_a_session_that_ends_hangs_the_command_up(ends, lab, lost):
+    guest, host = ends
+    fifo = lab.folder / "fifo"
+    os.mkfifo(fifo)
+    with start(guest, "sh", "-c", f"exec 3>{fifo} <&- >&- 2>&-; exec sleep 1000") as run:
+        with open(fifo, "rb") as held:
+            if lost == "killed":
+                guest.process.kill()
+            else:
+                assert (guest if lost == "near" else host).process.terminate() == 0
+            assert held.read() == b""
+            assert run.wait(PATIENCE_S) == 255
+
+
 def test_a_client_that_says_nothing_and_goes_leaves_nothing(ends, lab):
     guest, host = ends
     sock = lab.connect(guest.control)
