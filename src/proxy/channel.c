@@ -412,7 +412,7 @@ static void receive(struct channel *channel)
             !channel->proxy->options->is_private) { /* the command tells of keys */
             proxy_set_trouble(channel->proxy, "%s%s", ob_session_fault(session)->text,
                               hint_of_framing(channel, err));
-            proxy_log("dropping %s: %s", channel->spec->text, channel->proxy->trouble);
+            proxy_log("dropping the channel %s: %s", channel->spec->text, channel->proxy->trouble);
         }
         transmit(channel); /* why, if the peer still hears it */
         lose(channel);

@@ -373,7 +373,7 @@ static void tell_refusal(const struct flow *flow, uint32_t reason, bool told)
     if (told)
         proxy_log_verbose(flow->proxy, "%s: refused: %s", flow->service, reason_text(reason));
     else if (reason == OB_REASON_NO_SERVICE)
-        proxy_log("the other end has no service '%s'", flow->service);
+        proxy_log("%s: refused: the other end has no service '%s'", flow->service, flow->service);
     else
         proxy_log("%s: refused: %s", flow->service, reason_text(reason));
 }
