@@ -379,13 +379,14 @@ def test_connect_that_breaks(ends):
         assert b"broke" in client.stderr.read()
 
 
-def test_connect_as_a_proxy_command(lab, spawn):
-    """ssh itself: what it says first comes back from the far sshd, or here from what stands in for it."""
-    lab.start("far", f"--channel=unix-listen:{lab.channel}", "-sssh=exec:printf 'SSH-2.0-none\\r\\n'; read x")
-    done = subprocess.run(["ssh", "-F", "none", "-o", "BatchMode=yes", "-o",
-                           f"ProxyCommand={OUTBOARD} proxy connect -c unix:{lab.channel} ssh", "-v", "nobody@nowhere"],
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE_S, check=False)  # fmt: skip
-    assert b"remote software version none" in done.stderr
+def test_connect_as_a_proxy_command(lab):
+    """ssh itself reads the greeting of what stands in for a far sshd."""
+    guest = lab.pair(["-sssh=exec:printf 'SSH-2.0-none\\r\\n'; read x; exec cat >/dev/null"])[1]
+    words = ["ssh", "-F", "none", "-o", "BatchMode=yes", "-v", "-o",
+             f"ProxyCommand={OUTBOARD} proxy connect --control={guest.control} ssh", "nobody@nowhere"]  # fmt: skip
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as ssh:
+        assert any(b"remote software version none" in line for line in ssh.stderr)
+        ssh.terminate()
 
 
 @pytest.mark.parametrize(
