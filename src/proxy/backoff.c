@@ -8,11 +8,21 @@ void backoff_init(struct backoff *backoff)
     *backoff = (struct backoff){.open_ns = BACKOFF_FIRST_NS};
 }
 
+static uint64_t wait_longer(struct backoff *backoff, uint64_t max_ns)
+{
+    uint64_t wait_ns = backoff->open_ns < max_ns ? backoff->open_ns : max_ns;
+    backoff->open_ns = 2 * wait_ns;
+    return wait_ns;
+}
+
 uint64_t backoff_failed(struct backoff *backoff)
 {
-    uint64_t wait_ns = backoff->open_ns;
-    backoff->open_ns = 2 * wait_ns < BACKOFF_OPEN_NS ? 2 * wait_ns : BACKOFF_OPEN_NS;
-    return wait_ns;
+    return wait_longer(backoff, BACKOFF_OPEN_NS);
+}
+
+uint64_t backoff_unheard(struct backoff *backoff)
+{
+    return wait_longer(backoff, BACKOFF_UNHEARD_NS);
 }
 
 void backoff_stands(struct backoff *backoff, uint64_t now_ns)

@@ -129,7 +129,7 @@ static void lose(struct channel *channel)
         break;
     default:
         retry_after(channel, channel->heard ? backoff_lost(&channel->backoff, clock_now_ns())
-                                            : backoff_failed(&channel->backoff));
+                                            : backoff_unheard(&channel->backoff));
         break;
     }
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "os/loop.h"
 
 #define STUCK_S 20
 
@@ -130,6 +131,22 @@ static void the_loop_is_told_when_a_count_is_due(void **state)
     assert_true(due > clock_now_ns() && due < UINT64_MAX);
     log_flush();
     assert_true(log_tick() == UINT64_MAX);
+    end();
+}
+
+/* A program that has nothing else to do wakes up once, some seconds later, to tell. */
+static void a_count_is_told_without_a_further_line(void **state)
+{
+    struct loop *loop;
+    begin();
+    assert_int_equal(loop_new(&loop), 0);
+    for (int i = 0; i < 100; i++)
+        log_line("once more");
+    assert_null(strstr(logged(), "more like this"));
+    while (!strstr(logged(), " more like this: once more"))
+        assert_int_equal(loop_wait(loop, -1), 0);
+    assert_true(log_tick() == UINT64_MAX);
+    loop_free(loop);
     end();
 }
 
@@ -251,6 +268,7 @@ int main(void)
         TEST(a_long_line_is_cut),
         TEST(a_flood_is_counted),
         TEST(the_loop_is_told_when_a_count_is_due),
+        TEST(a_count_is_told_without_a_further_line),
         TEST(verbose_lines_are_printed_on_request),
         TEST(what_a_full_pipe_drops_is_counted),
         TEST(a_reader_that_has_gone_ends_nobody),

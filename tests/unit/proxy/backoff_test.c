@@ -18,7 +18,19 @@ static void opening_is_tried_often(void **state)
     assert_int_equal(wait, BACKOFF_OPEN_NS);
 }
 
-/* One that opens and brings nothing: a hundred tries take most of an hour. */
+/* Nobody behind it yet, or one who takes what we say for noise: a line of his log for each try. */
+static void what_opens_and_is_silent_is_tried_once_a_second(void **state)
+{
+    struct backoff backoff;
+    uint64_t wait = 0;
+    backoff_init(&backoff);
+    for (int i = 0; i < 20; i++)
+        wait = backoff_unheard(&backoff);
+    assert_int_equal(wait, BACKOFF_UNHEARD_NS);
+    assert_int_equal(backoff_failed(&backoff), BACKOFF_OPEN_NS);
+}
+
+/* One that opens and brings no session: a hundred tries take most of an hour. */
 static void what_brings_no_session_comes_back_ever_more_slowly(void **state)
 {
     struct backoff backoff;
@@ -78,6 +90,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(opening_is_tried_often),
+        TEST(what_opens_and_is_silent_is_tried_once_a_second),
         TEST(what_brings_no_session_comes_back_ever_more_slowly),
         TEST(sessions_that_do_not_last_make_no_difference),
         TEST(a_session_that_lasts_forgives_everything),
