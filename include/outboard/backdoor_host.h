@@ -14,7 +14,8 @@
  * - A program of your own that calls ob_backdoor_main() and links with liboutboard-backdoor
  *   (`pkg-config outboard-backdoor`).
  *
- * The data channel is the guest's too: it may change while you look at it. Copy, then check.
+ * The data channel is the guest's too: it may change while you look at it. Copy, then check. What
+ * you print waits for its reader, and the guest with it; ob_log() (program.h) does not.
  */
 #ifndef OUTBOARD_BACKDOOR_HOST_H
 #define OUTBOARD_BACKDOOR_HOST_H
