@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every Unix socket of `outboard proxy`, none of which wants descriptors, with each animal of the zoo on what is sent
+there: on a kernel that refuses descriptors for the program (Linux 6.16), and on one that does not."""
+import array
+import contextlib
+import errno
+import os
+import signal
+import socket
+import subprocess
+
+import proxylab
+import pytest
+import zoo
+from guestlab import count_descriptors
+
+# What a kernel before Linux 6.16 says to SO_PASSRIGHTS, for a program that is linked dynamically.
+OLD_KERNEL = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+#define REFUSE(name, ...)                                                                                              \\
+    if (level == SOL_SOCKET && option == 83) { errno = ENOPROTOOPT; return -1; }                                       \\
+    return ((int (*)(int, int, int, __VA_ARGS__))dlsym(RTLD_NEXT, name))(fd, level, option, value, len)
+int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{ REFUSE("setsockopt", const void *, socklen_t); }
+int getsockopt(int fd, int level, int option, void *value, socklen_t *len)
+{ REFUSE("getsockopt", void *, socklen_t *); }
+"""
+
+
+@pytest.fixture(scope="session")
+def old_kernel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("old-kernel")
+    (folder / "old.c").write_text(OLD_KERNEL)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "old.so", folder / "old.c"], check=True)
+    return folder / "old.so"
+
+
+@pytest.fixture(params=["as it is", "before 6.16"])
+def lab(spawn, cleanup, request, old_kernel):
+    env = {} if request.param == "as it is" else {"LD_PRELOAD": str(old_kernel)}
+
+    def spawn_there(argv, **options):
+        return spawn(argv, **options | {"env": options.get("env", {}) | env})
+
+    return proxylab.Lab(spawn_there, cleanup)
+
+
+@pytest.fixture
+def offer(animals, stopped):
+    """offer(end, sock, data): sends bytes with an animal that the proxy alone has then, if the kernel lets us."""
+
+    def send(end, sock, data):
+        animal = animals()
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [animal.fd] * 3))]
+        with stopped(end.process):
+            try:
+                sock.sendmsg([data], rights)
+            except OSError as error:
+                if error.errno != errno.EPERM:
+                    raise
+                sock.sendall(data)
+                if animal.fd >= 0 and not isinstance(animal, zoo.Fuse):
+                    animal.close()  # ours is the last copy
+            animal.let_go()
+
+    return send
+
+
+def check(end, animals, kind):
+    """It answers, and ends when it is asked to."""
+    assert end.status()
+    if kind is not zoo.fuse:
+        end.process.terminate(proxylab.PATIENCE_S)
+        return
+    os.kill(end.process.pid, signal.SIGTERM)
+    for animal in animals.made:
+        animal.close()
+    end.process.wait(proxylab.PATIENCE_S)
+
+
+def test_the_control_socket(lab, offer, animals, kind):
+    end = lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    end.status()
+    before = count_descriptors(end.process.pid)
+    for data in (b"", b"WAIT\n", b"STATUS", b"OPEN nothing\n", b"nonsense\n"):
+        sock = lab.connect(end.control)
+        offer(end, sock, data or b"\n")
+        end.status()
+        sock.close()
+    end.status()
+    if kind is not zoo.fuse:
+        wait_for_count(end, before)
+    check(end, animals, kind)
+
+
+def wait_for_count(end, before):
+    for _ in range(1000):
+        if count_descriptors(end.process.pid) <= before + 1:  # one of them may be that of a client that has just gone
+            return
+        end.status()
+    raise AssertionError(f"descriptors are kept: {count_descriptors(end.process.pid)}, before {before}")
+
+
+def test_forwards_and_what_they_lead_to(lab, offer, animals, kind):
+    """A client of a forward, one of SOCKS, and at the other end the application of a service."""
+    where, socks = lab.folder / "forward", lab.folder / "socks"
+    application = lab.listen(socket.AF_UNIX)
+    host, guest = lab.pair(
+        [f"--service=app=unix:{application.getsockname()}"], [f"-Lunix:{where}:app", f"-Dunix:{socks}"]
+    )
+    here, there = lab.joined(where, application)
+    offer(guest, here, b"hello")
+    assert there.recv(5) == b"hello"
+    offer(host, there, b"world")
+    assert here.recv(5) == b"world"
+    client = lab.connect(socks)
+    offer(guest, client, b"\5\1\0")
+    assert client.recv(2) == b"\5\0"
+    unheard = lab.connect(where)
+    offer(guest, unheard, b"x")
+    unheard.close()
+    assert host.status() and guest.status()
+    if kind is zoo.fuse:
+        for end in (host, guest):
+            os.kill(end.process.pid, signal.SIGTERM)
+        for animal in animals.made:
+            animal.close()
+    for end in (host, guest):
+        end.process.terminate(proxylab.PATIENCE_S)
+
+
+def test_the_channel(lab, offer, animals, kind):
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    channel = lab.connect(lab.channel)
+    offer(host, channel, bytes(64))
+    assert host.status()
+    channel.close()
+    check(host, animals, kind)
+
+
+def test_a_channel_to_a_hostile_listener(lab, offer, animals, kind):
+    with socket.create_server(str(lab.channel), family=socket.AF_UNIX) as listener:
+        listener.settimeout(proxylab.PATIENCE_S)
+        end = lab.start("guest", f"--channel=unix:{lab.channel}")
+        with contextlib.closing(listener.accept()[0]) as sock:
+            offer(end, sock, b"\0" * 64)
+            assert end.status()
+        check(end, animals, kind)
+
+
+def test_a_command_at_a_hostile_control_socket(lab, offer, animals, kind):
+    path = lab.folder / "hostile"
+    with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
+        listener.settimeout(proxylab.PATIENCE_S)
+        end = proxylab.End(lab._spawn([proxylab.PROGRAM, "proxy", "status", f"--control={path}"], name="status"), path)
+        with contextlib.closing(listener.accept()[0]) as sock:
+            sock.recv(100)
+            offer(end, sock, b"up for long\n")
+            sock.shutdown(socket.SHUT_RDWR)
+        if kind is zoo.fuse:
+            for animal in animals.made:
+                animal.close()
+        assert end.process.wait(proxylab.PATIENCE_S) == 0
+        assert "up for long" in end.log()
