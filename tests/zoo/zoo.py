@@ -115,12 +115,16 @@ def semaphore_eventfd(stack):
     return fd
 
 
+def add_huge_pages(count):
+    """Others do the same meanwhile, so nothing is put back to what it was."""
+    NR_HUGEPAGES.write_text(str(max(0, int(NR_HUGEPAGES.read_text()) + count)))
+
+
 def huge_pages(stack):
     """Memory on huge pages, which is cut once it was sent."""
-    before = NR_HUGEPAGES.read_text()
     try:
-        NR_HUGEPAGES.write_text(str(int(before) + 2))
-        stack.callback(NR_HUGEPAGES.write_text, before)
+        add_huge_pages(2)
+        stack.callback(add_huge_pages, -2)
     except OSError as error:
         raise Missing(f"no huge pages can be set aside: {error.strerror}") from error
     fd = os.memfd_create("zoo", MFD_HUGETLB_2MB)

@@ -232,28 +232,25 @@ static void what_is_no_memory_is_named(void **state)
     close(fd);
 }
 
-/* Has the kernel set two huge pages aside for the test, if it can. Returns how many there were. */
-static int reserve_huge_pages(int wanted)
+/* Has the kernel set so many more huge pages aside, or fewer, if it can. */
+static bool add_huge_pages(int count)
 {
-    int before = -1;
+    int there;
     FILE *setting = fopen("/proc/sys/vm/nr_hugepages", "r+e");
     if (!setting)
-        return -1;
-    if (fscanf(setting, "%d", &before) == 1 && wanted >= 0) {
-        rewind(setting);
-        fprintf(setting, "%d", wanted);
-    }
-    fclose(setting);
-    return before;
+        return false;
+    bool known = fscanf(setting, "%d", &there) == 1;
+    rewind(setting);
+    if (known)
+        fprintf(setting, "%d", there + count > 0 ? there + count : 0);
+    return fclose(setting) == 0 && known;
 }
 
 static void huge_pages_that_are_cut_read_zero(void **state)
 {
     const uint64_t huge = 2u << 20;
     uint8_t *address = NULL;
-    int before = reserve_huge_pages(-1);
-    if (before >= 0)
-        reserve_huge_pages(before + 3);
+    bool added = add_huge_pages(3);
     int fd = memfd_create("peer", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
     if (fd < 0 || ftruncate(fd, (off_t)(3 * huge)) < 0 ||
         map(fd, 0, 3 * huge, true, &address) < 0) {
@@ -273,8 +270,8 @@ static void huge_pages_that_are_cut_read_zero(void **state)
     }
     if (fd >= 0)
         close(fd);
-    if (before >= 0)
-        reserve_huge_pages(before);
+    if (added)
+        add_huge_pages(-3);
 }
 
 int main(void)
