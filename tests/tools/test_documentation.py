@@ -7,10 +7,12 @@ command line is what a machine needs, and where a server is started in the backg
 import configparser
 import contextlib
 import os
+import pathlib
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import documentation
 import pytest
@@ -106,11 +108,12 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path):
-    shell = Shell(tmp_path)
-    shell.run(text("README.md: cc -shared"))
-    yield shell
-    shell.end()
+def shell():
+    with tempfile.TemporaryDirectory(prefix="ob-", ignore_cleanup_errors=True) as name:  # a short path, for sockets
+        shell = Shell(pathlib.Path(name))
+        shell.run(text("README.md: cc -shared"))
+        yield shell
+        shell.end()
 
 
 def text(beginning):
