@@ -52,14 +52,23 @@ def start(guest, *words, command="run", **options):
         client.wait()
 
 
+@pytest.fixture
+def held_open():
+    """A standard input from which nothing comes. Commands that read it end with their proxy in any case."""
+    reader, writer = os.pipe()
+    yield reader
+    os.close(reader)
+    os.close(writer)
+
+
 # Outputs.
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", "2>/dev/full"])
-def test_output_that_can_not_be_written_is_told(guest, redirection):
+def test_output_that_can_not_be_written_is_told(guest, redirection, held_open):
     script = f'exec "$@" {redirection}'
-    done = subprocess.run(["sh", "-c", script, "sh", *argv(guest, "sh", "-c", "echo out; echo err >&2; sleep 1000")],
-                          capture_output=True, timeout=PATIENCE_S, check=False)  # fmt: skip
+    done = subprocess.run(["sh", "-c", script, "sh", *argv(guest, "sh", "-c", "echo out; echo err >&2; exec cat")],
+                          stdin=held_open, capture_output=True, timeout=PATIENCE_S, check=False)  # fmt: skip
     assert done.returncode == 255
     if redirection[0] == ">":
         assert b"can't write to standard output: No space left on device" in done.stderr
@@ -135,8 +144,8 @@ def feed_without_end(run):
 @pytest.mark.parametrize("state", ["deaf", "input", "output", "hung"])
 def test_a_second_signal_ends_it_in_every_state(ends, number, state):
     guest, host = ends
-    script = {"deaf": "trap '' INT TERM HUP; echo ready; while :; do sleep 1000; done",
-              "input": "echo ready; exec sleep 1000", "output": "echo ready; exec yes", "hung": "echo ready; exec sleep 1000"}  # fmt: skip
+    script = {"deaf": "trap '' INT TERM HUP; echo ready; while read x; do :; done",
+              "input": "echo ready; exec sleep 1000", "output": "echo ready; exec yes", "hung": "echo ready; exec cat"}  # fmt: skip
     with start(guest, "sh", "-c", script[state]) as run:
         assert run.stdout.readline() == b"ready\n"
         if state == "input":
@@ -167,7 +176,7 @@ def wait_until_taken(pid, number):
 
 def test_one_signal_ends_it_after_a_while(ends):
     guest, _ = ends
-    with start(guest, "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000; done") as run:
+    with start(guest, "sh", "-c", "trap '' TERM; echo ready; while read x; do :; done") as run:
         assert run.stdout.readline() == b"ready\n"
         run.send_signal(signal.SIGTERM)
         assert run.wait(PATIENCE_S) == 128 + signal.SIGTERM
