@@ -7,6 +7,7 @@
  *   receive.c    bytes to frames, on both kinds of channel
  *   frames.c     what each frame means, and when it is allowed
  *   streams.c    the table of streams, their life
+ *   queues.c     which queues of the transmitter a stream stands in
  *   stream.c     reading and writing a stream            the public ob_stream functions
  *   transmit.c   which bytes go next: control, then data in deficit round robin
  *   control.c    the control lane
@@ -319,7 +320,7 @@ bool stream_was_opened(const struct ob_session *session, uint64_t id);
 void streams_begin(struct ob_session *session);
 void streams_free_freed(struct ob_session *session);
 
-/* stream.c */
+/* queues.c */
 void stream_owe(struct ob_stream *stream, enum pending pending);
 /* Puts the stream among the active ones, or takes it out, as its data and credit demand. */
 void stream_schedule(struct ob_stream *stream);
@@ -327,6 +328,8 @@ void stream_schedule(struct ob_stream *stream);
 void stream_finish(struct ob_stream *stream);
 /* Owes CREDIT once all was read up to the peer's FIN, as long as the peer may want to know. */
 void stream_confirm_end(struct ob_stream *stream);
+/* Takes the stream out of all queues. Of a frame that is partly sent, the rest is saved. */
+void stream_leave_queues(struct ob_stream *stream);
 /* Bytes that wait for a frame. */
 size_t stream_waiting(const struct ob_stream *stream);
 size_t stream_room(const struct ob_stream *stream);
@@ -346,8 +349,6 @@ void transmitter_done(struct ob_session *session);
 void transmitter_abandon(struct ob_session *session);
 /* Forgets everything that is not sent. */
 void transmitter_reset(struct ob_session *session);
-/* The stream's bytes are about to go away: saves those of a frame that is partly sent. */
-void transmitter_forget(struct ob_stream *stream);
 
 /* line.c */
 struct line_out *line_out_new(void);

@@ -10,43 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void stream_owe(struct ob_stream *stream, enum pending pending)
-{
-    stream->pending |= (uint16_t)pending;
-    if (list_empty(&stream->control))
-        list_append(&stream->session->tx.control, &stream->control);
-}
-
-size_t stream_waiting(const struct ob_stream *stream)
-{
-    return stream->tx.unsent.len + stream->tx.lent_len - stream->tx.ahead;
-}
-
-size_t stream_room(const struct ob_stream *stream)
-{
-    size_t size = stream->session->config.send_buffer;
-    return stream->tx.unsent.len < size ? size - stream->tx.unsent.len : 0;
-}
-
-void stream_schedule(struct ob_stream *stream)
-{
-    bool accepted = stream->state == STREAM_OPEN && !(stream->pending & PENDING_ACCEPT);
-    bool sendable = accepted && stream_waiting(stream) && stream->tx.sent < stream->tx.limit;
-    if (sendable && list_empty(&stream->active)) {
-        list_append(&stream->session->tx.active, &stream->active);
-    } else if (!sendable) {
-        list_remove(&stream->active);
-        stream->tx.deficit = 0;
-    }
-}
-
-void stream_finish(struct ob_stream *stream)
-{
-    if (stream->tx.ending && !stream->tx.ended && stream->state == STREAM_OPEN &&
-        !stream_waiting(stream))
-        stream_owe(stream, PENDING_FIN);
-}
-
 static struct open_request *request_new(const char *service, size_t service_len,
                                         const void *metadata, size_t metadata_len)
 {
@@ -143,13 +106,6 @@ int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_ma
         iov[count].iov_base = (void *)bytes;
     }
     return count;
-}
-
-void stream_confirm_end(struct ob_stream *stream)
-{
-    if (stream->state == STREAM_OPEN && !stream->orphan && stream->rx.ended &&
-        stream->rx.consumed == stream->rx.received && !stream->tx.ending)
-        stream_owe(stream, PENDING_CREDIT);
 }
 
 /* Credit goes back in halves of the window: few frames, and the peer never runs dry meanwhile. */

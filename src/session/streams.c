@@ -164,11 +164,8 @@ void stream_answered(struct ob_stream *stream)
 void stream_detach(struct ob_stream *stream, uint32_t reason)
 {
     struct ob_session *session = stream->session;
-    transmitter_forget(stream);
+    stream_leave_queues(stream);
     leave_table(stream);
-    list_remove(&stream->control);
-    list_remove(&stream->active);
-    list_remove(&stream->notify);
     chain_clear(&stream->rx.unread);
     chain_clear(&stream->tx.unsent);
     stream->tx.lent = NULL;

@@ -71,17 +71,6 @@ void transmitter_reset(struct ob_session *session)
         line_out_reset(tx->line);
 }
 
-void transmitter_forget(struct ob_stream *stream)
-{
-    struct transmitter *tx = &stream->session->tx;
-    assert(!tx->planned_count); /* ob_session_transmitted() comes before any other call */
-    if (!tx->partial_done || tx->partial.stream != stream)
-        return;
-    memcpy(tx->orphaned, tx->partial.payload, tx->partial.len);
-    tx->partial.payload = tx->orphaned;
-    tx->partial.stream = NULL;
-}
-
 /* Whether there is a frame to encode. */
 static bool frames_wait(const struct ob_session *session)
 {
