@@ -11,52 +11,50 @@
 
 #include <errno.h>
 
-#define VIOLATION(session, ...) session_violation(session, -EPROTO, OB_REASON_PROTOCOL, __VA_ARGS__)
+#define VIOLATION(session, ...) verdict_broken(session, -EPROTO, OB_REASON_PROTOCOL, __VA_ARGS__)
 
 /* The stream may be NULL only where the row says so. */
-typedef int (*frame_fn)(struct ob_session *session, struct ob_stream *stream,
-                        const struct session_header *header, const uint8_t *payload);
+typedef enum verdict (*frame_fn)(struct ob_session *session, struct ob_stream *stream,
+                                 const struct session_header *header, const uint8_t *payload);
 
-static int on_bye(struct ob_session *session, struct ob_stream *stream,
-                  const struct session_header *header, const uint8_t *payload)
+static enum verdict on_bye(struct ob_session *session, struct ob_stream *stream,
+                           const struct session_header *header, const uint8_t *payload)
 {
     uint32_t reason;
     session_u32_get(payload, header->len, &reason);
-    session_over(session, reason, false);
-    if (on_line(session))
-        session_greet(session);
-    return 0;
+    return verdict_over(session, reason, false);
 }
 
-static int on_goaway(struct ob_session *session, struct ob_stream *stream,
-                     const struct session_header *header, const uint8_t *payload)
+static enum verdict on_goaway(struct ob_session *session, struct ob_stream *stream,
+                              const struct session_header *header, const uint8_t *payload)
 {
     uint32_t reason;
     session_u32_get(payload, header->len, &reason);
     session->peer_going_away = true;
     TELL(session, going_away, reason);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
 /* Of several PINGs that wait the last one is answered: a flood costs nothing. */
-static int on_ping(struct ob_session *session, struct ob_stream *stream,
-                   const struct session_header *header, const uint8_t *payload)
+static enum verdict on_ping(struct ob_session *session, struct ob_stream *stream,
+                            const struct session_header *header, const uint8_t *payload)
 {
     session_u64_get(payload, header->len, &session->tx.pong_value);
     session->tx.pending |= PENDING_PONG;
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int on_pong(struct ob_session *session, struct ob_stream *stream,
-                   const struct session_header *header, const uint8_t *payload)
+static enum verdict on_pong(struct ob_session *session, struct ob_stream *stream,
+                            const struct session_header *header, const uint8_t *payload)
 {
     uint64_t value;
     session_u64_get(payload, header->len, &value);
     liveness_pong(session, value);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int open_stream(struct ob_session *session, uint64_t id, const struct session_open *open)
+static enum verdict open_stream(struct ob_session *session, uint64_t id,
+                                const struct session_open *open)
 {
     struct streams *streams = &session->streams;
     uint32_t reason = OB_REASON_NONE;
@@ -69,7 +67,7 @@ static int open_stream(struct ob_session *session, uint64_t id, const struct ses
     struct ob_stream *stream = reason ? NULL : stream_new(session, STREAM_INCOMING);
     if (!stream) {
         refuse_unborn(session, id, reason ? reason : OB_REASON_NO_MEMORY);
-        return 0;
+        return VERDICT_GO_ON;
     }
     stream_enter_table(stream, id);
     stream->unanswered = true;
@@ -82,11 +80,11 @@ static int open_stream(struct ob_session *session, uint64_t id, const struct ses
         .metadata_len = open->metadata_len,
     };
     TELL(session, incoming, stream, &asked);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int on_open(struct ob_session *session, struct ob_stream *stream,
-                   const struct session_header *header, const uint8_t *payload)
+static enum verdict on_open(struct ob_session *session, struct ob_stream *stream,
+                            const struct session_header *header, const uint8_t *payload)
 {
     struct streams *streams = &session->streams;
     struct session_open open;
@@ -102,8 +100,8 @@ static int on_open(struct ob_session *session, struct ob_stream *stream,
     return open_stream(session, header->stream, &open);
 }
 
-static int on_accept(struct ob_session *session, struct ob_stream *stream,
-                     const struct session_header *header, const uint8_t *payload)
+static enum verdict on_accept(struct ob_session *session, struct ob_stream *stream,
+                              const struct session_header *header, const uint8_t *payload)
 {
     uint32_t window;
     session_u32_get(payload, header->len, &window);
@@ -117,11 +115,11 @@ static int on_accept(struct ob_session *session, struct ob_stream *stream,
     stream_schedule(stream);
     stream_finish(stream);
     TELL(session, opened, stream);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int on_refuse(struct ob_session *session, struct ob_stream *stream,
-                     const struct session_header *header, const uint8_t *payload)
+static enum verdict on_refuse(struct ob_session *session, struct ob_stream *stream,
+                              const struct session_header *header, const uint8_t *payload)
 {
     uint32_t reason;
     session_u32_get(payload, header->len, &reason);
@@ -132,12 +130,12 @@ static int on_refuse(struct ob_session *session, struct ob_stream *stream,
     stream_answered(stream);
     stream_detach(stream, reason);
     TELL(session, refused, stream, reason);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
 /* Each count may only grow, and the peer cannot have consumed what it was not sent. */
-static int on_credit(struct ob_session *session, struct ob_stream *stream,
-                     const struct session_header *header, const uint8_t *payload)
+static enum verdict on_credit(struct ob_session *session, struct ob_stream *stream,
+                              const struct session_header *header, const uint8_t *payload)
 {
     struct session_credit credit;
     struct stream_tx *tx = &stream->tx;
@@ -159,11 +157,11 @@ static int on_credit(struct ob_session *session, struct ob_stream *stream,
         tx->told_finished = true;
         TELL(session, finished, stream);
     }
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int on_fin(struct ob_session *session, struct ob_stream *stream,
-                  const struct session_header *header, const uint8_t *payload)
+static enum verdict on_fin(struct ob_session *session, struct ob_stream *stream,
+                           const struct session_header *header, const uint8_t *payload)
 {
     uint64_t total;
     session_u64_get(payload, header->len, &total);
@@ -177,11 +175,11 @@ static int on_fin(struct ob_session *session, struct ob_stream *stream,
         TELL(session, readable, stream);
         stream_confirm_end(stream);
     }
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-static int on_reset(struct ob_session *session, struct ob_stream *stream,
-                    const struct session_header *header, const uint8_t *payload)
+static enum verdict on_reset(struct ob_session *session, struct ob_stream *stream,
+                             const struct session_header *header, const uint8_t *payload)
 {
     uint32_t reason;
     session_u32_get(payload, header->len, &reason);
@@ -195,7 +193,7 @@ static int on_reset(struct ob_session *session, struct ob_stream *stream,
         stream_release(stream);
     else
         TELL(session, reset, stream, reason);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
 enum subject {
@@ -223,47 +221,47 @@ static const struct {
     [SESSION_RESET] = {4, 4, OF_STREAM, on_reset},
 };
 
-static int begin_data(struct ob_session *session, const struct session_header *header)
+static enum verdict begin_data(struct ob_session *session, const struct session_header *header)
 {
     const struct ob_stream *stream = stream_find(session, header->stream);
     if (!stream && !stream_was_opened(session, header->stream))
         return VIOLATION(session, "DATA on stream %ju, which never was", (uintmax_t)header->stream);
     if (!stream) {
         session->stats.frames_dropped++;
-        return 0;
+        return VERDICT_SKIP;
     }
     if (stream->state != STREAM_OPEN || stream->rx.ended)
         return VIOLATION(session, "DATA on a stream that is not open");
     if (header->len > stream->rx.limit - stream->rx.received)
         return VIOLATION(session, "DATA beyond the credit of stream %ju",
                          (uintmax_t)header->stream);
-    return 1;
+    return VERDICT_GO_ON;
 }
 
 /* HELLO and HELLO_ACK belong to no session yet. */
-static int begin_greeting(struct ob_session *session, const struct session_header *header)
+static enum verdict begin_greeting(struct ob_session *session, const struct session_header *header)
 {
     if (!header->flags && !header->seq && !header->stream && !header->tag &&
         header->len <= LIMIT_SESSION_CONTROL_PAYLOAD)
-        return 1;
+        return VERDICT_GO_ON;
     if (!handshake_is_guarded(session))
         return VIOLATION(session, "a greeting with a malformed header");
     session->stats.frames_dropped++;
-    return 0;
+    return VERDICT_SKIP;
 }
 
 /* On a clean channel even a frame of no session of ours has to be a frame. */
-static int begin_foreign(struct ob_session *session, const struct session_header *header)
+static enum verdict begin_foreign(struct ob_session *session, const struct session_header *header)
 {
     if (!on_line(session) && (header->type < SESSION_HELLO || header->type >= SESSION_TYPES ||
                               header->len > LIMIT_SESSION_DATA))
         return VIOLATION(session, header->type ? "the peer does not speak the session protocol"
                                                : "the peer takes this channel for a raw line");
     session->stats.frames_dropped++;
-    return 0;
+    return VERDICT_SKIP;
 }
 
-int frame_begin(struct ob_session *session, const struct session_header *header)
+enum verdict frame_begin(struct ob_session *session, const struct session_header *header)
 {
     const struct handshake *handshake = &session->handshake;
     session->stats.frames_received++;
@@ -273,12 +271,12 @@ int frame_begin(struct ob_session *session, const struct session_header *header)
         return begin_foreign(session, header);
     if (header->flags != (handshake->greater ? 0 : SESSION_FLAG_GREATER)) {
         session->stats.frames_dropped++; /* the line has an echo */
-        return 0;
+        return VERDICT_SKIP;
     }
     if (header->seq != session->rx.seq)
-        return session_violation(session, -EPROTO,
-                                 on_line(session) ? OB_REASON_CORRUPT : OB_REASON_PROTOCOL,
-                                 "frame %u came where %u was due", header->seq, session->rx.seq);
+        return verdict_broken(session, -EPROTO,
+                              on_line(session) ? OB_REASON_CORRUPT : OB_REASON_PROTOCOL,
+                              "frame %u came where %u was due", header->seq, session->rx.seq);
     session->rx.seq++;
     if (header->type >= SESSION_TYPES || !rows[header->type].max_len)
         return VIOLATION(session, "frame of unknown type %u", header->type);
@@ -286,11 +284,11 @@ int frame_begin(struct ob_session *session, const struct session_header *header)
         return VIOLATION(session, "frame of type %u with %u bytes", header->type, header->len);
     if ((header->stream == 0) != (rows[header->type].subject == OF_SESSION))
         return VIOLATION(session, "frame of type %u names no stream, or one", header->type);
-    return header->type == SESSION_DATA ? begin_data(session, header) : 1;
+    return header->type == SESSION_DATA ? begin_data(session, header) : VERDICT_GO_ON;
 }
 
-int frame_control(struct ob_session *session, const struct session_header *header,
-                  const uint8_t *payload)
+enum verdict frame_control(struct ob_session *session, const struct session_header *header,
+                           const uint8_t *payload)
 {
     if (header->type == SESSION_HELLO)
         return handshake_hello(session, payload, header->len);
@@ -308,7 +306,7 @@ int frame_control(struct ob_session *session, const struct session_header *heade
     if (header->type == SESSION_RESET)
         refusal_cancel(session, header->stream);
     session->stats.frames_dropped++;
-    return 0;
+    return VERDICT_GO_ON;
 }
 
 /* What the application leaves of bytes that it saw in place is kept for it. */

@@ -155,23 +155,12 @@ static uint64_t make_tag(const struct ob_session *session)
     return tag ? tag : 1;
 }
 
-static void stand(struct ob_session *session)
+void handshake_stand(struct ob_session *session)
 {
     struct handshake *handshake = &session->handshake;
     handshake->greater = handshake->nonce > handshake->peer.nonce;
     handshake->tag = make_tag(session);
     handshake->stranger = (struct handshake_peer){0};
-    session->state = SESSION_UP;
-    session->peer_going_away = false;
-    session->rx.seq = 0;
-    session->tx.seq = 0;
-    session->tx.pending &= PENDING_HELLO_ACK;
-    if (session->going_away)
-        session->tx.pending |= PENDING_GOAWAY;
-    session->stats.sessions++;
-    streams_begin(session);
-    liveness_reset(session);
-    TELL(session, up, handshake->tag);
 }
 
 bool handshake_is_guarded(const struct ob_session *session)
@@ -179,36 +168,31 @@ bool handshake_is_guarded(const struct ob_session *session)
     return session->state == SESSION_UP && session->config.key;
 }
 
-static int drop(struct ob_session *session)
+static enum verdict drop(struct ob_session *session)
 {
     session->stats.frames_dropped++;
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-/* A peer with which no session can stand: told once per life of it. It is to know, too, so what is
- * owed to it goes out before a clean channel is closed. */
-static int fail(struct ob_session *session, uint64_t peer_nonce, uint32_t reason, int code,
-                const char *text)
+/* A peer with which no session can stand. */
+static enum verdict fail(struct ob_session *session, uint64_t peer_nonce, uint32_t reason, int code,
+                         const char *text)
 {
-    bool news = session->state != SESSION_UP && session->handshake.failed_nonce != peer_nonce;
-    if (session->state == SESSION_GREETING && !on_line(session))
-        control_fill(session);
-    session_violation(session, code, reason, "%s", text);
-    session->handshake.failed_nonce = peer_nonce;
-    if (news)
-        TELL(session, ended, reason);
-    return code;
+    verdict_broken(session, code, reason, "%s", text);
+    session->ending.peer_nonce = peer_nonce;
+    return VERDICT_FAILED;
 }
 
-static int malformed(struct ob_session *session, int error, const struct session_hello *hello)
+static enum verdict malformed(struct ob_session *session, int error,
+                              const struct session_hello *hello)
 {
     if (handshake_is_guarded(session))
         return drop(session);
     if (error == -EPROTONOSUPPORT)
         return fail(session, hello->version, OB_REASON_VERSION, error,
                     "the peer speaks another version of the session protocol");
-    return session_violation(session, -EPROTO, OB_REASON_PROTOCOL,
-                             "what the peer sends as a greeting is none");
+    return verdict_broken(session, -EPROTO, OB_REASON_PROTOCOL,
+                          "what the peer sends as a greeting is none");
 }
 
 /* Two ends that listen could be made to prove themselves to each other by somebody who connects to
@@ -224,7 +208,7 @@ static bool key_fits(const struct ob_session *session, const struct session_hell
            !both_listen(session, hello);
 }
 
-static int key_wrong(struct ob_session *session, const struct session_hello *hello)
+static enum verdict key_wrong(struct ob_session *session, const struct session_hello *hello)
 {
     const char *text = "the peer's proof does not fit the key";
     if (both_listen(session, hello))
@@ -256,28 +240,44 @@ static void owe_ack(struct ob_session *session, const struct handshake_peer *to)
         to == &session->handshake.stranger ? PENDING_STRANGER_ACK : PENDING_HELLO_ACK;
 }
 
-/* Notes who greets, and draws a challenge for it if it is new. 0, or what random() returned. */
-static int meet(struct ob_session *session, struct handshake_peer *who,
-                const struct session_hello *hello)
+/* Notes who greets, and draws a challenge for it if it is new. */
+static enum verdict meet(struct ob_session *session, struct handshake_peer *who,
+                         const struct session_hello *hello)
 {
     struct handshake_peer met = {.nonce = hello->nonce, .max_streams = hello->max_streams};
     if (who->nonce == hello->nonce)
-        return 0;
+        return VERDICT_GO_ON;
     if (session->config.key) {
         int err =
             session->config.random(session->config.user, met.challenge, sizeof(met.challenge));
+        if (err < 0 && handshake_is_guarded(session))
+            return drop(session);
         if (err < 0)
-            return handshake_is_guarded(session) ? drop(session)
-                                                 : session_violation(session, err, OB_REASON_FAILED,
-                                                                     "there are no random numbers");
+            return verdict_broken(session, err, OB_REASON_FAILED, "there are no random numbers");
         met.challenge[0] |= 1; /* zeroes mean none */
     }
     *who = met;
     owe_ack(session, who);
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len)
+static enum verdict answer(struct ob_session *session, const struct session_hello *hello)
+{
+    if (!key_fits(session, hello))
+        return key_wrong(session, hello);
+    struct handshake_peer *who = who_greets(session, hello);
+    enum verdict verdict = meet(session, who, hello);
+    if (verdict == VERDICT_GO_ON && who->nonce == hello->nonce)
+        owe_ack(session, who);
+    return verdict;
+}
+
+enum verdict handshake_answer_newcomer(struct ob_session *session)
+{
+    return answer(session, &session->handshake.newcomer);
+}
+
+enum verdict handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len)
 {
     struct session_hello hello;
     int err = session_hello_get(payload, len, &hello);
@@ -289,35 +289,24 @@ int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t l
         return drop(session);
     if (session->state == SESSION_UP && !session->config.key &&
         hello.nonce != session->handshake.peer.nonce) {
-        session_over(session, OB_REASON_RESTARTED, false);
-        err = session_greet(session);
+        session->handshake.newcomer = hello;
+        return VERDICT_NEWCOMER;
     }
-    if (err == 0 && !key_fits(session, &hello))
-        return key_wrong(session, &hello);
-    struct handshake_peer *who = who_greets(session, &hello);
-    if (err == 0)
-        err = meet(session, who, &hello);
-    if (err == 0 && who->nonce == hello.nonce)
-        owe_ack(session, who);
-    return err;
+    return answer(session, &hello);
 }
 
 /* Without a key the nonce that came back is all there is. */
-static int take_ack(struct ob_session *session, const struct session_hello *hello)
+static enum verdict take_ack(struct ob_session *session, const struct session_hello *hello)
 {
     struct handshake_peer *peer = &session->handshake.peer;
     if (session->state == SESSION_UP) {
-        if (!key_fits(session, hello) || hello->nonce == peer->nonce)
-            return 0;
-        session_over(session, OB_REASON_RESTARTED, false);
-        return session_greet(session);
+        bool same = !key_fits(session, hello) || hello->nonce == peer->nonce;
+        return same ? VERDICT_GO_ON : VERDICT_RESTARTED;
     }
     if (!key_fits(session, hello))
         return key_wrong(session, hello);
-    int err = meet(session, peer, hello);
-    if (err == 0)
-        stand(session);
-    return err;
+    enum verdict verdict = meet(session, peer, hello);
+    return verdict == VERDICT_GO_ON ? VERDICT_STANDS : verdict;
 }
 
 static bool is_proven(const struct ob_session *session, const struct session_hello_ack *ack)
@@ -327,13 +316,9 @@ static bool is_proven(const struct ob_session *session, const struct session_hel
     return equal_in_constant_time(proof, ack->proof, sizeof(proof));
 }
 
-/* The stranger is the peer from now on. It may not have heard of our proof. */
-static void change_peer(struct ob_session *session)
+void handshake_change_peer(struct ob_session *session)
 {
-    struct handshake *handshake = &session->handshake;
-    struct handshake_peer proven = handshake->stranger;
-    session_over(session, OB_REASON_RESTARTED, false);
-    handshake->peer = proven;
+    session->handshake.peer = session->handshake.stranger;
     session->tx.pending = PENDING_HELLO_ACK;
 }
 
@@ -349,32 +334,29 @@ static void note_challenge(struct ob_session *session, struct handshake_peer *wh
     owe_ack(session, who);
 }
 
-static int take_keyed_ack(struct ob_session *session, const struct session_hello_ack *ack)
+static enum verdict take_keyed_ack(struct ob_session *session, const struct session_hello_ack *ack)
 {
     static const uint8_t none[SESSION_CHALLENGE_LEN];
     struct handshake_peer *who = who_greets(session, &ack->hello);
     bool guarded = handshake_is_guarded(session);
     if (!key_fits(session, &ack->hello))
         return guarded ? drop(session) : key_wrong(session, &ack->hello);
-    int err = meet(session, who, &ack->hello);
-    if (err < 0 || who->nonce != ack->hello.nonce)
-        return err;
+    enum verdict verdict = meet(session, who, &ack->hello);
+    if (verdict != VERDICT_GO_ON || who->nonce != ack->hello.nonce)
+        return verdict;
     note_challenge(session, who, ack);
     if (memcmp(ack->peer_challenge, none, sizeof(none)) == 0)
-        return 0; /* it has not heard what we ask it to prove */
+        return VERDICT_GO_ON; /* it has not heard what we ask it to prove */
     if (memcmp(ack->peer_challenge, who->challenge, sizeof(who->challenge)) != 0)
         return drop(session); /* the answer to an earlier challenge */
     if (!is_proven(session, ack))
         return guarded ? drop(session) : key_wrong(session, &ack->hello);
     if (guarded && who == &session->handshake.peer)
-        return 0;
-    if (guarded)
-        change_peer(session);
-    stand(session);
-    return 0;
+        return VERDICT_GO_ON;
+    return guarded ? VERDICT_STRANGER_PROVEN : VERDICT_STANDS;
 }
 
-int handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len)
+enum verdict handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len)
 {
     struct session_hello_ack ack;
     uint64_t nonce = session->handshake.nonce;

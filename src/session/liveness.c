@@ -106,27 +106,25 @@ static void probe_tail(struct ob_session *session)
     live->probe_at = live->now + live->probe_interval;
 }
 
-static void count_silence(struct ob_session *session)
+static enum verdict count_silence(struct ob_session *session)
 {
     struct liveness *live = &session->live;
     const struct ob_session_config *config = &session->config;
-    if (config->idle_timeout_ns && live->silent_ns >= config->idle_timeout_ns) {
-        session_over(session, OB_REASON_TIMEOUT, true);
-        if (on_line(session))
-            session_greet(session);
-    } else if (config->keepalive_ns && live->silent_ns >= config->keepalive_ns &&
-               !live->keepalive) {
+    if (config->idle_timeout_ns && live->silent_ns >= config->idle_timeout_ns)
+        return verdict_over(session, OB_REASON_TIMEOUT, true);
+    if (config->keepalive_ns && live->silent_ns >= config->keepalive_ns && !live->keepalive) {
         live->keepalive = true;
         owe_ping(session);
     }
+    return VERDICT_GO_ON;
 }
 
-void liveness_tick(struct ob_session *session)
+enum verdict liveness_tick(struct ob_session *session)
 {
     if (session->state != SESSION_UP)
-        return;
+        return VERDICT_GO_ON;
     probe_tail(session);
-    count_silence(session);
+    return count_silence(session);
 }
 
 static uint64_t sooner(uint64_t deadline, uint64_t now, uint64_t silent, uint64_t limit)

@@ -42,41 +42,41 @@ void receiver_reset(struct ob_session *session)
         cobs_decoder_reset(&rx->cobs);
 }
 
-static int begin_payload(struct ob_session *session, const uint8_t *head)
+static enum verdict begin_payload(struct ob_session *session, const uint8_t *head)
 {
     struct receiver *rx = &session->rx;
     rx->header = session_header_get(head);
     rx->head_len = 0;
-    int wanted = frame_begin(session, &rx->header);
-    if (wanted < 0)
-        return wanted;
+    enum verdict verdict = frame_begin(session, &rx->header);
+    if (verdict != VERDICT_GO_ON && verdict != VERDICT_SKIP)
+        return verdict;
     rx->in_payload = rx->header.len > 0;
-    rx->skip = !wanted;
+    rx->skip = verdict == VERDICT_SKIP;
     rx->left = rx->header.len;
     rx->control_len = 0;
-    return 0;
+    return VERDICT_GO_ON;
 }
 
-/* Takes header bytes; returns how many, or negative. */
-static ssize_t take_header(struct ob_session *session, const uint8_t *bytes, size_t len)
+/* Takes header bytes; returns how many. */
+static size_t take_header(struct ob_session *session, const uint8_t *bytes, size_t len,
+                          enum verdict *ret_verdict)
 {
     struct receiver *rx = &session->rx;
-    int result = 0;
     if (!rx->head_len && len >= SESSION_HEADER_LEN) {
-        result = begin_payload(session, bytes);
-        return result < 0 ? result : SESSION_HEADER_LEN;
+        *ret_verdict = begin_payload(session, bytes);
+        return SESSION_HEADER_LEN;
     }
     size_t missing = SESSION_HEADER_LEN - rx->head_len;
     size_t some = len < missing ? len : missing;
     memcpy(rx->head + rx->head_len, bytes, some);
     rx->head_len += some;
     if (rx->head_len == SESSION_HEADER_LEN)
-        result = begin_payload(session, rx->head);
-    return result < 0 ? result : (ssize_t)some;
+        *ret_verdict = begin_payload(session, rx->head);
+    return some;
 }
 
 /* Some bytes of a control frame: handles it when they are the last ones. */
-static int take_control(struct ob_session *session, const uint8_t *bytes, size_t len)
+static enum verdict take_control(struct ob_session *session, const uint8_t *bytes, size_t len)
 {
     struct receiver *rx = &session->rx;
     const struct session_header header = rx->header;
@@ -84,43 +84,43 @@ static int take_control(struct ob_session *session, const uint8_t *bytes, size_t
         return frame_control(session, &header, bytes);
     memcpy(rx->control + rx->control_len, bytes, len);
     rx->control_len += len;
-    return rx->control_len == header.len ? frame_control(session, &header, rx->control) : 0;
+    return rx->control_len == header.len ? frame_control(session, &header, rx->control)
+                                         : VERDICT_GO_ON;
 }
 
-static ssize_t take_payload(struct ob_session *session, const uint8_t *bytes, size_t len)
+static size_t take_payload(struct ob_session *session, const uint8_t *bytes, size_t len,
+                           enum verdict *ret_verdict)
 {
     struct receiver *rx = &session->rx;
     size_t some = len < rx->left ? len : rx->left;
-    int result = 0;
     rx->left -= some;
     rx->in_payload = rx->left > 0;
     if (rx->skip)
-        return (ssize_t)some;
+        return some;
     if (rx->header.type == SESSION_DATA)
         frame_data(session, rx->header.stream, bytes, some);
     else
-        result = take_control(session, bytes, some);
-    return result < 0 ? result : (ssize_t)some;
+        *ret_verdict = take_control(session, bytes, some);
+    return some;
 }
 
-static int receive_clean(struct ob_session *session, const uint8_t *bytes, size_t len)
+static size_t take_clean(struct ob_session *session, const uint8_t *bytes, size_t len,
+                         enum verdict *ret_verdict)
 {
-    while (len && session->state != SESSION_CLOSED) {
-        ssize_t taken = session->rx.in_payload ? take_payload(session, bytes, len)
-                                               : take_header(session, bytes, len);
-        if (taken < 0)
-            return (int)taken;
-        bytes += taken;
-        len -= (size_t)taken;
-    }
-    return 0;
+    size_t taken = 0;
+    while (taken < len && *ret_verdict == VERDICT_GO_ON)
+        taken += session->rx.in_payload
+                     ? take_payload(session, bytes + taken, len - taken, ret_verdict)
+                     : take_header(session, bytes + taken, len - taken, ret_verdict);
+    return taken;
 }
 
-static void damaged(struct ob_session *session)
+static enum verdict damaged(struct ob_session *session)
 {
     session->stats.frames_damaged++;
-    if (session->state == SESSION_UP)
-        session_violation(session, -EPROTO, OB_REASON_CORRUPT, "a frame arrived damaged");
+    if (session->state != SESSION_UP)
+        return VERDICT_GO_ON;
+    return verdict_broken(session, -EPROTO, OB_REASON_CORRUPT, "a frame arrived damaged");
 }
 
 static uint32_t get_le(const uint8_t *at)
@@ -129,62 +129,51 @@ static uint32_t get_le(const uint8_t *at)
 }
 
 /* What lay between two zeroes. */
-static void take_line_frame(struct ob_session *session)
+static enum verdict take_line_frame(struct ob_session *session)
 {
     const struct cobs_decoder *cobs = &session->rx.cobs;
     const uint8_t *frame = cobs->frame;
     size_t body = cobs->len - SESSION_CRC_LEN;
     if (!cobs->begun)
-        return;
+        return VERDICT_GO_ON;
     if (!cobs_frame_whole(cobs) || cobs->len < SESSION_HEADER_LEN + SESSION_CRC_LEN ||
-        get_le(frame + body) != crc32c(0, frame, body)) {
-        damaged(session);
-        return;
-    }
+        get_le(frame + body) != crc32c(0, frame, body))
+        return damaged(session);
     const struct session_header header = session_header_get(frame);
-    if (header.len != body - SESSION_HEADER_LEN) {
-        damaged(session);
-        return;
-    }
-    if (frame_begin(session, &header) <= 0)
-        return;
-    if (header.type == SESSION_DATA)
-        frame_data(session, header.stream, frame + SESSION_HEADER_LEN, header.len);
-    else
-        frame_control(session, &header, frame + SESSION_HEADER_LEN);
+    if (header.len != body - SESSION_HEADER_LEN)
+        return damaged(session);
+    enum verdict verdict = frame_begin(session, &header);
+    if (verdict != VERDICT_GO_ON)
+        return verdict == VERDICT_SKIP ? VERDICT_GO_ON : verdict;
+    if (header.type != SESSION_DATA)
+        return frame_control(session, &header, frame + SESSION_HEADER_LEN);
+    frame_data(session, header.stream, frame + SESSION_HEADER_LEN, header.len);
+    return VERDICT_GO_ON;
 }
 
-static void receive_line(struct ob_session *session, const uint8_t *bytes, size_t len)
+static size_t take_line(struct ob_session *session, const uint8_t *bytes, size_t len,
+                        enum verdict *ret_verdict)
 {
     struct cobs_decoder *cobs = &session->rx.cobs;
-    while (len && session->state != SESSION_CLOSED) {
+    size_t taken = 0;
+    while (taken < len && *ret_verdict == VERDICT_GO_ON) {
         bool ended;
-        size_t taken = cobs_decode(cobs, bytes, len, &ended);
-        bytes += taken;
-        len -= taken;
+        taken += cobs_decode(cobs, bytes + taken, len - taken, &ended);
         if (ended) {
-            take_line_frame(session);
+            *ret_verdict = take_line_frame(session);
             cobs_decoder_reset(cobs);
         } else if (cobs->overflow && session->state == SESSION_UP) {
-            damaged(session); /* an end that never comes must not keep the session up */
+            /* An end that never comes must not keep the session up. */
+            *ret_verdict = damaged(session);
         }
     }
+    return taken;
 }
 
-int ob_session_receive(struct ob_session *session, const void *bytes, size_t len, uint64_t now_ns)
+size_t receiver_take(struct ob_session *session, const uint8_t *bytes, size_t len,
+                     enum verdict *ret_verdict)
 {
-    if (session->broken)
-        return session->broken;
-    if (!len || session->state == SESSION_DOWN || session->state == SESSION_CLOSED)
-        return 0;
-    int result = 0;
-    session_enter(session, now_ns);
-    session->stats.bytes_received += len;
-    liveness_heard(session);
-    if (on_line(session))
-        receive_line(session, bytes, len);
-    else
-        result = receive_clean(session, bytes, len);
-    session_leave(session);
-    return result;
+    *ret_verdict = VERDICT_GO_ON;
+    return on_line(session) ? take_line(session, bytes, len, ret_verdict)
+                            : take_clean(session, bytes, len, ret_verdict);
 }

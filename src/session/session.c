@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The life of an engine: made, its channel up and down, the clock, its end. The states and who
- * moves between them are drawn in session.h.
+ * The life of an engine: made, its channel up and down, bytes in and out, the clock, its end. The
+ * states are drawn in session.h. All moves between them are made here, as the verdicts of the parts
+ * ask for.
  */
 #include "session/session.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,19 +77,24 @@ void ob_session_free(struct ob_session *session)
     free(session);
 }
 
-void session_enter(struct ob_session *session, uint64_t now_ns)
+/* Brackets everything that calls back; the last leave frees what callbacks have freed. */
+static void enter(struct ob_session *session, uint64_t now_ns)
 {
     liveness_advance(session, now_ns);
     session->depth++;
 }
 
-void session_leave(struct ob_session *session)
+static void leave(struct ob_session *session)
 {
     if (--session->depth == 0)
         streams_free_freed(session);
 }
 
-void session_over(struct ob_session *session, uint32_t reason, bool farewell)
+/*
+ * Ends what stands, resets its streams, and says BYE when `farewell`. What comes next is greet(),
+ * stand() or SESSION_CLOSED.
+ */
+static void over(struct ob_session *session, uint32_t reason, bool farewell)
 {
     if (session->state != SESSION_UP)
         return;
@@ -111,73 +115,190 @@ void session_over(struct ob_session *session, uint32_t reason, bool farewell)
     TELL(session, ended, reason);
 }
 
-int session_greet(struct ob_session *session)
+/* Begins a new handshake with a new nonce. 0, or what random() returned; then a tick tries again.
+ */
+static int greet(struct ob_session *session)
 {
     session->state = SESSION_GREETING;
     return handshake_begin(session);
 }
 
-int session_violation(struct ob_session *session, int code, uint32_t reason, const char *format,
-                      ...)
+static void stand(struct ob_session *session)
 {
-    char text[OB_FAULT_TEXT_LEN];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    session->fault.code = 0;
-    ob_fault_set(&session->fault, code, "%s", text);
+    handshake_stand(session);
+    session->state = SESSION_UP;
+    session->peer_going_away = false;
+    session->rx.seq = 0;
+    session->tx.seq = 0;
+    session->tx.pending &= PENDING_HELLO_ACK;
+    if (session->going_away)
+        session->tx.pending |= PENDING_GOAWAY;
+    session->stats.sessions++;
+    streams_begin(session);
+    liveness_reset(session);
+    TELL(session, up, session->handshake.tag);
+}
+
+/* The peer broke the rules: greets anew on a line, closes on a clean channel. Returns the code. */
+static int broken(struct ob_session *session, const struct ending *ending)
+{
     bool stood = session->state == SESSION_UP;
-    session_over(session, reason, true);
+    over(session, ending->reason, ending->farewell);
     if (!on_line(session)) {
         session->state = SESSION_CLOSED;
-        session->broken = code;
+        session->broken = ending->code;
         session->tx.pending = 0;
     } else if (stood) {
-        session_greet(session);
+        greet(session);
     }
+    return ending->code;
+}
+
+/* No session can stand with this peer: told once per life of it. It is to know, too, so what is
+ * owed to it goes out before a clean channel is closed. */
+static int failed(struct ob_session *session, const struct ending *ending)
+{
+    struct handshake *handshake = &session->handshake;
+    bool news = session->state != SESSION_UP && handshake->failed_nonce != ending->peer_nonce;
+    if (session->state == SESSION_GREETING && !on_line(session))
+        control_fill(session);
+    int code = broken(session, ending);
+    handshake->failed_nonce = ending->peer_nonce;
+    if (news)
+        TELL(session, ended, ending->reason);
     return code;
+}
+
+static int restarted(struct ob_session *session)
+{
+    over(session, OB_REASON_RESTARTED, false);
+    return greet(session);
+}
+
+/* Does what a part has found to be due. 0, or the errno that ob_session_receive() returns. */
+static int act(struct ob_session *session, enum verdict verdict)
+{
+    const struct ending ending = session->ending;
+    int err;
+    switch (verdict) {
+    case VERDICT_GO_ON:
+    case VERDICT_SKIP:
+        return 0;
+    case VERDICT_STANDS:
+        stand(session);
+        return 0;
+    case VERDICT_STRANGER_PROVEN:
+        over(session, OB_REASON_RESTARTED, false);
+        handshake_change_peer(session);
+        stand(session);
+        return 0;
+    case VERDICT_RESTARTED:
+        return restarted(session);
+    case VERDICT_NEWCOMER:
+        err = restarted(session);
+        return err < 0 ? err : act(session, handshake_answer_newcomer(session));
+    case VERDICT_OVER:
+        over(session, ending.reason, ending.farewell);
+        if (on_line(session))
+            greet(session);
+        return 0;
+    case VERDICT_BROKEN:
+        return broken(session, &ending);
+    case VERDICT_FAILED:
+        return failed(session, &ending);
+    }
+    return 0;
+}
+
+int ob_session_receive(struct ob_session *session, const void *bytes, size_t len, uint64_t now_ns)
+{
+    const uint8_t *at = bytes;
+    int result = 0;
+    if (session->broken)
+        return session->broken;
+    if (!len || session->state == SESSION_DOWN || session->state == SESSION_CLOSED)
+        return 0;
+    enter(session, now_ns);
+    session->stats.bytes_received += len;
+    liveness_heard(session);
+    while (len && session->state != SESSION_CLOSED && result == 0) {
+        enum verdict verdict;
+        size_t taken = receiver_take(session, at, len, &verdict);
+        at += taken;
+        len -= taken;
+        result = act(session, verdict);
+        if (on_line(session))
+            result = 0; /* whatever comes over a line, the hunt for the next HELLO goes on */
+    }
+    leave(session);
+    return result;
+}
+
+bool ob_session_has_output(const struct ob_session *session)
+{
+    return transmitter_has_output(session);
+}
+
+int ob_session_transmit(struct ob_session *session, struct iovec *iov, int iov_max, uint64_t now_ns)
+{
+    liveness_advance(session, now_ns);
+    return transmitter_gather(session, iov, iov_max);
+}
+
+void ob_session_transmitted(struct ob_session *session, ssize_t len)
+{
+    struct list *notify = &session->tx.notify;
+    size_t sent = len > 0 ? (size_t)len : 0;
+    enter(session, session->live.now);
+    session->stats.bytes_transmitted += sent;
+    transmitter_settle(session, sent);
+    while (!list_empty(notify)) {
+        struct ob_stream *stream = list_entry(notify->next, struct ob_stream, notify);
+        list_remove(&stream->notify);
+        TELL(session, writable, stream);
+    }
+    leave(session);
 }
 
 int ob_session_transport_up(struct ob_session *session, uint64_t now_ns)
 {
     ob_session_transport_down(session, now_ns);
-    session_enter(session, now_ns);
-    int result = session_greet(session);
+    enter(session, now_ns);
+    int result = greet(session);
     if (result < 0)
         session->state = SESSION_DOWN;
-    session_leave(session);
+    leave(session);
     return result;
 }
 
 void ob_session_transport_down(struct ob_session *session, uint64_t now_ns)
 {
-    session_enter(session, now_ns);
+    enter(session, now_ns);
     transmitter_abandon(session);
-    session_over(session, OB_REASON_TRANSPORT, false);
+    over(session, OB_REASON_TRANSPORT, false);
     session->state = SESSION_DOWN;
     session->broken = 0;
     transmitter_reset(session);
     receiver_reset(session);
-    session_leave(session);
+    leave(session);
 }
 
 void ob_session_end(struct ob_session *session, uint32_t reason, uint64_t now_ns)
 {
-    session_enter(session, now_ns);
-    session_over(session, reason, true);
+    enter(session, now_ns);
+    over(session, reason, true);
     if (session->state != SESSION_DOWN)
         session->state = SESSION_CLOSED;
     session->tx.pending = 0;
-    session_leave(session);
+    leave(session);
 }
 
 void ob_session_tick(struct ob_session *session, uint64_t now_ns)
 {
-    session_enter(session, now_ns);
+    enter(session, now_ns);
     handshake_tick(session);
-    liveness_tick(session);
-    session_leave(session);
+    act(session, liveness_tick(session));
+    leave(session);
 }
 
 uint64_t ob_session_deadline(const struct ob_session *session)

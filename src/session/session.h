@@ -2,7 +2,9 @@
 /*
  * The parts of the session engine, and what each may ask of the others.
  *
- *   session.c    making, ending, the clock               the public ob_session functions
+ *   session.c    making, ending, bytes in and out, the clock; acts on verdicts
+ *                                                        the public ob_session functions
+ *   verdict.c    verdicts with a reason
  *   handshake.c  nonces, HELLO, HELLO_ACK, proof, tag
  *   receive.c    bytes to frames, on both kinds of channel
  *   frames.c     what each frame means, and when it is allowed
@@ -43,6 +45,29 @@ enum session_state {
     SESSION_GREETING, /* HELLO goes out; only HELLO and HELLO_ACK are taken */
     SESSION_UP,
     SESSION_CLOSED, /* a farewell was said or heard, or the peer broke the rules: silence */
+};
+
+/*
+ * What a part has found to be due. Parts never act on it: they return it, up to session.c.
+ */
+enum verdict {
+    VERDICT_GO_ON,
+    VERDICT_SKIP,            /* of a header: its payload is not wanted */
+    VERDICT_STANDS,          /* the handshake is complete */
+    VERDICT_STRANGER_PROVEN, /* likewise, with the stranger: the session that stands is over */
+    VERDICT_RESTARTED,       /* the peer has begun a new life: over, and greet */
+    VERDICT_NEWCOMER,        /* likewise, and handshake.newcomer is to be answered then */
+    VERDICT_OVER,            /* the session is over, as `ending` says */
+    VERDICT_BROKEN,          /* the peer broke the rules, as `ending` and the fault say */
+    VERDICT_FAILED,          /* likewise, and no session can stand with this life of the peer */
+};
+
+/* Why the last verdict that ends a session was given. */
+struct ending {
+    int code; /* negative errno; 0: nobody did anything wrong */
+    uint32_t reason;
+    bool farewell;       /* BYE is due */
+    uint64_t peer_nonce; /* VERDICT_FAILED: whose greeting it was */
 };
 
 enum stream_state {
@@ -153,6 +178,7 @@ struct handshake {
     uint64_t nonce; /* 0: there were no random numbers */
     struct handshake_peer peer;
     struct handshake_peer stranger; /* while a session with a key stands: claims to be its peer */
+    struct session_hello newcomer;  /* VERDICT_NEWCOMER: what it said */
     uint64_t tag;
     bool greater;          /* our nonce is the greater one */
     uint64_t failed_nonce; /* the peer's life whose failure the application knows about */
@@ -236,6 +262,7 @@ struct ob_session {
     struct receiver rx;
     struct transmitter tx;
     struct liveness live;
+    struct ending ending;
     struct ob_session_stats stats;
     struct ob_fault fault;
 };
@@ -252,30 +279,24 @@ static inline bool on_line(const struct ob_session *session)
     return session->config.channel == OB_CHANNEL_LINE;
 }
 
-/*
- * session.c: ends what stands, resets its streams, and says BYE when `farewell`. What comes next is
- * session_greet() or SESSION_CLOSED.
- */
-void session_over(struct ob_session *session, uint32_t reason, bool farewell);
-/* Begins a new handshake with a new nonce. 0, or what random() returned; then a tick tries again.
- */
-int session_greet(struct ob_session *session);
-/*
- * The peer broke the rules: notes the fault, ends the session, and greets anew on a line or closes
- * on a clean channel. Returns code.
- */
-int session_violation(struct ob_session *session, int code, uint32_t reason, const char *format,
-                      ...) __attribute__((format(printf, 4, 5)));
-/* Brackets everything that calls back; the last leave frees what callbacks have freed. */
-void session_enter(struct ob_session *session, uint64_t now_ns);
-void session_leave(struct ob_session *session);
+/* verdict.c */
+enum verdict verdict_over(struct ob_session *session, uint32_t reason, bool farewell);
+/* Notes the fault, too. */
+enum verdict verdict_broken(struct ob_session *session, int code, uint32_t reason,
+                            const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* handshake.c */
 int handshake_begin(struct ob_session *session);
 /* Whether a greeting proves nothing, so that it must not end the session that stands. */
 bool handshake_is_guarded(const struct ob_session *session);
-int handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len);
-int handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len);
+enum verdict handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len);
+enum verdict handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len);
+/* Answers the HELLO for which VERDICT_NEWCOMER was given. */
+enum verdict handshake_answer_newcomer(struct ob_session *session);
+/* The stranger is the peer from now on. It may not have heard of our proof. */
+void handshake_change_peer(struct ob_session *session);
+/* Both nonces are known to both ends: makes the tag. */
+void handshake_stand(struct ob_session *session);
 size_t handshake_put_hello(const struct ob_session *session, uint8_t *payload);
 size_t handshake_put_hello_ack(const struct ob_session *session, const struct handshake_peer *to,
                                uint8_t *payload);
@@ -285,12 +306,15 @@ void handshake_tick(struct ob_session *session);
 int receiver_init(struct ob_session *session);
 void receiver_done(struct ob_session *session);
 void receiver_reset(struct ob_session *session);
+/* Takes bytes up to the first verdict but VERDICT_GO_ON. Returns how many. */
+size_t receiver_take(struct ob_session *session, const uint8_t *bytes, size_t len,
+                     enum verdict *ret_verdict);
 
-/* frames.c: a header says whether its payload is wanted (1), to be skipped (0), or negative. */
-int frame_begin(struct ob_session *session, const struct session_header *header);
+/* frames.c: whether the payload of a header is wanted. */
+enum verdict frame_begin(struct ob_session *session, const struct session_header *header);
 /* A whole control frame. */
-int frame_control(struct ob_session *session, const struct session_header *header,
-                  const uint8_t *payload);
+enum verdict frame_control(struct ob_session *session, const struct session_header *header,
+                           const uint8_t *payload);
 /* Some bytes of a DATA frame that frame_begin() wanted. */
 void frame_data(struct ob_session *session, uint64_t id, const uint8_t *bytes, size_t len);
 
@@ -349,6 +373,10 @@ void transmitter_done(struct ob_session *session);
 void transmitter_abandon(struct ob_session *session);
 /* Forgets everything that is not sent. */
 void transmitter_reset(struct ob_session *session);
+bool transmitter_has_output(const struct ob_session *session);
+/* Fills spans with what goes next; transmitter_settle() says how many bytes of it went. */
+int transmitter_gather(struct ob_session *session, struct iovec *iov, int iov_max);
+void transmitter_settle(struct ob_session *session, size_t len);
 
 /* line.c */
 struct line_out *line_out_new(void);
@@ -365,7 +393,7 @@ void liveness_advance(struct ob_session *session, uint64_t now_ns);
 void liveness_heard(struct ob_session *session);
 void liveness_sent(struct ob_session *session, uint8_t type);
 void liveness_pong(struct ob_session *session, uint64_t value);
-void liveness_tick(struct ob_session *session);
+enum verdict liveness_tick(struct ob_session *session);
 uint64_t liveness_deadline(const struct ob_session *session);
 
 #endif

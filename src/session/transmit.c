@@ -78,7 +78,7 @@ static bool frames_wait(const struct ob_session *session)
            (session->state == SESSION_UP && !list_empty(&session->tx.active));
 }
 
-bool ob_session_has_output(const struct ob_session *session)
+bool transmitter_has_output(const struct ob_session *session)
 {
     const struct transmitter *tx = &session->tx;
     const uint8_t *bytes;
@@ -243,10 +243,9 @@ static int gather_line(struct ob_session *session, struct iovec *iov)
     return span(iov, 0, bytes, len);
 }
 
-int ob_session_transmit(struct ob_session *session, struct iovec *iov, int iov_max, uint64_t now_ns)
+int transmitter_gather(struct ob_session *session, struct iovec *iov, int iov_max)
 {
     assert(iov_max >= 2 && !session->tx.planned_count);
-    liveness_advance(session, now_ns);
     return session->tx.line ? gather_line(session, iov) : gather(session, iov, iov_max);
 }
 
@@ -273,7 +272,7 @@ static size_t settle_lane(struct transmitter *tx, size_t len)
  * Counts off len bytes that went, frame by frame. What did not go is taken back before what went
  * is committed: a stream has its last byte on its way only if none is taken back.
  */
-static void settle(struct ob_session *session, size_t len)
+static void settle_frames(struct ob_session *session, size_t len)
 {
     struct transmitter *tx = &session->tx;
     struct data_frame finished = tx->partial;
@@ -297,20 +296,10 @@ static void settle(struct ob_session *session, size_t len)
         commit(&tx->planned[i]);
 }
 
-void ob_session_transmitted(struct ob_session *session, ssize_t len)
+void transmitter_settle(struct ob_session *session, size_t len)
 {
-    struct transmitter *tx = &session->tx;
-    size_t sent = len > 0 ? (size_t)len : 0;
-    session_enter(session, session->live.now);
-    session->stats.bytes_transmitted += sent;
-    if (tx->line)
-        line_out_sent(tx->line, sent);
+    if (session->tx.line)
+        line_out_sent(session->tx.line, len);
     else
-        settle(session, sent);
-    while (!list_empty(&tx->notify)) {
-        struct ob_stream *stream = list_entry(tx->notify.next, struct ob_stream, notify);
-        list_remove(&stream->notify);
-        TELL(session, writable, stream);
-    }
-    session_leave(session);
+        settle_frames(session, len);
 }
