@@ -6,7 +6,12 @@
  * frames: an application or a peer that provokes the same frame a thousand times makes one of it.
  * The bits become frames when the lane has room, so a stalled channel costs no memory.
  */
+#include "session/control.h"
+#include "session/handshake.h"
+#include "session/liveness.h"
+#include "session/queues.h"
 #include "session/session.h"
+#include "session/streams.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,7 +7,13 @@
  * A frame for a stream that is over is dropped, since it may have crossed our RESET; a frame for a
  * stream that never was is a violation.
  */
+#include "session/frames.h"
+#include "session/handshake.h"
+#include "session/liveness.h"
+#include "session/queues.h"
 #include "session/session.h"
+#include "session/streams.h"
+#include "session/verdict.h"
 
 #include <errno.h>
 

@@ -18,7 +18,9 @@
  * proves nothing ends a session with a key: who greets meanwhile is met as a stranger, beside the
  * session, which ends when the stranger has proven itself.
  */
+#include "session/handshake.h"
 #include "session/session.h"
+#include "session/verdict.h"
 
 #include <errno.h>
 #include <string.h>

@@ -8,8 +8,11 @@
  * overtaken. So the mark follows the line: it rises while the line takes all that it is given, and
  * falls as soon as it does not, and on a slow line a control frame waits for one data frame or two.
  */
+#include "session/line.h"
 #include "base/crc32c.h"
-#include "session/session.h"
+#include "base/limits.h"
+#include "wire/cobs.h"
+#include "wire/session_wire.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -11,7 +11,9 @@
  * until a PONG says that everything before it has arrived. To a peer that is paused this goes on,
  * until the channel is full: a few bytes per second that nobody reads.
  */
+#include "session/liveness.h"
 #include "session/session.h"
+#include "session/verdict.h"
 
 #include <errno.h>
 

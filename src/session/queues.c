@@ -4,6 +4,7 @@
  * frames, in tx.active while it has data and credit, in tx.notify while its owner is to be told.
  * Who changes what a stream owes or may send calls a function of this file afterwards.
  */
+#include "session/queues.h"
 #include "session/session.h"
 
 #include <assert.h>

@@ -8,8 +8,11 @@
  * On a raw line a frame ends with a zero and counts only as a whole, when its CRC fits. Everything
  * else between two zeroes is damage: noise while there is no session, its end while there is one.
  */
+#include "session/receive.h"
 #include "base/crc32c.h"
+#include "session/frames.h"
 #include "session/session.h"
+#include "session/verdict.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,6 +5,13 @@
  * ask for.
  */
 #include "session/session.h"
+#include "session/control.h"
+#include "session/handshake.h"
+#include "session/liveness.h"
+#include "session/queues.h"
+#include "session/receive.h"
+#include "session/streams.h"
+#include "session/transmit.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The parts of the session engine, and what each may ask of the others.
+ * The session object, the parts of the engine that work on it, and what passes between its states.
+ * What each part may be asked is in the header of its name.
  *
  *   session.c    making, ending, bytes in and out, the clock; acts on verdicts
  *                                                        the public ob_session functions
@@ -35,6 +36,7 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "base/sha256.h"
+#include "session/verdict.h"
 #include "wire/cobs.h"
 #include "wire/session_wire.h"
 
@@ -45,29 +47,6 @@ enum session_state {
     SESSION_GREETING, /* HELLO goes out; only HELLO and HELLO_ACK are taken */
     SESSION_UP,
     SESSION_CLOSED, /* a farewell was said or heard, or the peer broke the rules: silence */
-};
-
-/*
- * What a part has found to be due. Parts never act on it: they return it, up to session.c.
- */
-enum verdict {
-    VERDICT_GO_ON,
-    VERDICT_SKIP,            /* of a header: its payload is not wanted */
-    VERDICT_STANDS,          /* the handshake is complete */
-    VERDICT_STRANGER_PROVEN, /* likewise, with the stranger: the session that stands is over */
-    VERDICT_RESTARTED,       /* the peer has begun a new life: over, and greet */
-    VERDICT_NEWCOMER,        /* likewise, and handshake.newcomer is to be answered then */
-    VERDICT_OVER,            /* the session is over, as `ending` says */
-    VERDICT_BROKEN,          /* the peer broke the rules, as `ending` and the fault say */
-    VERDICT_FAILED,          /* likewise, and no session can stand with this life of the peer */
-};
-
-/* Why the last verdict that ends a session was given. */
-struct ending {
-    int code; /* negative errno; 0: nobody did anything wrong */
-    uint32_t reason;
-    bool farewell;       /* BYE is due */
-    uint64_t peer_nonce; /* VERDICT_FAILED: whose greeting it was */
 };
 
 enum stream_state {
@@ -278,122 +257,5 @@ static inline bool on_line(const struct ob_session *session)
 {
     return session->config.channel == OB_CHANNEL_LINE;
 }
-
-/* verdict.c */
-enum verdict verdict_over(struct ob_session *session, uint32_t reason, bool farewell);
-/* Notes the fault, too. */
-enum verdict verdict_broken(struct ob_session *session, int code, uint32_t reason,
-                            const char *format, ...) __attribute__((format(printf, 4, 5)));
-
-/* handshake.c */
-int handshake_begin(struct ob_session *session);
-/* Whether a greeting proves nothing, so that it must not end the session that stands. */
-bool handshake_is_guarded(const struct ob_session *session);
-enum verdict handshake_hello(struct ob_session *session, const uint8_t *payload, size_t len);
-enum verdict handshake_hello_ack(struct ob_session *session, const uint8_t *payload, size_t len);
-/* Answers the HELLO for which VERDICT_NEWCOMER was given. */
-enum verdict handshake_answer_newcomer(struct ob_session *session);
-/* The stranger is the peer from now on. It may not have heard of our proof. */
-void handshake_change_peer(struct ob_session *session);
-/* Both nonces are known to both ends: makes the tag. */
-void handshake_stand(struct ob_session *session);
-size_t handshake_put_hello(const struct ob_session *session, uint8_t *payload);
-size_t handshake_put_hello_ack(const struct ob_session *session, const struct handshake_peer *to,
-                               uint8_t *payload);
-void handshake_tick(struct ob_session *session);
-
-/* receive.c */
-int receiver_init(struct ob_session *session);
-void receiver_done(struct ob_session *session);
-void receiver_reset(struct ob_session *session);
-/* Takes bytes up to the first verdict but VERDICT_GO_ON. Returns how many. */
-size_t receiver_take(struct ob_session *session, const uint8_t *bytes, size_t len,
-                     enum verdict *ret_verdict);
-
-/* frames.c: whether the payload of a header is wanted. */
-enum verdict frame_begin(struct ob_session *session, const struct session_header *header);
-/* A whole control frame. */
-enum verdict frame_control(struct ob_session *session, const struct session_header *header,
-                           const uint8_t *payload);
-/* Some bytes of a DATA frame that frame_begin() wanted. */
-void frame_data(struct ob_session *session, uint64_t id, const uint8_t *bytes, size_t len);
-
-/* streams.c */
-int streams_init(struct ob_session *session);
-void streams_done(struct ob_session *session);
-struct ob_stream *stream_new(struct ob_session *session, enum stream_state state);
-void stream_enter_table(struct ob_stream *stream, uint64_t id);
-struct ob_stream *stream_find(const struct ob_session *session, uint64_t id);
-/* Takes a stream out of everything: it is over, for this reason, and its data is gone. */
-void stream_detach(struct ob_stream *stream, uint32_t reason);
-/* Detaches a stream that the peer knows, and owes it the news. */
-void stream_kill(struct ob_stream *stream, uint32_t reason);
-/* Frees the object, now or when the callbacks have returned. */
-void stream_release(struct ob_stream *stream);
-void stream_answered(struct ob_stream *stream);
-/* OPENs that may be unanswered in a direction in which so many streams are granted. */
-uint32_t streams_unanswered_max(uint32_t granted);
-/* Owes the peer a REFUSE for an OPEN that got no object. */
-void refuse_unborn(struct ob_session *session, uint64_t id, uint32_t reason);
-void refusal_cancel(struct ob_session *session, uint64_t id);
-/* Takes the first one; false if it was cancelled meanwhile. */
-bool refusal_take(struct ob_session *session, struct refusal *ret_refusal);
-/* Whether the id was opened in this session, and so belongs to a stream that may be over by now. */
-bool stream_was_opened(const struct ob_session *session, uint64_t id);
-/* A session begins: numbers start anew. */
-void streams_begin(struct ob_session *session);
-void streams_free_freed(struct ob_session *session);
-
-/* queues.c */
-void stream_owe(struct ob_stream *stream, enum pending pending);
-/* Puts the stream among the active ones, or takes it out, as its data and credit demand. */
-void stream_schedule(struct ob_stream *stream);
-/* Owes FIN once the last byte before it is on its way. */
-void stream_finish(struct ob_stream *stream);
-/* Owes CREDIT once all was read up to the peer's FIN, as long as the peer may want to know. */
-void stream_confirm_end(struct ob_stream *stream);
-/* Takes the stream out of all queues. Of a frame that is partly sent, the rest is saved. */
-void stream_leave_queues(struct ob_stream *stream);
-/* Bytes that wait for a frame. */
-size_t stream_waiting(const struct ob_stream *stream);
-size_t stream_room(const struct ob_stream *stream);
-
-/* control.c */
-void control_reset(struct ob_session *session);
-bool control_waits(const struct ob_session *session);
-void control_fill(struct ob_session *session);
-void control_bye(struct ob_session *session, uint32_t reason);
-void header_next(struct ob_session *session, struct session_header *header,
-                 uint8_t ret_bytes[SESSION_HEADER_LEN]);
-
-/* transmit.c */
-int transmitter_init(struct ob_session *session);
-void transmitter_done(struct ob_session *session);
-/* The channel is gone, and with it whatever transmit gave out and nobody has reported. */
-void transmitter_abandon(struct ob_session *session);
-/* Forgets everything that is not sent. */
-void transmitter_reset(struct ob_session *session);
-bool transmitter_has_output(const struct ob_session *session);
-/* Fills spans with what goes next; transmitter_settle() says how many bytes of it went. */
-int transmitter_gather(struct ob_session *session, struct iovec *iov, int iov_max);
-void transmitter_settle(struct ob_session *session, size_t len);
-
-/* line.c */
-struct line_out *line_out_new(void);
-void line_out_free(struct line_out *line);
-void line_out_reset(struct line_out *line);
-bool line_out_full(const struct line_out *line);
-void line_out_frame(struct line_out *line, const uint8_t *head, const uint8_t *payload, size_t len);
-size_t line_out_waiting(const struct line_out *line, const uint8_t **ret_bytes);
-void line_out_sent(struct line_out *line, size_t len);
-
-/* liveness.c */
-void liveness_reset(struct ob_session *session);
-void liveness_advance(struct ob_session *session, uint64_t now_ns);
-void liveness_heard(struct ob_session *session);
-void liveness_sent(struct ob_session *session, uint8_t type);
-void liveness_pong(struct ob_session *session, uint64_t value);
-enum verdict liveness_tick(struct ob_session *session);
-uint64_t liveness_deadline(const struct ob_session *session);
 
 #endif

@@ -3,7 +3,9 @@
  * Reading and writing a stream. Nothing here calls back, and nothing waits: what cannot go now is
  * kept within its bound, or not taken.
  */
+#include "session/queues.h"
 #include "session/session.h"
+#include "session/streams.h"
 
 #include <assert.h>
 #include <errno.h>

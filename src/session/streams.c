@@ -8,6 +8,8 @@
  * that is not in the table belongs to a stream that is over, and what still comes for it is
  * dropped.
  */
+#include "session/streams.h"
+#include "session/queues.h"
 #include "session/session.h"
 
 #include <errno.h>

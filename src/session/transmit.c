@@ -11,6 +11,10 @@
  *
  * On a raw line every frame is copied when it is encoded, and counts as sent then.
  */
+#include "session/transmit.h"
+#include "session/control.h"
+#include "session/line.h"
+#include "session/queues.h"
 #include "session/session.h"
 
 #include <assert.h>

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Verdicts that say why: the reason is noted in the session, for session.c to act on. */
+#include "session/verdict.h"
 #include "session/session.h"
 
 #include <stdarg.h>
