@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "server/device.h"
+#include "device/device.h"
 
 /* What is written: it differs from operation to operation. */
 static uint8_t fill_of(const struct model *model, const struct model_area *area)

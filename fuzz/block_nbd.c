@@ -13,8 +13,8 @@
 
 #include "block_model.h"
 #include "check.h"
+#include "device/device.h"
 #include "fake/libnbd.h"
-#include "server/device.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -17,7 +17,7 @@
 
 #include "block_model.h"
 #include "check.h"
-#include "server/device.h"
+#include "device/device.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A saved state of a device that comes in from anybody (src/server/state.c, state_early.c).
+ * A saved state of a device that comes in from anybody (src/device/state.c, state_early.c).
  *
  * An input is a list of changes to a state that is right, with the blocks that go ahead of it or
  * without, so that what lies behind the head is reached too; or bytes of its own. What must hold: a
@@ -16,10 +16,10 @@
 
 #include "base/cursor.h"
 #include "check.h"
+#include "device/device.h"
+#include "device/state.h"
+#include "device/state_early.h"
 #include "fake/server_host.h"
-#include "server/device.h"
-#include "server/state.h"
-#include "server/state_early.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

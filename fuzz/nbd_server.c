@@ -16,9 +16,9 @@
 
 #include "block_model.h"
 #include "check.h"
+#include "device/device.h"
 #include "nbd_dial.h"
 #include "nbd_link.h"
-#include "server/device.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -14,10 +14,10 @@
 
 #include "block.h"
 #include "check.h"
+#include "device/device.h"
 #include "fake/disk.h"
 #include "nvme.h"
 #include "nvme_model.h"
-#include "server/device.h"
 
 #define STEPS       200
 #define BAR         0

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "device/device.h"
 #include "fake/disk.h"
-#include "server/device.h"
 #include "state.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

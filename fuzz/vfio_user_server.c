@@ -17,7 +17,7 @@
 #include "base/cursor.h"
 #include "check.h"
 #include "fake/server_host.h"
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -29,7 +29,7 @@
 #include <outboard/fault.h>
 
 #include "base/fd_list.h"
-#include "server/device.h"
+#include "device/device.h"
 
 struct engine;
 struct trace_message;

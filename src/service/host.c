@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
+#include "device/device.h"
 #include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
 #include "os/shared_memory.h"
-#include "server/device.h"
 
 /* A descriptor that is watched for the device. */
 struct watch {

@@ -18,8 +18,8 @@
 
 #include <outboard/watch.h>
 
+#include "device/device.h"
 #include "os/event.h"
-#include "server/device.h"
 
 struct ob_wake {
     struct device_ending ending; /* first: the device knows it by this */

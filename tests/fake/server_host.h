@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/host.h"
+#include "device/host.h"
 
 #define FAKE_DESCRIPTORS 128u /* more than an engine may hold at a time */
 #define FAKE_TRACE_LEN   8192u

@@ -5,9 +5,9 @@
 
 #include <stdint.h>
 
+#include "device/device.h"
 #include "fake/disk.h"
 #include "nvme.h"
-#include "server/device.h"
 
 #define PAGE       UINT64_C(4096)
 #define MEMORY_LEN (512 * PAGE) /* from address 0 on; the last page is a region of its own */

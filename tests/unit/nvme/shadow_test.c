@@ -2,9 +2,9 @@
 #include "shadow.h"
 
 #include "bytes.h"
+#include "device/irq.h"
 #include "nvme/fixture.h"
 #include "os/event.h"
-#include "server/irq.h"
 #include "support.h"
 
 #define DOORBELLS (DATA + 16 * PAGE)

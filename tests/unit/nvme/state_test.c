@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/state.h"
 #include "failing_alloc.h"
 #include "nvme/fixture.h"
-#include "server/state.h"
 #include "support.h"
 
 #define SECONDS_LEN 8u /* at the end: they pass */

@@ -17,8 +17,8 @@
 #include <outboard/dma.h>
 #include <outboard/irq.h>
 
+#include "device/device.h"
 #include "os/event.h"
-#include "server/device.h"
 #include "server/engine.h"
 #include "service/connection.h"
 #include "service/host.h"

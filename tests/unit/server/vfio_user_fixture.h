@@ -6,7 +6,7 @@
 #include <outboard/dma.h>
 
 #include "fake/server_host.h"
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 #define BUFFER_LEN 4096u
 

@@ -16,8 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "server/device.h"
-#include "server/irq.h"
+#include "device/device.h"
+#include "device/irq.h"
 
 static const struct ob_device_desc desc = {
     .name = "test",

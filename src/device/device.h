@@ -13,18 +13,18 @@
  * accesses a BAR, rings a doorbell, resets it or loads a state into it; configuration space does
  * not wake it, since every VMM reads and writes that first.
  */
-#ifndef OUTBOARD_SERVER_DEVICE_H
-#define OUTBOARD_SERVER_DEVICE_H
+#ifndef OUTBOARD_DEVICE_DEVICE_H
+#define OUTBOARD_DEVICE_DEVICE_H
 
 #include <outboard/device.h>
 #include <outboard/dma.h>
 
 #include "base/list.h"
+#include "device/doorbells.h"
+#include "device/host.h"
+#include "device/irq.h"
 #include "memory/memory.h"
 #include "pci/function.h"
-#include "server/doorbells.h"
-#include "server/host.h"
-#include "server/irq.h"
 
 /* The memory of a BAR. The file, and the mapping, begin where the BAR does, so that offsets are the
  * same everywhere; what lies before the range is never touched. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/description.h"
+#include "device/description.h"
 
 #include <errno.h>
 #include <inttypes.h>

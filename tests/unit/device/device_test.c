@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/device.h"
+#include "device/device.h"
 
 #include "failing_alloc.h"
 #include "fake/server_host.h"

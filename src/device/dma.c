@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "server/device.h"
+#include "device/device.h"
 
 /* An author's slips; a range of no bytes needs no buffer. */
 static int check_call(const struct ob_device *device, const void *buf, size_t len)

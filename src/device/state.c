@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/state.h"
+#include "device/state.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 
 #include "base/cursor.h"
 #include "base/limits.h"
-#include "server/state_early.h"
+#include "device/state_early.h"
 
 #define MAGIC  0x5453424fu /* "OBST" */
 #define FORMAT 1u

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What an author says of a device, checked before anything is made of it. */
-#ifndef OUTBOARD_SERVER_DESCRIPTION_H
-#define OUTBOARD_SERVER_DESCRIPTION_H
+#ifndef OUTBOARD_DEVICE_DESCRIPTION_H
+#define OUTBOARD_DEVICE_DESCRIPTION_H
 
 #include <outboard/device.h>
 

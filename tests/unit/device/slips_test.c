@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What an author may get wrong: -EINVAL and a sentence, and never a crash. */
-#include "server/device.h"
+#include "device/device.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -9,9 +9,9 @@
 #include <outboard/irq.h>
 #include <outboard/state.h>
 
+#include "device/state.h"
 #include "fake/server_host.h"
 #include "server/engine.h"
-#include "server/state.h"
 #include "support.h"
 
 static int save_too_much(void *state, uint8_t *ret_buf, size_t size)

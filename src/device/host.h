@@ -4,8 +4,8 @@
  * does no I/O, and the program. src/service/host.c answers with system calls; tests and fuzz
  * targets answer with memory.
  */
-#ifndef OUTBOARD_SERVER_HOST_H
-#define OUTBOARD_SERVER_HOST_H
+#ifndef OUTBOARD_DEVICE_HOST_H
+#define OUTBOARD_DEVICE_HOST_H
 
 #include <outboard/watch.h>
 

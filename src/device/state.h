@@ -10,11 +10,11 @@
  * the reason; what is ours may still be a lie, and is checked. Ahead of it there may be what was
  * told while the device was running, state_early.h.
  */
-#ifndef OUTBOARD_SERVER_STATE_H
-#define OUTBOARD_SERVER_STATE_H
+#ifndef OUTBOARD_DEVICE_STATE_H
+#define OUTBOARD_DEVICE_STATE_H
 
 #include "base/cursor.h"
-#include "server/device.h"
+#include "device/device.h"
 
 #define STATE_END_OF_BARS 0xffu
 

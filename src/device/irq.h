@@ -12,8 +12,8 @@
  * A vector with an eventfd may be signalled, whatever the MSI-X table here says: the VMM owns the
  * table that the guest sees.
  */
-#ifndef OUTBOARD_SERVER_IRQ_H
-#define OUTBOARD_SERVER_IRQ_H
+#ifndef OUTBOARD_DEVICE_IRQ_H
+#define OUTBOARD_DEVICE_IRQ_H
 
 #include <stdbool.h>
 

@@ -20,7 +20,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 #define QEMU_DATA_OFFSET 12u
 

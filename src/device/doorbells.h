@@ -4,8 +4,8 @@
  * without a message. The eventfds are the device's own, new ones for every peer: one that has gone
  * may have left them to somebody who goes on ringing.
  */
-#ifndef OUTBOARD_SERVER_DOORBELLS_H
-#define OUTBOARD_SERVER_DOORBELLS_H
+#ifndef OUTBOARD_DEVICE_DOORBELLS_H
+#define OUTBOARD_DEVICE_DOORBELLS_H
 
 #include <outboard/device.h>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/doorbells.h"
+#include "device/doorbells.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "server/device.h"
+#include "device/device.h"
 #include "server/trace.h"
 
 static uint64_t bar_size(const struct ob_device *device, unsigned bar)

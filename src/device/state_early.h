@@ -9,10 +9,10 @@
  * in a state. The state that follows has everything once more and does not need the blocks: a
  * client may stop reading them behind any block, throw them away, or pass them on with the state.
  */
-#ifndef OUTBOARD_SERVER_STATE_EARLY_H
-#define OUTBOARD_SERVER_STATE_EARLY_H
+#ifndef OUTBOARD_DEVICE_STATE_EARLY_H
+#define OUTBOARD_DEVICE_STATE_EARLY_H
 
-#include "server/device.h"
+#include "device/device.h"
 
 #define STATE_EARLY_BLOCK 512u
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/state_early.h"
+#include "device/state_early.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "base/auto.h"
 #include "base/cursor.h"
-#include "server/state.h"
+#include "device/state.h"
 
 #define MAGIC      0x4553424fu /* "OBSE" */
 #define HEADER_LEN 8u

@@ -25,7 +25,7 @@ struct vfio_user_dma_slot {
     struct ob_dma_request *request; /* NULL: nobody waits any more */
 };
 
-/* DMA by message; vfio_user_dma.c. */
+/* DMA by message; dma.c. */
 struct vfio_user_dma {
     enum vfio_user_dma_layout layout;
     struct ob_dma_request *first; /* waiting for a slot, oldest first */
@@ -33,7 +33,7 @@ struct vfio_user_dma {
     uint16_t next_id;
 };
 
-/* The session's side of migration; vfio_user_migration.c. */
+/* The session's side of migration; migration.c. */
 struct vfio_user_migration {
     uint32_t state; /* enum vfio_user_mig_state */
     uint8_t *data;  /* saved, or coming in */

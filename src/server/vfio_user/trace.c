@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "server/trace.h"
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 struct payload {
     struct rd rd;

@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 #define DATA_FLAGS (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_DATA_EVENTFD)
 #define ACTION_FLAGS                                                                               \

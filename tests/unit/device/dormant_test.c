@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What a device does and does not do between two peers: it is dormant. */
-#include "server/device.h"
+#include "device/device.h"
 
 #include "fake/server_host.h"
 #include "server/engine.h"

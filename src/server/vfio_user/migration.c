@@ -30,9 +30,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/state.h"
-#include "server/state_early.h"
-#include "server/vfio_user.h"
+#include "device/state.h"
+#include "device/state_early.h"
+#include "server/vfio_user/vfio_user.h"
 
 #define NO_WAY VFIO_USER_MIG_ERROR
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/state_early.h"
+#include "device/state_early.h"
 
 #include "support.h"
 
@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/state.h"
 #include "failing_alloc.h"
 #include "fake/server_host.h"
-#include "server/state.h"
 
 #define BLOCK   STATE_EARLY_BLOCK
 #define OWN     "own"

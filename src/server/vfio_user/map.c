@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 int vfio_user_dma_map(struct vfio_user_request *request)
 {

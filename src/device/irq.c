@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/irq.h"
+#include "device/irq.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 #include <outboard/irq.h>
 
 #include "base/limits.h"
-#include "server/device.h"
+#include "device/device.h"
 #include "server/trace.h"
 
 static struct irq_vector *vector_of(struct ob_device *device, enum irq_kind kind, unsigned index)

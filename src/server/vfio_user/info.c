@@ -10,7 +10,7 @@
 #include <linux/kvm.h>
 #include <linux/vfio.h>
 
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 int vfio_user_device_get_info(struct vfio_user_request *request)
 {

@@ -16,7 +16,7 @@
  * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c, and the
  * device's state, to be carried elsewhere, in vfio_user_migration.c.
  */
-#include "server/vfio_user.h"
+#include "server/vfio_user/vfio_user.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "server/device.h"
+#include "device/device.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/limits.h"
-#include "server/description.h"
+#include "device/description.h"
 
 static void free_bar_memory(struct ob_device *device)
 {

@@ -5,7 +5,7 @@
 
 #include "base/access.h"
 #include "base/limits.h"
-#include "server/device.h"
+#include "device/device.h"
 
 static bool in_bar(const struct ob_device *device, unsigned bar, uint64_t offset, size_t len)
 {
