@@ -9,7 +9,7 @@
 #include "check.h"
 #include "os/log.h"
 #include "os/socket.h"
-#include "service/host.h"
+#include "program/host.h"
 #include "wire/vfio_user.h"
 
 int __wrap_closer_start(void);
@@ -109,7 +109,7 @@ void liar_init(struct liar *liar, struct rd *lies, const struct engine_ops *wire
     *liar = (struct liar){.lies = lies, .fd = fd};
     CHECK(ob_device_new(&desc, &ops, liar, &liar->device, NULL) == 0);
     CHECK(loop_new(&liar->loop) == 0);
-    CHECK(service_host_use_loop(liar->device, liar->loop) == 0);
+    CHECK(program_host_use_loop(liar->device, liar->loop) == 0);
     CHECK(engine_new(wire, liar->device, &liar->engine, NULL) == 0);
 }
 

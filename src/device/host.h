@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * What devices and engines ask of the world around them: the one seam between this layer, which
- * does no I/O, and the program. src/service/host.c answers with system calls; tests and fuzz
+ * does no I/O, and the program. src/program/host.c answers with system calls; tests and fuzz
  * targets answer with memory.
  */
 #ifndef OUTBOARD_DEVICE_HOST_H

@@ -19,9 +19,9 @@
 
 #include "device/device.h"
 #include "os/event.h"
+#include "program/connection.h"
+#include "program/host.h"
 #include "server/engine.h"
-#include "service/connection.h"
-#include "service/host.h"
 
 #define PATIENCE_MS 30000
 #define RAM_AT      0x40000000u
@@ -105,7 +105,7 @@ static void make_device(struct fixture *f)
     static const struct ob_device_ops ops = {.read = on_read, .write = on_write, .reset = on_reset};
     assert_int_equal(ob_device_new(&desc, &ops, &f->state, &f->state.device, NULL), 0);
     assert_int_equal(loop_new(&f->loop), 0);
-    service_host_use_loop(f->state.device, f->loop);
+    program_host_use_loop(f->state.device, f->loop);
     assert_int_equal(engine_new(&mpqemu_engine, f->state.device, &f->engine, NULL), 0);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/candidates.h"
+#include "program/candidates.h"
 
 #include "base/limits.h"
 #include "os/closer.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What an author gives to ob_program_main(), and calls back: slips become faults. */
-#ifndef OUTBOARD_SERVICE_AUTHOR_H
-#define OUTBOARD_SERVICE_AUTHOR_H
+#ifndef OUTBOARD_PROGRAM_AUTHOR_H
+#define OUTBOARD_PROGRAM_AUTHOR_H
 
 #include <outboard/program.h>
 

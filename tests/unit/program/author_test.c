@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* ob_program_main() and what an author may get wrong: a status and a sentence, and no crash. */
-#include "service/author.h"
+#include "program/author.h"
 
 #include "support.h"
 

@@ -3,8 +3,8 @@
  * Where --trace goes: standard error, or a file that is appended to. Nothing waits for who reads
  * it: lines that there is no room for are dropped, and counted in the next one that is written.
  */
-#ifndef OUTBOARD_SERVICE_TRACE_H
-#define OUTBOARD_SERVICE_TRACE_H
+#ifndef OUTBOARD_PROGRAM_TRACE_H
+#define OUTBOARD_PROGRAM_TRACE_H
 
 #include <stdint.h>
 

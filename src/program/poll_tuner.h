@@ -18,8 +18,8 @@
  *
  * Pure: the caller passes the time in.
  */
-#ifndef OUTBOARD_SERVICE_POLL_TUNER_H
-#define OUTBOARD_SERVICE_POLL_TUNER_H
+#ifndef OUTBOARD_PROGRAM_POLL_TUNER_H
+#define OUTBOARD_PROGRAM_POLL_TUNER_H
 
 #include <stdbool.h>
 #include <stdint.h>

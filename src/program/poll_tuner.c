@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/poll_tuner.h"
+#include "program/poll_tuner.h"
 
 /* The first step up from zero, and the size at which a shrinking window is worth nothing. */
 #define SMALLEST_WINDOW_NS 10000u

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Descriptors that a device watches (include/outboard/watch.h), on a real loop. */
-#include "service/host.h"
+#include "program/host.h"
 
 #include "support.h"
 
@@ -56,7 +56,7 @@ static void what_is_watched_before_serving_is_heard_then(void **state)
     set_up(&f);
     assert_int_equal(ob_device_watch(f.device, f.pipe[0], OB_WATCH_READABLE, ready, &f), 0);
     assert_int_equal(write(f.pipe[1], "x", 1), 1);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     assert_int_equal(loop_wait(f.loop, 0), 1);
     assert_int_equal(loop_wait(f.loop, 0), 1); /* as long as there is something to read */
     assert_int_equal(f.calls, 2);
@@ -70,7 +70,7 @@ static void events_can_be_changed(void **state)
 {
     struct fixture f;
     set_up(&f);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     assert_int_equal(ob_device_watch(f.device, f.pipe[1], OB_WATCH_READABLE, ready, &f), 0);
     assert_int_equal(loop_wait(f.loop, 0), 0);
     assert_int_equal(
@@ -84,7 +84,7 @@ static void a_callback_may_end_its_own_watch(void **state)
 {
     struct fixture f;
     set_up(&f);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     assert_int_equal(ob_device_watch(f.device, f.pipe[0], OB_WATCH_READABLE, ready_once, &f), 0);
     assert_int_equal(write(f.pipe[1], "x", 1), 1);
     assert_int_equal(loop_wait(f.loop, 0), 1);
@@ -98,7 +98,7 @@ static void a_hang_up_is_readable(void **state)
 {
     struct fixture f;
     set_up(&f);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     assert_int_equal(ob_device_watch(f.device, f.pipe[0], OB_WATCH_READABLE, ready, &f), 0);
     close(f.pipe[1]);
     assert_int_equal(loop_wait(f.loop, 0), 1);
@@ -114,7 +114,7 @@ static void what_can_not_be_watched(void **state)
     set_up(&f);
     int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     assert_int_equal(ob_device_watch(f.device, file, OB_WATCH_READABLE, ready, &f), 0);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), -EPERM);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), -EPERM);
     ob_device_unwatch(f.device, file);
     assert_int_equal(ob_device_watch(f.device, file, OB_WATCH_READABLE, ready, &f), -EPERM);
     close(file);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/trace.h"
+#include "program/trace.h"
 
 #include <errno.h>
 #include <fcntl.h>

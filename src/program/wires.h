@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The wires that a device program can serve, and which of them a peer speaks. */
-#ifndef OUTBOARD_SERVICE_WIRES_H
-#define OUTBOARD_SERVICE_WIRES_H
+#ifndef OUTBOARD_PROGRAM_WIRES_H
+#define OUTBOARD_PROGRAM_WIRES_H
 
 #include <stdbool.h>
 

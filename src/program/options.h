@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* The command line of a device program: the options that all have, and its own. */
-#ifndef OUTBOARD_SERVICE_OPTIONS_H
-#define OUTBOARD_SERVICE_OPTIONS_H
+#ifndef OUTBOARD_PROGRAM_OPTIONS_H
+#define OUTBOARD_PROGRAM_OPTIONS_H
 
 #include <outboard/program.h>
 

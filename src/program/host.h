@@ -5,19 +5,19 @@
  * ob_device_new() makes one host per device. It gets the loop that descriptors are watched on when
  * the device is served.
  */
-#ifndef OUTBOARD_SERVICE_HOST_H
-#define OUTBOARD_SERVICE_HOST_H
+#ifndef OUTBOARD_PROGRAM_HOST_H
+#define OUTBOARD_PROGRAM_HOST_H
 
 #include <outboard/device.h>
 
 #include "os/loop.h"
-#include "service/trace.h"
+#include "program/trace.h"
 
 /* From now on the device's descriptors are watched on this loop. Returns 0 or the errno of one that
  * can't be. */
-int service_host_use_loop(struct ob_device *device, struct loop *loop);
+int program_host_use_loop(struct ob_device *device, struct loop *loop);
 
 /* From now on what happens at the device is traced, to what stays the caller's. */
-void service_host_trace(struct ob_device *device, struct trace *trace);
+void program_host_trace(struct ob_device *device, struct trace *trace);
 
 #endif

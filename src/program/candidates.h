@@ -12,8 +12,8 @@
  * there is a peer, how long they may be silent and how many are accepted in a time. Beyond that the
  * listener rests, as it does when there are no descriptors left.
  */
-#ifndef OUTBOARD_SERVICE_CANDIDATES_H
-#define OUTBOARD_SERVICE_CANDIDATES_H
+#ifndef OUTBOARD_PROGRAM_CANDIDATES_H
+#define OUTBOARD_PROGRAM_CANDIDATES_H
 
 #include <stdbool.h>
 #include <sys/types.h>

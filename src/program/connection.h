@@ -6,16 +6,16 @@
  * the socket, as the poll tuner says, or blocks in the loop; replies that the peer does not take
  * are waited for in the loop too.
  */
-#ifndef OUTBOARD_SERVICE_CONNECTION_H
-#define OUTBOARD_SERVICE_CONNECTION_H
+#ifndef OUTBOARD_PROGRAM_CONNECTION_H
+#define OUTBOARD_PROGRAM_CONNECTION_H
 
 #include <stdbool.h>
 
 #include <outboard/fault.h>
 
 #include "os/loop.h"
+#include "program/poll_tuner.h"
 #include "server/engine.h"
-#include "service/poll_tuner.h"
 
 struct connection {
     int fd;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/options.h"
+#include "program/options.h"
 
 #include "support.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/poll_tuner.h"
+#include "program/poll_tuner.h"
 
 #include "support.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/wires.h"
+#include "program/wires.h"
 
 #include "support.h"
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/connection.h"
+#include "program/connection.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/activation.h"
+#include "program/activation.h"
 
 #include <errno.h>
 #include <fcntl.h>

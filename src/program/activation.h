@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Sockets that a launcher has opened already: the protocol of sd_listen_fds(3), without its
  * library. */
-#ifndef OUTBOARD_SERVICE_ACTIVATION_H
-#define OUTBOARD_SERVICE_ACTIVATION_H
+#ifndef OUTBOARD_PROGRAM_ACTIVATION_H
+#define OUTBOARD_PROGRAM_ACTIVATION_H
 
 #include <outboard/fault.h>
 

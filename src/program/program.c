@@ -26,12 +26,12 @@
 #include "os/shared_memory.h"
 #include "os/signals.h"
 #include "os/socket.h"
-#include "service/author.h"
-#include "service/candidates.h"
-#include "service/connection.h"
-#include "service/host.h"
-#include "service/options.h"
-#include "service/wires.h"
+#include "program/author.h"
+#include "program/candidates.h"
+#include "program/connection.h"
+#include "program/host.h"
+#include "program/options.h"
+#include "program/wires.h"
 
 #define EXIT_USAGE 2
 #define WAITING    "waiting for a peer"
@@ -70,7 +70,7 @@ static int prepare(struct service *service, struct ob_fault *fault)
         err = loop_add(service->loop, service->signal_fd, EPOLLIN, on_signal, service, &source);
     if (err < 0)
         return ob_fault_set(fault, err, "can't start: %s", strerror(-err));
-    err = service_host_use_loop(service->device, service->loop);
+    err = program_host_use_loop(service->device, service->loop);
     return err < 0 ? ob_fault_set(fault, err, "can't wait for what the device waits for: %s",
                                   strerror(-err))
                    : 0;
@@ -205,7 +205,7 @@ static int start_trace(struct service *service, struct ob_fault *fault)
         return 0;
     int err = trace_open(&service->trace, service->options.trace, service->program->name, fault);
     if (err == 0)
-        service_host_trace(service->device, &service->trace);
+        program_host_trace(service->device, &service->trace);
     return err;
 }
 

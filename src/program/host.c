@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/host.h"
+#include "program/host.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ struct watch {
     void *argument;
 };
 
-struct service_host {
+struct program_host {
     struct server_host host; /* first: what the device knows of it */
     struct loop *loop;
     struct watch *watches;
@@ -92,7 +92,7 @@ static void watch_ready(void *argument, uint32_t events)
 }
 
 /* Puts a watch on the loop, once there is one, or changes what it waits for there. */
-static int update_source(struct service_host *host, struct watch *watch)
+static int update_source(struct program_host *host, struct watch *watch)
 {
     uint32_t events = 0;
     if (watch->events & OB_WATCH_READABLE)
@@ -110,7 +110,7 @@ static int update_source(struct service_host *host, struct watch *watch)
     return loop_add(host->loop, watch->fd, events, watch_ready, watch, &watch->source);
 }
 
-static int add_watch(struct service_host *host, const struct watch *model)
+static int add_watch(struct program_host *host, const struct watch *model)
 {
     struct watch *watch = malloc(sizeof(*watch));
     if (!watch)
@@ -136,7 +136,7 @@ static int watch_event(void *context, int fd, void (*fired)(void *argument), voi
 static int watch_descriptor(void *context, int fd, unsigned events, ob_watch_fn ready,
                             void *argument)
 {
-    struct service_host *host = context;
+    struct program_host *host = context;
     for (struct watch *watch = host->watches; watch; watch = watch->next) {
         if (watch->fd != fd)
             continue;
@@ -151,7 +151,7 @@ static int watch_descriptor(void *context, int fd, unsigned events, ob_watch_fn 
 
 static void unwatch(void *context, int fd)
 {
-    struct service_host *host = context;
+    struct program_host *host = context;
     for (struct watch **link = &host->watches; *link; link = &(*link)->next) {
         struct watch *watch = *link;
         if (watch->fd != fd)
@@ -185,11 +185,11 @@ static void warn(void *context, const char *kind, const char *sentence)
 
 static void write_trace(void *context, const char *line)
 {
-    const struct service_host *host = context;
+    const struct program_host *host = context;
     trace_write(host->trace, line);
 }
 
-static void init_host(struct service_host *host)
+static void init_host(struct program_host *host)
 {
     host->host = (struct server_host){
         .memory = {.map = map_memory, .unmap = unmap_memory, .context = host},
@@ -215,7 +215,7 @@ int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops 
 {
     if (!ret_device)
         return ob_fault_set(fault, -EINVAL, "there is no place for the device: ret_device is NULL");
-    struct service_host *host = calloc(1, sizeof(*host));
+    struct program_host *host = calloc(1, sizeof(*host));
     if (!host)
         return ob_fault_set(fault, -ENOMEM, "no memory for the device");
     init_host(host);
@@ -225,7 +225,7 @@ int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops 
     return err;
 }
 
-static struct service_host *host_of(struct ob_device *device)
+static struct program_host *host_of(struct ob_device *device)
 {
     return device->host->context;
 }
@@ -234,22 +234,22 @@ void ob_device_free(struct ob_device *device)
 {
     if (!device)
         return;
-    struct service_host *host = host_of(device);
+    struct program_host *host = host_of(device);
     device_free(device);
     while (host->watches)
         unwatch(host, host->watches->fd);
     free(host);
 }
 
-void service_host_trace(struct ob_device *device, struct trace *trace)
+void program_host_trace(struct ob_device *device, struct trace *trace)
 {
     host_of(device)->trace = trace;
     device->traces = true;
 }
 
-int service_host_use_loop(struct ob_device *device, struct loop *loop)
+int program_host_use_loop(struct ob_device *device, struct loop *loop)
 {
-    struct service_host *host = host_of(device);
+    struct program_host *host = host_of(device);
     int err = 0;
     host->loop = loop;
     for (struct watch *watch = host->watches; watch && err == 0; watch = watch->next)

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "failing_alloc.h"
-#include "service/host.h"
+#include "program/host.h"
 
 #define THREADS 4u
 #define RESULTS 2000u
@@ -59,7 +59,7 @@ static void what_is_signalled_before_serving_is_called_then(void **state)
     for (unsigned i = 0; i < 3; i++)
         ob_wake_signal(f.wake);
     assert_int_equal(f.calls, 0);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     assert_int_equal(loop_wait(f.loop, 0), 1);
     assert_int_equal(f.calls, 1);
     assert_int_equal(loop_wait(f.loop, 0), 0);
@@ -87,7 +87,7 @@ static void nothing_that_threads_leave_is_missed(void **state)
     struct fixture f;
     pthread_t threads[THREADS];
     set_up(&f);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     for (unsigned i = 0; i < THREADS; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, leave_results, &f), 0);
     while (f.taken < THREADS * RESULTS)
@@ -111,7 +111,7 @@ static void a_signal_handler_may_signal(void **state)
     set_up(&f);
     of_handler = f.wake;
     signal(SIGUSR1, handle);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     errno = ERANGE;
     raise(SIGUSR1);
     // cppcheck-suppress unreachableCode ; the handler returns
@@ -126,7 +126,7 @@ static void a_device_that_is_gone_is_not_called(void **state)
 {
     struct fixture f;
     set_up(&f);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     ob_device_free(f.device);
     f.device = NULL;
     ob_wake_signal(f.wake);
@@ -149,7 +149,7 @@ static void a_wake_up_may_end_in_its_own_call(void **state)
     set_up(&f);
     ob_wake_free(f.wake);
     assert_int_equal(ob_wake_new(f.device, free_wake, &f, &f.wake, NULL), 0);
-    assert_int_equal(service_host_use_loop(f.device, f.loop), 0);
+    assert_int_equal(program_host_use_loop(f.device, f.loop), 0);
     ob_wake_signal(f.wake);
     assert_int_equal(loop_wait(f.loop, 0), 1);
     assert_int_equal(f.calls, 1);

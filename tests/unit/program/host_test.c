@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A device in the real world: eventfds, shared memory and a loop of the operating system. */
-#include "service/host.h"
+#include "program/host.h"
 
 #include "failing_alloc.h"
 #include "support.h"
@@ -36,7 +36,7 @@ static void set_up(struct fixture *f)
 {
     assert_int_equal(loop_new(&f->loop), 0);
     assert_int_equal(ob_device_new(&desc, &ops, NULL, &f->device, NULL), 0);
-    service_host_use_loop(f->device, f->loop);
+    program_host_use_loop(f->device, f->loop);
     f->trigger = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     f->resample = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/options.h"
+#include "program/options.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/number.h"
-#include "service/activation.h"
-#include "service/author.h"
-#include "service/wires.h"
+#include "program/activation.h"
+#include "program/author.h"
+#include "program/wires.h"
 
 #define DEFAULT_POLL_US     100
 #define DEFAULT_SOCKET_MODE 0600

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "service/author.h"
+#include "program/author.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "service/wires.h"
+#include "program/wires.h"
 
 static bool is_empty(const char *text)
 {
