@@ -3,7 +3,7 @@
  * Codecs of the proxy: SOCKS5 and the frames of run. A prefix of a message is never a different
  * message, nothing is taken that is not there, and what decodes encodes to the same bytes.
  */
-#include "wire/run.h"
+#include "wire/exec.h"
 #include "wire/socks5.h"
 
 #include "check.h"
@@ -40,33 +40,33 @@ static void requests(const uint8_t *in, size_t len)
     CHECK(socks5_get_request(in, (size_t)used - 1, &again, &reply) == -EAGAIN);
 }
 
-static size_t put(const struct run_frame *frame, uint8_t *out)
+static size_t put(const struct exec_frame *frame, uint8_t *out)
 {
-    struct run_start start;
-    struct run_exit exit;
+    struct exec_start start;
+    struct exec_exit exit;
     uint16_t rows, columns;
     int number;
-    if (frame->type == RUN_START && run_get_start(frame, &start) == 0)
-        return (size_t)run_put_start(&start, out);
-    if (frame->type == RUN_SIGNAL && run_get_signal(frame, &number) == 0)
-        return run_put_signal(number, out);
-    if (frame->type == RUN_RESIZE && run_get_resize(frame, &rows, &columns) == 0)
-        return run_put_resize(rows, columns, out);
-    if (frame->type == RUN_EXIT && run_get_exit(frame, &exit) == 0)
-        return run_put_exit(&exit, out);
+    if (frame->type == EXEC_START && exec_get_start(frame, &start) == 0)
+        return (size_t)exec_put_start(&start, out);
+    if (frame->type == EXEC_SIGNAL && exec_get_signal(frame, &number) == 0)
+        return exec_put_signal(number, out);
+    if (frame->type == EXEC_RESIZE && exec_get_resize(frame, &rows, &columns) == 0)
+        return exec_put_resize(rows, columns, out);
+    if (frame->type == EXEC_EXIT && exec_get_exit(frame, &exit) == 0)
+        return exec_put_exit(&exit, out);
     return 0;
 }
 
 static void frames(const uint8_t *in, size_t len)
 {
-    static uint8_t out[RUN_FRAME_MAX];
-    struct run_frame frame, again;
-    ssize_t used = run_get(in, len, &frame);
-    CHECK(used == -EAGAIN || used == -EPROTO || (used >= RUN_HEADER_LEN && (size_t)used <= len));
+    static uint8_t out[EXEC_FRAME_MAX];
+    struct exec_frame frame, again;
+    ssize_t used = exec_get(in, len, &frame);
+    CHECK(used == -EAGAIN || used == -EPROTO || (used >= EXEC_HEADER_LEN && (size_t)used <= len));
     if (used <= 0)
         return;
-    CHECK(frame.len + RUN_HEADER_LEN == (size_t)used);
-    CHECK(run_get(in, (size_t)used - 1, &again) == -EAGAIN);
+    CHECK(frame.len + EXEC_HEADER_LEN == (size_t)used);
+    CHECK(exec_get(in, (size_t)used - 1, &again) == -EAGAIN);
     size_t put_len = put(&frame, out);
     CHECK(put_len == 0 || (put_len == (size_t)used && memcmp(out, in, put_len) == 0));
 }

@@ -22,7 +22,7 @@
 #include "proxy_ending.h"
 #include "proxy_input.h"
 #include "proxy_output.h"
-#include "wire/run.h"
+#include "wire/exec.h"
 
 #define EXIT_NOT_FOUND   127
 #define EXIT_NOT_STARTED 126
@@ -44,9 +44,9 @@ struct session {
     size_t arguments_len; /* still to be sent */
     char *arguments_at;   /* the first of these */
     bool term_sent, started;
-    uint8_t out[RUN_FRAME_MAX]; /* to the proxy */
+    uint8_t out[EXEC_FRAME_MAX]; /* to the proxy */
     size_t out_len, out_done;
-    uint8_t in[2 * RUN_FRAME_MAX]; /* from the proxy */
+    uint8_t in[2 * EXEC_FRAME_MAX]; /* from the proxy */
     size_t in_len;
     int status; /* exit status, -1: not known yet */
 };
@@ -58,17 +58,17 @@ static void put_out(struct session *session, size_t len)
 }
 
 /* TERM=..., if it is to go along. */
-static bool get_term(const struct client_options *options, char ret_variable[RUN_VARIABLE_MAX + 1])
+static bool get_term(const struct client_options *options, char ret_variable[EXEC_VARIABLE_MAX + 1])
 {
     const char *value = getenv("TERM");
     return options->terminal && value && *value &&
-           snprintf(ret_variable, RUN_VARIABLE_MAX + 1, "TERM=%s", value) <= RUN_VARIABLE_MAX;
+           snprintf(ret_variable, EXEC_VARIABLE_MAX + 1, "TERM=%s", value) <= EXEC_VARIABLE_MAX;
 }
 
 /* The words as one block. 0 or -ENOMEM. */
 static int gather(struct session *session)
 {
-    char variable[RUN_VARIABLE_MAX + 1];
+    char variable[EXEC_VARIABLE_MAX + 1];
     char *only[] = {variable, NULL};
     char **words = session->options->command;
     size_t len = 0;
@@ -90,35 +90,35 @@ static int gather(struct session *session)
 static void put_start(struct session *session)
 {
     struct winsize size = {0};
-    struct run_start start = {.terminal = session->options->terminal,
-                              .arguments = session->arguments_at,
-                              .arguments_len = session->arguments_len};
+    struct exec_start start = {.terminal = session->options->terminal,
+                               .arguments = session->arguments_at,
+                               .arguments_len = session->arguments_len};
     if (start.terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0) {
         start.rows = size.ws_row;
         start.columns = size.ws_col;
     }
-    put_out(session, (size_t)run_put_start(&start, session->out)); /* the rest fits */
+    put_out(session, (size_t)exec_put_start(&start, session->out)); /* the rest fits */
     session->started = true;
 }
 
 /* The next frame of those that start the command. */
 static void put_preface(struct session *session)
 {
-    char variable[RUN_VARIABLE_MAX + 1];
+    char variable[EXEC_VARIABLE_MAX + 1];
     bool wants_term = session->version >= 2 && !session->options->service && !session->term_sent;
     session->term_sent = true;
     if (wants_term && get_term(session->options, variable)) {
-        ssize_t len = run_put_variable(variable, session->out);
+        ssize_t len = exec_put_variable(variable, session->out);
         put_out(session, len > 0 ? (size_t)len : 0);
-    } else if (session->arguments_len > RUN_START_ARGUMENTS_MAX) {
-        size_t len = session->arguments_len - RUN_START_ARGUMENTS_MAX;
-        if (len > RUN_PAYLOAD_MAX)
-            len = RUN_PAYLOAD_MAX;
-        run_put_header(RUN_ARGUMENTS, len, session->out);
-        memcpy(session->out + RUN_HEADER_LEN, session->arguments_at, len);
+    } else if (session->arguments_len > EXEC_START_ARGUMENTS_MAX) {
+        size_t len = session->arguments_len - EXEC_START_ARGUMENTS_MAX;
+        if (len > EXEC_PAYLOAD_MAX)
+            len = EXEC_PAYLOAD_MAX;
+        exec_put_header(EXEC_ARGUMENTS, len, session->out);
+        memcpy(session->out + EXEC_HEADER_LEN, session->arguments_at, len);
         session->arguments_at += len;
         session->arguments_len -= len;
-        put_out(session, RUN_HEADER_LEN + len);
+        put_out(session, EXEC_HEADER_LEN + len);
     } else {
         put_start(session);
     }
@@ -131,28 +131,29 @@ static void put_signal(struct session *session)
     if (read(session->ending.fd, &number, 1) != 1)
         return;
     if (number != SIGWINCH)
-        put_out(session, run_put_signal(number, session->out));
+        put_out(session, exec_put_signal(number, session->out));
     else if (session->options->terminal && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
-        put_out(session, run_put_resize(size.ws_row, size.ws_col, session->out));
+        put_out(session, exec_put_resize(size.ws_row, size.ws_col, session->out));
 }
 
 static void put_stdin(struct session *session)
 {
     bool end;
-    size_t len = input_take(&session->input, session->out + RUN_HEADER_LEN, RUN_PAYLOAD_MAX, &end);
+    size_t len =
+        input_take(&session->input, session->out + EXEC_HEADER_LEN, EXEC_PAYLOAD_MAX, &end);
     if (len == 0 && (!end || session->stdin_told))
         return;
     session->stdin_told = end; /* by a frame of no bytes */
-    run_put_header(RUN_STDIN, len, session->out);
-    put_out(session, RUN_HEADER_LEN + len);
+    exec_put_header(EXEC_STDIN, len, session->out);
+    put_out(session, EXEC_HEADER_LEN + len);
 }
 
-static int exit_status(const struct session *session, const struct run_exit *exit)
+static int exit_status(const struct session *session, const struct exec_exit *exit)
 {
     switch (exit->kind) {
-    case RUN_EXITED:
+    case EXEC_EXITED:
         return (int)(exit->status & 0xff);
-    case RUN_SIGNALLED:
+    case EXEC_SIGNALLED:
         return EXIT_SIGNAL + (int)(exit->status & 0x7f);
     default:
         client_say(session->client, "can't start the command: %s", strerror((int)exit->status));
@@ -161,21 +162,21 @@ static int exit_status(const struct session *session, const struct run_exit *exi
 }
 
 /* 0, or -EPROTO. session->status is known once the session is over. */
-static int take_frame(struct session *session, const struct run_frame *frame)
+static int take_frame(struct session *session, const struct exec_frame *frame)
 {
-    struct run_exit exit;
+    struct exec_exit exit;
     int status = 0;
     switch (frame->type) {
-    case RUN_STDOUT:
-    case RUN_STDERR:
-        status =
-            output_write(session->client, frame->type == RUN_STDOUT ? STDOUT_FILENO : STDERR_FILENO,
-                         frame->payload, frame->len);
+    case EXEC_STDOUT:
+    case EXEC_STDERR:
+        status = output_write(session->client,
+                              frame->type == EXEC_STDOUT ? STDOUT_FILENO : STDERR_FILENO,
+                              frame->payload, frame->len);
         if (status != 0)
             session->status = status;
         return 0;
-    case RUN_EXIT:
-        if (run_get_exit(frame, &exit) < 0)
+    case EXEC_EXIT:
+        if (exec_get_exit(frame, &exit) < 0)
             return -EPROTO;
         session->status = exit_status(session, &exit);
         return 0;
@@ -187,7 +188,7 @@ static int take_frame(struct session *session, const struct run_frame *frame)
 /* Reads once, and does the whole frames. 0, or negative when the stream is over. */
 static int take_output(struct session *session)
 {
-    struct run_frame frame;
+    struct exec_frame frame;
     ssize_t len = 0;
     size_t done = 0;
     ssize_t got = socket_read(session->client->fd, session->in + session->in_len,
@@ -198,7 +199,7 @@ static int take_output(struct session *session)
         return -ENOTCONN;
     session->in_len += (size_t)got;
     while (session->status < 0 &&
-           (len = run_get(session->in + done, session->in_len - done, &frame)) > 0) {
+           (len = exec_get(session->in + done, session->in_len - done, &frame)) > 0) {
         if (take_frame(session, &frame) < 0)
             return -EPROTO;
         done += (size_t)len;
@@ -279,14 +280,14 @@ static int run(struct client *client, const struct client_options *options, int 
     int status = EXIT_NOT_REACHED;
     input_init(&session.input, options->terminal && isatty(STDIN_FILENO));
     int err = gather(&session);
-    bool fits = version >= 2 || session.arguments_len <= RUN_START_ARGUMENTS_MAX;
+    bool fits = version >= 2 || session.arguments_len <= EXEC_START_ARGUMENTS_MAX;
     if (err == 0 && fits)
         err = ending_begin(options->terminal, &session.ending);
     if (err < 0)
         client_say(client, "can't begin: %s", strerror(-err));
     else if (!fits)
         client_say(client, "the other end is older and takes %d bytes of arguments at most",
-                   RUN_START_ARGUMENTS_MAX);
+                   EXEC_START_ARGUMENTS_MAX);
     else
         status = carry(&session);
     free(session.arguments);

@@ -27,7 +27,7 @@
 #include "proxy/command.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
-#include "wire/run.h"
+#include "wire/exec.h"
 
 #define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
 
@@ -40,7 +40,7 @@ enum state {
 /* One output of the command. */
 struct output {
     struct run *run;
-    enum run_type type;
+    enum exec_type type;
     int fd; /* -1: it has ended */
     struct loop_source *source;
     bool readable;
@@ -54,19 +54,19 @@ struct run {
     struct loop_source *in_source; /* NULL with a terminal: out's tells */
     struct output out, err;
     struct child *child; /* NULL: not started, or ended */
-    struct run_exit exit;
+    struct exec_exit exit;
     char *arguments; /* of START and before, each ended by a NUL */
     size_t arguments_len;
-    int start_err;                            /* why it can't be started, found before START */
-    char terminal_type[RUN_VARIABLE_MAX + 1]; /* "TERM=..."; empty: none */
+    int start_err;                             /* why it can't be started, found before START */
+    char terminal_type[EXEC_VARIABLE_MAX + 1]; /* "TERM=..."; empty: none */
     bool in_writable;
     bool in_ended;          /* the command was told that nothing more comes */
     bool err_first;         /* whose turn it is */
     bool lent;              /* the session has out_frame */
     size_t in_len, in_done; /* STDIN at hand: payload, and how much of it the command took */
-    uint8_t in_frame[RUN_FRAME_MAX];
+    uint8_t in_frame[EXEC_FRAME_MAX];
     size_t in_frame_len; /* bytes of the client's next frame so far */
-    uint8_t out_frame[RUN_FRAME_MAX];
+    uint8_t out_frame[EXEC_FRAME_MAX];
 };
 
 static void advance(struct run *run);
@@ -116,7 +116,7 @@ static bool feed(struct run *run)
             break;
         if (!run->in_writable)
             return false;
-        ssize_t put = write(run->pipes.in, run->in_frame + RUN_HEADER_LEN + run->in_done,
+        ssize_t put = write(run->pipes.in, run->in_frame + EXEC_HEADER_LEN + run->in_done,
                             run->in_len - run->in_done);
         if (put >= 0)
             run->in_done += (size_t)put;
@@ -135,8 +135,9 @@ static void on_exit_status(void *argument, int status)
 {
     struct run *run = argument;
     run->child = NULL;
-    run->exit = WIFSIGNALED(status) ? (struct run_exit){RUN_SIGNALLED, (uint32_t)WTERMSIG(status)}
-                                    : (struct run_exit){RUN_EXITED, (uint32_t)WEXITSTATUS(status)};
+    run->exit = WIFSIGNALED(status)
+                    ? (struct exec_exit){EXEC_SIGNALLED, (uint32_t)WTERMSIG(status)}
+                    : (struct exec_exit){EXEC_EXITED, (uint32_t)WEXITSTATUS(status)};
     advance(run);
 }
 
@@ -158,7 +159,7 @@ static void on_input_event(void *argument, uint32_t events)
     advance(run);
 }
 
-static int watch_output(struct run *run, struct output *output, enum run_type type, int fd)
+static int watch_output(struct run *run, struct output *output, enum exec_type type, int fd)
 {
     *output = (struct output){.run = run, .type = type, .fd = fd};
     return loop_add(run->flow.proxy->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_output_event,
@@ -167,9 +168,9 @@ static int watch_output(struct run *run, struct output *output, enum run_type ty
 
 static int watch(struct run *run)
 {
-    int err = watch_output(run, &run->out, RUN_STDOUT, run->pipes.out);
+    int err = watch_output(run, &run->out, EXEC_STDOUT, run->pipes.out);
     if (err == 0 && run->pipes.err >= 0)
-        err = watch_output(run, &run->err, RUN_STDERR, run->pipes.err);
+        err = watch_output(run, &run->err, EXEC_STDERR, run->pipes.err);
     if (err == 0 && run->pipes.in != run->pipes.out)
         err = loop_add(run->flow.proxy->loop, run->pipes.in, EPOLLOUT | EPOLLET, on_input_event,
                        run, &run->in_source);
@@ -216,7 +217,7 @@ static void take_variable(struct run *run, const char *variable)
         snprintf(run->terminal_type, sizeof(run->terminal_type), "%s", variable);
 }
 
-static int try_start(struct run *run, const struct run_start *start)
+static int try_start(struct run *run, const struct exec_start *start)
 {
     const struct service *service = run->service;
     AUTO_FREE char **argv = make_argv(run);
@@ -243,10 +244,10 @@ static int try_start(struct run *run, const struct run_start *start)
 }
 
 /* 0 or -EPROTO. */
-static int on_start(struct run *run, const struct run_frame *frame)
+static int on_start(struct run *run, const struct exec_frame *frame)
 {
-    struct run_start start;
-    if (run->state != WAITING || run_get_start(frame, &start) < 0)
+    struct exec_start start;
+    if (run->state != WAITING || exec_get_start(frame, &start) < 0)
         return -EPROTO;
     run->state = RUNNING;
     int err = run->start_err;
@@ -258,21 +259,21 @@ static int on_start(struct run *run, const struct run_frame *frame)
         err = try_start(run, &start);
     free(take_ptr(&run->arguments));
     if (err < 0)
-        run->exit = (struct run_exit){RUN_NOT_STARTED, (uint32_t)-err};
+        run->exit = (struct exec_exit){EXEC_NOT_STARTED, (uint32_t)-err};
     return 0;
 }
 
 /* What stands in front of START. 0 or -EPROTO. */
-static int on_preface(struct run *run, const struct run_frame *frame)
+static int on_preface(struct run *run, const struct exec_frame *frame)
 {
-    if (frame->type == RUN_VARIABLE) {
-        char variable[RUN_VARIABLE_MAX + 1];
-        if (run_get_variable(frame, variable) < 0)
+    if (frame->type == EXEC_VARIABLE) {
+        char variable[EXEC_VARIABLE_MAX + 1];
+        if (exec_get_variable(frame, variable) < 0)
             return -EPROTO;
         take_variable(run, variable);
         return 0;
     }
-    if (frame->type != RUN_ARGUMENTS || run->service)
+    if (frame->type != EXEC_ARGUMENTS || run->service)
         return -EPROTO;
     int err = add_arguments(run, frame->payload, frame->len);
     if (err < 0 && run->start_err == 0)
@@ -280,42 +281,42 @@ static int on_preface(struct run *run, const struct run_frame *frame)
     return 0;
 }
 
-static int on_signal_frame(struct run *run, const struct run_frame *frame)
+static int on_signal_frame(struct run *run, const struct exec_frame *frame)
 {
     int number;
-    if (run_get_signal(frame, &number) < 0)
+    if (exec_get_signal(frame, &number) < 0)
         return -EPROTO;
     if (run->child)
         child_signal(run->child, number);
     return 0;
 }
 
-static int on_resize(struct run *run, const struct run_frame *frame)
+static int on_resize(struct run *run, const struct exec_frame *frame)
 {
     struct winsize size = {0};
-    if (run_get_resize(frame, &size.ws_row, &size.ws_col) < 0)
+    if (exec_get_resize(frame, &size.ws_row, &size.ws_col) < 0)
         return -EPROTO;
     if (run->pipes.out >= 0 && run->pipes.in == run->pipes.out)
         ioctl(run->pipes.out, TIOCSWINSZ, &size);
     return 0;
 }
 
-static int on_frame(struct run *run, const struct run_frame *frame)
+static int on_frame(struct run *run, const struct exec_frame *frame)
 {
-    if (run->state == WAITING && frame->type != RUN_START)
+    if (run->state == WAITING && frame->type != EXEC_START)
         return on_preface(run, frame);
     switch (frame->type) {
-    case RUN_START:
+    case EXEC_START:
         return on_start(run, frame);
-    case RUN_STDIN:
+    case EXEC_STDIN:
         if (frame->len == 0)
             close_input(run);
         run->in_len = frame->len; /* it lies in in_frame, from where feed() takes it */
         run->in_done = 0;
         return 0;
-    case RUN_SIGNAL:
+    case EXEC_SIGNAL:
         return on_signal_frame(run, frame);
-    case RUN_RESIZE:
+    case EXEC_RESIZE:
         return on_resize(run, frame);
     default:
         return -EPROTO;
@@ -326,9 +327,9 @@ static int on_frame(struct run *run, const struct run_frame *frame)
 static int take_frames(struct run *run)
 {
     while (feed(run)) {
-        struct run_frame frame;
-        ssize_t len = run_get(run->in_frame, run->in_frame_len, &frame);
-        size_t want = RUN_HEADER_LEN;
+        struct exec_frame frame;
+        ssize_t len = exec_get(run->in_frame, run->in_frame_len, &frame);
+        size_t want = EXEC_HEADER_LEN;
         if (len > 0) {
             run->in_frame_len = 0;
             if (on_frame(run, &frame) < 0)
@@ -337,7 +338,7 @@ static int take_frames(struct run *run)
         }
         if (len == -EPROTO)
             return -EPROTO;
-        if (run->in_frame_len >= RUN_HEADER_LEN)
+        if (run->in_frame_len >= EXEC_HEADER_LEN)
             want += (size_t)(run->in_frame[2] | run->in_frame[3] << 8);
         ssize_t got = ob_stream_read(run->flow.stream, run->in_frame + run->in_frame_len,
                                      want - run->in_frame_len);
@@ -353,18 +354,18 @@ static int take_frames(struct run *run)
 /* Reads an output into a frame and sends it. */
 static void pump_output(struct run *run, struct output *output)
 {
-    uint8_t *payload = run->out_frame + RUN_HEADER_LEN;
+    uint8_t *payload = run->out_frame + EXEC_HEADER_LEN;
     if (!output->readable || run->lent)
         return;
-    ssize_t got = read(output->fd, payload, RUN_PAYLOAD_MAX);
+    ssize_t got = read(output->fd, payload, EXEC_PAYLOAD_MAX);
     if (got < 0 && errno == EAGAIN) {
         output->readable = false;
     } else if (got <= 0) {
         close_output(output); /* a terminal says EIO at its end */
     } else {
-        run_put_header(output->type, (size_t)got, run->out_frame);
+        exec_put_header(output->type, (size_t)got, run->out_frame);
         run->lent =
-            ob_stream_lend(run->flow.stream, run->out_frame, RUN_HEADER_LEN + (size_t)got) == 0;
+            ob_stream_lend(run->flow.stream, run->out_frame, EXEC_HEADER_LEN + (size_t)got) == 0;
     }
 }
 
@@ -381,8 +382,8 @@ static void drain(struct run *run)
 
 static void send_exit(struct run *run)
 {
-    uint8_t frame[RUN_FRAME_MAX];
-    size_t len = run_put_exit(&run->exit, frame);
+    uint8_t frame[EXEC_FRAME_MAX];
+    size_t len = exec_put_exit(&run->exit, frame);
     run->state = ENDED;
     ob_stream_write(run->flow.stream, frame, len);
     ob_stream_shutdown(run->flow.stream);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "wire/run.h"
+#include "wire/exec.h"
 
 #include <errno.h>
 #include <string.h>
@@ -10,25 +10,25 @@
 #define FLAG_TERMINAL 1
 
 /*  0 type u8 | 1 zero u8 | 2 length u16 | 4 payload */
-ssize_t run_get(const void *bytes, size_t len, struct run_frame *ret_frame)
+ssize_t exec_get(const void *bytes, size_t len, struct exec_frame *ret_frame)
 {
-    if (len < RUN_HEADER_LEN)
+    if (len < EXEC_HEADER_LEN)
         return -EAGAIN;
     struct rd rd = rd_init(bytes, len);
     uint8_t type = rd_u8(&rd);
     uint8_t zero = rd_u8(&rd);
     uint16_t payload_len = rd_u16(&rd);
-    if (type < RUN_START || type > RUN_VARIABLE || zero != 0 || payload_len > RUN_PAYLOAD_MAX)
+    if (type < EXEC_START || type > EXEC_VARIABLE || zero != 0 || payload_len > EXEC_PAYLOAD_MAX)
         return -EPROTO;
     if (rd.left < payload_len)
         return -EAGAIN;
-    *ret_frame = (struct run_frame){.type = type, .payload = rd.at, .len = payload_len};
-    return RUN_HEADER_LEN + payload_len;
+    *ret_frame = (struct exec_frame){.type = type, .payload = rd.at, .len = payload_len};
+    return EXEC_HEADER_LEN + payload_len;
 }
 
-void run_put_header(enum run_type type, size_t len, uint8_t ret_bytes[RUN_HEADER_LEN])
+void exec_put_header(enum exec_type type, size_t len, uint8_t ret_bytes[EXEC_HEADER_LEN])
 {
-    struct wr wr = wr_init(ret_bytes, RUN_HEADER_LEN);
+    struct wr wr = wr_init(ret_bytes, EXEC_HEADER_LEN);
     wr_u8(&wr, (uint8_t)type);
     wr_u8(&wr, 0);
     wr_u16(&wr, (uint16_t)len);
@@ -37,21 +37,21 @@ void run_put_header(enum run_type type, size_t len, uint8_t ret_bytes[RUN_HEADER
 /* The writer of a payload; finish() puts the header in front of it. */
 static struct wr begin(uint8_t *bytes)
 {
-    return wr_init(bytes + RUN_HEADER_LEN, RUN_PAYLOAD_MAX);
+    return wr_init(bytes + EXEC_HEADER_LEN, EXEC_PAYLOAD_MAX);
 }
 
-static size_t finish(enum run_type type, const struct wr *wr, uint8_t *bytes)
+static size_t finish(enum exec_type type, const struct wr *wr, uint8_t *bytes)
 {
-    run_put_header(type, wr->len, bytes);
-    return RUN_HEADER_LEN + wr->len;
+    exec_put_header(type, wr->len, bytes);
+    return EXEC_HEADER_LEN + wr->len;
 }
 
 /*  0 flags u8 | 1 rows u16 | 3 columns u16 | 5 arguments */
-int run_get_start(const struct run_frame *frame, struct run_start *ret_start)
+int exec_get_start(const struct exec_frame *frame, struct exec_start *ret_start)
 {
     struct rd rd = rd_init(frame->payload, frame->len);
     uint8_t flags = rd_u8(&rd);
-    struct run_start start = {.terminal = flags & FLAG_TERMINAL};
+    struct exec_start start = {.terminal = flags & FLAG_TERMINAL};
     start.rows = rd_u16(&rd);
     start.columns = rd_u16(&rd);
     start.arguments = (const char *)rd.at;
@@ -64,25 +64,25 @@ int run_get_start(const struct run_frame *frame, struct run_start *ret_start)
     return 0;
 }
 
-ssize_t run_put_start(const struct run_start *start, uint8_t ret_bytes[RUN_FRAME_MAX])
+ssize_t exec_put_start(const struct exec_start *start, uint8_t ret_bytes[EXEC_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
-    if (start->arguments_len > RUN_START_ARGUMENTS_MAX)
+    if (start->arguments_len > EXEC_START_ARGUMENTS_MAX)
         return -E2BIG;
     wr_u8(&wr, start->terminal ? FLAG_TERMINAL : 0);
     wr_u16(&wr, start->rows);
     wr_u16(&wr, start->columns);
     wr_bytes(&wr, start->arguments, start->arguments_len);
-    return (ssize_t)finish(RUN_START, &wr, ret_bytes);
+    return (ssize_t)finish(EXEC_START, &wr, ret_bytes);
 }
 
 /* NAME=VALUE without control characters. */
-int run_get_variable(const struct run_frame *frame, char ret_variable[RUN_VARIABLE_MAX + 1])
+int exec_get_variable(const struct exec_frame *frame, char ret_variable[EXEC_VARIABLE_MAX + 1])
 {
-    char variable[RUN_VARIABLE_MAX + 1];
+    char variable[EXEC_VARIABLE_MAX + 1];
     struct rd rd = rd_init(frame->payload, frame->len);
     size_t len = frame->len;
-    if (len > RUN_VARIABLE_MAX)
+    if (len > EXEC_VARIABLE_MAX)
         return -EPROTO;
     rd_bytes(&rd, variable, len);
     variable[len] = '\0';
@@ -97,17 +97,17 @@ int run_get_variable(const struct run_frame *frame, char ret_variable[RUN_VARIAB
     return 0;
 }
 
-ssize_t run_put_variable(const char *variable, uint8_t ret_bytes[RUN_FRAME_MAX])
+ssize_t exec_put_variable(const char *variable, uint8_t ret_bytes[EXEC_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
     size_t len = strlen(variable);
-    if (len > RUN_VARIABLE_MAX)
+    if (len > EXEC_VARIABLE_MAX)
         return -E2BIG;
     wr_bytes(&wr, variable, len);
-    return (ssize_t)finish(RUN_VARIABLE, &wr, ret_bytes);
+    return (ssize_t)finish(EXEC_VARIABLE, &wr, ret_bytes);
 }
 
-int run_get_signal(const struct run_frame *frame, int *ret_signal)
+int exec_get_signal(const struct exec_frame *frame, int *ret_signal)
 {
     struct rd rd = rd_init(frame->payload, frame->len);
     int number = rd_u8(&rd);
@@ -117,14 +117,14 @@ int run_get_signal(const struct run_frame *frame, int *ret_signal)
     return 0;
 }
 
-size_t run_put_signal(int signal, uint8_t ret_bytes[RUN_FRAME_MAX])
+size_t exec_put_signal(int signal, uint8_t ret_bytes[EXEC_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
     wr_u8(&wr, (uint8_t)signal);
-    return finish(RUN_SIGNAL, &wr, ret_bytes);
+    return finish(EXEC_SIGNAL, &wr, ret_bytes);
 }
 
-int run_get_resize(const struct run_frame *frame, uint16_t *ret_rows, uint16_t *ret_columns)
+int exec_get_resize(const struct exec_frame *frame, uint16_t *ret_rows, uint16_t *ret_columns)
 {
     struct rd rd = rd_init(frame->payload, frame->len);
     uint16_t rows = rd_u16(&rd);
@@ -136,29 +136,29 @@ int run_get_resize(const struct run_frame *frame, uint16_t *ret_rows, uint16_t *
     return 0;
 }
 
-size_t run_put_resize(uint16_t rows, uint16_t columns, uint8_t ret_bytes[RUN_FRAME_MAX])
+size_t exec_put_resize(uint16_t rows, uint16_t columns, uint8_t ret_bytes[EXEC_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
     wr_u16(&wr, rows);
     wr_u16(&wr, columns);
-    return finish(RUN_RESIZE, &wr, ret_bytes);
+    return finish(EXEC_RESIZE, &wr, ret_bytes);
 }
 
-int run_get_exit(const struct run_frame *frame, struct run_exit *ret_exit)
+int exec_get_exit(const struct exec_frame *frame, struct exec_exit *ret_exit)
 {
     struct rd rd = rd_init(frame->payload, frame->len);
     uint8_t kind = rd_u8(&rd);
     uint32_t status = rd_u32(&rd);
-    if (rd_done(&rd) < 0 || kind > RUN_NOT_STARTED)
+    if (rd_done(&rd) < 0 || kind > EXEC_NOT_STARTED)
         return -EPROTO;
-    *ret_exit = (struct run_exit){.kind = kind, .status = status};
+    *ret_exit = (struct exec_exit){.kind = kind, .status = status};
     return 0;
 }
 
-size_t run_put_exit(const struct run_exit *exit, uint8_t ret_bytes[RUN_FRAME_MAX])
+size_t exec_put_exit(const struct exec_exit *exit, uint8_t ret_bytes[EXEC_FRAME_MAX])
 {
     struct wr wr = begin(ret_bytes);
     wr_u8(&wr, (uint8_t)exit->kind);
     wr_u32(&wr, exit->status);
-    return finish(RUN_EXIT, &wr, ret_bytes);
+    return finish(EXEC_EXIT, &wr, ret_bytes);
 }
