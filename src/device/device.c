@@ -207,53 +207,9 @@ void device_reset(struct ob_device *device)
     device_wake(device);
 }
 
-static void update_pause(struct ob_device *device)
-{
-    if (device->paused == device->stopped || (device->dormant && !device->stopped))
-        return;
-    device->paused = device->stopped;
-    if (device->ops.pause)
-        device->ops.pause(device->state, device->paused);
-}
-
-void device_pause(struct ob_device *device, bool paused)
-{
-    device->stopped = paused;
-    update_pause(device);
-}
-
-void device_wake(struct ob_device *device)
-{
-    if (!device->dormant)
-        return;
-    device->dormant = false;
-    update_pause(device);
-    irqs_wake(device);
-}
-
 int device_at_rest(struct ob_device *device, struct ob_fault *fault)
 {
     return device->ops.at_rest ? device->ops.at_rest(device->state, fault) : 1;
-}
-
-bool device_poll(struct ob_device *device)
-{
-    return !device->dormant && device->ops.poll && device->ops.poll(device->state);
-}
-
-bool device_waits(const struct ob_device *device)
-{
-    return !device->dormant && device->ops.waits && device->ops.waits(device->state);
-}
-
-bool device_holds(const struct ob_device *device)
-{
-    return !device->dormant && device->ops.holds && device->ops.holds(device->state);
-}
-
-bool device_listen(struct ob_device *device)
-{
-    return !device->dormant && device->ops.listen && device->ops.listen(device->state);
 }
 
 int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "device/device.h"
-#include "server/trace.h"
+#include "device/trace.h"
 
 static uint64_t bar_size(const struct ob_device *device, unsigned bar)
 {
@@ -123,15 +123,4 @@ int doorbells_watch(struct ob_device *device)
 void doorbells_unwatch(struct ob_device *device)
 {
     unwatch(device, OB_DOORBELL_NUMBERS);
-}
-
-bool doorbells_have(struct ob_device *device, int fd)
-{
-    const struct server_host *host = device->host;
-    for (unsigned i = 0; device->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
-        int line_fd = device->doorbells.lines[i].fd;
-        if (line_fd >= 0 && host->event_is_same(host->context, line_fd, fd))
-            return true;
-    }
-    return false;
 }

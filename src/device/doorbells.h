@@ -31,7 +31,4 @@ void doorbells_done(struct ob_device *device);
 int doorbells_watch(struct ob_device *device);
 void doorbells_unwatch(struct ob_device *device);
 
-/* Whether an eventfd that came from the peer is one of these, under a number of its own. */
-bool doorbells_have(struct ob_device *device, int fd);
-
 #endif

@@ -8,7 +8,7 @@
 
 #include "base/limits.h"
 #include "device/device.h"
-#include "server/trace.h"
+#include "device/trace.h"
 
 static struct irq_vector *vector_of(struct ob_device *device, enum irq_kind kind, unsigned index)
 {
@@ -209,6 +209,18 @@ static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned in
         retry_message(device, kind, index);
 }
 
+/* Whether a descriptor is the eventfd of one of our own doorbells, which the device watches. */
+static bool is_doorbell(struct ob_device *device, int fd)
+{
+    const struct server_host *host = device->host;
+    for (unsigned i = 0; device->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
+        int line_fd = device->doorbells.lines[i].fd;
+        if (line_fd >= 0 && host->event_is_same(host->context, line_fd, fd))
+            return true;
+    }
+    return false;
+}
+
 /* Whether an eventfd can signal an interrupt. One that the device watches itself can't: each signal
  * would be followed by the next. */
 static int check_trigger(struct ob_device *device, int fd)
@@ -221,7 +233,7 @@ static int check_trigger(struct ob_device *device, int fd)
     if (err < 0)
         return err;
     bool watched = (unmask_fd >= 0 && host->event_is_same(host->context, fd, unmask_fd)) ||
-                   doorbells_have(device, fd);
+                   is_doorbell(device, fd);
     return watched ? -EINVAL : 0;
 }
 

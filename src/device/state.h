@@ -24,7 +24,7 @@ size_t state_limit(const struct ob_device *device);
 /* Writes the state of a paused device. Returns its length or a negative errno. */
 int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size);
 
-/* Parts of it that state_early.c needs too: the head, up to the version... */
+/* state_parts.c: what state_early.c needs too: the head, up to the version... */
 size_t state_head_len(const struct ob_device *device);
 void state_save_head(const struct ob_device *device, struct wr *wr);
 int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret_version,

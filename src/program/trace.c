@@ -8,8 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "device/trace.h"
 #include "os/clock.h"
-#include "server/trace.h"
 
 #define LINE_LEN  (TRACE_LINE_LEN + 128)
 #define NS_PER_S  UINT64_C(1000000000)

@@ -30,6 +30,11 @@ static int write_region(struct ob_device *device, const struct vfio_user_access 
     return -EINVAL;
 }
 
+uint64_t vfio_user_longest_transfer(const struct engine_ops *ops)
+{
+    return ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
+}
+
 static bool is_too_long(const struct vfio_user_request *request,
                         const struct vfio_user_access *access)
 {

@@ -43,11 +43,6 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-uint64_t vfio_user_longest_transfer(const struct engine_ops *ops)
-{
-    return ops->rx_len - VFIO_USER_HEADER_LEN - VFIO_USER_ACCESS_LEN;
-}
-
 /* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it.
  *
  * QEMU (10.1, 10.2) is not told that WRITE_MULTI is there, which it uses for nothing but floods of
