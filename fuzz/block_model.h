@@ -13,7 +13,7 @@
 
 #include <stddef.h>
 
-#include "block.h"
+#include "block/block.h"
 
 #define MODEL_AREAS    8u
 #define MODEL_AREA_LEN 0x8000u

@@ -10,9 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block/image_format.h"
+#include "block/image_option.h"
 #include "check.h"
-#include "image_format.h"
-#include "image_option.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -21,7 +21,7 @@ static void check_option(const struct image_option *option)
     size_t len = strlen(option->serial);
     CHECK(option->block.path &&
           (option->block.block_size == 512 || option->block.block_size == 4096));
-    CHECK(len > 0 && len <= NVME_SERIAL_LEN);
+    CHECK(len > 0 && len <= BLOCK_SERIAL_LEN);
     for (size_t i = 0; i < len; i++)
         CHECK(option->serial[i] > ' ' && option->serial[i] <= '~');
     CHECK(!option->block.direct || !image_is_nbd(option->block.path));

@@ -14,11 +14,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "block/nbd_dial.h"
+#include "block/nbd_link.h"
 #include "block_model.h"
 #include "check.h"
 #include "device/device.h"
-#include "nbd_dial.h"
-#include "nbd_link.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "check.h"
 #include "device/device.h"
 #include "fake/disk.h"

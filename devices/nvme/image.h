@@ -2,7 +2,7 @@
 #ifndef OUTBOARD_DEVICES_NVME_IMAGE_H
 #define OUTBOARD_DEVICES_NVME_IMAGE_H
 
-#include "image_option.h"
+#include "block/image_option.h"
 #include "nvme.h"
 
 /* Opens the image with the back end that its path asks for. 0, or a negative errno with the fault

@@ -17,7 +17,7 @@
 
 #include <outboard/fault.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "bounds.h"
 
 struct nvme;

@@ -13,7 +13,7 @@
  *   prp.c          from PRPs to guest memory
  *   interrupt.c    from completion queues to INTx, MSI or MSI-X
  *   namespace.c    from namespaces to images
- *   block_*.c      images
+ *   backends/block  images
  *   state.c        all of it as bytes, for another process to go on with
  *
  * A register write only notes what the guest wants; poll() then does it, so that the guest goes on

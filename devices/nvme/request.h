@@ -20,7 +20,7 @@
 
 #include <outboard/dma.h>
 
-#include "block.h"
+#include "block/block.h"
 #include "bounds.h"
 #include "spec.h"
 

@@ -31,9 +31,9 @@
 #define OPTION_REST_LEN 160
 
 struct disk {
-    struct disk_server servers[NVME_NAMESPACES];
-    struct image_option images[NVME_NAMESPACES];
-    char *options[NVME_NAMESPACES]; /* what the device is told of the servers' images */
+    struct disk_server servers[BLOCK_IMAGES];
+    struct image_option images[BLOCK_IMAGES];
+    char *options[BLOCK_IMAGES]; /* what the device is told of the servers' images */
     unsigned server_count;
     unsigned image_count;
     char *device_argv[MAX_ARGUMENTS + 1];
@@ -91,8 +91,8 @@ static int parse(struct disk *disk, int argc, char **argv, struct ob_fault *faul
     for (int i = 1; i < argc && err == 0; i++) {
         if (strncmp(argv[i], "--image=", 8) != 0)
             continue;
-        if (disk->image_count == NVME_NAMESPACES)
-            return ob_fault_set(fault, -E2BIG, "a disk has %u images at most", NVME_NAMESPACES);
+        if (disk->image_count == BLOCK_IMAGES)
+            return ob_fault_set(fault, -E2BIG, "a disk has %u images at most", BLOCK_IMAGES);
         err = image_option_parse(argv[i] + 8, &disk->images[disk->image_count], fault);
         disk->image_count += err == 0;
     }

@@ -9,7 +9,7 @@
 
 #include <outboard/fault.h>
 
-#include "image_option.h"
+#include "block/image_option.h"
 
 struct disk_server {
     pid_t pid;         /* 0: has ended */

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "block.h"
+#include "block/block.h"
 
 #define FAKE_DISK_LEN     0x10000u
 #define FAKE_DISK_PENDING 1024u

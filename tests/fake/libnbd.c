@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "nbd_dial.h"
+#include "block/nbd_dial.h"
 
 enum kind {
     READ,

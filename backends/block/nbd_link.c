@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "nbd_link.h"
+#include "block/nbd_link.h"
 
 #include <errno.h>
 #include <poll.h>

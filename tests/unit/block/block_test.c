@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "block.h"
+#include "block/block.h"
 
 #include "support.h"
 

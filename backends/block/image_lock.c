@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "image_lock.h"
+#include "block/image_lock.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,8 +8,8 @@
  *
  * done() is never called from within start(), and may start further operations.
  */
-#ifndef OUTBOARD_DEVICES_NVME_BLOCK_H
-#define OUTBOARD_DEVICES_NVME_BLOCK_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_BLOCK_H
+#define OUTBOARD_BACKENDS_BLOCK_BLOCK_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -2,7 +2,7 @@
 /*
  * The marks are those of the formats' own documents and of QEMU's block/ folder (bdrv_probe).
  */
-#include "image_format.h"
+#include "block/image_format.h"
 
 #include <stddef.h>
 #include <string.h>

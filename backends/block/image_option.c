@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "image_option.h"
+#include "block/image_option.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image_format.h"
+#include "block/image_format.h"
 
 #define FNV_OFFSET UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME  UINT64_C(0x100000001b3)
@@ -48,9 +48,9 @@ static int apply_serial(struct image_option *option, const char *serial, struct 
     for (size_t i = 0; i < len; i++)
         if (serial[i] <= ' ' || serial[i] > '~')
             len = 0;
-    if (len == 0 || len > NVME_SERIAL_LEN)
+    if (len == 0 || len > BLOCK_SERIAL_LEN)
         return ob_fault_set(fault, -EINVAL, "serial= takes 1 to %u ASCII characters without spaces",
-                            NVME_SERIAL_LEN);
+                            BLOCK_SERIAL_LEN);
     snprintf(option->serial, sizeof(option->serial), "%s", serial);
     return 0;
 }

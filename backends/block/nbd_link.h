@@ -10,15 +10,15 @@
  * An UP link does a bounded number of steps at a time: libnbd takes one reply, or one chunk of one,
  * in each, and a server can send chunks without end.
  */
-#ifndef OUTBOARD_DEVICES_NVME_NBD_LINK_H
-#define OUTBOARD_DEVICES_NVME_NBD_LINK_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_NBD_LINK_H
+#define OUTBOARD_BACKENDS_BLOCK_NBD_LINK_H
 
 #include <libnbd.h>
 
 #include <outboard/watch.h>
 
-#include "block.h"
-#include "nbd_dial.h"
+#include "block/block.h"
+#include "block/nbd_dial.h"
 
 /* Steps of libnbd before the loop has its turn again. */
 #define NBD_STEPS 64u

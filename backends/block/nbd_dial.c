@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "nbd_dial.h"
+#include "block/nbd_dial.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -18,7 +18,7 @@
  * Nothing else waits for it, so even the size of a file is asked for through the ring. What it has
  * not begun can: stop() cancels that, and what has more pieces to do ends behind the one under way.
  */
-#include "block.h"
+#include "block/block.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -35,8 +35,8 @@
 
 #include <outboard/watch.h>
 
-#include "image_format.h"
-#include "image_lock.h"
+#include "block/image_format.h"
+#include "block/image_lock.h"
 
 #define RING_ENTRIES  1024u
 #define ZEROES_LEN    65536u

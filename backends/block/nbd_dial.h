@@ -6,8 +6,8 @@
  * is a handle that can be used at once. The thread is never waited for: if nobody wants the handle
  * any more, the thread frees what there is when it ends.
  */
-#ifndef OUTBOARD_DEVICES_NVME_NBD_DIAL_H
-#define OUTBOARD_DEVICES_NVME_NBD_DIAL_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_NBD_DIAL_H
+#define OUTBOARD_BACKENDS_BLOCK_NBD_DIAL_H
 
 #include <stdbool.h>
 

@@ -5,8 +5,8 @@
  * QEMU has a lock for reading on a byte of its own for each thing that it does with an image and
  * for each that it lets nobody else do, and looks for the locks of others afterwards.
  */
-#ifndef OUTBOARD_DEVICES_NVME_IMAGE_LOCK_H
-#define OUTBOARD_DEVICES_NVME_IMAGE_LOCK_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_IMAGE_LOCK_H
+#define OUTBOARD_BACKENDS_BLOCK_IMAGE_LOCK_H
 
 #include <stdbool.h>
 

@@ -13,13 +13,13 @@
  * writes that it had acknowledged and no flush had covered, and the guest, which still counts on
  * them, would never learn. If there are any, all operations fail until the guest starts anew.
  */
-#include "block.h"
+#include "block/block.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "nbd_link.h"
+#include "block/nbd_link.h"
 
 #define ZEROES_LEN 65536u
 

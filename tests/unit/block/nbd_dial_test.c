@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A name that nobody answers for: getaddrinfo(3) is the test's own, and waits as long as it says.
  */
-#include "nbd_dial.h"
+#include "block/nbd_dial.h"
 
 #include "support.h"
 

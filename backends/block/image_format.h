@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Formats of disk images that are not the disk's bytes, told by what their first or last bytes are.
  */
-#ifndef OUTBOARD_DEVICES_NVME_IMAGE_FORMAT_H
-#define OUTBOARD_DEVICES_NVME_IMAGE_FORMAT_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_IMAGE_FORMAT_H
+#define OUTBOARD_BACKENDS_BLOCK_IMAGE_FORMAT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Images as options: PATH[,readonly][,direct][,serial=TEXT][,block-size=512|4096][,format=NAME]...
  * man/outboard-nvme.1 and man/outboard.1 have them all. */
-#ifndef OUTBOARD_DEVICES_NVME_IMAGE_OPTION_H
-#define OUTBOARD_DEVICES_NVME_IMAGE_OPTION_H
+#ifndef OUTBOARD_BACKENDS_BLOCK_IMAGE_OPTION_H
+#define OUTBOARD_BACKENDS_BLOCK_IMAGE_OPTION_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include <outboard/fault.h>
 
-#include "block.h"
-#include "bounds.h"
+#include "block/block.h"
+
+/* Characters of a serial number, as NVMe has them. */
+#define BLOCK_SERIAL_LEN 20u
+
+/* Images of one program. */
+#define BLOCK_IMAGES 32u
 
 struct image_option {
     char *text; /* cut into the rest */
     struct block_options block;
-    char serial[NVME_SERIAL_LEN + 1]; /* given, or made of the path */
+    char serial[BLOCK_SERIAL_LEN + 1]; /* given, or made of the path */
 
     /* What an NBD server has to do, and so `outboard disk` asks of one. */
     const char *format;   /* NULL: not said */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What holds for every image: how long it is waited for. */
-#include "block.h"
+#include "block/block.h"
 
 #include <time.h>
 
