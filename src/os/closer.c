@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/limits.h"
@@ -16,6 +17,9 @@
 
 /* The thread calls nothing deep. */
 #define STACK_LEN (64u << 10)
+
+/* How long the end waits for a thread that waits for somebody. */
+#define STOP_S 1
 
 /* Bytes that are thrown away at once. */
 #define DRAIN_LEN 4096u
@@ -30,6 +34,8 @@ static struct {
     pthread_mutex_t lock;
     sem_t filled; /* counts what waits */
     pid_t owner;  /* the process whose thread runs; 0: none */
+    pthread_t thread;
+    bool stops; /* the thread ends once nothing waits */
     unsigned first, count;
     struct closing waiting[LIMIT_CLOSING];
 } closer = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -77,23 +83,27 @@ static void drain(int fd)
     }
 }
 
-static struct closing take_next(void)
+/* Waits for the next one; false at the end. */
+static bool take_next(struct closing *ret_next)
 {
     while (sem_wait(&closer.filled) < 0)
         ;
     pthread_mutex_lock(&closer.lock);
-    struct closing next = closer.waiting[closer.first];
-    closer.first = (closer.first + 1) % LIMIT_CLOSING;
-    closer.count--;
+    bool is_there = closer.count > 0;
+    if (is_there) {
+        *ret_next = closer.waiting[closer.first];
+        closer.first = (closer.first + 1) % LIMIT_CLOSING;
+        closer.count--;
+    }
     pthread_mutex_unlock(&closer.lock);
-    return next;
+    return is_there;
 }
 
 static void *close_all(void *unused)
 {
     prctl(PR_SET_NAME, "outboard-closer");
-    for (;;) {
-        struct closing next = take_next();
+    struct closing next;
+    while (take_next(&next)) {
         if (!next.is_ours) {
             close_foreign(next.fd);
             continue;
@@ -107,16 +117,14 @@ static void *close_all(void *unused)
 static int start_thread(void)
 {
     pthread_attr_t attributes;
-    pthread_t thread;
     sigset_t all, before;
     int err = pthread_attr_init(&attributes);
     if (err)
         return -err;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, STACK_LEN);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&thread, &attributes, close_all, NULL);
+    err = pthread_create(&closer.thread, &attributes, close_all, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return -err;
@@ -129,6 +137,7 @@ int closer_start(void)
     if (closer.owner != getpid()) {
         /* What a parent's thread had still to close is no business of this one's. */
         closer.count = 0;
+        closer.stops = false;
         sem_init(&closer.filled, 0, 0);
         err = start_thread();
     }
@@ -138,10 +147,28 @@ int closer_start(void)
     return err;
 }
 
+void closer_stop(void)
+{
+    struct timespec until;
+    pthread_mutex_lock(&closer.lock);
+    bool runs = closer.owner == getpid() && !closer.stops;
+    closer.stops = true;
+    if (runs)
+        sem_post(&closer.filled);
+    pthread_mutex_unlock(&closer.lock);
+    if (!runs)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += STOP_S;
+    if (pthread_clockjoin_np(closer.thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+        return; /* it ends with the process, which it does not hold up by more than its files do */
+    closer.owner = 0;
+}
+
 static void hand_over(int fd, bool is_ours)
 {
     pthread_mutex_lock(&closer.lock);
-    if (closer.owner && closer.count < LIMIT_CLOSING) {
+    if (closer.owner && !closer.stops && closer.count < LIMIT_CLOSING) {
         unsigned last = (closer.first + closer.count++) % LIMIT_CLOSING;
         closer.waiting[last] = (struct closing){.fd = fd, .is_ours = is_ours};
         sem_post(&closer.filled);

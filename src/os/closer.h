@@ -18,6 +18,10 @@
  * errno. */
 int closer_start(void);
 
+/* Ends the thread once it has closed what waits, unless a peer's file holds it up: then it is left
+ * to the end of the process after a second. What is handed over later stays open. */
+void closer_stop(void);
+
 /* Closes a descriptor that came from a peer. It stays open until the end of the process when there
  * is no thread, or LIMIT_CLOSING others wait for it. May be called by any thread. */
 void closer_close(int fd);

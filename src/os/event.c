@@ -22,6 +22,9 @@
 /* Completions that may lie there until they are thrown away, all at once. */
 #define COMPLETIONS 64
 
+/* Of RWF_*, <linux/fs.h>: the highest bit there can be. */
+#define NO_SUCH_FLAG 0x40000000
+
 /* A signal that finds no room for its completion makes room and tries again; threads may race. */
 #define SIGNAL_TRIES 16
 
@@ -57,27 +60,25 @@ static bool has_aio(void)
     return aio.owner != 0;
 }
 
-/* Reads len bytes to nowhere and signals fd when that is done, which is at once. 0 or a negative
- * errno. */
-static int submit(int fd, void *to, size_t len)
+/* Reads no bytes and signals fd when that is done, which is at once. 0 or a negative errno. */
+static int submit(int fd, int rw_flags)
 {
     struct iocb iocb = {.aio_lio_opcode = IOCB_CMD_PREAD,
+                        .aio_rw_flags = rw_flags,
                         .aio_fildes = (uint32_t)aio.empty_fd,
-                        .aio_buf = (uintptr_t)to,
-                        .aio_nbytes = len,
                         .aio_flags = IOCB_FLAG_RESFD,
                         .aio_resfd = (uint32_t)fd};
     struct iocb *iocbs = &iocb;
     return syscall(SYS_io_submit, aio.context, 1, &iocbs) < 0 ? -errno : 0;
 }
 
-static int submit_with_room(int fd, void *to, size_t len)
+static int submit_with_room(int fd, int rw_flags)
 {
     struct io_event done[COMPLETIONS];
-    int err = submit(fd, to, len);
+    int err = submit(fd, rw_flags);
     for (unsigned i = 0; err == -EAGAIN && i < SIGNAL_TRIES; i++) {
         syscall(SYS_io_getevents, aio.context, 0L, (long)COMPLETIONS, done, NULL);
-        err = submit(fd, to, len);
+        err = submit(fd, rw_flags);
     }
     return err;
 }
@@ -97,10 +98,10 @@ static bool is_called_eventfd(int fd)
     return len > 0 && strcmp(name, "anon_inode:[eventfd]") == 0;
 }
 
-/* The kernel looks at the eventfd before it looks at where to read to, which is nowhere. */
+/* The kernel looks at the eventfd before it looks at flags that no read has. */
 static bool is_taken_for_eventfd(int fd)
 {
-    return submit_with_room(fd, (void *)UINTPTR_MAX, 1) == -EFAULT;
+    return submit_with_room(fd, NO_SUCH_FLAG) == -EOPNOTSUPP;
 }
 
 int event_check(int fd)
@@ -127,7 +128,7 @@ static void signal_by_write(int fd)
 
 void event_signal(int fd)
 {
-    if (!has_aio() || submit_with_room(fd, NULL, 0) < 0)
+    if (!has_aio() || submit_with_room(fd, 0) < 0)
         signal_by_write(fd);
 }
 

@@ -226,6 +226,7 @@ static int run(struct service *service, void *config, struct ob_fault *fault)
         service->program->destroy(config);
     loop_free(service->loop);
     trace_close(&service->trace);
+    closer_stop();
     return err;
 }
 

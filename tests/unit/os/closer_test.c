@@ -97,6 +97,23 @@ static void who_was_not_accepted_is_closed_with_the_listener(void **state)
     rmdir(path);
 }
 
+static void the_thread_ends_once_nothing_waits(void **state)
+{
+    int ends[2];
+    assert_int_equal(closer_start(), 0);
+    unsigned with = threads();
+    assert_int_equal(pipe(ends), 0);
+    closer_close(ends[0]);
+    closer_close(ends[1]);
+    closer_stop();
+    assert_int_equal(threads(), with - 1);
+    assert_int_equal(fcntl(ends[0], F_GETFD), -1); /* they were closed before */
+    assert_int_equal(fcntl(ends[1], F_GETFD), -1);
+    closer_stop();
+    assert_int_equal(closer_start(), 0);
+    assert_int_equal(threads(), with);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +122,7 @@ int main(void)
         TEST(a_socket_that_lingers_keeps_nobody_waiting),
         TEST(what_lies_in_a_connection_is_closed_with_it),
         TEST(who_was_not_accepted_is_closed_with_the_listener),
+        TEST(the_thread_ends_once_nothing_waits),
     };
     event_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);
