@@ -113,10 +113,24 @@ void model_application(struct model *model, struct ob_session_events *events)
         .incoming = on_incoming,
         .opened = on_opened,
         .refused = on_over,
-        .readable = on_readable,
+        .readable = model->asks ? NULL : on_readable,
         .writable = on_writable,
         .reset = on_over,
     };
+}
+
+int model_receive(struct model *model, const void *bytes, size_t len)
+{
+    if (!model->asks)
+        return ob_session_receive(model->session, bytes, len, model->now);
+    void *lent = malloc(len + 1);
+    if (len)
+        memcpy(lent, bytes, len);
+    int result = ob_session_receive_lent(model->session, lent, len, model->now);
+    for (struct ob_stream *stream; (stream = ob_session_next_readable(model->session));)
+        on_readable(model, stream);
+    free(lent);
+    return result;
 }
 
 void model_open(struct model *model)

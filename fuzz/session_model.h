@@ -49,6 +49,7 @@ struct model {
     bool dead;    /* clean channel: the engine has dropped the peer */
     /* The application. */
     bool up;
+    bool asks; /* lends what it receives, and asks which streams are readable */
     struct handle handles[HANDLES];
     /* The peer. */
     uint8_t lives; /* of the engine: each has a seed of its own */
@@ -84,6 +85,8 @@ uint64_t model_peer_sent(const struct model *model, uint64_t id);
 void model_peer_begin(struct model *model, uint64_t tag);
 
 void model_application(struct model *model, struct ob_session_events *events);
+/* Gives the engine bytes of the peer as this application does. */
+int model_receive(struct model *model, const void *bytes, size_t len);
 void model_open(struct model *model);
 void model_write(struct handle *handle, size_t len);
 void model_lend(struct handle *handle, size_t len);

@@ -69,7 +69,7 @@ void model_peer_begin(struct model *model, uint64_t tag)
 
 void model_give(struct model *model, const void *bytes, size_t len)
 {
-    int result = ob_session_receive(model->session, bytes, len, model->now);
+    int result = model_receive(model, bytes, len);
     CHECK(result == 0 || (!on_line(model) && ob_session_fault(model->session)->code == result));
     CHECK(result == 0 || !model->up);
     CHECK(!model->dead || result < 0);

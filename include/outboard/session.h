@@ -17,10 +17,16 @@
  *
  * Both ends are alike: none is client or server, either opens streams.
  *
- * Events are callbacks. They come only from ob_session_receive(), ob_session_transmitted(),
- * ob_session_tick(), ob_session_transport_up(), ob_session_transport_down() and
- * ob_session_end(); never from an ob_stream function. A callback may call every function of this
- * header but those six and ob_session_free() and ob_session_transmit().
+ * Events are callbacks. They come only from ob_session_receive(), ob_session_receive_lent(),
+ * ob_session_next_readable(), ob_session_transmitted(), ob_session_tick(),
+ * ob_session_transport_up(), ob_session_transport_down() and ob_session_end(); never from an
+ * ob_stream function. A callback may call every function of this header but those eight and
+ * ob_session_free() and ob_session_transmit().
+ *
+ * Which streams can be read is told by the callback `readable`, frame by frame, or is asked with
+ * ob_session_next_readable() after all bytes have been taken. The second way is the faster one:
+ * what many frames have brought to a stream is read at once, and with ob_session_receive_lent()
+ * without a copy, too.
  *
  * A stream handle is like a descriptor: whatever happens to the stream or to the session, it stays
  * valid until its owner calls ob_stream_free(). The owner is who called ob_stream_open(), or who
@@ -137,7 +143,8 @@ struct ob_session_events {
     /*
      * There was nothing to read and now there is: bytes, or the end of the peer's direction. Not
      * repeated before everything was consumed; so peek and consume until peek says -EAGAIN or 0,
-     * or until there is no room for more, and go on when there is.
+     * or until there is no room for more, and go on when there is. If this callback is NULL,
+     * ob_session_next_readable() gives the stream instead.
      */
     void (*readable)(void *user, struct ob_stream *stream);
     /*
@@ -244,6 +251,31 @@ OB_API void ob_session_end(struct ob_session *session, uint32_t reason, uint64_t
 OB_API int ob_session_receive(struct ob_session *session, const void *bytes, size_t len,
                               uint64_t now_ns);
 
+/**
+ * Take bytes as ob_session_receive() does, but leave them to the streams where they lie.
+ *
+ * @bytes: must stay there unchanged until ob_session_next_readable() has returned NULL or, if that
+ *         comes first, until ob_session_transport_down() or ob_session_free() has returned. Call
+ *         neither receive function before that.
+ *
+ * Returns as ob_session_receive() does.
+ */
+OB_API int ob_session_receive_lent(struct ob_session *session, const void *bytes, size_t len,
+                                   uint64_t now_ns);
+
+/**
+ * Give a stream that there is something to read from, each one once: when there was nothing to
+ * read and now there is, as the callback `readable` says, which must be NULL in the configuration.
+ *
+ *   while ((stream = ob_session_next_readable(session)))
+ *       read(stream);
+ *
+ * Returns the stream, or NULL when there is no other one. Before NULL is returned, bytes that were
+ * lent by ob_session_receive_lent() and not consumed are copied, and a stream is reset if there is
+ * no memory for that (`reset` tells).
+ */
+OB_API struct ob_stream *ob_session_next_readable(struct ob_session *session);
+
 /* Whether ob_session_transmit() would give bytes. Ask after every call. */
 OB_API bool ob_session_has_output(const struct ob_session *session);
 
@@ -327,8 +359,10 @@ OB_API void ob_stream_refuse(struct ob_stream *stream, uint32_t reason);
  * Look at received bytes without consuming them.
  *
  * @ret_bytes: the first of them; valid until the next ob_stream_consume(), ob_stream_read() or
- *             ob_stream_free() on this stream, or until the callback returns. Inside `readable` it
- *             mostly points into what was given to ob_session_receive(): nothing was copied.
+ *             ob_stream_free() on this stream, or until the callback returns, or until
+ *             ob_session_next_readable() returns NULL. Inside `readable`, and after
+ *             ob_session_receive_lent(), it mostly points into what was received: nothing was
+ *             copied.
  *
  * Returns how many bytes lie there (more may follow behind), 0 at the end of the stream (the peer
  * has shut its direction and all was consumed), -EAGAIN (nothing now; `readable` will tell) or

@@ -109,6 +109,10 @@
 /* Session: payload of one DATA frame sent on a raw line, so that control frames wait less. */
 #define LIMIT_SESSION_LINE_DATA 4096
 
+/* Session: payloads of DATA frames that wait in the buffer in which they were received, at most;
+ * they are copied when there are more. */
+#define LIMIT_SESSION_PIECES 64
+
 /* Session: service name and metadata of one OPEN; the public header has the same numbers. */
 #define LIMIT_SESSION_SERVICE_BYTES  255
 #define LIMIT_SESSION_METADATA_BYTES 1024

@@ -13,6 +13,7 @@
 #include "session/queues.h"
 #include "session/session.h"
 #include "session/streams.h"
+#include "session/unread.h"
 #include "session/verdict.h"
 
 #include <errno.h>
@@ -177,8 +178,8 @@ static enum verdict on_fin(struct ob_session *session, struct ob_stream *stream,
         return VIOLATION(session, "FIN after %ju bytes, but %ju arrived", (uintmax_t)total,
                          (uintmax_t)stream->rx.received);
     stream->rx.ended = true;
-    if (!stream->rx.unread.len) {
-        TELL(session, readable, stream);
+    if (!unread_any(stream)) {
+        unread_tell(stream);
         stream_confirm_end(stream);
     }
     return VERDICT_GO_ON;
@@ -315,32 +316,16 @@ enum verdict frame_control(struct ob_session *session, const struct session_head
     return VERDICT_GO_ON;
 }
 
-/* What the application leaves of bytes that it saw in place is kept for it. */
-static size_t offer_in_place(struct ob_session *session, struct ob_stream *stream,
-                             const uint8_t *bytes, size_t len)
-{
-    struct receiver *rx = &session->rx;
-    rx->in_place = stream;
-    rx->in_place_bytes = bytes;
-    rx->in_place_len = len;
-    TELL(session, readable, stream);
-    rx->in_place = NULL;
-    return rx->in_place_len;
-}
-
 void frame_data(struct ob_session *session, uint64_t id, const uint8_t *bytes, size_t len)
 {
     struct ob_stream *stream = stream_find(session, id);
     if (!stream)
         return;
-    size_t left = len;
+    bool news = !unread_any(stream);
     stream->rx.received += len;
-    if (!stream->rx.unread.len)
-        left = offer_in_place(session, stream, bytes, len);
-    if (stream->state != STREAM_OPEN || !left)
-        return;
-    if (chain_append(&stream->rx.unread, bytes + len - left, left) < 0) {
-        stream_kill(stream, OB_REASON_NO_MEMORY);
-        TELL(session, reset, stream, OB_REASON_NO_MEMORY);
-    }
+    unread_add(stream, bytes, len);
+    if (news)
+        unread_tell(stream);
+    if (!session->rx.lent || unread_full(session))
+        streams_keep_unread(session);
 }

@@ -22,6 +22,7 @@
 
 int receiver_init(struct ob_session *session)
 {
+    list_init(&session->rx.readable);
     if (!on_line(session))
         return 0;
     uint8_t *frame = malloc(LINE_FRAME_MAX);
@@ -41,6 +42,7 @@ void receiver_reset(struct ob_session *session)
     struct receiver *rx = &session->rx;
     rx->head_len = 0;
     rx->in_payload = false;
+    rx->piece_count = rx->pieces_kept = 0;
     if (on_line(session))
         cobs_decoder_reset(&rx->cobs);
 }

@@ -217,7 +217,8 @@ static int act(struct ob_session *session, enum verdict verdict)
     return 0;
 }
 
-int ob_session_receive(struct ob_session *session, const void *bytes, size_t len, uint64_t now_ns)
+static int receive(struct ob_session *session, const void *bytes, size_t len, uint64_t now_ns,
+                   bool lent)
 {
     const uint8_t *at = bytes;
     int result = 0;
@@ -228,6 +229,8 @@ int ob_session_receive(struct ob_session *session, const void *bytes, size_t len
     enter(session, now_ns);
     session->stats.bytes_received += len;
     liveness_heard(session);
+    streams_keep_unread(session);
+    session->rx.lent = lent && !on_line(session); /* a line's frames lie in its decoder */
     while (len && session->state != SESSION_CLOSED && result == 0) {
         enum verdict verdict;
         size_t taken = receiver_take(session, at, len, &verdict);
@@ -239,6 +242,28 @@ int ob_session_receive(struct ob_session *session, const void *bytes, size_t len
     }
     leave(session);
     return result;
+}
+
+int ob_session_receive(struct ob_session *session, const void *bytes, size_t len, uint64_t now_ns)
+{
+    return receive(session, bytes, len, now_ns, false);
+}
+
+int ob_session_receive_lent(struct ob_session *session, const void *bytes, size_t len,
+                            uint64_t now_ns)
+{
+    return receive(session, bytes, len, now_ns, true);
+}
+
+struct ob_stream *ob_session_next_readable(struct ob_session *session)
+{
+    struct list *readable = &session->rx.readable;
+    if (!list_empty(readable))
+        return list_entry(list_take(readable), struct ob_stream, readable);
+    enter(session, session->live.now);
+    streams_keep_unread(session);
+    leave(session);
+    return NULL;
 }
 
 bool ob_session_has_output(const struct ob_session *session)

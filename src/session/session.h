@@ -11,6 +11,7 @@
  *   frames.c     what each frame means, and when it is allowed
  *   streams.c    the table of streams, their life
  *   queues.c     which queues of the transmitter a stream stands in
+ *   unread.c     received bytes, until the application consumes them
  *   stream.c     reading and writing a stream            the public ob_stream functions
  *   transmit.c   which bytes go next: control, then data in deficit round robin
  *   control.c    the control lane
@@ -40,6 +41,7 @@
 #include "wire/cobs.h"
 #include "wire/session_wire.h"
 
+#include <assert.h>
 #include <outboard/session.h>
 
 enum session_state {
@@ -48,6 +50,8 @@ enum session_state {
     SESSION_UP,
     SESSION_CLOSED, /* a farewell was said or heard, or the peer broke the rules: silence */
 };
+
+static_assert(LIMIT_SESSION_PIECES < 256, "their numbers are bytes");
 
 enum stream_state {
     STREAM_OPENING,  /* ours; OPEN is to be sent or answered. May be written, is held back */
@@ -84,6 +88,8 @@ struct stream_rx {
     uint64_t consumed; /* bytes that the application is done with */
     uint64_t limit;    /* received may not pass it: what we granted so far */
     bool ended;        /* FIN came */
+    /* Behind `unread`, numbers in session->rx.pieces; 0: there are none. */
+    uint8_t first_piece, last_piece;
 };
 
 struct stream_tx {
@@ -107,10 +113,11 @@ struct ob_stream {
     void *user;
     uint64_t id; /* 0 until OPEN is sent */
     struct ob_stream *hash_next;
-    struct list all;     /* streams.live, .over or .freed */
-    struct list control; /* tx.control while frames are pending; tx.opening before OPEN */
-    struct list active;  /* tx.active while data may go */
-    struct list notify;  /* tx.notify while `writable` is due */
+    struct list all;      /* streams.live, .over or .freed */
+    struct list control;  /* tx.control while frames are pending; tx.opening before OPEN */
+    struct list active;   /* tx.active while data may go */
+    struct list readable; /* rx.readable until ob_session_next_readable() gives it */
+    struct list notify;   /* tx.notify while `writable` is due */
     struct open_request *request;
     struct stream_rx rx;
     struct stream_tx tx;
@@ -165,6 +172,14 @@ struct handshake {
     uint64_t hello_interval;
 };
 
+/* Payload of a DATA frame, where it was received. */
+struct piece {
+    struct ob_stream *stream; /* NULL: it is over */
+    const uint8_t *bytes;
+    size_t len;   /* 0: it was consumed */
+    uint8_t next; /* number of the stream's next piece, or 0 */
+};
+
 struct receiver {
     /* Clean channel: the frame at hand. */
     uint8_t head[SESSION_HEADER_LEN];
@@ -179,10 +194,12 @@ struct receiver {
     struct cobs_decoder cobs;
     /* Both. */
     uint32_t seq; /* of the next frame */
-    /* What `readable` may see in place: bytes of the DATA frame at hand. */
-    struct ob_stream *in_place;
-    const uint8_t *in_place_bytes;
-    size_t in_place_len;
+    /* Unread bytes in the caller's buffer. */
+    bool lent; /* which stays as it is after the call */
+    uint8_t piece_count;
+    uint8_t pieces_kept; /* of them: have been copied */
+    struct piece pieces[LIMIT_SESSION_PIECES];
+    struct list readable; /* streams, without the callback `readable` */
 };
 
 /* One DATA frame on its way. */

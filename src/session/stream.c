@@ -6,8 +6,8 @@
 #include "session/queues.h"
 #include "session/session.h"
 #include "session/streams.h"
+#include "session/unread.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,23 +71,11 @@ void ob_stream_refuse(struct ob_stream *stream, uint32_t reason)
     ob_stream_reset(stream, reason);
 }
 
-/* Where the unread bytes begin; the contiguous ones. */
-static size_t unread(const struct ob_stream *stream, const void **ret_bytes)
-{
-    const struct receiver *rx = &stream->session->rx;
-    if (stream->rx.unread.len)
-        return chain_peek(&stream->rx.unread, 0, (const uint8_t **)ret_bytes);
-    if (rx->in_place != stream)
-        return 0;
-    *ret_bytes = rx->in_place_bytes;
-    return rx->in_place_len;
-}
-
 ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes)
 {
     if (stream->state == STREAM_OVER)
         return -ECONNRESET;
-    size_t len = unread(stream, ret_bytes);
+    size_t len = unread_peek(stream, (const uint8_t **)ret_bytes);
     if (len)
         return (ssize_t)len;
     return stream->rx.ended ? 0 : -EAGAIN;
@@ -95,19 +83,12 @@ ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes)
 
 int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_max)
 {
-    const struct chain *queued = &stream->rx.unread;
-    const void *first;
-    ssize_t len = ob_stream_peek(stream, &first);
-    int count = 1;
-    if (len <= 0)
-        return (int)len;
-    iov[0] = (struct iovec){.iov_base = (void *)first, .iov_len = (size_t)len};
-    for (size_t at = (size_t)len; at < queued->len && count < iov_max; at += iov[count++].iov_len) {
-        const uint8_t *bytes;
-        iov[count].iov_len = chain_peek(queued, at, &bytes);
-        iov[count].iov_base = (void *)bytes;
-    }
-    return count;
+    if (stream->state == STREAM_OVER)
+        return -ECONNRESET;
+    int count = unread_spans(stream, iov, iov_max);
+    if (count)
+        return count;
+    return stream->rx.ended ? 0 : -EAGAIN;
 }
 
 /* Credit goes back in halves of the window: few frames, and the peer never runs dry meanwhile. */
@@ -121,16 +102,9 @@ static void give_credit(struct ob_stream *stream)
 
 void ob_stream_consume(struct ob_stream *stream, size_t len)
 {
-    struct receiver *rx = &stream->session->rx;
     if (stream->state == STREAM_OVER || !len)
         return;
-    if (stream->rx.unread.len) {
-        chain_consume(&stream->rx.unread, len);
-    } else {
-        assert(rx->in_place == stream && len <= rx->in_place_len);
-        rx->in_place_bytes += len;
-        rx->in_place_len -= len;
-    }
+    unread_consume(stream, len);
     stream->rx.consumed += len;
     give_credit(stream);
     stream_confirm_end(stream);
@@ -212,7 +186,7 @@ int ob_stream_shutdown(struct ob_stream *stream)
 static bool orderly(const struct ob_stream *stream)
 {
     return stream->state == STREAM_OPEN && stream->tx.ending && stream->rx.ended &&
-           !stream->rx.unread.len && stream->session->rx.in_place != stream && !stream->tx.lent_len;
+           !unread_any(stream) && !stream->tx.lent_len;
 }
 
 void ob_stream_reset(struct ob_stream *stream, uint32_t reason)

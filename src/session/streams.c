@@ -11,6 +11,7 @@
 #include "session/streams.h"
 #include "session/queues.h"
 #include "session/session.h"
+#include "session/unread.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -148,6 +149,7 @@ struct ob_stream *stream_new(struct ob_session *session, enum stream_state state
     list_init(&stream->control);
     list_init(&stream->active);
     list_init(&stream->notify);
+    list_init(&stream->readable);
     list_append(&session->streams.live, &stream->all);
     session->streams.count++;
     session->streams.ours += stream->ours;
@@ -167,16 +169,14 @@ void stream_detach(struct ob_stream *stream, uint32_t reason)
 {
     struct ob_session *session = stream->session;
     stream_leave_queues(stream);
+    unread_forget(stream);
     leave_table(stream);
-    chain_clear(&stream->rx.unread);
     chain_clear(&stream->tx.unsent);
     stream->tx.lent = NULL;
     stream->tx.lent_len = 0;
     stream->tx.ahead = 0;
     free(stream->request);
     stream->request = NULL;
-    if (session->rx.in_place == stream)
-        session->rx.in_place = NULL;
     stream->pending = 0;
     stream->state = STREAM_OVER;
     stream->reason = reason;
@@ -193,6 +193,14 @@ void stream_kill(struct ob_stream *stream, uint32_t reason)
     stream_detach(stream, reason);
     if (known)
         stream_owe(stream, refusal ? PENDING_REFUSE : PENDING_RESET);
+}
+
+void streams_keep_unread(struct ob_session *session)
+{
+    for (struct ob_stream *stream; (stream = unread_keep(session));) {
+        stream_kill(stream, OB_REASON_NO_MEMORY);
+        TELL(session, reset, stream, OB_REASON_NO_MEMORY);
+    }
 }
 
 void stream_release(struct ob_stream *stream)

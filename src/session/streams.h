@@ -14,6 +14,8 @@ struct ob_stream *stream_find(const struct ob_session *session, uint64_t id);
 void stream_detach(struct ob_stream *stream, uint32_t reason);
 /* Detaches a stream that the peer knows, and owes it the news. */
 void stream_kill(struct ob_stream *stream, uint32_t reason);
+/* Copies what lies in a buffer that is about to go; resets streams for which there is no memory. */
+void streams_keep_unread(struct ob_session *session);
 /* Frees the object, now or when the callbacks have returned. */
 void stream_release(struct ob_stream *stream);
 void stream_answered(struct ob_stream *stream);

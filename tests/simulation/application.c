@@ -196,17 +196,30 @@ void application_start(struct application *application, const struct ob_session_
     struct ob_session_config own = *config;
     own.user = application;
     own.random = draw;
+    application->asks = random_below(application->random, 2);
     own.events = (struct ob_session_events){
         .up = on_up,
         .ended = on_ended,
         .incoming = on_incoming,
         .refused = on_over,
-        .readable = on_readable,
+        .readable = application->asks ? NULL : on_readable,
         .writable = on_writable,
         .reset = on_over,
     };
     if (ob_session_new(&own, &application->session) < 0)
         failed("no memory for the engine");
+}
+
+int application_receive(struct application *application, const void *bytes, size_t len,
+                        uint64_t now)
+{
+    struct ob_session *session = application->session;
+    if (!application->asks)
+        return ob_session_receive(session, bytes, len, now);
+    int result = ob_session_receive_lent(session, bytes, len, now);
+    for (struct ob_stream *stream; (stream = ob_session_next_readable(session));)
+        on_readable(application, stream);
+    return result;
 }
 
 void application_kill(struct application *application)

@@ -49,6 +49,7 @@ struct application {
     struct random nonces;
     uint64_t tag; /* of the session that stands */
     uint32_t sessions;
+    bool asks; /* lends what it receives, and asks which streams are readable */
     struct connection connections[CONNECTIONS];
 };
 
@@ -60,6 +61,9 @@ void application_start(struct application *application, const struct ob_session_
 /* As a process that is killed: nothing is said to anybody. */
 void application_kill(struct application *application);
 
+/* Takes bytes of the channel, which may change afterwards. */
+int application_receive(struct application *application, const void *bytes, size_t len,
+                        uint64_t now);
 /* Does one thing at random. */
 void application_act(struct application *application);
 /* Reads everything on streams that are not stopped; all of them when `also_stopped`. */

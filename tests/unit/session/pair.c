@@ -111,7 +111,7 @@ static int make(struct end *end, const struct ob_session_config *config)
         .incoming = on_incoming,
         .opened = on_opened,
         .refused = on_refused,
-        .readable = on_readable,
+        .readable = end->asks ? NULL : on_readable,
         .writable = on_writable,
         .finished = on_finished,
         .reset = on_reset,
@@ -119,24 +119,42 @@ static int make(struct end *end, const struct ob_session_config *config)
     return ob_session_new(&own, &end->session);
 }
 
-void pair_new(struct pair *pair, const struct ob_session_config *a,
-              const struct ob_session_config *b)
+static void pair_make(struct pair *pair, const struct ob_session_config *a,
+                      const struct ob_session_config *b, bool asks)
 {
     *pair = (struct pair){.now = 1000 * MS};
     for (int i = 0; i < 2; i++) {
         pair->ends[i].random_state = (uint64_t)i + 1;
         pair->ends[i].accepts = true;
+        pair->ends[i].asks = asks;
         assert_int_equal(make(&pair->ends[i], i ? b : a), 0);
     }
+}
+
+void pair_new(struct pair *pair, const struct ob_session_config *a,
+              const struct ob_session_config *b)
+{
+    pair_make(pair, a, b, false);
+}
+
+static void stand(struct pair *pair)
+{
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(ob_session_transport_up(pair->ends[i].session, pair->now), 0);
+    pair_run(pair);
+    assert_true(pair_stands(pair));
 }
 
 void pair_up(struct pair *pair, struct ob_session_config config)
 {
     pair_new(pair, &config, &config);
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(ob_session_transport_up(pair->ends[i].session, pair->now), 0);
-    pair_run(pair);
-    assert_true(pair_stands(pair));
+    stand(pair);
+}
+
+void pair_up_asking(struct pair *pair, struct ob_session_config config)
+{
+    pair_make(pair, &config, &config, true);
+    stand(pair);
 }
 
 void pair_free(struct pair *pair)
@@ -183,7 +201,13 @@ size_t end_take(struct pair *pair, int which, uint8_t *bytes, size_t len)
 
 int end_give(struct pair *pair, int which, const void *bytes, size_t len)
 {
-    return ob_session_receive(pair->ends[which].session, bytes, len, pair->now);
+    struct end *end = &pair->ends[which];
+    if (!end->asks)
+        return ob_session_receive(end->session, bytes, len, pair->now);
+    int result = ob_session_receive_lent(end->session, bytes, len, pair->now);
+    for (struct ob_stream *stream; (stream = ob_session_next_readable(end->session));)
+        on_readable(end, stream);
+    return result;
 }
 
 void pair_run(struct pair *pair)

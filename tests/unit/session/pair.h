@@ -24,6 +24,7 @@ struct end {
     char service[256];          /* its name */
     bool accepts;               /* accept whatever is opened */
     bool eats;                  /* consume whatever comes */
+    bool asks;                  /* lends what it receives, and asks which streams are readable */
     uint64_t eaten;
     struct ob_stream *dependent; /* freed as soon as another stream is reset */
 };
@@ -39,6 +40,8 @@ void pair_new(struct pair *pair, const struct ob_session_config *a,
               const struct ob_session_config *b);
 /* The same for both, channel up and session standing. */
 void pair_up(struct pair *pair, struct ob_session_config config);
+/* Likewise, with ends that ask instead of being told by `readable`. */
+void pair_up_asking(struct pair *pair, struct ob_session_config config);
 void pair_free(struct pair *pair);
 /* Makes a new engine at one end, as a process that was restarted does. */
 void end_restart(struct pair *pair, int which, const struct ob_session_config *config);
