@@ -78,6 +78,9 @@ struct block_ops {
      * NULL.
      */
     void (*restart)(struct block *block);
+    /* No VM is there, and nothing is in flight: lets go of what others may be waiting for, until
+     * the next start() or restart(). May be NULL. */
+    void (*rest)(struct block *block);
     /* Gives up what is in flight: it ends soon, and memory is touched no more. NULL: it can't be
      * called back. */
     void (*give_up)(struct block *block);

@@ -12,6 +12,9 @@
  * -EAGAIN, for whoever asked to ask again. There is one exception. A server that died may have lost
  * writes that it had acknowledged and no flush had covered, and the guest, which still counts on
  * them, would never learn. If there are any, all operations fail until the guest starts anew.
+ *
+ * While no VM is there the connection is let go, behind a flush of what none has covered: a server
+ * that is to end waits for its clients. It is made again when the image is needed.
  */
 #include "block/block.h"
 
@@ -39,10 +42,13 @@ struct nbd {
     struct block block;
     struct nbd_link link;
     struct ob_device *device;
-    struct block_io *settled; /* no command of theirs is in flight */
-    uint64_t acknowledged;    /* writes that are not stable by themselves */
-    uint64_t covered;         /* how many of them a flush has made so */
-    bool refused;             /* an export that came back as another; said once */
+    struct block_io *settled;   /* no command of theirs is in flight */
+    uint64_t acknowledged;      /* writes that are not stable by themselves */
+    uint64_t covered;           /* how many of them a flush has made so */
+    bool refused;               /* an export that came back as another; said once */
+    bool rests;                 /* no VM is there: the connection is not made again */
+    bool let_go;                /* it has not gone by itself, so nothing is said of it */
+    struct block_io last_flush; /* before it is let go */
     uint8_t zeroes[ZEROES_LEN];
 };
 
@@ -206,7 +212,16 @@ static void issue(struct nbd *nbd, struct block_io *io)
     part_done(io, 0);
 }
 
-static void start(struct block *block, struct block_io *io)
+static void wake(struct nbd *nbd)
+{
+    if (nbd->rests && nbd->link.state == NBD_DOWN) {
+        nbd_link_retry(&nbd->link);
+        nbd_link_update_watch(&nbd->link);
+    }
+    nbd->rests = false;
+}
+
+static void begin(struct block *block, struct block_io *io)
 {
     struct nbd *nbd = nbd_of(block);
     io->block = block;
@@ -216,6 +231,12 @@ static void start(struct block *block, struct block_io *io)
     io->bounce = NULL;
     block->in_flight++;
     issue(nbd, io);
+}
+
+static void start(struct block *block, struct block_io *io)
+{
+    wake(nbd_of(block));
+    begin(block, io);
 }
 
 /* Whether the server has refused the way in which it was asked, and not the operation: then the
@@ -320,7 +341,9 @@ static void come_back(struct nbd *nbd)
     const struct nbd_export *export = &nbd->link.export;
     nbd->block.away = nbd->refused = false;
     nbd->block.can_discard = !nbd->block.readonly && export->can_trim;
-    ob_device_warn(nbd->device, "the connection to %.100s is there again", nbd->block.name);
+    if (!nbd->let_go)
+        ob_device_warn(nbd->device, "the connection to %.100s is there again", nbd->block.name);
+    nbd->let_go = false;
 }
 
 /* Lets libnbd work, and goes on with what follows from that. As nbd_link_work(). */
@@ -380,11 +403,57 @@ static void wait_for_one(struct block *block, unsigned timeout_ms)
         work(nbd, timeout_ms);
 }
 
+static void let_go(struct nbd *nbd)
+{
+    if (nbd->link.state != NBD_UP)
+        return;
+    nbd_link_close(&nbd->link);
+    nbd->let_go = true;
+    nbd->block.away = nbd->acknowledged == nbd->covered;
+}
+
+/* Also if the flush has failed, as it does with a server that is told to end: keeping it up would
+ * save no write. A VM that goes on is told then, as when the connection is lost. */
+static void flushed(struct block_io *io, int err)
+{
+    struct nbd *nbd = io->context;
+    if (nbd->rests && nbd->block.in_flight == 0)
+        let_go(nbd);
+}
+
+static void rest(struct block *block)
+{
+    struct nbd *nbd = nbd_of(block);
+    nbd->rests = true;
+    if (nbd->link.state != NBD_UP || block->in_flight > 0)
+        return;
+    if (nbd->acknowledged == nbd->covered) {
+        let_go(nbd);
+        return;
+    }
+    nbd->last_flush = (struct block_io){.op = BLOCK_FLUSH, .done = flushed, .context = nbd};
+    begin(block, &nbd->last_flush);
+    nbd_link_update_watch(&nbd->link);
+}
+
+/* Made again in vain after it was let go: from now on it counts as lost. */
+static void tell_of_absence(struct nbd *nbd)
+{
+    if (!nbd->let_go || nbd->link.state != NBD_DOWN)
+        return;
+    nbd->let_go = false;
+    ob_device_warn(nbd->device,
+                   "%.100s can't be reached; the connection was let go while no VM was there; "
+                   "trying to make it again",
+                   nbd->block.name);
+}
+
 /* An export's size is told when the connection is made. */
 static bool resized(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    if (block->away) {
+    if (block->away && !nbd->rests) {
+        tell_of_absence(nbd);
         nbd_link_retry(&nbd->link);
         work(nbd, 0);
     }
@@ -400,6 +469,7 @@ static void restart(struct block *block)
     struct nbd *nbd = nbd_of(block);
     nbd->covered = nbd->acknowledged;
     block->away = nbd->link.state != NBD_UP;
+    wake(nbd);
 }
 
 static int watch(struct block *block, struct ob_device *device)
@@ -424,6 +494,7 @@ static const struct block_ops ops = {
     .wait = wait_for_one,
     .resized = resized,
     .restart = restart,
+    .rest = rest,
     .give_up = give_up,
     .close = close_block,
 };

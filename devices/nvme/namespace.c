@@ -161,6 +161,15 @@ void namespaces_restart(struct nvme *nvme)
     }
 }
 
+void namespaces_rest(struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+        struct block *block = nvme->namespaces.list[i].block;
+        if (block->ops->rest)
+            block->ops->rest(block);
+    }
+}
+
 bool namespaces_submit(struct nvme *nvme)
 {
     bool again = false;

@@ -93,6 +93,11 @@ static void quiesce(void *state)
     namespaces_drain(state);
 }
 
+static void disconnected(void *state)
+{
+    namespaces_rest(state);
+}
+
 static void pause(void *state, bool paused)
 {
     struct nvme *nvme = state;
@@ -142,7 +147,8 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .pause = pause,
                                              .at_rest = at_rest,
                                              .save = nvme_state_save,
-                                             .load = nvme_state_load};
+                                             .load = nvme_state_load,
+                                             .disconnected = disconnected};
     const struct ob_device_desc desc = {
         .name = "nvme",
         .vendor_id = NVME_PCI_VENDOR,

@@ -3,8 +3,11 @@
 import os
 import subprocess
 
+import driver
 import pytest
-from driver import ABORTED, IMAGE_LEN, PAGE, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
+from driver import ABORTED, IMAGE_LEN, PAGE, PROGRAM, SUCCESS, WRITE_PROTECTED, Controller, Disk, pattern
+from server import Server
+from vfio_machine import VfioMachine
 
 READ, WRITE, COMPARE, ZEROES, DATASET = 0x02, 0x01, 0x05, 0x08, 0x09
 FLUSH, ABORT, SET_FEATURES, EVENT = 0x00, 0x08, 0x09, 0x0C
@@ -231,3 +234,45 @@ def test_disable_while_the_server_is_slow(controller, nbdkit, image):
     nvme.admin = nvme.enable()
     assert Disk(nvme.create_queue()).read(0, 512) == pattern(0, 512)
     assert disk.machine.read(address, 8192) == b"\x55" * 8192
+
+
+@pytest.fixture
+def path_device(serve, image, tmp_path, cleanup):
+    """A disk at a path, on an export of nbdkit: a function that connects a VM, the device's Server, nbdkit's Process."""
+    uri, nbdkit = serve("nbdkit", "-f", "file", image)
+    device = Server(tmp_path, PROGRAM, f"--image={uri}", "--interrupts=msix")
+    cleanup.callback(device.end)
+
+    def connect():
+        machine = VfioMachine(device.connect())
+        cleanup.callback(machine.close)
+        machine.connect(reset=True)
+        return machine
+
+    return connect, device, nbdkit
+
+
+def test_a_server_that_is_to_end_does_not_wait_for_a_disk_without_a_vm(path_device, image):
+    """nbdkit ends once its clients have gone. What no flush had covered is flushed before."""
+    connect, _, nbdkit = path_device
+    machine = connect()
+    disk = Disk(Controller(machine).create_queue())
+    assert disk.write(0, b"x" * 512) == SUCCESS
+    machine.client.close()
+    assert nbdkit.terminate(driver.PATIENCE_S) == 0
+    assert image.read_bytes()[:512] == b"x" * 512
+
+
+def test_the_connection_is_made_again_for_the_next_vm(path_device):
+    connect, device, _ = path_device
+    first = connect()
+    data = os.urandom(4096)
+    assert Disk(Controller(first).create_queue()).write(64, data) == SUCCESS
+    first.client.close()
+    for _ in range(3):
+        machine = connect()
+        disk = Disk(Controller(machine).create_queue())
+        assert disk.read(64, 4096) == data
+        assert disk.write(64, data) == SUCCESS
+        machine.client.close()
+    assert "lost" not in device.messages() and "again" not in device.messages()

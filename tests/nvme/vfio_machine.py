@@ -33,8 +33,11 @@ class VfioMachine(Machine):
             flags = vfio_user.EVENTFD | vfio_user.TRIGGER
             self.client.set_irqs(self.kind, flags, first, len(events), fds=[event.fd for event in events])
 
-    def connect(self):
+    def connect(self, reset=False):
+        """Finds the device, resets it if it may have had another VM, and sets it up."""
         self.share()
+        if reset:
+            self.client.ask(vfio_user.DEVICE_RESET)
         self.config(0x10, BAR.to_bytes(8, "little"))
         self.config(0x04, b"\x06\x00" if self.interrupts == "intx" else b"\x06\x04")
         at = self.client.read(vfio_user.CONFIG, 0x34, 1)[0]
