@@ -153,6 +153,9 @@
 #define LIMIT_RELAY_BUFFER  131072
 #define LIMIT_RELAY_BLOCKED 32768
 
+/* Connections to a channel that listens that have no session yet, at a time. */
+#define LIMIT_CHANNEL_CLAIMANTS 16
+
 /* Bytes that a channel is read by at once. */
 #define LIMIT_CHANNEL_READ 262144
 
@@ -164,6 +167,9 @@
  * being connected to at a time, so that these, when they do not answer, leave room. */
 #define LIMIT_PROXY_STREAMS 4096
 #define LIMIT_DIALS         1024
+
+/* Names that are being looked up at a time, each by a child process. */
+#define LIMIT_LOOKUPS 128
 
 /* Lines of one client of a control socket before the loop looks at everything else again. */
 #define LIMIT_CONTROL_BURST 16

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -19,6 +20,7 @@
 struct children {
     struct list list;
     unsigned count;
+    bool reaping; /* going through the list, so that nobody else may take any out of it */
     int signal_fd;
     struct loop_source *source;
 };
@@ -41,6 +43,7 @@ static void drop(struct child *child)
 static void reap(struct children *children)
 {
     struct list *next;
+    children->reaping = true;
     for (struct list *link = children->list.next; link != &children->list; link = next) {
         struct child *child = list_entry(link, struct child, link);
         int status;
@@ -51,6 +54,7 @@ static void reap(struct children *children)
             child->exited(child->argument, status);
         drop(child);
     }
+    children->reaping = false;
 }
 
 static void on_signal(void *argument, uint32_t events)
@@ -98,8 +102,22 @@ void children_free(struct children *children)
     free(children);
 }
 
+/* Reaps those that nobody asks for any more: they were killed, and keep room only. */
+static void reap_forgotten(struct children *children)
+{
+    struct list *next;
+    for (struct list *link = children->list.next; link != &children->list; link = next) {
+        struct child *child = list_entry(link, struct child, link);
+        next = link->next;
+        if (!child->exited && waitpid(child->pid, NULL, WNOHANG) == child->pid)
+            drop(child);
+    }
+}
+
 static int add(struct children *children, struct child **ret_child)
 {
+    if (children->count >= LIMIT_CHILDREN && !children->reaping)
+        reap_forgotten(children);
     if (children->count >= LIMIT_CHILDREN)
         return -EAGAIN;
     struct child *child = calloc(1, sizeof(*child));

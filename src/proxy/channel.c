@@ -11,8 +11,9 @@
  * Descriptors are watched edge-triggered (a port without a host end hangs up for ever), so
  * `readable` and `writable` remember what the last system call did not use up.
  *
- * To one who listens a new connection takes the place of the old one, which may well be dead
- * without anybody having said so.
+ * Who listens goes from CLOSED to UP at once: with a connection that has brought a session already
+ * (claimants.h). If there is one that stands, its peer is asked first whether it lives. If it
+ * does, the other is sent away, with the reason; else it takes the place.
  */
 #include "proxy/channel.h"
 
@@ -33,14 +34,22 @@
 #include "proxy/acceptor.h"
 #include "proxy/backoff.h"
 #include "proxy/channel_open.h"
+#include "proxy/claimants.h"
 #include "proxy/dial.h"
+#include "proxy/framing.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
+#include "proxy/tenant.h"
 
 #define SPANS 64
 
 /* Writes in a row before the loop looks at everything else again. */
 #define WRITES_PER_TURN 16
+
+/* How long a peer has to show that it lives, when another end wants its place, and how long who was
+ * told that it has lost it, or can't have it, leaves the channel alone. */
+#define PROOF_OF_LIFE_NS 2000000000u
+#define TAKEN_NS         30000000000u
 
 enum state {
     CLOSED,
@@ -59,14 +68,21 @@ struct channel {
     bool is_socket;            /* so that descriptors may come, which nobody wants */
     struct acceptor *acceptor; /* NULL: it does not listen */
     char listens_at[ADDRESS_TEXT_MAX];
+    struct claimants *claimants;
+    struct timer takeover;  /* the peer has not answered, a claimant takes its place */
+    uint64_t received_then; /* bytes from the peer, when that timer was set */
     struct dial *dial;
     struct timer retry;
     struct backoff backoff;
     bool heard;      /* any byte, since it was opened */
-    bool stood;      /* a session, at some time: the framing is right */
     bool complained; /* of a failure to open, since a session last stood */
     uint8_t buffer[LIMIT_CHANNEL_READ];
 };
+
+static void transmit(struct channel *channel);
+static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len);
+static void on_claimant(void *argument, struct claimant *claimant);
+static void on_takeover(void *argument);
 
 static void go_up(struct channel *channel)
 {
@@ -80,7 +96,6 @@ void channel_session_stands(struct channel *channel)
 {
     backoff_stands(&channel->backoff, clock_now_ns());
     channel->complained = false;
-    channel->stood = true;
 }
 
 static void go_down(struct channel *channel, enum state state)
@@ -93,6 +108,8 @@ static void go_down(struct channel *channel, enum state state)
 
 static void retry_after(struct channel *channel, uint64_t wait_ns)
 {
+    if (channel->proxy->history.ended_reason == OB_REASON_TAKEN && wait_ns < TAKEN_NS)
+        wait_ns = TAKEN_NS;
     timer_set(&channel->proxy->timers, &channel->retry, clock_now_ns() + wait_ns);
 }
 
@@ -123,9 +140,11 @@ static void lose(struct channel *channel)
     case CHANNEL_STDIO:
     case CHANNEL_FD:
         proxy->stop = true;
-        proxy->exit_status = proxy->ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
+        proxy->exit_status =
+            proxy->history.ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
         break;
-    case CHANNEL_LISTEN:
+    case CHANNEL_LISTEN: /* if somebody waits for it: not from within a callback of the session */
+        timer_set(&proxy->timers, &channel->takeover, clock_now_ns());
         break;
     default:
         retry_after(channel, channel->heard ? backoff_lost(&channel->backoff, clock_now_ns())
@@ -206,9 +225,8 @@ static void on_dialled(void *argument, int fd)
 static void on_connection(void *argument, int fd)
 {
     struct channel *channel = argument;
-    if (channel->in_fd >= 0)
-        proxy_log("a new connection takes the channel's place");
-    adopt(channel, fd, fd);
+    log_keep_off(fd);
+    claimants_add(channel->claimants, fd);
 }
 
 /* Makes one try. */
@@ -259,7 +277,9 @@ static int start_listening(struct channel *channel, struct ob_fault *fault)
 {
     const struct address *address = &channel->spec->address;
     address_format(address, channel->listens_at);
-    int err = acceptor_new(channel->proxy, address, channel->proxy->options->socket_mode,
+    int err = claimants_new(channel->proxy, on_claimant, channel, &channel->claimants);
+    if (err == 0)
+        err = acceptor_new(channel->proxy, address, channel->proxy->options->socket_mode,
                            channel->listens_at, on_connection, channel, &channel->acceptor);
     return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", channel->listens_at,
                                   strerror(-err))
@@ -295,6 +315,7 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
     };
     backoff_init(&channel->backoff);
     timer_init(&channel->retry, on_retry, channel);
+    timer_init(&channel->takeover, on_takeover, channel);
     int err = start(channel, fault);
     if (err < 0)
         channel_free(channel);
@@ -310,6 +331,8 @@ void channel_free(struct channel *channel)
     release_fds(channel);
     dial_cancel(channel->dial);
     timer_cancel(&channel->retry);
+    timer_cancel(&channel->takeover);
+    claimants_free(channel->claimants);
     acceptor_free(channel->acceptor);
     free(channel);
 }
@@ -357,37 +380,9 @@ static void transmit(struct channel *channel)
     }
 }
 
-/* What a fault of the session is about, if the bytes are those of another framing. */
-static const char *hint_of_framing(const struct channel *channel, int err)
-{
-    bool never_stood = ob_session_tag(channel->proxy->session) == 0 && !channel->stood;
-    if (err != -EPROTO || channel->spec->framing != OB_CHANNEL_STREAM || !never_stood)
-        return "";
-    return "; if a VMM's port or a serial line is behind it, put ,line behind it at both ends";
-}
-
-/* A peer that takes this line for a stream is seen by its greeting, in which a zero precedes the
- * magic word: on a line no frame has a zero in it. */
-static void look_for_stream(struct channel *channel, size_t len)
-{
-    static const char greeting[] = "\0OUTBOARD";
-    struct proxy *proxy = channel->proxy;
-    if (channel->spec->framing != OB_CHANNEL_LINE || ob_session_tag(proxy->session) ||
-        !memmem(channel->buffer, len, greeting, sizeof(greeting) - 1))
-        return;
-    proxy_set_trouble(proxy,
-                      "the other end of %s sends a stream and this one reads a line: put ,line "
-                      "behind the channel there, or take it away here",
-                      channel->spec->text);
-    if (!channel->complained)
-        proxy_log("%s", proxy->trouble);
-    channel->complained = true;
-}
-
 /* Reads once. The session takes it all. */
 static void receive(struct channel *channel)
 {
-    struct ob_session *session = channel->proxy->session;
     ssize_t got = channel->is_socket
                       ? socket_read(channel->in_fd, channel->buffer, sizeof(channel->buffer))
                       : read(channel->in_fd, channel->buffer, sizeof(channel->buffer));
@@ -404,19 +399,104 @@ static void receive(struct channel *channel)
         go_up(channel);
     channel->heard |= got > 0;
     if (got > 0)
-        look_for_stream(channel, (size_t)got);
-    if (got > 0)
-        err = ob_session_receive(session, channel->buffer, (size_t)got, clock_now_ns());
-    if (err < 0 && err != -EAGAIN) {
-        if (err != -EACCES ||
-            !channel->proxy->options->is_private) { /* the command tells of keys */
-            proxy_set_trouble(channel->proxy, "%s%s", ob_session_fault(session)->text,
-                              hint_of_framing(channel, err));
-            proxy_log("dropping the channel %s: %s", channel->spec->text, channel->proxy->trouble);
-        }
-        transmit(channel); /* why, if the peer still hears it */
-        lose(channel);
+        hand_over(channel, channel->buffer, (size_t)got);
+}
+
+/* To the session, which takes it all. */
+static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
+{
+    struct ob_session *session = channel->proxy->session;
+    if (framing_sees_stream(channel->proxy, bytes, len) && !channel->complained) {
+        proxy_log("%s", channel->proxy->trouble);
+        channel->complained = true;
     }
+    int err = ob_session_receive(session, bytes, len, clock_now_ns());
+    if (err == 0)
+        return;
+    if (err != -EACCES || !channel->proxy->options->is_private) { /* the command tells of keys */
+        proxy_set_trouble(channel->proxy, "%s%s", ob_session_fault(session)->text,
+                          framing_hint(channel->proxy, err));
+        proxy_log("dropping the channel %s: %s", channel->spec->text, channel->proxy->trouble);
+    }
+    transmit(channel); /* why, if the peer still hears it */
+    lose(channel);
+}
+
+/* Sends away who has the channel. */
+static void unseat(struct channel *channel)
+{
+    struct proxy *proxy = channel->proxy;
+    if (channel->in_fd < 0)
+        return;
+    proxy_log("another end takes the channel: the one before does not answer");
+    ob_session_end(proxy->session, OB_REASON_TAKEN, clock_now_ns());
+    transmit(channel);
+    release_fds(channel);
+    go_down(channel, CLOSED);
+}
+
+static void seat(struct channel *channel, struct claimant *claimant)
+{
+    uint8_t rest[CLAIMANT_REST_MAX];
+    size_t rest_len;
+    struct tenant *tenant;
+    unseat(channel);
+    int fd = claimant_take(claimant, &tenant, rest, &rest_len);
+    channel->in_fd = channel->out_fd = fd;
+    channel->is_socket = true;
+    channel->state = UP;
+    channel->readable = channel->writable = channel->heard = true;
+    tenant_move_in(tenant);
+    int err = watch(channel);
+    if (err < 0)
+        lose(channel);
+    else if (rest_len > 0)
+        hand_over(channel, rest, rest_len);
+}
+
+static uint64_t bytes_received(const struct channel *channel)
+{
+    struct ob_session_stats stats;
+    ob_session_stats(channel->proxy->session, &stats);
+    return stats.bytes_received;
+}
+
+static void ask_for_life(struct channel *channel)
+{
+    struct proxy *proxy = channel->proxy;
+    uint64_t now = clock_now_ns();
+    channel->received_then = bytes_received(channel);
+    ob_session_ping(proxy->session, now);
+    timer_set(&proxy->timers, &channel->takeover, now + PROOF_OF_LIFE_NS);
+}
+
+static void on_claimant(void *argument, struct claimant *claimant)
+{
+    struct channel *channel = argument;
+    if (channel->in_fd < 0)
+        seat(channel, claimant);
+    else
+        ask_for_life(channel);
+}
+
+/* What is still on its way here may hold the answer back. */
+static void on_takeover(void *argument)
+{
+    struct channel *channel = argument;
+    struct claimant *claimant = claimants_standing(channel->claimants);
+    if (!claimant)
+        return;
+    if (channel->in_fd >= 0 && bytes_received(channel) != channel->received_then)
+        ask_for_life(channel);
+    else
+        seat(channel, claimant);
+}
+
+void channel_on_pong(struct channel *channel)
+{
+    struct claimant *claimant;
+    while (channel->claimants && (claimant = claimants_standing(channel->claimants)))
+        claimant_refuse(claimant, OB_REASON_TAKEN);
 }
 
 void channel_describe(const struct channel *channel, char *ret_text, size_t size)
@@ -426,7 +506,8 @@ void channel_describe(const struct channel *channel, char *ret_text, size_t size
                            ? "; if a VMM's port or a serial line is behind it, put ,line behind it "
                              "at both ends"
                            : "";
-    switch (channel->state) {
+    bool is_claimed = channel->claimants && claimants_wait(channel->claimants);
+    switch (is_claimed ? UP : channel->state) {
     case SILENT:
         snprintf(ret_text, size, "nobody is at the other end of %s", spec->text);
         break;
@@ -443,7 +524,7 @@ void channel_describe(const struct channel *channel, char *ret_text, size_t size
 
 bool channel_work(struct channel *channel)
 {
-    struct ob_session *session = channel->proxy->session;
+    const struct ob_session *session = channel->proxy->session;
     if (channel->in_fd >= 0 && channel->readable)
         receive(channel);
     relay_pump_ready(channel->proxy);

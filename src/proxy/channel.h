@@ -26,6 +26,9 @@ bool channel_work(struct channel *channel);
 /* What its state is while no session stands. */
 void channel_describe(const struct channel *channel, char *ret_text, size_t size);
 
+/* The peer lives: whoever else wants the channel is told so. */
+void channel_on_pong(struct channel *channel);
+
 /* It has proved good: when it goes away the next one is tried for at once. */
 void channel_session_stands(struct channel *channel);
 

@@ -50,7 +50,7 @@ struct control {
 
 static void forget(struct control *control)
 {
-    control->proxy->controls_count--;
+    control->proxy->controls.count--;
     list_remove(&control->link);
     loop_remove(control->source);
     free(control->text);
@@ -245,15 +245,15 @@ int control_adopt(struct proxy *proxy, int fd)
     }
     take_fd(&owned);
     list_init(&control->link);
-    list_append(&proxy->controls, &control->link);
-    proxy->controls_count++;
+    list_append(&proxy->controls.list, &control->link);
+    proxy->controls.count++;
     return 0;
 }
 
 static void on_connection(void *argument, int fd)
 {
     struct proxy *proxy = argument;
-    if (proxy->controls_count < LIMIT_CONTROL_CLIENTS) {
+    if (proxy->controls.count < LIMIT_CONTROL_CLIENTS) {
         control_adopt(proxy, fd);
         return;
     }
@@ -281,7 +281,8 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
 void control_done(struct proxy *proxy)
 {
     struct list *next;
-    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+    for (struct list *link = proxy->controls.list.next; link != &proxy->controls.list;
+         link = next) {
         next = link->next;
         hang_up(list_entry(link, struct control, link));
     }
@@ -293,7 +294,8 @@ static void release(struct proxy *proxy, enum state state, void (*tell)(struct c
                     uint64_t value)
 {
     struct list *next;
-    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+    for (struct list *link = proxy->controls.list.next; link != &proxy->controls.list;
+         link = next) {
         struct control *control = list_entry(link, struct control, link);
         next = link->next;
         if (control->state != state)
@@ -327,7 +329,8 @@ void control_on_up(struct proxy *proxy)
 void control_on_hopeless(struct proxy *proxy, const char *why)
 {
     struct list *next;
-    for (struct list *link = proxy->controls.next; link != &proxy->controls; link = next) {
+    for (struct list *link = proxy->controls.list.next; link != &proxy->controls.list;
+         link = next) {
         struct control *control = list_entry(link, struct control, link);
         next = link->next;
         if (control->state != WAITING_UP)

@@ -56,17 +56,25 @@ static void end_attempt(struct attempt *attempt)
     attempt->dial->pending--;
 }
 
+static void stop_looking_up(struct dial *dial)
+{
+    if (!dial->resolve)
+        return;
+    resolve_cancel(take_ptr(&dial->resolve));
+    dial->proxy->dials.lookups--;
+}
+
 void dial_cancel(struct dial *dial)
 {
     if (!dial)
         return;
     for (unsigned i = 0; i < dial->next; i++)
         end_attempt(&dial->attempts[i]);
-    resolve_cancel(dial->resolve);
+    stop_looking_up(dial);
     timer_cancel(&dial->timeout);
     timer_cancel(&dial->next_due);
     list_remove(&dial->link);
-    dial->proxy->dials_count--;
+    dial->proxy->dials.count--;
     free(dial);
 }
 
@@ -213,6 +221,7 @@ static void on_resolved(void *argument, const struct resolved *resolved)
 {
     struct dial *dial = argument;
     dial->resolve = NULL;
+    dial->proxy->dials.lookups--;
     memcpy(dial->canonical, resolved->canonical, sizeof(dial->canonical));
     interleave(dial, resolved);
     dial->error = -ENOENT;
@@ -236,6 +245,33 @@ static bool is_localhost(const char *name)
     return strcmp(name, "localhost") == 0;
 }
 
+/* Nor must names that nobody answers for keep others from being looked up, or commands from being
+ * started, since both take child processes. */
+static void make_way_for_lookup(struct proxy *proxy)
+{
+    if (proxy->dials.lookups < LIMIT_LOOKUPS)
+        return;
+    for (struct list *link = proxy->dials.list.next; link != &proxy->dials.list;
+         link = link->next) {
+        struct dial *dial = list_entry(link, struct dial, link);
+        if (!dial->resolve)
+            continue;
+        stop_looking_up(dial);
+        timer_set(&proxy->timers, &dial->timeout, clock_now_ns()); /* says so from the loop */
+        return;
+    }
+}
+
+static int look_up(struct dial *dial, const char *name)
+{
+    struct proxy *proxy = dial->proxy;
+    make_way_for_lookup(proxy);
+    int err = resolve_start(proxy->loop, proxy->children, name, on_resolved, dial, &dial->resolve);
+    if (err == 0)
+        proxy->dials.lookups++;
+    return err;
+}
+
 static int begin(struct dial *dial)
 {
     struct address *address = &dial->address;
@@ -257,17 +293,16 @@ static int begin(struct dial *dial)
     }
     if (dial->rules && !rules_allow_name(dial->rules, address->name, (uint16_t)address->port))
         return -EACCES;
-    return resolve_start(dial->proxy->loop, dial->proxy->children, name, on_resolved, dial,
-                         &dial->resolve);
+    return look_up(dial, name);
 }
 
 /* Many destinations that do not answer must not keep others from being tried: the dial that has
  * waited longest gives way. */
 static void make_way(struct proxy *proxy)
 {
-    if (proxy->dials_count < LIMIT_DIALS || list_empty(&proxy->dials))
+    if (proxy->dials.count < LIMIT_DIALS || list_empty(&proxy->dials.list))
         return;
-    struct dial *oldest = list_entry(list_take(&proxy->dials), struct dial, link);
+    struct dial *oldest = list_entry(list_take(&proxy->dials.list), struct dial, link);
     timer_set(&proxy->timers, &oldest->timeout, clock_now_ns());
 }
 
@@ -283,8 +318,8 @@ int dial_start(struct proxy *proxy, const struct address *address, const struct 
     for (unsigned i = 0; i < RESOLVE_MAX; i++)
         dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
     list_init(&dial->link);
-    list_append(&proxy->dials, &dial->link);
-    proxy->dials_count++;
+    list_append(&proxy->dials.list, &dial->link);
+    proxy->dials.count++;
     timer_init(&dial->next_due, on_due, dial);
     timer_init(&dial->timeout, on_timeout, dial);
     timer_set(&proxy->timers, &dial->timeout, clock_now_ns() + TIMEOUT_NS);

@@ -25,8 +25,8 @@
 #include "proxy/remote.h"
 #include "proxy/service.h"
 #include "proxy/socks.h"
+#include "proxy/tenant.h"
 
-#define NS_PER_S  1000000000u
 #define NS_PER_MS 1000000u
 
 void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
@@ -35,133 +35,6 @@ void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
     va_start(args, format);
     vsnprintf(proxy->trouble, sizeof(proxy->trouble), format, args);
     va_end(args);
-}
-
-static int get_random(void *user, void *bytes, size_t len)
-{
-    return getrandom(bytes, len, 0) == (ssize_t)len ? 0 : -EIO;
-}
-
-static void on_up(void *user, uint64_t tag)
-{
-    struct proxy *proxy = user;
-    proxy->up_since_ns = clock_now_ns();
-    proxy_log_news(proxy, "session %016llx stands", (unsigned long long)tag);
-    channel_session_stands(proxy->channel);
-    proxy->trouble[0] = '\0';
-    remote_on_up(proxy);
-    ob_session_ping(proxy->session, proxy->up_since_ns); /* so that status has a round trip */
-    control_on_up(proxy);
-}
-
-static void on_ended(void *user, uint32_t reason)
-{
-    struct proxy *proxy = user;
-    const char *why = reason_session_text(reason, proxy->options->key_len > 0);
-    proxy->ended_reason = reason;
-    if (reason_is_lasting(reason))
-        proxy_set_trouble(proxy, "%s", why);
-    if (!proxy->options->is_private)
-        proxy_log("the session ended: %s", why);
-    else if (reason_is_lasting(reason))
-        control_on_hopeless(proxy, why);
-    else if (!proxy->stop && reason != OB_REASON_NONE)
-        proxy_log("the session ended: %s", why);
-    control_on_ended(proxy);
-}
-
-static void on_pong(void *user, uint64_t round_trip_ns)
-{
-    control_on_pong(user, round_trip_ns);
-}
-
-static void on_incoming(void *user, struct ob_stream *stream, const struct ob_open *open)
-{
-    service_incoming(user, stream, open);
-}
-
-static struct flow *flow_of(struct ob_stream *stream)
-{
-    return ob_stream_user(stream);
-}
-
-static void on_opened(void *user, struct ob_stream *stream)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->opened)
-        flow->ops->opened(flow);
-}
-
-static void on_refused(void *user, struct ob_stream *stream, uint32_t reason)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->refused)
-        flow->ops->refused(flow, reason);
-}
-
-static void on_readable(void *user, struct ob_stream *stream)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->readable)
-        flow->ops->readable(flow);
-}
-
-static void on_writable(void *user, struct ob_stream *stream)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->writable)
-        flow->ops->writable(flow);
-}
-
-static void on_finished(void *user, struct ob_stream *stream)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->finished)
-        flow->ops->finished(flow);
-}
-
-static void on_reset(void *user, struct ob_stream *stream, uint32_t reason)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow)
-        flow->ops->reset(flow, reason);
-}
-
-/* Nobody is to be ended for a silence in which he was not asked for a sign of life. */
-static uint64_t keepalive_ns(const struct proxy_options *options)
-{
-    uint64_t idle = (uint64_t)options->idle_timeout_s * NS_PER_S;
-    uint64_t keepalive = (uint64_t)options->keepalive_s * NS_PER_S;
-    return idle && (!keepalive || keepalive > idle / 2) ? idle / 3 : keepalive;
-}
-
-static int make_session(struct proxy *proxy, struct ob_fault *fault)
-{
-    const struct proxy_options *options = proxy->options;
-    const struct ob_session_config config = {
-        .channel = options->channel.framing,
-        .events = {.up = on_up,
-                   .ended = on_ended,
-                   .pong = on_pong,
-                   .incoming = on_incoming,
-                   .opened = on_opened,
-                   .refused = on_refused,
-                   .readable = on_readable,
-                   .writable = on_writable,
-                   .finished = on_finished,
-                   .reset = on_reset},
-        .user = proxy,
-        .random = get_random,
-        .window = options->window,
-        .key = options->key_len ? options->key : NULL,
-        .key_len = options->key_len,
-        .listens = options->channel.kind == CHANNEL_LISTEN,
-        .max_streams = LIMIT_PROXY_STREAMS,
-        .keepalive_ns = keepalive_ns(options),
-        .idle_timeout_ns = (uint64_t)options->idle_timeout_s * NS_PER_S,
-    };
-    int err = ob_session_new(&config, &proxy->session);
-    return err < 0 ? ob_fault_set(fault, err, "can't make a session: %s", strerror(-err)) : 0;
 }
 
 static void on_signal(void *argument, uint32_t events)
@@ -217,6 +90,15 @@ static int listen_locally(struct proxy *proxy, struct ob_fault *fault)
     return 0;
 }
 
+static int start_session(struct proxy *proxy, struct ob_fault *fault)
+{
+    int err = tenant_new(proxy, &proxy->tenant);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't make a session: %s", strerror(-err));
+    proxy->session = proxy->tenant->session;
+    return 0;
+}
+
 int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct ob_fault *fault)
 {
     *proxy = (struct proxy){.options = options, .signal_fd = -1};
@@ -225,13 +107,13 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->ready);
     list_init(&proxy->lingering);
     list_init(&proxy->listeners);
-    list_init(&proxy->controls);
+    list_init(&proxy->controls.list);
     list_init(&proxy->socks);
     list_init(&proxy->wants);
-    list_init(&proxy->dials);
+    list_init(&proxy->dials.list);
     int err = prepare(proxy, fault);
     if (err == 0)
-        err = make_session(proxy, fault);
+        err = start_session(proxy, fault);
     if (err == 0 && remote_init(proxy) < 0)
         err = ob_fault_set(fault, -ENOMEM, "no memory for --remote");
     if (err == 0)
@@ -262,7 +144,7 @@ void proxy_done(struct proxy *proxy)
     remote_done(proxy);
     listener_free_all(proxy);
     channel_free(proxy->channel);
-    ob_session_free(proxy->session);
+    tenant_free(proxy->tenant);
     children_free(proxy->children);
     loop_free(proxy->loop);
     auto_close(&proxy->signal_fd);

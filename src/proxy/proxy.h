@@ -33,26 +33,46 @@
 
 struct acceptor;
 struct channel;
+struct tenant;
+
+/* Clients of the control socket. */
+struct controls {
+    struct list list;
+    unsigned count;
+};
+
+struct dials {
+    struct list list; /* the oldest first */
+    unsigned count;
+    unsigned lookups; /* those whose names are being looked up */
+};
+
+/* Of sessions. */
+struct history {
+    uint64_t sessions;     /* that stood so far */
+    uint64_t up_since_ns;  /* of the one that stands */
+    uint32_t ended_reason; /* of the last one that ended */
+};
 
 struct proxy {
     const struct proxy_options *options;
     struct loop *loop;
     struct timers timers;
     struct children *children;
-    struct ob_session *session;
+    struct tenant *tenant;
+    struct ob_session *session; /* the tenant's */
     struct channel *channel;
     struct list flows;
     struct list ready;     /* relays whose streams have bytes for them */
     struct list lingering; /* relays that only wait for their client's kernel */
     struct list listeners;
-    struct list controls;
+    struct controls controls;
     struct list socks;
     struct list wants; /* each -R */
-    struct list dials; /* the oldest first */
-    unsigned controls_count, socks_count, dials_count;
-    uint8_t *spare;                  /* a relay's buffer that nobody uses now; NULL: none */
-    uint64_t up_since_ns;            /* of the session that stands */
-    uint32_t ended_reason;           /* of the last one */
+    struct dials dials;
+    unsigned socks_count;
+    uint8_t *spare; /* a relay's buffer that nobody uses now; NULL: none */
+    struct history history;
     char trouble[PROXY_TROUBLE_MAX]; /* what keeps a session from standing; empty: nothing is known
                                       */
     char not_listening[ADDRESS_TEXT_MAX]; /* the last address that the peer could not have */

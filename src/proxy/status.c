@@ -56,7 +56,7 @@ static void describe(const struct proxy *proxy, char ret_text[STATE_MAX])
     uint64_t tag = ob_session_tag(proxy->session);
     if (tag)
         snprintf(ret_text, STATE_MAX, "up: session %016" PRIx64 " over %s, for %" PRIu64 " s", tag,
-                 channel, (clock_now_ns() - proxy->up_since_ns) / 1000000000u);
+                 channel, (clock_now_ns() - proxy->history.up_since_ns) / 1000000000u);
     else if (proxy->trouble[0])
         snprintf(ret_text, STATE_MAX, "down: %s", proxy->trouble);
     else
@@ -103,16 +103,17 @@ static void put_json(FILE *out, const struct proxy *proxy, const struct ob_sessi
     remote_each(proxy, put_remote_json, &remotes);
     fprintf(out, "], \"up\": %s, \"tag\": \"%016" PRIx64 "\", \"up_seconds\": %" PRIu64 ", ",
             tag ? "true" : "false", tag,
-            tag ? (clock_now_ns() - proxy->up_since_ns) / 1000000000u : 0);
+            tag ? (clock_now_ns() - proxy->history.up_since_ns) / 1000000000u : 0);
     fprintf(out,
             "\"sessions\": %" PRIu64 ", \"round_trip_ns\": %" PRIu64
             ", \"bytes_received\": %" PRIu64 ", \"bytes_transmitted\": %" PRIu64
             ", \"frames_received\": %" PRIu64 ", \"frames_transmitted\": %" PRIu64
             ", \"frames_dropped\": %" PRIu64 ", \"frames_damaged\": %" PRIu64
             ", \"buffered_bytes\": %" PRIu64 ", \"streams_blocked\": %" PRIu32 ", \"streams\": [",
-            stats->sessions, stats->round_trip_ns, stats->bytes_received, stats->bytes_transmitted,
-            stats->frames_received, stats->frames_transmitted, stats->frames_dropped,
-            stats->frames_damaged, stats->buffered_bytes, stats->streams_blocked);
+            proxy->history.sessions, stats->round_trip_ns, stats->bytes_received,
+            stats->bytes_transmitted, stats->frames_received, stats->frames_transmitted,
+            stats->frames_dropped, stats->frames_damaged, stats->buffered_bytes,
+            stats->streams_blocked);
     for (struct list *link = proxy->flows.next; link != &proxy->flows; link = link->next) {
         fputs(link == proxy->flows.next ? "" : ", ", out);
         put_stream_json(out, list_entry(link, struct flow, link));
@@ -138,9 +139,9 @@ static void put_lines(FILE *out, const struct proxy *proxy, const struct ob_sess
     put_safely(out, state);
     fputc('\n', out);
     remote_each(proxy, put_remote_line, out);
-    if (stats->sessions > 0)
-        fprintf(out, "sessions     %" PRIu64 "; the last one that ended: %s\n", stats->sessions,
-                ob_reason_text(proxy->ended_reason));
+    if (proxy->history.sessions > 0)
+        fprintf(out, "sessions     %" PRIu64 "; the last one that ended: %s\n",
+                proxy->history.sessions, ob_reason_text(proxy->history.ended_reason));
     fprintf(out, "round trip   %.1f us\n", (double)stats->round_trip_ns / 1000);
     fprintf(out, "received     %" PRIu64 " bytes, %" PRIu64 " frames\n", stats->bytes_received,
             stats->frames_received);

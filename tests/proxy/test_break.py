@@ -198,12 +198,63 @@ def test_new_connection_takes_the_place_of_a_dead_one(lab, free_port):
     guest.process.signal(signal.SIGSTOP)  # dead, but nobody says so
     other_port = free_port()
     second = lab.start("second", f"--channel=unix:{lab.channel}", f"-L{other_port}:app")
-    assert second.wait_up() == host.wait_up()
-    assert is_reset(there)
+    tag = second.wait_up()
+    assert is_reset(there)  # once the first has not shown for a while that it lives
+    while host.wait_up() != tag:
+        pass
     Transfer(*lab.joined(other_port, app), b"second").check(30)
     assert second.process.terminate() == 0
     guest.process.signal(signal.SIGCONT)
     assert is_reset(first)
+
+
+def test_a_peer_that_lives_keeps_the_channel(lab, free_port):
+    """Two ends of one side do not unseat each other: the second is told why, and waits."""
+    app, port = lab.listen(), free_port()
+    host, guest = lab.pair([f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}"], [f"-L{port}:app"])
+    first, there = lab.joined(port, app)
+    tag = host.wait_up()
+    second = lab.start("second", f"--channel=unix:{lab.channel}")
+    while "another end has the channel" not in second.log():
+        pass
+    Transfer(first, there, b"still here").check(30)
+    assert host.wait_up() == tag == guest.wait_up()
+    assert guest.status()["sessions"] == host.status()["sessions"] == 1
+    assert second.status()["sessions"] == 1  # it does not try again at once
+
+
+@pytest.mark.parametrize("stranger", [b"", b"GET / HTTP/1.0\r\n\r\n", bytes(100), "without the key"],
+                         ids=["silent", "HTTP", "zeroes", "without the key"])  # fmt: skip
+def test_a_stranger_unseats_nobody(lab, free_port, stranger):
+    app, port = lab.listen(), free_port()
+    host, guest = lab.pair(
+        [f"-sapp=tcp:127.0.0.1:{app.getsockname()[1]}", *key_options(lab, "host", "password a")],
+        [f"-L{port}:app", *key_options(lab, "guest", "password a")],
+    )
+    first, there = lab.joined(port, app)
+    tag = host.wait_up()
+    if stranger == "without the key":
+        other = lab.start("other", f"--channel=unix:{lab.channel}")
+        while "key" not in other.log():
+            pass
+    else:
+        clients = [lab.connect(lab.channel) for _ in range(40)]  # more than may wait
+        for client in clients:
+            try:
+                client.sendall(stranger)
+            except BrokenPipeError:
+                pass  # it has given way
+        is_reset(clients[0])  # it is sent away, either way
+    Transfer(first, there, b"still here").check(30)
+    assert host.wait_up() == tag == guest.wait_up()
+
+
+def test_a_peer_with_the_key_comes_in_beside_strangers(lab):
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", *key_options(lab, "host", "password a"))
+    strangers = [lab.connect(lab.channel) for _ in range(40)]
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}", *key_options(lab, "guest", "password a"))
+    assert guest.wait_up() == host.wait_up()
+    assert len(strangers) == 40
 
 
 @pytest.mark.parametrize("keys", [("password a", "password b"), ("password a", None), (None, "password b")])

@@ -51,3 +51,14 @@ def test_every_listener_rests_and_status_works(lab, free_port, kind):
     else:
         for client in waiting:
             lab.accept(app)
+
+
+def test_a_channel_that_listens_rests_too(lab):
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    before = exhaust(host, 1)
+    clients = [lab.connect(lab.channel) for _ in range(8)]
+    while "can't accept a connection" not in host.log():
+        pass
+    assert host.ask("STATUS").startswith("down: ")
+    resource.prlimit(host.process.pid, resource.RLIMIT_NOFILE, before)
+    assert receive(clients[-1], 2) == b"\1\0"  # a HELLO begins so

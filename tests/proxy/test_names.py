@@ -158,6 +158,27 @@ def test_the_static_program_resolves_where_name_services_have_modules(folder):
     assert said["nobody.test"].startswith("REFUSED")
 
 
+def test_names_that_nobody_answers_for_hold_up_no_other(lab, monkeypatch):
+    """Each look-up is a child process: of too many the oldest gives way, to other names and to commands."""
+    getent = lab.folder / "getent"
+    getent.write_text('#!/bin/sh\n[ "$2" = quick.test ] && exec echo 127.0.0.1 STREAM quick.test\nexec sleep 600\n')
+    getent.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{lab.folder}:{os.environ['PATH']}")
+    app = lab.listen()
+    host, guest = lab.pair([], ["--trust-peer"])
+    held = []
+    for number in range(600):  # more than there may be children
+        held.append(lab.connect(host.control))
+        held[-1].sendall(b"OPEN tcp:hung%d.test:1\n" % number)
+        if number % 32 == 31:  # clients of a control socket are few at a time
+            assert host.ask("PING").startswith("PONG")
+    assert host.ask(f"OPEN tcp:quick.test:{app.getsockname()[1]}") == "OK"
+    assert host.outboard("run", "--", "echo", "hello").stdout == b"hello\n"
+    assert held[0].recv(100).startswith(b"REFUSED")
+    hung = [stream for stream in guest.status()["streams"] if "hung" in stream["service"]]
+    assert 0 < len(hung) <= 128
+
+
 def test_the_static_program_has_no_name_services():
     """A static glibc loads modules for them, and ends the program where it can't."""
     symbols = subprocess.run(["nm", STATIC], capture_output=True, text=True, check=True).stdout
