@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "admin.h"
 
+#include "completion.h"
 #include "identify.h"
+#include "log_page.h"
 #include "nvme.h"
 #include "queue_admin.h"
 
@@ -20,9 +22,9 @@ static void abort_command(struct nvme_request *request)
     uint32_t which = request->command.dword[10];
     bool aborted = (which & 0xffff) == 0 && async_event_abort(nvme, (uint16_t)(which >> 16));
     if (!aborted)
-        aborted = requests_end_parked(nvme, is_meant, &which, NVME_ABORT_REQUESTED) > 0;
+        aborted = completion_end_parked(nvme, is_meant, &which, NVME_ABORT_REQUESTED) > 0;
     request->result = aborted ? 0 : 1;
-    request_complete(request, NVME_SUCCESS);
+    completion_post(request, NVME_SUCCESS);
 }
 
 static void (*const handlers[])(struct nvme_request *request) = {
@@ -44,9 +46,9 @@ void admin_execute(struct nvme_request *request)
     const struct nvme_command *command = &request->command;
     unsigned opcode = command->opcode;
     if (opcode >= sizeof(handlers) / sizeof(handlers[0]) || !handlers[opcode])
-        request_complete(request, NVME_INVALID_OPCODE | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_INVALID_OPCODE | NVME_DO_NOT_RETRY);
     else if (command->fuse || command->psdt)
-        request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
     else
         handlers[opcode](request);
 }

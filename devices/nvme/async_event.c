@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "async_event.h"
 
+#include "completion.h"
 #include "nvme.h"
 
 #define RESULT(type, info, page) ((uint32_t)(type) | (uint32_t)(info) << 8 | (uint32_t)(page) << 16)
@@ -25,7 +26,7 @@ static void deliver(struct nvme *nvme)
         events->types[i].waiting = false;
         events->types[i].silent = true;
         request->result = events->types[i].result;
-        request_complete(request, NVME_SUCCESS);
+        completion_post(request, NVME_SUCCESS);
     }
 }
 
@@ -33,7 +34,7 @@ void async_event_request(struct nvme_request *request)
 {
     struct nvme_events *events = &request->nvme->events;
     if (events->request_count == NVME_ASYNC_EVENTS) {
-        request_complete(request, NVME_ASYNC_EVENT_LIMIT | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_ASYNC_EVENT_LIMIT | NVME_DO_NOT_RETRY);
         return;
     }
     events->requests[events->request_count++] = request;
@@ -70,7 +71,7 @@ bool async_event_abort(struct nvme *nvme, uint16_t command_id)
     for (unsigned i = 0; i < events->request_count; i++) {
         if (events->requests[i]->command.id != command_id)
             continue;
-        request_complete(take_request(events, i), NVME_ABORT_REQUESTED);
+        completion_post(take_request(events, i), NVME_ABORT_REQUESTED);
         return true;
     }
     return false;

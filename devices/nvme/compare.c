@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <string.h>
 
-#include "io.h"
+#include "completion.h"
+#include "gate.h"
 #include "nvme.h"
 #include "prp.h"
+#include "transfer.h"
 
 static void done(struct block_io *io, int err);
 
@@ -80,12 +82,12 @@ static void finish_first(struct nvme *nvme, int err, bool equal)
     struct nvme_request *request = take_first(nvme);
     if (err < 0 || equal) {
         request->io.op = BLOCK_READ;
-        io_finish(request, err);
+        transfer_finish(request, err);
     } else {
         prp_unmap(nvme, request->transfer);
-        request_complete(request, NVME_COMPARE_FAILURE | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_COMPARE_FAILURE | NVME_DO_NOT_RETRY);
     }
-    if (first(nvme) && !controller_goes_on(nvme))
+    if (first(nvme) && !gate_goes_on(nvme))
         park_line(nvme);
     else if (first(nvme))
         read_piece(nvme);
@@ -100,7 +102,7 @@ static void done(struct block_io *io, int err)
     bool equal = err == 0 && same(compare, request->transfer, compare->compared, (size_t)io->len);
     compare->compared += io->len;
     bool goes_on = equal && compare->compared < request->io.len;
-    if (err == -EAGAIN || (goes_on && !controller_goes_on(nvme)))
+    if (err == -EAGAIN || (goes_on && !gate_goes_on(nvme)))
         park_line(nvme);
     else if (goes_on)
         read_piece(nvme);

@@ -6,6 +6,7 @@
 #include <outboard/irq.h>
 
 #include "doorbell.h"
+#include "gate.h"
 #include "interrupt.h"
 #include "nvme.h"
 
@@ -61,28 +62,6 @@ uint64_t controller_read(struct nvme *nvme, uint64_t offset, unsigned size)
     return value;
 }
 
-bool controller_runs(const struct nvme *nvme)
-{
-    const struct nvme_controller *controller = &nvme->controller;
-    return controller->state == NVME_ON && controller->shutdown == SHUTDOWN_NONE &&
-           !(controller->csts & NVME_CSTS_CFS);
-}
-
-bool controller_fetches(const struct nvme *nvme)
-{
-    return controller_runs(nvme) && !nvme->paused;
-}
-
-bool controller_goes_on(const struct nvme *nvme)
-{
-    return nvme->controller.state == NVME_ON && !nvme->paused;
-}
-
-void controller_fail(struct nvme *nvme)
-{
-    nvme->controller.csts |= NVME_CSTS_CFS;
-}
-
 /* Section 7.6.1. A guest that asks for what CAP does not offer gets a failed controller. */
 static void start(struct nvme *nvme)
 {
@@ -94,13 +73,13 @@ static void start(struct nvme *nvme)
     controller->csts &= ~NVME_CSTS_SHST_MASK;
     if (NVME_CC_MPS(controller->cc) != 0 || NVME_CC_CSS(controller->cc) != 0 ||
         NVME_CC_AMS(controller->cc) != 0 || sq_size < 2 || cq_size < 2) {
-        controller_fail(nvme);
+        gate_fail(nvme);
         return;
     }
     queue_cq_create(nvme, 0, controller->acq, cq_size, true, 0);
     queue_sq_create(nvme, 0, controller->asq, sq_size, 0);
     namespaces_restart(nvme);
-    namespaces_run_timer(nvme, true);
+    watchdog_run(nvme, true);
     controller->csts |= NVME_CSTS_RDY;
 }
 
@@ -114,7 +93,7 @@ static void forget(struct nvme *nvme)
     async_event_reset(nvme);
     features_reset(nvme);
     namespaces_reset(nvme);
-    namespaces_run_timer(nvme, false);
+    watchdog_run(nvme, false);
 }
 
 static void flushed(struct block_io *io, int err);
@@ -171,8 +150,8 @@ void controller_update(struct nvme *nvme)
     update_shutdown(nvme);
     if (controller->state == NVME_ON && !enabled)
         controller->state = NVME_STOPPING;
-    if (controller->state == NVME_STOPPING && namespaces_late(nvme))
-        controller_fail(nvme);
+    if (controller->state == NVME_STOPPING && watchdog_late(nvme))
+        gate_fail(nvme);
     if (controller->state == NVME_STOPPING && is_idle(nvme)) {
         forget(nvme);
         controller->state = NVME_OFF;
@@ -194,7 +173,7 @@ static void reset_later(struct nvme *nvme)
         .csts = NVME_CSTS_RDY | NVME_CSTS_CFS,
         .flushing = nvme->controller.flushing,
     };
-    namespaces_run_timer(nvme, true);
+    watchdog_run(nvme, true);
     ob_irq_report_error(nvme->device);
     ob_device_warn(nvme->device,
                    "reset with I/O in flight that can't be called back; the guest's memory may "
@@ -260,13 +239,27 @@ static void write32(struct nvme *nvme, uint64_t offset, uint32_t value)
     }
 }
 
+/* offset: bytes from the first doorbell. */
+static void write_doorbell(struct nvme *nvme, uint64_t offset, uint32_t value)
+{
+    uint64_t index = offset / NVME_DOORBELL_STRIDE;
+    if (offset % NVME_DOORBELL_STRIDE || !gate_runs(nvme))
+        return;
+    if (nvme->shadow.on && index >= 2) { /* the shadow has the newest value */
+        shadow_hear(nvme, index);
+        return;
+    }
+    doorbell_ring(nvme, index, value);
+    shadow_follow_admin(nvme);
+}
+
 /* Registers are written as a whole, section 3.1: in 32 bits or, where they have 64, at once. */
 void controller_write(struct nvme *nvme, uint64_t offset, unsigned size, uint64_t value)
 {
     if (size < 4 || offset % size)
         return;
     if (offset >= NVME_REG_DOORBELLS) {
-        doorbell_write(nvme, offset - NVME_REG_DOORBELLS, (uint32_t)value);
+        write_doorbell(nvme, offset - NVME_REG_DOORBELLS, (uint32_t)value);
         return;
     }
     write32(nvme, offset, (uint32_t)value);

@@ -17,7 +17,6 @@
 #ifndef OUTBOARD_DEVICES_NVME_CONTROLLER_H
 #define OUTBOARD_DEVICES_NVME_CONTROLLER_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct nvme;
@@ -50,16 +49,8 @@ struct nvme_controller {
 uint64_t controller_read(struct nvme *nvme, uint64_t offset, unsigned size);
 void controller_write(struct nvme *nvme, uint64_t offset, unsigned size, uint64_t value);
 
-/* Whether doorbells count. */
-bool controller_runs(const struct nvme *nvme);
-/* Whether commands may be fetched. */
-bool controller_fetches(const struct nvme *nvme);
-/* Whether a command that was fetched may begin its next step. */
-bool controller_goes_on(const struct nvme *nvme);
 /* Goes on with what waited for I/O in flight. */
 void controller_update(struct nvme *nvme);
-/* The controller can't go on, section 9.5. Only a reset helps. */
-void controller_fail(struct nvme *nvme);
 /* The function is reset: waits for I/O in flight, for a bounded time. */
 void controller_reset(struct nvme *nvme);
 

@@ -2,9 +2,11 @@
 #include "dataset.h"
 
 #include "bytes.h"
-#include "io.h"
+#include "completion.h"
+#include "gate.h"
 #include "nvme.h"
 #include "prp.h"
+#include "transfer.h"
 
 /* Copies and checks the ranges; none is discarded unless all exist. Returns an enum nvme_status. */
 static uint16_t read_ranges(struct nvme_request *request)
@@ -33,7 +35,7 @@ static void go_on(struct nvme_request *request, int err)
     struct nvme_transfer *transfer = request->transfer;
     unsigned shift = request->ns->block_shift;
     while (err == 0 && transfer->next_range < transfer->range_count) {
-        if (!controller_goes_on(request->nvme)) {
+        if (!gate_goes_on(request->nvme)) {
             request_park(request);
             return;
         }
@@ -43,16 +45,16 @@ static void go_on(struct nvme_request *request, int err)
         request->io = (struct block_io){.op = BLOCK_DISCARD,
                                         .offset = range.slba << shift,
                                         .len = (uint64_t)range.count << shift};
-        request_start(request, done);
+        transfer_start(request, done);
         return;
     }
     request->io.op = BLOCK_DISCARD;
-    io_finish(request, err);
+    transfer_finish(request, err);
 }
 
 static void done(struct block_io *io, int err)
 {
-    go_on(request_of_io(io), err);
+    go_on(transfer_ended(io), err);
 }
 
 void dataset_manage(struct nvme_request *request)
@@ -61,7 +63,7 @@ void dataset_manage(struct nvme_request *request)
     bool deallocates = request->command.dword[11] & NVME_DATASET_DEALLOCATE;
     /* The other attributes are hints that nothing here would profit from. */
     if (status != NVME_SUCCESS || !deallocates || !request->ns->block->can_discard)
-        request_complete(request, status);
+        completion_post(request, status);
     else
         go_on(request, 0);
 }

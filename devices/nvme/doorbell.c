@@ -37,16 +37,3 @@ void doorbell_ring(struct nvme *nvme, uint64_t index, uint32_t value)
     else
         write_cq_head(nvme, id, value & 0xffff);
 }
-
-void doorbell_write(struct nvme *nvme, uint64_t offset, uint32_t value)
-{
-    uint64_t index = offset / NVME_DOORBELL_STRIDE;
-    if (offset % NVME_DOORBELL_STRIDE || !controller_runs(nvme))
-        return;
-    if (nvme->shadow.on && index >= 2) { /* the shadow has the newest value */
-        shadow_hear(nvme, index);
-        return;
-    }
-    doorbell_ring(nvme, index, value);
-    shadow_follow_admin(nvme);
-}

@@ -10,8 +10,6 @@
 
 struct nvme;
 
-/* The guest writes a register. offset: bytes from the first doorbell. */
-void doorbell_write(struct nvme *nvme, uint64_t offset, uint32_t value);
 /* Takes the value of a doorbell, wherever the guest wrote it. index: twice the queue's number, and
  * one more for the head. */
 void doorbell_ring(struct nvme *nvme, uint64_t index, uint32_t value);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "log_page.h"
+#include "completion.h"
 #include "nvme.h"
 
 enum select {
@@ -117,7 +117,7 @@ void features_get(struct nvme_request *request)
     const struct nvme_command *command = &request->command;
     unsigned feature = command->dword[10] & 0xff;
     if (!exists(feature) || !names_vector(request->nvme, command, feature)) {
-        request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }
     switch (command->dword[10] >> 8 & 0x7) {
@@ -132,10 +132,10 @@ void features_get(struct nvme_request *request)
         request->result = CAPABILITY_CHANGEABLE;
         break;
     default:
-        request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }
-    request_complete(request, NVME_SUCCESS);
+    completion_post(request, NVME_SUCCESS);
 }
 
 static bool has_io_queues(const struct nvme *nvme)
@@ -212,5 +212,5 @@ void features_set(struct nvme_request *request)
     uint16_t status = set(request, request->command.dword[10] & 0xff);
     if (status != NVME_SUCCESS)
         status |= NVME_DO_NOT_RETRY;
-    request_complete(request, status);
+    completion_post(request, status);
 }

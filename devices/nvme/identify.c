@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bytes.h"
+#include "completion.h"
 #include "nvme.h"
 #include "prp.h"
 
@@ -245,5 +246,5 @@ void identify(struct nvme_request *request)
         status = prp_write(request->nvme, &request->command, data, sizeof(data));
     else
         status |= NVME_DO_NOT_RETRY;
-    request_complete(request, status);
+    completion_post(request, status);
 }

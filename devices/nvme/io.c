@@ -3,9 +3,11 @@
 
 #include <errno.h>
 
+#include "completion.h"
 #include "dataset.h"
 #include "nvme.h"
 #include "prp.h"
+#include "transfer.h"
 
 /* The blocks of a command that names them in dwords 10 to 12. */
 struct blocks {
@@ -15,7 +17,7 @@ struct blocks {
 
 static void refuse(struct nvme_request *request, enum nvme_status status)
 {
-    request_complete(request, (uint16_t)(status | NVME_DO_NOT_RETRY));
+    completion_post(request, (uint16_t)(status | NVME_DO_NOT_RETRY));
 }
 
 static struct blocks blocks_of(const struct nvme_command *command)
@@ -24,34 +26,9 @@ static struct blocks blocks_of(const struct nvme_command *command)
                            .count = (command->dword[12] & 0xffff) + 1};
 }
 
-/* The VMM may have taken guest memory back while data went there: then the guest has not got it. */
-static bool data_arrived(const struct nvme_request *request)
-{
-    const struct nvme_transfer *transfer = request->transfer;
-    for (unsigned i = 0; i < transfer->span_count; i++)
-        if (!ob_dma_is_current(request->nvme->device, &transfer->spans[i]))
-            return false;
-    return true;
-}
-
-void io_finish(struct nvme_request *request, int err)
-{
-    uint16_t status = status_of_errno(request->io.op, err);
-    if (status == NVME_SUCCESS && request->command.opcode == NVME_IO_READ && !data_arrived(request))
-        status = NVME_DATA_TRANSFER_ERROR;
-    if (request->transfer->span_count > 0)
-        prp_unmap(request->nvme, request->transfer);
-    if (status == NVME_SUCCESS)
-        log_io(request);
-    if (err == -EAGAIN)
-        request_park(request);
-    else
-        request_complete(request, status);
-}
-
 static void done(struct block_io *io, int err)
 {
-    io_finish(request_of_io(io), err);
+    transfer_finish(transfer_ended(io), err);
 }
 
 /* Checks which blocks are meant and maps the data. False when the command has ended. */
@@ -69,7 +46,7 @@ static bool prepare_data(struct nvme_request *request, enum ob_dma_direction dir
     else
         status = prp_map(request->nvme, command, (uint32_t)len, direction, request->transfer);
     if (status != NVME_SUCCESS) {
-        request_complete(request, status);
+        completion_post(request, status);
         return false;
     }
     request->io = (struct block_io){.offset = blocks.slba << ns->block_shift,
@@ -91,7 +68,7 @@ static void read_blocks(struct nvme_request *request)
     if (!prepare_data(request, OB_DMA_FROM_DEVICE))
         return;
     request->io.op = BLOCK_READ;
-    request_start(request, done);
+    transfer_start(request, done);
 }
 
 static void write_blocks(struct nvme_request *request)
@@ -100,7 +77,7 @@ static void write_blocks(struct nvme_request *request)
         return;
     request->io.op = BLOCK_WRITE;
     request->io.flags = fua_flag(request);
-    request_start(request, done);
+    transfer_start(request, done);
 }
 
 static void compare_blocks(struct nvme_request *request)
@@ -123,16 +100,16 @@ static void write_zeroes(struct nvme_request *request)
                                     .flags = fua_flag(request) | (may_unmap ? BLOCK_MAY_UNMAP : 0),
                                     .offset = blocks.slba << ns->block_shift,
                                     .len = (uint64_t)blocks.count << ns->block_shift};
-    request_start(request, done);
+    transfer_start(request, done);
 }
 
 static void flush(struct nvme_request *request)
 {
     request->io = (struct block_io){.op = BLOCK_FLUSH};
     if (request->ns->block->readonly)
-        request_complete(request, NVME_SUCCESS);
+        completion_post(request, NVME_SUCCESS);
     else
-        request_start(request, done);
+        transfer_start(request, done);
 }
 
 static const struct {

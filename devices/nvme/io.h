@@ -7,7 +7,4 @@
 
 void io_execute(struct nvme_request *request);
 
-/* Gives the data back, if any is mapped, and completes the command with what the back end said. */
-void io_finish(struct nvme_request *request, int err);
-
 #endif

@@ -2,12 +2,7 @@
 /*
  * Namespaces: the controller's disks. Namespace n is the n-th image; all are active for the life of
  * the controller. An image whose size has changed is a changed namespace, which the guest learns
- * from an asynchronous event and log page 4.
- *
- * Time is looked at by a timer alone, every second or so: it is what a back end's answers are
- * measured by. If none has come for the time-out, what is in flight is given up, where the back end
- * can do that. Where it can't, as the kernel may write to the guest's memory until it is through,
- * the operations stay in flight, and the namespace is `late` until the next answer.
+ * from an asynchronous event and log page 4. The watchdog looks after that (watchdog.h).
  */
 #ifndef OUTBOARD_DEVICES_NVME_NAMESPACE_H
 #define OUTBOARD_DEVICES_NVME_NAMESPACE_H
@@ -37,22 +32,15 @@ struct nvme_namespace {
 struct nvme_namespaces {
     struct nvme_namespace list[NVME_NAMESPACES];
     unsigned count;
-    int timer_fd; /* -1: none yet */
-    unsigned timeout_ms;
-    uint64_t now_ms; /* when the timer was last looked at */
 };
 
 /* The namespace of an id, or NULL. */
 struct nvme_namespace *namespace_find(struct nvme *nvme, uint32_t id);
-/* Tells the guest that it has another size. */
-void namespace_changed(struct nvme *nvme, struct nvme_namespace *ns);
 /* Whether the blocks exist; slba + count may wrap. */
 bool namespace_has(const struct nvme_namespace *ns, uint64_t slba, uint64_t count);
 
-/* Watches all back ends, and the timer. 0 or a negative errno. */
+/* Watches all back ends. 0 or a negative errno. */
 int namespaces_watch(struct nvme *nvme);
-/* The timer is only needed while the controller is on. */
-void namespaces_run_timer(struct nvme *nvme, bool on);
 void namespaces_reset(struct nvme *nvme);
 /* Closes all images. */
 void namespaces_done(struct nvme *nvme);
@@ -70,7 +58,5 @@ bool namespaces_submit(struct nvme *nvme);
 void namespaces_reap(struct nvme *nvme);
 /* Waits until nothing is in flight in any back end, NVME_DRAIN_MS at most. */
 void namespaces_drain(struct nvme *nvme);
-/* The first namespace that is late, or NULL. */
-const struct nvme_namespace *namespaces_late(const struct nvme *nvme);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "completion.h"
 #include "identify.h"
 #include "queue_admin.h"
 #include "schedule.h"
@@ -32,16 +33,6 @@ static void reset(void *state)
     controller_reset(state);
 }
 
-/* Completions that found no room before. */
-static void post_waiting(struct nvme *nvme)
-{
-    for (unsigned i = 0; i < nvme->queues.limit; i++) {
-        struct nvme_cq *cq = &nvme->queues.cq[i];
-        if (cq->finished && queue_post(nvme, cq) < 0)
-            controller_fail(nvme);
-    }
-}
-
 /* Whether commands came or ended since the last time. */
 static bool was_active(struct nvme *nvme)
 {
@@ -59,7 +50,7 @@ static bool poll(void *state)
         return namespaces_submit(nvme);
     }
     shadow_look(nvme);
-    post_waiting(nvme);
+    completion_post_waiting(nvme);
     bool more = schedule_run(nvme);
     namespaces_submit(nvme);
     namespaces_reap(nvme); /* what was in the page cache is there already */
@@ -104,7 +95,7 @@ static void pause(void *state, bool paused)
     nvme->paused = paused;
     if (paused)
         return;
-    namespaces_run_timer(nvme, nvme->controller.state != NVME_OFF);
+    watchdog_run(nvme, nvme->controller.state != NVME_OFF);
     requests_renew_parked(nvme);
 }
 
@@ -113,7 +104,7 @@ static void pause(void *state, bool paused)
 static int at_rest(void *state, struct ob_fault *fault)
 {
     const struct nvme *nvme = state;
-    const struct nvme_namespace *late = namespaces_late(nvme);
+    const struct nvme_namespace *late = watchdog_late(nvme);
     if (nvme->requests.in_flight == 0)
         return 1;
     if (!late || late->block->ops->give_up)
@@ -174,9 +165,9 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
     struct nvme *nvme = calloc(1, sizeof(*nvme));
     if (!nvme)
         return ob_fault_set(fault, -ENOMEM, "no memory for the controller");
-    nvme->namespaces.timer_fd = -1;
+    nvme->watchdog.timer_fd = -1;
     nvme->log.since = time(NULL);
-    nvme->namespaces.timeout_ms = options->timeout_ms;
+    nvme->watchdog.timeout_ms = options->timeout_ms;
     nvme->interrupts = options->interrupts;
     snprintf(nvme->serial, sizeof(nvme->serial), "%s", options->serial);
     int err = requests_init(nvme);
@@ -186,6 +177,8 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
         err = new_device(nvme, fault);
     for (unsigned i = 0; i < options->count && err == 0; i++)
         add_namespace(nvme, &options->images[i]);
+    if (err == 0)
+        err = watchdog_init(nvme);
     if (err == 0)
         err = namespaces_watch(nvme);
     if (err < 0) {
@@ -206,6 +199,7 @@ void nvme_free(struct nvme *nvme)
     if (!nvme || nvme->requests.in_flight > 0)
         return;
     namespaces_done(nvme);
+    watchdog_done(nvme);
     requests_done(nvme);
     free(nvme);
 }

@@ -2,19 +2,29 @@
 /*
  * An NVM Express 1.4 controller with the NVM command set: what its parts share.
  *
- *   controller.c   registers: enable, disable, shutdown, reset
- *   doorbell.c     how the guest says that it has moved a head or a tail
- *   shadow.c       how it says so without a register
- *   queue.c        submission and completion rings in guest memory
- *   schedule.c     which queue is fetched from next
- *   request.c      a command between its two queues
- *   admin.c ...    admin commands: queue_admin.c, identify.c, feature.c, log_page.c, async_event.c
- *   io.c ...       I/O commands: dataset.c, compare.c
- *   prp.c          from PRPs to guest memory
- *   interrupt.c    from completion queues to INTx, MSI or MSI-X
- *   namespace.c    from namespaces to images
- *   backends/block  images
  *   state.c        all of it as bytes, for another process to go on with
+ *   controller.c   registers: enable, disable, shutdown, reset; where doorbells arrive
+ *   schedule.c     which queue is fetched from next
+ *   dispatch.c     which file carries a command out
+ *   admin.c ...    admin commands: queue_admin.c, identify.c, log_page.c
+ *   io.c ...       I/O commands: dataset.c, compare.c
+ *   shadow.c       how the guest says without a register that it has moved a head or a tail
+ *   doorbell.c     what follows when it has moved one
+ *   watchdog.c     images that are late, or have another size
+ *   feature.c      settings of the controller
+ *   async_event.c  events of which the guest is told
+ *   transfer.c     an I/O command's way to its image and back
+ *   completion.c   how a command ends
+ *   queue.c        submission and completion rings in guest memory
+ *   interrupt.c    from completion queues to INTx, MSI or MSI-X
+ *   prp.c          from PRPs to guest memory
+ *   namespace.c    from namespaces to images
+ *   log.c          counts and errors
+ *   request.c      commands between their two queues
+ *   gate.c         whether the controller runs, fetches and goes on
+ *   backends/block  images
+ *
+ * Calls go down this list only, and from the first file of a line to the others.
  *
  * A register write only notes what the guest wants; poll() then does it, so that the guest goes on
  * meanwhile, and one round of system calls serves many commands.
@@ -29,11 +39,12 @@
 #include "controller.h"
 #include "feature.h"
 #include "interrupt.h"
-#include "log_page.h"
+#include "log.h"
 #include "namespace.h"
 #include "queue.h"
 #include "request.h"
 #include "shadow.h"
+#include "watchdog.h"
 
 struct nvme {
     struct ob_device *device;
@@ -45,6 +56,7 @@ struct nvme {
     struct nvme_events events;
     struct nvme_log log;
     struct nvme_namespaces namespaces;
+    struct nvme_watchdog watchdog;
     struct nvme_compare compare;
     enum nvme_interrupts interrupts;
     unsigned seen_turnover; /* when it was polled last */

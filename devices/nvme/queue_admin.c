@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "queue_admin.h"
 
+#include "completion.h"
 #include "nvme.h"
 
 /* What both kinds of creation name in the same places. */
@@ -14,7 +15,7 @@ struct creation {
 
 static void refuse(struct nvme_request *request, enum nvme_status status)
 {
-    request_complete(request, (uint16_t)(status | NVME_DO_NOT_RETRY));
+    completion_post(request, (uint16_t)(status | NVME_DO_NOT_RETRY));
 }
 
 static bool is_io_queue(uint32_t id)
@@ -59,7 +60,7 @@ void queue_admin_create_cq(struct nvme_request *request)
     else {
         queue_cq_create(nvme, creation.id, creation.base, creation.size,
                         creation.flags & NVME_QUEUE_INTERRUPTS, creation.high);
-        request_complete(request, NVME_SUCCESS);
+        completion_post(request, NVME_SUCCESS);
     }
 }
 
@@ -77,7 +78,7 @@ void queue_admin_create_sq(struct nvme_request *request)
         refuse(request, NVME_CQ_INVALID);
     else {
         queue_sq_create(nvme, creation.id, creation.base, creation.size, creation.high);
-        request_complete(request, NVME_SUCCESS);
+        completion_post(request, NVME_SUCCESS);
     }
 }
 
@@ -92,7 +93,7 @@ void queue_admin_delete_cq(struct nvme_request *request)
         refuse(request, NVME_INVALID_QUEUE_DELETION);
     else {
         *cq = (struct nvme_cq){0};
-        request_complete(request, NVME_SUCCESS);
+        completion_post(request, NVME_SUCCESS);
     }
 }
 
@@ -129,11 +130,11 @@ void queue_admin_update(struct nvme *nvme)
         struct nvme_sq *sq = &nvme->queues.sq[i];
         if (sq->state != SQ_DELETING)
             continue;
-        requests_end_parked(nvme, is_of_queue, sq, NVME_ABORTED_BY_DELETION);
+        completion_end_parked(nvme, is_of_queue, sq, NVME_ABORTED_BY_DELETION);
         if (sq->outstanding > finished_of(sq))
             continue;
         struct nvme_request *deletion = sq->deletion;
         queue_sq_remove(nvme, sq);
-        request_complete(deletion, NVME_SUCCESS);
+        completion_post(deletion, NVME_SUCCESS);
     }
 }

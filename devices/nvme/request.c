@@ -3,11 +3,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 
-#include "admin.h"
-#include "io.h"
 #include "nvme.h"
 
 #define ALL_REQUESTS (NVME_ADMIN_REQUESTS + NVME_IO_REQUESTS)
@@ -65,7 +62,7 @@ struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
         return NULL;
     *list = request->next;
     request->sq = sq;
-    request->since_ms = nvme->namespaces.now_ms;
+    request->since_ms = nvme->watchdog.now_ms;
     request->was_parked = false;
     request->result = 0;
     request->status = NVME_SUCCESS;
@@ -81,32 +78,12 @@ void request_free(struct nvme_request *request)
     put(&request->nvme->requests, request);
 }
 
-void request_complete(struct nvme_request *request, uint16_t status)
-{
-    struct nvme *nvme = request->nvme;
-    struct nvme_cq *cq = request->sq->cq;
-    request->status = status;
-    if (status != NVME_SUCCESS)
-        log_error(nvme, request);
-    queue_finish(cq, request);
-    if (queue_post(nvme, cq) < 0)
-        controller_fail(nvme);
-}
-
-void request_execute(struct nvme_request *request)
-{
-    if (request->transfer)
-        io_execute(request);
-    else
-        admin_execute(request);
-}
-
 /* How long a command waits is counted from the last time that its image gave an answer. */
 static void note_parking(struct nvme_request *request)
 {
     unsigned answers = request->ns ? request->ns->block->answers : 0;
     if (!request->was_parked || request->answers != answers)
-        request->since_ms = request->nvme->namespaces.now_ms;
+        request->since_ms = request->nvme->watchdog.now_ms;
     request->was_parked = true;
     request->answers = answers;
 }
@@ -120,95 +97,17 @@ void request_park(struct nvme_request *request)
     requests->parked_end = &request->next;
 }
 
-/* Takes all that is parked. */
-static struct nvme_request *unpark(struct nvme_requests *requests)
+struct nvme_request *requests_unpark(struct nvme *nvme)
 {
+    struct nvme_requests *requests = &nvme->requests;
     struct nvme_request *first = requests->parked;
     requests->parked = NULL;
     requests->parked_end = &requests->parked;
     return first;
 }
 
-static bool must_wait(const struct nvme_request *request)
-{
-    return request->transfer && request->ns && request->ns->block->away;
-}
-
-void requests_run_parked(struct nvme *nvme)
-{
-    struct nvme_request *next;
-    for (struct nvme_request *request = unpark(&nvme->requests); request; request = next) {
-        next = request->next;
-        if (must_wait(request))
-            request_park(request);
-        else
-            request_execute(request);
-    }
-}
-
 void requests_renew_parked(struct nvme *nvme)
 {
     for (struct nvme_request *request = nvme->requests.parked; request; request = request->next)
-        request->since_ms = nvme->namespaces.now_ms;
-}
-
-unsigned requests_end_parked(struct nvme *nvme,
-                             bool (*meant)(const struct nvme_request *request,
-                                           const void *argument),
-                             const void *argument, uint16_t status)
-{
-    unsigned count = 0;
-    struct nvme_request *next;
-    for (struct nvme_request *request = unpark(&nvme->requests); request; request = next) {
-        next = request->next;
-        if (meant(request, argument)) {
-            request_complete(request, status);
-            count++;
-        } else {
-            request_park(request);
-        }
-    }
-    return count;
-}
-
-void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err))
-{
-    request->io.done = done;
-    namespace_start(request->nvme, request->ns, &request->io);
-}
-
-struct nvme_request *request_of_io(struct block_io *io)
-{
-    struct nvme_request *request =
-        (struct nvme_request *)((char *)io - offsetof(struct nvme_request, io));
-    namespace_ended(request->nvme);
-    return request;
-}
-
-uint16_t status_of_errno(enum block_op op, int err)
-{
-    switch (-err) {
-    case 0:
-        return NVME_SUCCESS;
-    case EFAULT:
-        return NVME_DATA_TRANSFER_ERROR;
-    case ENOSPC:
-    case EDQUOT:
-    case EFBIG:
-        return NVME_CAPACITY_EXCEEDED;
-    case EROFS:
-    case EPERM:
-    case EACCES:
-    case EBADF:
-        return NVME_NAMESPACE_WRITE_PROTECTED | NVME_DO_NOT_RETRY;
-    case ECANCELED:
-        return NVME_ABORT_REQUESTED;
-    case EIO:
-    case EILSEQ:
-    case EBADMSG:
-    case ENODATA:
-        return op == BLOCK_READ ? NVME_UNRECOVERED_READ : NVME_WRITE_FAULT;
-    default:
-        return NVME_INTERNAL_ERROR;
-    }
+        request->since_ms = nvme->watchdog.now_ms;
 }

@@ -96,30 +96,11 @@ void requests_reset(struct nvme *nvme);
 struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq);
 void request_free(struct nvme_request *request);
 
-/* The command has ended; its completion is posted as soon as there is room. */
-void request_complete(struct nvme_request *request, uint16_t status);
-
-/* Carries the command out, from its start. */
-void request_execute(struct nvme_request *request);
-
 /* Has the command carried out later. */
 void request_park(struct nvme_request *request);
-/* Carries out what is parked and need not wait any longer. */
-void requests_run_parked(struct nvme *nvme);
+/* Takes out all that is parked: a list, the oldest first. */
+struct nvme_request *requests_unpark(struct nvme *nvme);
 /* Has them wait from now on: time in which nothing could be done does not count. */
 void requests_renew_parked(struct nvme *nvme);
-/* Completes, with this status, those parked requests that are meant. Returns how many. */
-unsigned requests_end_parked(struct nvme *nvme,
-                             bool (*meant)(const struct nvme_request *request,
-                                           const void *argument),
-                             const void *argument, uint16_t status);
-
-/* Hands the request's io, with op, flags, offset and len set, to the namespace's back end. */
-void request_start(struct nvme_request *request, void (*done)(struct block_io *io, int err));
-/* For done callbacks: which request, which is no longer in flight. */
-struct nvme_request *request_of_io(struct block_io *io);
-
-/* What a back end's errno means to the guest. */
-uint16_t status_of_errno(enum block_op op, int err);
 
 #endif

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "schedule.h"
 
+#include "dispatch.h"
+#include "gate.h"
 #include "nvme.h"
 
 /* A queue whose completions find no room is not fetched from: the guest must read them first. */
 static bool ready(const struct nvme *nvme, const struct nvme_sq *sq)
 {
-    return sq->state == SQ_LIVE && !queue_sq_empty(sq) && !sq->cq->finished &&
-           controller_fetches(nvme);
+    return sq->state == SQ_LIVE && !queue_sq_empty(sq) && !sq->cq->finished && gate_fetches(nvme);
 }
 
 /* Starts up to so many commands of one queue. Returns how many. */
@@ -20,11 +21,11 @@ static unsigned serve(struct nvme *nvme, struct nvme_sq *sq, unsigned max)
             break;
         if (queue_fetch(nvme, sq, &request->command) < 0) {
             request_free(request);
-            controller_fail(nvme);
+            gate_fail(nvme);
             break;
         }
         served++;
-        request_execute(request);
+        dispatch(request);
     }
     return served;
 }
@@ -45,8 +46,8 @@ static unsigned serve_round(struct nvme *nvme, unsigned max)
 
 bool schedule_run(struct nvme *nvme)
 {
-    if (controller_fetches(nvme))
-        requests_run_parked(nvme);
+    if (gate_fetches(nvme))
+        dispatch_parked(nvme);
     unsigned left = NVME_BUDGET - serve(nvme, &nvme->queues.sq[0], NVME_BURST);
     unsigned served;
     do {

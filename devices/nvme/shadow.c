@@ -7,7 +7,9 @@
 #include <outboard/irq.h>
 
 #include "bytes.h"
+#include "completion.h"
 #include "doorbell.h"
+#include "gate.h"
 #include "nvme.h"
 
 /* Both pages are laid out as the registers are, from the first doorbell on. */
@@ -87,7 +89,7 @@ static bool look_at_cq(struct nvme *nvme, struct nvme_cq *cq)
 bool shadow_look(struct nvme *nvme)
 {
     bool changed = false;
-    if (!nvme->shadow.on || !controller_runs(nvme))
+    if (!nvme->shadow.on || !gate_runs(nvme))
         return false;
     for (unsigned i = 1; i < nvme->queues.limit; i++) {
         changed |= look_at_sq(nvme, &nvme->queues.sq[i]);
@@ -112,7 +114,7 @@ void shadow_hear(struct nvme *nvme, uint64_t index)
 
 bool shadow_listen(struct nvme *nvme)
 {
-    if (!nvme->shadow.on || !controller_runs(nvme))
+    if (!nvme->shadow.on || !gate_runs(nvme))
         return false;
     for (unsigned i = 1; i < nvme->queues.limit; i++) {
         struct nvme_sq *sq = &nvme->queues.sq[i];
@@ -148,13 +150,13 @@ void shadow_configure(struct nvme_request *request)
     uint8_t doorbells[ENTRIES_LEN];
     /* In one page, what we write would be doorbells. */
     if (command->prp1 % NVME_PAGE || command->prp2 % NVME_PAGE || command->prp1 == command->prp2) {
-        request_complete(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
+        completion_post(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;
     }
     nvme->shadow = (struct nvme_shadow){.doorbells = command->prp1, .events = command->prp2};
     nvme->shadow.on = ob_dma_read(nvme->device, command->prp1, doorbells, sizeof(doorbells)) == 0 &&
                       write_first_events(nvme) == 0;
-    request_complete(request, nvme->shadow.on ? NVME_SUCCESS : NVME_DATA_TRANSFER_ERROR);
+    completion_post(request, nvme->shadow.on ? NVME_SUCCESS : NVME_DATA_TRANSFER_ERROR);
 }
 
 void shadow_follow_admin(struct nvme *nvme)

@@ -290,7 +290,7 @@ static void take_namespaces(struct nvme *nvme, const struct nvme_saved *saved)
         struct nvme_namespace *ns = &nvme->namespaces.list[i];
         ns->changed = saved->namespaces[i].changed;
         if (ns->blocks != saved->namespaces[i].blocks)
-            namespace_changed(nvme, ns);
+            watchdog_tell_changed(nvme, ns);
     }
 }
 

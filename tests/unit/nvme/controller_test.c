@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "failing_alloc.h"
+#include "gate.h"
 #include "nvme/fixture.h"
 #include "support.h"
 
@@ -127,7 +128,7 @@ static void test_a_shutdown_while_off_does_not_outlive_enabling(void **state)
     assert_int_equal(status(), NVME_CSTS_SHST_COMPLETE);
     fixture_set_register(&fixture, NVME_REG_CC, 4, 0x00460001);
     assert_int_equal(status(), NVME_CSTS_RDY);
-    assert_true(controller_runs(fixture.nvme));
+    assert_true(gate_runs(fixture.nvme));
     fixture_stop(&fixture);
 }
 

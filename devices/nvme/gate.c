@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "gate.h"
+
+#include "nvme.h"
+
+bool gate_runs(const struct nvme *nvme)
+{
+    const struct nvme_controller *controller = &nvme->controller;
+    return controller->state == NVME_ON && controller->shutdown == SHUTDOWN_NONE &&
+           !(controller->csts & NVME_CSTS_CFS);
+}
+
+bool gate_fetches(const struct nvme *nvme)
+{
+    return gate_runs(nvme) && !nvme->paused;
+}
+
+bool gate_goes_on(const struct nvme *nvme)
+{
+    return nvme->controller.state == NVME_ON && !nvme->paused;
+}
+
+void gate_fail(struct nvme *nvme)
+{
+    nvme->controller.csts |= NVME_CSTS_CFS;
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "watchdog.h"
+
+#include <errno.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <outboard/watch.h>
+
+#include "completion.h"
+#include "nvme.h"
+
+/* No file system tells of a file that has grown, so we look. */
+#define LOOK_EVERY_MS 1000u
+
+void watchdog_tell_changed(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    ns->changed = true;
+    if (features_namespace_notices(nvme))
+        async_event_raise(nvme, NVME_EVENT_NOTICE, NVME_NOTICE_NAMESPACE,
+                          NVME_LOG_CHANGED_NAMESPACES);
+}
+
+static void look(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    if (!ns->block->ops->resized(ns->block))
+        return;
+    ns->blocks = ns->block->size >> ns->block_shift;
+    watchdog_tell_changed(nvme, ns);
+}
+
+static unsigned timer_period_ms(const struct nvme_watchdog *watchdog)
+{
+    unsigned fraction = watchdog->timeout_ms / 4;
+    return fraction < LOOK_EVERY_MS ? fraction : LOOK_EVERY_MS;
+}
+
+/* Times are as exact as the timer: what began after its last round is not as old as it seems. */
+static unsigned longest_silence_ms(const struct nvme_watchdog *watchdog)
+{
+    return watchdog->timeout_ms + timer_period_ms(watchdog);
+}
+
+static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    struct block *block = ns->block;
+    if (!ns->late)
+        ob_device_warn(nvme->device, "image %.80s has not answered for %u ms; %s", block->name,
+                       nvme->watchdog.timeout_ms,
+                       block->ops->give_up ? "what it was asked for is given up"
+                                           : "its commands stay outstanding until it does");
+    ns->late = true;
+    if (block->ops->give_up)
+        block->ops->give_up(block);
+}
+
+/* Where what was in flight is given up, the back end says when it has the image again. */
+static void is_back(struct nvme *nvme, struct nvme_namespace *ns)
+{
+    if (!ns->block->ops->give_up)
+        ob_device_warn(nvme->device, "image %.80s goes on", ns->block->name);
+    ns->late = false;
+}
+
+static void look_for_late(struct nvme *nvme)
+{
+    const struct nvme_namespaces *namespaces = &nvme->namespaces;
+    for (unsigned i = 0; i < namespaces->count; i++) {
+        struct nvme_namespace *ns = &nvme->namespaces.list[i];
+        if (block_is_silent(&ns->silence, ns->block, nvme->watchdog.now_ms,
+                            longest_silence_ms(&nvme->watchdog)))
+            is_late(nvme, ns);
+        else if (ns->late)
+            is_back(nvme, ns);
+    }
+}
+
+static bool has_waited_too_long(const struct nvme_request *request, const void *unused)
+{
+    const struct nvme_watchdog *watchdog = &request->nvme->watchdog;
+    return request->transfer &&
+           watchdog->now_ms - request->since_ms >= longest_silence_ms(watchdog);
+}
+
+static void timer_ready(void *argument, unsigned events)
+{
+    struct nvme *nvme = argument;
+    uint64_t expirations;
+    if (read(nvme->watchdog.timer_fd, &expirations, sizeof(expirations)) < 0)
+        return;
+    nvme->watchdog.now_ms = block_clock_ms();
+    look_for_late(nvme);
+    if (nvme->paused)
+        return;
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        look(nvme, &nvme->namespaces.list[i]);
+    completion_end_parked(nvme, has_waited_too_long, NULL, NVME_INTERNAL_ERROR);
+}
+
+int watchdog_init(struct nvme *nvme)
+{
+    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    nvme->watchdog.timer_fd = fd;
+    return ob_device_watch(nvme->device, fd, OB_WATCH_READABLE, timer_ready, nvme);
+}
+
+void watchdog_done(struct nvme *nvme)
+{
+    if (nvme->watchdog.timer_fd >= 0)
+        close(nvme->watchdog.timer_fd);
+}
+
+void watchdog_run(struct nvme *nvme, bool on)
+{
+    struct nvme_watchdog *watchdog = &nvme->watchdog;
+    unsigned period_ms = on ? timer_period_ms(watchdog) : 0;
+    const struct timespec period = {.tv_sec = period_ms / 1000,
+                                    .tv_nsec = (long)(period_ms % 1000) * 1000000};
+    const struct itimerspec when = {.it_interval = period, .it_value = period};
+    watchdog->now_ms = block_clock_ms();
+    for (unsigned i = 0; i < nvme->namespaces.count; i++) {
+        struct nvme_namespace *ns = &nvme->namespaces.list[i];
+        block_silence_begin(&ns->silence, ns->block, watchdog->now_ms);
+    }
+    timerfd_settime(watchdog->timer_fd, 0, &when, NULL);
+}
+
+const struct nvme_namespace *watchdog_late(const struct nvme *nvme)
+{
+    for (unsigned i = 0; i < nvme->namespaces.count; i++)
+        if (nvme->namespaces.list[i].late)
+            return &nvme->namespaces.list[i];
+    return NULL;
+}
