@@ -183,7 +183,7 @@ static void zero_or_trim(struct nbd *nbd, struct block_io *io)
     uint64_t limit = longest_effect(nbd, io);
     uint64_t len = left < limit ? left : limit;
     uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
-    uint32_t hole = io->flags & BLOCK_MAY_UNMAP ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
+    uint32_t hole = (io->flags & BLOCK_MAY_UNMAP) ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
     nbd_completion_callback callback = callback_for(io);
     io->piece = len;
     io->progress += len;
