@@ -6,7 +6,7 @@
 #include <outboard/fault.h>
 #include <outboard/session.h>
 
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 /* The port that is used when nobody says which. */
 #define CHANNEL_DEFAULT_PORT "org.outboard.proxy.0"

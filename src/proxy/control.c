@@ -20,9 +20,9 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "endpoint/acceptor.h"
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/acceptor.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"

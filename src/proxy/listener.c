@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "proxy/acceptor.h"
+#include "endpoint/acceptor.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
 #include "proxy/socks.h"

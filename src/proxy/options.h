@@ -6,9 +6,9 @@
 #include <outboard/fault.h>
 #include <outboard/session.h>
 
-#include "proxy/address.h"
+#include "endpoint/address.h"
+#include "endpoint/rules.h"
 #include "proxy/channel_spec.h"
-#include "proxy/rules.h"
 
 /* One of -L, -D, -R: connections that come to `listen` go to `service`. */
 struct forward {

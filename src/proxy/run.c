@@ -24,7 +24,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
-#include "proxy/command.h"
+#include "endpoint/command.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
 #include "wire/exec.h"

@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "endpoint/command.h"
+#include "endpoint/dial.h"
 #include "os/socket.h"
-#include "proxy/command.h"
-#include "proxy/dial.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"

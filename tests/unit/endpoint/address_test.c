@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 #include "support.h"
 

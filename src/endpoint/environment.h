@@ -3,8 +3,8 @@
  * Environment: what a command finds in its own, as ssh gives it: HOME, USER, LOGNAME and SHELL are
  * those of the user, from /etc/passwd; what the service manager told us alone is left out.
  */
-#ifndef OUTBOARD_PROXY_ENVIRONMENT_H
-#define OUTBOARD_PROXY_ENVIRONMENT_H
+#ifndef OUTBOARD_ENDPOINT_ENVIRONMENT_H
+#define OUTBOARD_ENDPOINT_ENVIRONMENT_H
 
 #include <sys/types.h>
 

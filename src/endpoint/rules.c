@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/rules.h"
+#include "endpoint/rules.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proxy/hostname.h"
+#include "endpoint/hostname.h"
 
 enum pattern {
     PATTERN_ANY,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/environment.h"
+#include "endpoint/environment.h"
 
 #include "support.h"
 

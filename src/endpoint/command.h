@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Command: starts what exec: and pty: services, and `outboard proxy run`, stand for. */
-#ifndef OUTBOARD_PROXY_COMMAND_H
-#define OUTBOARD_PROXY_COMMAND_H
+#ifndef OUTBOARD_ENDPOINT_COMMAND_H
+#define OUTBOARD_ENDPOINT_COMMAND_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/command.h"
+#include "endpoint/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "endpoint/environment.h"
 #include "os/socket.h"
-#include "proxy/environment.h"
 #include "proxy/proxy.h"
 
 #define TERMINAL_PATH_MAX 64

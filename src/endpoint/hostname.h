@@ -4,12 +4,12 @@
  * host: capitals, a dot at the end, escapes, numbers in other bases. There is one form here, and
  * whatever can't be brought into it is no host name.
  */
-#ifndef OUTBOARD_PROXY_HOSTNAME_H
-#define OUTBOARD_PROXY_HOSTNAME_H
+#ifndef OUTBOARD_ENDPOINT_HOSTNAME_H
+#define OUTBOARD_ENDPOINT_HOSTNAME_H
 
 #include <stdbool.h>
 
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 /* Brings a name into its one form: small letters, digits, '-' and '_' in labels of 1 to 63 bytes,
  * no dot at the end, a last label that is no number (inet_aton(3) would read it as an address).

@@ -5,14 +5,14 @@
  * brings along; where there is none, or it fails, a child looks into the hosts file and asks the
  * name servers itself (lookup.h).
  */
-#ifndef OUTBOARD_PROXY_RESOLVE_H
-#define OUTBOARD_PROXY_RESOLVE_H
+#ifndef OUTBOARD_ENDPOINT_RESOLVE_H
+#define OUTBOARD_ENDPOINT_RESOLVE_H
 
 #include <sys/socket.h>
 
+#include "endpoint/address.h"
 #include "os/child.h"
 #include "os/loop.h"
-#include "proxy/address.h"
 
 /* Addresses taken of one name. */
 #define RESOLVE_MAX 8

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/resolve.h"
+#include "endpoint/resolve.h"
 
 #include "support.h"
 

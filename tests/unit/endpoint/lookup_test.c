@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A name server of the test's own answers from a table, in a process of its own. */
-#include "proxy/lookup.h"
+#include "endpoint/lookup.h"
 
 #include "support.h"
 

@@ -3,11 +3,11 @@
  * Dial: connects to an address without waiting: resolves its name where it has one, and tries what
  * it resolved to one after the other.
  */
-#ifndef OUTBOARD_PROXY_DIAL_H
-#define OUTBOARD_PROXY_DIAL_H
+#ifndef OUTBOARD_ENDPOINT_DIAL_H
+#define OUTBOARD_ENDPOINT_DIAL_H
 
-#include "proxy/address.h"
-#include "proxy/rules.h"
+#include "endpoint/address.h"
+#include "endpoint/rules.h"
 
 struct dial;
 struct proxy;

@@ -6,12 +6,12 @@
  * One that can't accept, mostly because there are no descriptors left, rests for a moment instead
  * of being told again and again that somebody waits, and says so once in a while.
  */
-#ifndef OUTBOARD_PROXY_ACCEPTOR_H
-#define OUTBOARD_PROXY_ACCEPTOR_H
+#ifndef OUTBOARD_ENDPOINT_ACCEPTOR_H
+#define OUTBOARD_ENDPOINT_ACCEPTOR_H
 
 #include <stdbool.h>
 
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 struct acceptor;
 struct proxy;

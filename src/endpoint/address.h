@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Addresses as the command line and a peer write them: text to struct, and to what the kernel
  * takes. */
-#ifndef OUTBOARD_PROXY_ADDRESS_H
-#define OUTBOARD_PROXY_ADDRESS_H
+#ifndef OUTBOARD_ENDPOINT_ADDRESS_H
+#define OUTBOARD_ENDPOINT_ADDRESS_H
 
 #include <outboard/fault.h>
 #include <stdbool.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -11,7 +11,7 @@
 #include <linux/vm_sockets.h>
 
 #include "base/number.h"
-#include "proxy/hostname.h"
+#include "endpoint/hostname.h"
 
 #define PORT_MAX 65535
 

@@ -12,15 +12,15 @@
  * not know is which addresses a denied name has: a peer that asks for one of these by number is
  * judged by number.
  */
-#ifndef OUTBOARD_PROXY_RULES_H
-#define OUTBOARD_PROXY_RULES_H
+#ifndef OUTBOARD_ENDPOINT_RULES_H
+#define OUTBOARD_ENDPOINT_RULES_H
 
 #include <outboard/fault.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#include "proxy/address.h"
+#include "endpoint/address.h"
 
 struct rule;
 

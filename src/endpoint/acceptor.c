@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/acceptor.h"
+#include "endpoint/acceptor.h"
 
 #include <errno.h>
 #include <fcntl.h>

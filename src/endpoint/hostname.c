@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/hostname.h"
+#include "endpoint/hostname.h"
 
 #include <errno.h>
 #include <string.h>

@@ -6,8 +6,8 @@
  * The hosts file first, then the name servers of resolv.conf(5), with its search list and ndots.
  * It waits, so it runs in a child.
  */
-#ifndef OUTBOARD_PROXY_LOOKUP_H
-#define OUTBOARD_PROXY_LOOKUP_H
+#ifndef OUTBOARD_ENDPOINT_LOOKUP_H
+#define OUTBOARD_ENDPOINT_LOOKUP_H
 
 /* Where the files are; tests have their own. */
 struct lookup_files {

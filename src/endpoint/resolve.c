@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/resolve.h"
+#include "endpoint/resolve.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "base/auto.h"
-#include "proxy/hostname.h"
-#include "proxy/lookup.h"
+#include "endpoint/hostname.h"
+#include "endpoint/lookup.h"
 
 /* Of what a child prints; more is passed over. */
 #define TEXT_MAX 4096

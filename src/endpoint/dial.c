@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/dial.h"
+#include "endpoint/dial.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -12,11 +12,11 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "endpoint/hostname.h"
+#include "endpoint/resolve.h"
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/hostname.h"
 #include "proxy/proxy.h"
-#include "proxy/resolve.h"
 
 #define TIMEOUT_NS 15000000000u /* for resolving and all attempts together */
 #define STAGGER_NS 250000000u   /* RFC 8305, section 5: Connection Attempt Delay */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/lookup.h"
+#include "endpoint/lookup.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/rules.h"
+#include "endpoint/rules.h"
 
 #include "support.h"
 
