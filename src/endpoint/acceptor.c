@@ -11,8 +11,8 @@
 
 #include "base/auto.h"
 #include "os/clock.h"
+#include "os/log.h"
 #include "os/socket.h"
-#include "proxy/proxy.h"
 
 #define BACKLOG 512
 
@@ -21,17 +21,14 @@
 #define COMPLAIN_NS 10000000000u
 
 struct acceptor {
-    struct proxy *proxy;
+    struct acceptor_config config;
     struct address address;
-    const char *what;
     int fd;
     struct loop_source *source;
     struct timer rest;
     uint64_t complain_at;
     bool has_reserve;
     int reserve; /* -1: none, or it is used */
-    acceptor_fn accepted;
-    void *argument;
 };
 
 static int bind_and_listen(const struct address *address)
@@ -83,12 +80,12 @@ static void rest(struct acceptor *acceptor, int err)
 {
     uint64_t now = clock_now_ns();
     if (now >= acceptor->complain_at) {
-        proxy_log("%s: can't accept a connection: %s; trying again", acceptor->what,
-                  strerror(-err));
+        log_line("%s: can't accept a connection: %s; trying again", acceptor->config.what,
+                 strerror(-err));
         acceptor->complain_at = now + COMPLAIN_NS;
     }
     loop_change(acceptor->source, 0);
-    timer_set(&acceptor->proxy->timers, &acceptor->rest, now + REST_NS);
+    timer_set(acceptor->config.timers, &acceptor->rest, now + REST_NS);
 }
 
 /* The descriptor of a connection, or a negative errno. */
@@ -114,7 +111,7 @@ static void on_connection(void *argument, uint32_t events)
     }
     if (acceptor->address.kind == ADDRESS_TCP)
         socket_set_no_delay(fd);
-    acceptor->accepted(acceptor->argument, fd);
+    acceptor->config.accepted(acceptor->config.argument, fd);
 }
 
 void acceptor_free(struct acceptor *acceptor)
@@ -131,22 +128,17 @@ void acceptor_free(struct acceptor *acceptor)
     free(acceptor);
 }
 
-int acceptor_new(struct proxy *proxy, const struct address *address, mode_t mode, const char *what,
-                 acceptor_fn accepted, void *argument, struct acceptor **ret_acceptor)
+int acceptor_new(const struct address *address, const struct acceptor_config *config,
+                 struct acceptor **ret_acceptor)
 {
     struct acceptor *acceptor = malloc(sizeof(*acceptor));
     if (!acceptor)
         return -ENOMEM;
-    *acceptor = (struct acceptor){.proxy = proxy,
-                                  .address = *address,
-                                  .what = what,
-                                  .reserve = -1,
-                                  .accepted = accepted,
-                                  .argument = argument};
+    *acceptor = (struct acceptor){.config = *config, .address = *address, .reserve = -1};
     timer_init(&acceptor->rest, on_rested, acceptor);
-    acceptor->fd = open_socket(address, mode);
+    acceptor->fd = open_socket(address, config->mode);
     int err = acceptor->fd < 0 ? acceptor->fd
-                               : loop_add(proxy->loop, acceptor->fd, EPOLLIN, on_connection,
+                               : loop_add(config->loop, acceptor->fd, EPOLLIN, on_connection,
                                           acceptor, &acceptor->source);
     if (err < 0)
         acceptor_free(acceptor);

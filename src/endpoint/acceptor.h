@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Acceptor: a listening socket. All that the proxy listens with are of this kind: forwards, the
- * control socket, a channel.
+ * Acceptor: a listening socket in a loop. All that listens for streams is of this kind: the proxy's
+ * forwards, its control socket, a channel.
  *
  * One that can't accept, mostly because there are no descriptors left, rests for a moment instead
  * of being told again and again that somebody waits, and says so once in a while.
@@ -10,19 +10,29 @@
 #define OUTBOARD_ENDPOINT_ACCEPTOR_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "endpoint/address.h"
+#include "os/loop.h"
+#include "os/timer.h"
 
 struct acceptor;
-struct proxy;
 
 /* A connection came: the descriptor, non-blocking, is the callee's. */
 typedef void (*acceptor_fn)(void *argument, int fd);
 
-/* Listens; mode: the permissions of a path. what: whose socket it is, for the log, kept by the
- * caller. 0 or a negative errno. */
-int acceptor_new(struct proxy *proxy, const struct address *address, mode_t mode, const char *what,
-                 acceptor_fn accepted, void *argument, struct acceptor **ret_acceptor);
+struct acceptor_config {
+    struct loop *loop;
+    struct timers *timers;
+    mode_t mode;      /* the permissions of a path */
+    const char *what; /* whose socket it is, for the log; kept by the caller */
+    acceptor_fn accepted;
+    void *argument;
+};
+
+/* Listens. Loop and timers must outlive the acceptor. 0 or a negative errno. */
+int acceptor_new(const struct address *address, const struct acceptor_config *config,
+                 struct acceptor **ret_acceptor);
 /* Closes it, and removes the path of a Unix socket. NULL is fine. */
 void acceptor_free(struct acceptor *acceptor);
 

@@ -13,7 +13,6 @@
 #include "base/auto.h"
 #include "endpoint/environment.h"
 #include "os/socket.h"
-#include "proxy/proxy.h"
 
 #define TERMINAL_PATH_MAX 64
 
@@ -36,7 +35,7 @@ static int make_environment(const struct command *command, char ***ret_environme
     return err;
 }
 
-static int spawn(struct proxy *proxy, const struct command *command, struct child_spec spec,
+static int spawn(struct children *children, const struct command *command, struct child_spec spec,
                  struct child **ret_child)
 {
     char *const shell[] = {"/bin/sh", "-c", (char *)command->shell, NULL};
@@ -46,8 +45,8 @@ static int spawn(struct proxy *proxy, const struct command *command, struct chil
         return err;
     spec.argv = command->shell ? shell : command->argv;
     spec.environment = environment;
-    spec.open_files = proxy->open_files;
-    err = child_spawn(proxy->children, &spec, ret_child);
+    spec.open_files = command->open_files;
+    err = child_spawn(children, &spec, ret_child);
     environment_free(environment);
     return err;
 }
@@ -65,7 +64,7 @@ static int open_terminal(const struct command *command, char ret_path[TERMINAL_P
     return take_fd(&master);
 }
 
-static int start_on_terminal(struct proxy *proxy, const struct command *command,
+static int start_on_terminal(struct children *children, const struct command *command,
                              struct child **ret_child)
 {
     char path[TERMINAL_PATH_MAX];
@@ -73,16 +72,16 @@ static int start_on_terminal(struct proxy *proxy, const struct command *command,
     if (master < 0)
         return master;
     struct child_spec spec = {.terminal = path};
-    int err = spawn(proxy, command, spec, ret_child);
+    int err = spawn(children, command, spec, ret_child);
     return err < 0 ? err : take_fd(&master);
 }
 
-int command_start_joined(struct proxy *proxy, const struct command *command,
+int command_start_joined(struct children *children, const struct command *command,
                          struct child **ret_child)
 {
     int ends[2];
     if (command->terminal)
-        return start_on_terminal(proxy, command, ret_child);
+        return start_on_terminal(children, command, ret_child);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
     AUTO_FD ours = ends[0];
@@ -91,7 +90,7 @@ int command_start_joined(struct proxy *proxy, const struct command *command,
     if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return -errno;
     struct child_spec spec = {.fd = {theirs, theirs, STDERR_FILENO}};
-    int err = spawn(proxy, command, spec, ret_child);
+    int err = spawn(children, command, spec, ret_child);
     return err < 0 ? err : take_fd(&ours);
 }
 
@@ -119,20 +118,20 @@ static int open_pipes(struct command_pipes *ours, int theirs[3])
     return err;
 }
 
-int command_start(struct proxy *proxy, const struct command *command,
+int command_start(struct children *children, const struct command *command,
                   struct command_pipes *ret_pipes, struct child **ret_child)
 {
     struct command_pipes ours = {-1, -1, -1};
     int theirs[3] = {-1, -1, -1};
     if (command->terminal) {
-        int master = start_on_terminal(proxy, command, ret_child);
+        int master = start_on_terminal(children, command, ret_child);
         *ret_pipes = (struct command_pipes){.in = master, .out = master, .err = -1};
         return master < 0 ? master : 0;
     }
     int err = open_pipes(&ours, theirs);
     if (err == 0) {
         struct child_spec spec = {.fd = {theirs[0], theirs[1], theirs[2]}};
-        err = spawn(proxy, command, spec, ret_child);
+        err = spawn(children, command, spec, ret_child);
     }
     for (int i = 0; i < 3; i++)
         auto_close(&theirs[i]);

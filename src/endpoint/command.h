@@ -5,10 +5,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 #include "os/child.h"
-
-struct proxy;
 
 struct command {
     const char *shell;   /* for /bin/sh -c, or */
@@ -16,6 +15,7 @@ struct command {
     const char *service; /* becomes OUTBOARD_SERVICE in its environment; NULL: none */
     bool terminal;       /* on a pseudo terminal */
     uint16_t rows, columns;
+    rlim_t open_files;         /* its soft limit of descriptors */
     const char *terminal_type; /* "TERM=..."; NULL: none */
 };
 
@@ -28,11 +28,11 @@ struct command_pipes {
 
 /* Starts it with stdin and stdout joined in one socket or terminal, and stderr ours. Returns the
  * descriptor, non-blocking, or a negative errno. */
-int command_start_joined(struct proxy *proxy, const struct command *command,
+int command_start_joined(struct children *children, const struct command *command,
                          struct child **ret_child);
 
 /* Starts it with a pipe for each, or with a terminal for all. 0 or a negative errno. */
-int command_start(struct proxy *proxy, const struct command *command,
+int command_start(struct children *children, const struct command *command,
                   struct command_pipes *ret_pipes, struct child **ret_child);
 
 /* Closes what is open. */

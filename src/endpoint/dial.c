@@ -16,7 +16,6 @@
 #include "endpoint/resolve.h"
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/proxy.h"
 
 #define TIMEOUT_NS 15000000000u /* for resolving and all attempts together */
 #define STAGGER_NS 250000000u   /* RFC 8305, section 5: Connection Attempt Delay */
@@ -29,8 +28,8 @@ struct attempt {
 };
 
 struct dial {
-    struct proxy *proxy;
-    struct list link; /* proxy.dials, the oldest first */
+    struct dialer *dialer;
+    struct list link; /* dialer.dials, the oldest first */
     struct address address;
     const struct rules *rules;
     dial_fn done;
@@ -61,7 +60,7 @@ static void stop_looking_up(struct dial *dial)
     if (!dial->resolve)
         return;
     resolve_cancel(take_ptr(&dial->resolve));
-    dial->proxy->dials.lookups--;
+    dial->dialer->lookups--;
 }
 
 void dial_cancel(struct dial *dial)
@@ -74,7 +73,7 @@ void dial_cancel(struct dial *dial)
     timer_cancel(&dial->timeout);
     timer_cancel(&dial->next_due);
     list_remove(&dial->link);
-    dial->proxy->dials.count--;
+    dial->dialer->count--;
     free(dial);
 }
 
@@ -93,7 +92,7 @@ static void on_timeout(void *argument)
 
 static void set_due(struct dial *dial, uint64_t delay_ns)
 {
-    timer_set(&dial->proxy->timers, &dial->next_due, clock_now_ns() + delay_ns);
+    timer_set(dial->dialer->timers, &dial->next_due, clock_now_ns() + delay_ns);
 }
 
 static void try_next(struct dial *dial);
@@ -129,7 +128,7 @@ static int begin_attempt(struct dial *dial, struct attempt *attempt,
     socket_refuse_fds(fd);
     if (connect(fd, (const struct sockaddr *)to, dial->candidate_len) < 0 && errno != EINPROGRESS)
         return -errno;
-    int err = loop_add(dial->proxy->loop, fd, EPOLLOUT, on_connected, attempt, &attempt->source);
+    int err = loop_add(dial->dialer->loop, fd, EPOLLOUT, on_connected, attempt, &attempt->source);
     if (err < 0)
         return err;
     attempt->fd = take_fd(&fd);
@@ -221,7 +220,7 @@ static void on_resolved(void *argument, const struct resolved *resolved)
 {
     struct dial *dial = argument;
     dial->resolve = NULL;
-    dial->proxy->dials.lookups--;
+    dial->dialer->lookups--;
     memcpy(dial->canonical, resolved->canonical, sizeof(dial->canonical));
     interleave(dial, resolved);
     dial->error = -ENOENT;
@@ -247,28 +246,28 @@ static bool is_localhost(const char *name)
 
 /* Nor must names that nobody answers for keep others from being looked up, or commands from being
  * started, since both take child processes. */
-static void make_way_for_lookup(struct proxy *proxy)
+static void make_way_for_lookup(struct dialer *dialer)
 {
-    if (proxy->dials.lookups < LIMIT_LOOKUPS)
+    if (dialer->lookups < LIMIT_LOOKUPS)
         return;
-    for (struct list *link = proxy->dials.list.next; link != &proxy->dials.list;
-         link = link->next) {
+    for (struct list *link = dialer->dials.next; link != &dialer->dials; link = link->next) {
         struct dial *dial = list_entry(link, struct dial, link);
         if (!dial->resolve)
             continue;
         stop_looking_up(dial);
-        timer_set(&proxy->timers, &dial->timeout, clock_now_ns()); /* says so from the loop */
+        timer_set(dialer->timers, &dial->timeout, clock_now_ns()); /* says so from the loop */
         return;
     }
 }
 
 static int look_up(struct dial *dial, const char *name)
 {
-    struct proxy *proxy = dial->proxy;
-    make_way_for_lookup(proxy);
-    int err = resolve_start(proxy->loop, proxy->children, name, on_resolved, dial, &dial->resolve);
+    struct dialer *dialer = dial->dialer;
+    make_way_for_lookup(dialer);
+    int err =
+        resolve_start(dialer->loop, dialer->children, name, on_resolved, dial, &dial->resolve);
     if (err == 0)
-        proxy->dials.lookups++;
+        dialer->lookups++;
     return err;
 }
 
@@ -298,31 +297,38 @@ static int begin(struct dial *dial)
 
 /* Many destinations that do not answer must not keep others from being tried: the dial that has
  * waited longest gives way. */
-static void make_way(struct proxy *proxy)
+static void make_way(struct dialer *dialer)
 {
-    if (proxy->dials.count < LIMIT_DIALS || list_empty(&proxy->dials.list))
+    if (dialer->count < LIMIT_DIALS || list_empty(&dialer->dials))
         return;
-    struct dial *oldest = list_entry(list_take(&proxy->dials.list), struct dial, link);
-    timer_set(&proxy->timers, &oldest->timeout, clock_now_ns());
+    struct dial *oldest = list_entry(list_take(&dialer->dials), struct dial, link);
+    timer_set(dialer->timers, &oldest->timeout, clock_now_ns());
 }
 
-int dial_start(struct proxy *proxy, const struct address *address, const struct rules *rules,
+void dialer_init(struct dialer *dialer, struct loop *loop, struct timers *timers,
+                 struct children *children)
+{
+    *dialer = (struct dialer){.loop = loop, .timers = timers, .children = children};
+    list_init(&dialer->dials);
+}
+
+int dial_start(struct dialer *dialer, const struct address *address, const struct rules *rules,
                dial_fn done, void *argument, struct dial **ret_dial)
 {
-    make_way(proxy);
+    make_way(dialer);
     struct dial *dial = calloc(1, sizeof(*dial));
     if (!dial)
         return -ENOMEM;
     *dial = (struct dial){
-        .proxy = proxy, .address = *address, .rules = rules, .done = done, .argument = argument};
+        .dialer = dialer, .address = *address, .rules = rules, .done = done, .argument = argument};
     for (unsigned i = 0; i < RESOLVE_MAX; i++)
         dial->attempts[i] = (struct attempt){.dial = dial, .fd = -1};
     list_init(&dial->link);
-    list_append(&proxy->dials.list, &dial->link);
-    proxy->dials.count++;
+    list_append(&dialer->dials, &dial->link);
+    dialer->count++;
     timer_init(&dial->next_due, on_due, dial);
     timer_init(&dial->timeout, on_timeout, dial);
-    timer_set(&proxy->timers, &dial->timeout, clock_now_ns() + TIMEOUT_NS);
+    timer_set(dialer->timers, &dial->timeout, clock_now_ns() + TIMEOUT_NS);
     int err = begin(dial);
     if (err < 0) {
         dial_cancel(dial);

@@ -234,7 +234,7 @@ static int open_now(struct channel *channel)
 {
     const struct channel_spec *spec = channel->spec;
     if (spec->kind == CHANNEL_CONNECT)
-        return dial_start(channel->proxy, &spec->address, NULL, on_dialled, channel,
+        return dial_start(&channel->proxy->dialer, &spec->address, NULL, on_dialled, channel,
                           &channel->dial);
     int fd = spec->kind == CHANNEL_VIRTIO
                  ? channel_open_virtio(spec->path)
@@ -277,10 +277,17 @@ static int start_listening(struct channel *channel, struct ob_fault *fault)
 {
     const struct address *address = &channel->spec->address;
     address_format(address, channel->listens_at);
+    const struct acceptor_config config = {
+        .loop = channel->proxy->loop,
+        .timers = &channel->proxy->timers,
+        .mode = channel->proxy->options->socket_mode,
+        .what = channel->listens_at,
+        .accepted = on_connection,
+        .argument = channel,
+    };
     int err = claimants_new(channel->proxy, on_claimant, channel, &channel->claimants);
     if (err == 0)
-        err = acceptor_new(channel->proxy, address, channel->proxy->options->socket_mode,
-                           channel->listens_at, on_connection, channel, &channel->acceptor);
+        err = acceptor_new(address, &config, &channel->acceptor);
     return err < 0 ? ob_fault_set(fault, err, "can't listen at %.200s: %s", channel->listens_at,
                                   strerror(-err))
                    : 0;

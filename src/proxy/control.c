@@ -270,8 +270,15 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
         return 0;
     if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
         return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
-    /* Whoever gets in runs commands. */
-    int err = acceptor_new(proxy, &address, 0600, path, on_connection, proxy, &proxy->control);
+    const struct acceptor_config config = {
+        .loop = proxy->loop,
+        .timers = &proxy->timers,
+        .mode = 0600, /* whoever gets in runs commands */
+        .what = path,
+        .accepted = on_connection,
+        .argument = proxy,
+    };
+    int err = acceptor_new(&address, &config, &proxy->control);
     if (err < 0)
         return ob_fault_set(fault, err, "can't listen at %.200s: %s", path, strerror(-err));
     acceptor_reserve(proxy->control);

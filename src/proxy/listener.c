@@ -43,8 +43,15 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
     *listener = (struct listener){.proxy = proxy, .forward = *forward};
     list_init(&listener->link);
     address_format(&forward->listen, listener->text);
-    int err = acceptor_new(proxy, &forward->listen, proxy->options->socket_mode, listener->text,
-                           on_connection, listener, &listener->acceptor);
+    const struct acceptor_config config = {
+        .loop = proxy->loop,
+        .timers = &proxy->timers,
+        .mode = proxy->options->socket_mode,
+        .what = listener->text,
+        .accepted = on_connection,
+        .argument = listener,
+    };
+    int err = acceptor_new(&forward->listen, &config, &listener->acceptor);
     if (err < 0) {
         listener_free(listener);
         return err;

@@ -69,6 +69,7 @@ static int prepare(struct proxy *proxy, struct ob_fault *fault)
         err = loop_add(proxy->loop, proxy->signal_fd, EPOLLIN, on_signal, proxy, &source);
     if (err == 0)
         err = children_new(proxy->loop, &proxy->children);
+    dialer_init(&proxy->dialer, proxy->loop, &proxy->timers, proxy->children);
     return err < 0 ? ob_fault_set(fault, err, "can't start: %s", strerror(-err)) : 0;
 }
 
@@ -110,7 +111,6 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->controls.list);
     list_init(&proxy->socks);
     list_init(&proxy->wants);
-    list_init(&proxy->dials.list);
     int err = prepare(proxy, fault);
     if (err == 0)
         err = start_session(proxy, fault);

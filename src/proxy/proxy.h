@@ -23,6 +23,7 @@
 #include <sys/resource.h>
 
 #include "base/list.h"
+#include "endpoint/dial.h"
 #include "os/child.h"
 #include "os/log.h"
 #include "os/loop.h"
@@ -39,12 +40,6 @@ struct tenant;
 struct controls {
     struct list list;
     unsigned count;
-};
-
-struct dials {
-    struct list list; /* the oldest first */
-    unsigned count;
-    unsigned lookups; /* those whose names are being looked up */
 };
 
 /* Of sessions. */
@@ -69,7 +64,7 @@ struct proxy {
     struct controls controls;
     struct list socks;
     struct list wants; /* each -R */
-    struct dials dials;
+    struct dialer dialer;
     unsigned socks_count;
     uint8_t *spare; /* a relay's buffer that nobody uses now; NULL: none */
     struct history history;

@@ -234,9 +234,10 @@ static int try_start(struct run *run, const struct exec_start *start)
         .terminal = start->terminal || (service && service->kind == SERVICE_TERMINAL),
         .rows = start->rows,
         .columns = start->columns,
+        .open_files = run->flow.proxy->open_files,
         .terminal_type = *run->terminal_type ? run->terminal_type : NULL};
     proxy_log_verbose(run->flow.proxy, "running %s", service ? service->name : argv[0]);
-    int err = command_start(run->flow.proxy, &command, &run->pipes, &run->child);
+    int err = command_start(run->flow.proxy->children, &command, &run->pipes, &run->child);
     if (err < 0)
         return err;
     child_watch(run->child, on_exit_status, run);

@@ -68,7 +68,7 @@ static void connect_to(struct proxy *proxy, struct ob_stream *stream, const char
         free(opening);
         return;
     }
-    int err = dial_start(proxy, address, rules, on_dialled, opening, &opening->dial);
+    int err = dial_start(&proxy->dialer, address, rules, on_dialled, opening, &opening->dial);
     if (err < 0)
         on_dialled(opening, err);
 }
@@ -80,8 +80,9 @@ static void start_command(struct proxy *proxy, struct ob_stream *stream,
     struct child *child;
     const struct command command = {.shell = service->command,
                                     .service = service->name,
-                                    .terminal = service->kind == SERVICE_TERMINAL};
-    int fd = command_start_joined(proxy, &command, &child);
+                                    .terminal = service->kind == SERVICE_TERMINAL,
+                                    .open_files = proxy->open_files};
+    int fd = command_start_joined(proxy->children, &command, &child);
     if (fd < 0) {
         proxy_log("%s: can't start the command: %s", service->name, strerror(-fd));
         ob_stream_refuse(stream, reason_of_errno(fd));

@@ -12,11 +12,11 @@
 
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/proxy.h"
 
-/* A proxy's loop and timers, and a listener with a client that waits at it. */
+/* A loop and timers, and a listener with a client that waits at it. */
 struct scene {
-    struct proxy proxy;
+    struct loop *loop;
+    struct timers timers;
     char folder[32];
     struct address address;
     struct acceptor *acceptor;
@@ -38,11 +38,17 @@ static void set_up(struct scene *scene)
     assert_non_null(mkdtemp(scene->folder));
     scene->address.kind = ADDRESS_UNIX;
     snprintf(scene->address.name, sizeof(scene->address.name), "%s/socket", scene->folder);
-    timers_init(&scene->proxy.timers);
-    assert_int_equal(loop_new(&scene->proxy.loop), 0);
-    assert_int_equal(acceptor_new(&scene->proxy, &scene->address, 0600, scene->address.name,
-                                  on_accepted, scene, &scene->acceptor),
-                     0);
+    timers_init(&scene->timers);
+    assert_int_equal(loop_new(&scene->loop), 0);
+    const struct acceptor_config config = {
+        .loop = scene->loop,
+        .timers = &scene->timers,
+        .mode = 0600,
+        .what = scene->address.name,
+        .accepted = on_accepted,
+        .argument = scene,
+    };
+    assert_int_equal(acceptor_new(&scene->address, &config, &scene->acceptor), 0);
 }
 
 /* A client comes when the process can open nothing more. */
@@ -66,7 +72,7 @@ static void tear_down(struct scene *scene)
         close(scene->accepted);
     close(scene->client);
     acceptor_free(scene->acceptor);
-    loop_free(scene->proxy.loop);
+    loop_free(scene->loop);
     assert_int_equal(rmdir(scene->folder), 0);
 }
 
@@ -75,14 +81,14 @@ static void without_descriptors_it_rests_and_then_goes_on(void **state)
     struct scene scene;
     set_up(&scene);
     exhaust(&scene);
-    assert_int_equal(loop_wait(scene.proxy.loop, 0), 1);
+    assert_int_equal(loop_wait(scene.loop, 0), 1);
     for (int i = 0; i < 100; i++) /* the client still waits, and nobody is told */
-        assert_int_equal(loop_wait(scene.proxy.loop, 0), 0);
+        assert_int_equal(loop_wait(scene.loop, 0), 0);
     assert_int_equal(scene.accepted, -1);
     setrlimit(RLIMIT_NOFILE, &scene.before);
-    assert_true(timers_next(&scene.proxy.timers) != TIMER_NEVER);
-    timers_run(&scene.proxy.timers, timers_next(&scene.proxy.timers));
-    assert_int_equal(loop_wait(scene.proxy.loop, 0), 1);
+    assert_true(timers_next(&scene.timers) != TIMER_NEVER);
+    timers_run(&scene.timers, timers_next(&scene.timers));
+    assert_int_equal(loop_wait(scene.loop, 0), 1);
     assert_true(scene.accepted >= 0);
     tear_down(&scene);
 }
@@ -94,7 +100,7 @@ static void its_reserve_is_for_one_more(void **state)
     acceptor_reserve(scene.acceptor);
     assert_false(acceptor_reserve_is_used(scene.acceptor));
     exhaust(&scene);
-    assert_int_equal(loop_wait(scene.proxy.loop, 0), 1);
+    assert_int_equal(loop_wait(scene.loop, 0), 1);
     assert_true(scene.accepted >= 0);
     assert_true(acceptor_reserve_is_used(scene.acceptor));
     acceptor_refill(scene.acceptor);
