@@ -38,7 +38,6 @@
 #include "proxy/claimants.h"
 #include "proxy/framing.h"
 #include "proxy/proxy.h"
-#include "proxy/relay.h"
 #include "proxy/tenant.h"
 
 #define SPANS 64
@@ -74,6 +73,7 @@ struct channel {
     struct dial *dial;
     struct timer retry;
     struct backoff backoff;
+    bool over;       /* it is gone, and there can't be another */
     bool heard;      /* any byte, since it was opened */
     bool complained; /* of a failure to open, since a session last stood */
     uint8_t buffer[LIMIT_CHANNEL_READ];
@@ -130,7 +130,7 @@ static void release_fds(struct channel *channel)
     channel->in_fd = channel->out_fd = -1;
 }
 
-/* It is gone: waits for the next one, or stops where there can't be one. */
+/* It is gone: waits for the next one, or is over where there can't be one. */
 static void lose(struct channel *channel)
 {
     struct proxy *proxy = channel->proxy;
@@ -139,9 +139,7 @@ static void lose(struct channel *channel)
     switch (channel->spec->kind) {
     case CHANNEL_STDIO:
     case CHANNEL_FD:
-        proxy->stop = true;
-        proxy->exit_status =
-            proxy->history.ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
+        channel->over = true;
         break;
     case CHANNEL_LISTEN: /* if somebody waits for it: not from within a callback of the session */
         timer_set(&proxy->timers, &channel->takeover, clock_now_ns());
@@ -205,9 +203,9 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
 static void complain(struct channel *channel, int err)
 {
     struct proxy *proxy = channel->proxy;
-    proxy_set_trouble(proxy, "can't open %s: %s", channel->spec->text, strerror(-err));
+    trouble_set(&proxy->trouble, "can't open %s: %s", channel->spec->text, strerror(-err));
     if (!channel->complained)
-        proxy_log("%s; trying again", proxy->trouble);
+        proxy_log("%s; trying again", proxy->trouble.text);
     channel->complained = true;
 }
 
@@ -414,16 +412,16 @@ static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
 {
     struct ob_session *session = channel->proxy->session;
     if (framing_sees_stream(channel->proxy, bytes, len) && !channel->complained) {
-        proxy_log("%s", channel->proxy->trouble);
+        proxy_log("%s", channel->proxy->trouble.text);
         channel->complained = true;
     }
     int err = ob_session_receive(session, bytes, len, clock_now_ns());
     if (err == 0)
         return;
     if (err != -EACCES || !channel->proxy->options->is_private) { /* the command tells of keys */
-        proxy_set_trouble(channel->proxy, "%s%s", ob_session_fault(session)->text,
-                          framing_hint(channel->proxy, err));
-        proxy_log("dropping the channel %s: %s", channel->spec->text, channel->proxy->trouble);
+        trouble_set(&channel->proxy->trouble, "%s%s", ob_session_fault(session)->text,
+                    framing_hint(channel->proxy, err));
+        proxy_log("dropping the channel %s: %s", channel->spec->text, channel->proxy->trouble.text);
     }
     transmit(channel); /* why, if the peer still hears it */
     lose(channel);
@@ -529,15 +527,22 @@ void channel_describe(const struct channel *channel, char *ret_text, size_t size
     }
 }
 
-bool channel_work(struct channel *channel)
+void channel_receive(struct channel *channel)
 {
-    const struct ob_session *session = channel->proxy->session;
     if (channel->in_fd >= 0 && channel->readable)
         receive(channel);
-    relay_pump_ready(channel->proxy);
+}
+
+enum channel_verdict channel_transmit(struct channel *channel)
+{
     if (channel->state == UP && channel->writable)
         transmit(channel);
-    return channel->in_fd >= 0 &&
-           (channel->readable ||
-            (channel->state == UP && channel->writable && ob_session_has_output(session)));
+    if (channel->over)
+        return CHANNEL_OVER;
+    if (channel->in_fd < 0)
+        return CHANNEL_WAITS;
+    return channel->readable || (channel->state == UP && channel->writable &&
+                                 ob_session_has_output(channel->proxy->session))
+               ? CHANNEL_GOES_ON
+               : CHANNEL_WAITS;
 }

@@ -19,9 +19,18 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
 /* Closes it. NULL is fine. */
 void channel_free(struct channel *channel);
 
-/* Reads once and writes what can be written. To be called between any two waits of the loop.
- * Returns whether more can be done at once. */
-bool channel_work(struct channel *channel);
+enum channel_verdict {
+    CHANNEL_WAITS,   /* for an event */
+    CHANNEL_GOES_ON, /* more can be done at once */
+    CHANNEL_OVER,    /* it has gone and can't come back */
+};
+
+/* Reads once, if there may be something. To be called between any two waits of the loop, and
+ * channel_transmit() behind it. */
+void channel_receive(struct channel *channel);
+
+/* Writes what can be written. The verdict is about reading, too. */
+enum channel_verdict channel_transmit(struct channel *channel);
 
 /* What its state is while no session stands. */
 void channel_describe(const struct channel *channel, char *ret_text, size_t size);

@@ -56,8 +56,8 @@ static void on_failed(void *argument, uint32_t reason)
     if (ob_session_tag(proxy->session) == 0) {
         proxy->history.ended_reason = reason;
         if (reason_is_lasting(reason))
-            proxy_set_trouble(proxy, "%s",
-                              reason_session_text(reason, proxy->options->key_len > 0));
+            trouble_set(&proxy->trouble, "%s",
+                        reason_session_text(reason, proxy->options->key_len > 0));
     }
     proxy_log("somebody at the channel gets no session: %s",
               reason_session_text(reason, proxy->options->key_len > 0));
@@ -116,7 +116,7 @@ static int receive(struct claimant *claimant)
             return 0;
         if (got > 0 && !claimant->told &&
             framing_sees_stream(claimant->owner->proxy, bytes, (size_t)got)) {
-            proxy_log("%s", claimant->owner->proxy->trouble);
+            proxy_log("%s", claimant->owner->proxy->trouble.text);
             claimant->told = true;
         }
         int err = got > 0 ? feed(claimant, bytes, (size_t)got) : -ENOTCONN;
@@ -140,7 +140,7 @@ static void tell_fault(const struct claimant *claimant, int err)
     struct proxy *proxy = claimant->owner->proxy;
     const char *text = ob_session_fault(claimant->tenant->session)->text;
     if (ob_session_tag(proxy->session) == 0)
-        proxy_set_trouble(proxy, "%s%s", text, framing_hint(proxy, err));
+        trouble_set(&proxy->trouble, "%s%s", text, framing_hint(proxy, err));
     proxy_log("dropping a connection to the channel: %s%s", text, framing_hint(proxy, err));
 }
 
@@ -189,7 +189,7 @@ static void on_timer(void *argument)
 static int begin(struct claimant *claimant, int fd)
 {
     struct proxy *proxy = claimant->owner->proxy;
-    int err = tenant_new(proxy, &claimant->tenant);
+    int err = tenant_new(proxy, proxy->tenant->ops, &claimant->tenant);
     if (err < 0)
         return err;
     claimant->tenant->stood = on_stood;

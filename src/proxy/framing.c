@@ -23,9 +23,9 @@ bool framing_sees_stream(struct proxy *proxy, const uint8_t *bytes, size_t len)
     if (spec->framing != OB_CHANNEL_LINE || ob_session_tag(proxy->session) ||
         !memmem(bytes, len, greeting, sizeof(greeting) - 1))
         return false;
-    proxy_set_trouble(proxy,
-                      "the other end of %s sends a stream and this one reads a line: put ,line "
-                      "behind the channel there, or take it away here",
-                      spec->text);
+    trouble_set(&proxy->trouble,
+                "the other end of %s sends a stream and this one reads a line: put ,line "
+                "behind the channel there, or take it away here",
+                spec->text);
     return true;
 }

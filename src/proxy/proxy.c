@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "base/auto.h"
@@ -29,13 +28,45 @@
 
 #define NS_PER_MS 1000000u
 
-void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
+static void on_stands(struct proxy *proxy, uint64_t tag)
 {
-    va_list args;
-    va_start(args, format);
-    vsnprintf(proxy->trouble, sizeof(proxy->trouble), format, args);
-    va_end(args);
+    proxy->history.sessions++;
+    proxy->history.up_since_ns = clock_now_ns();
+    proxy_log_news(proxy, "session %016llx stands", (unsigned long long)tag);
+    channel_session_stands(proxy->channel);
+    trouble_clear(&proxy->trouble);
+    remote_on_up(proxy);
+    ob_session_ping(proxy->session,
+                    proxy->history.up_since_ns); /* so that status has a round trip */
+    control_on_up(proxy);
 }
+
+static void on_ended(struct proxy *proxy, uint32_t reason)
+{
+    const char *why = reason_session_text(reason, proxy->options->key_len > 0);
+    bool is_private = proxy->options->is_private;
+    proxy->history.ended_reason = reason;
+    if (reason_is_lasting(reason))
+        trouble_set(&proxy->trouble, "%s", why);
+    if (is_private && reason_is_lasting(reason))
+        control_on_hopeless(proxy, why);
+    else if (!is_private || (!proxy->stop && reason != OB_REASON_NONE))
+        proxy_log("the session ended: %s", why);
+    control_on_ended(proxy);
+}
+
+static void on_pong(struct proxy *proxy, uint64_t round_trip_ns)
+{
+    control_on_pong(proxy, round_trip_ns);
+    channel_on_pong(proxy->channel);
+}
+
+static const struct tenant_ops tenant_ops = {
+    .stands = on_stands,
+    .ended = on_ended,
+    .pong = on_pong,
+    .incoming = service_incoming,
+};
 
 static void on_signal(void *argument, uint32_t events)
 {
@@ -93,7 +124,7 @@ static int listen_locally(struct proxy *proxy, struct ob_fault *fault)
 
 static int start_session(struct proxy *proxy, struct ob_fault *fault)
 {
-    int err = tenant_new(proxy, &proxy->tenant);
+    int err = tenant_new(proxy, &tenant_ops, &proxy->tenant);
     if (err < 0)
         return ob_fault_set(fault, err, "can't make a session: %s", strerror(-err));
     proxy->session = proxy->tenant->session;
@@ -125,6 +156,26 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     return err;
 }
 
+/* A channel that can't come back has gone. */
+static void stop_for_channel(struct proxy *proxy)
+{
+    proxy->stop = true;
+    proxy->exit_status =
+        proxy->history.ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* One turn: what the channel brought goes to the relays' descriptors before the channel is written,
+ * so that the credit for it goes along. Returns whether more can be done at once. */
+static bool work(struct proxy *proxy)
+{
+    channel_receive(proxy->channel);
+    relay_pump_ready(proxy);
+    enum channel_verdict verdict = channel_transmit(proxy->channel);
+    if (verdict == CHANNEL_OVER)
+        stop_for_channel(proxy);
+    return verdict == CHANNEL_GOES_ON;
+}
+
 /* Ends the session, so that both sides of every stream learn of it, and says so to the peer if the
  * channel takes it now. */
 static void say_farewell(struct proxy *proxy)
@@ -132,7 +183,7 @@ static void say_farewell(struct proxy *proxy)
     if (!proxy->channel)
         return;
     ob_session_end(proxy->session, OB_REASON_SHUTDOWN, clock_now_ns());
-    channel_work(proxy->channel);
+    work(proxy);
 }
 
 void proxy_done(struct proxy *proxy)
@@ -186,7 +237,7 @@ int proxy_run(struct proxy *proxy)
             return EXIT_FAILURE;
         }
         tick(proxy);
-        busy = channel_work(proxy->channel);
+        busy = work(proxy);
     }
     return proxy->exit_status;
 }

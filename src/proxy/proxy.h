@@ -15,6 +15,9 @@
  *
  * Reading the channel never waits: channel.c reads, the session takes everything, and a relay whose
  * descriptor takes no more leaves its bytes, at most a window of them, in the session.
+ *
+ * proxy.c owns all of them and connects them: it hands the session's events down, and acts on what
+ * the channel returns. None of them calls proxy.c; they know what stands in struct proxy.
  */
 #ifndef OUTBOARD_PROXY_PROXY_H
 #define OUTBOARD_PROXY_PROXY_H
@@ -29,8 +32,7 @@
 #include "os/loop.h"
 #include "os/timer.h"
 #include "proxy/options.h"
-
-#define PROXY_TROUBLE_MAX 400
+#include "proxy/trouble.h"
 
 struct acceptor;
 struct channel;
@@ -68,8 +70,7 @@ struct proxy {
     unsigned socks_count;
     uint8_t *spare; /* a relay's buffer that nobody uses now; NULL: none */
     struct history history;
-    char trouble[PROXY_TROUBLE_MAX]; /* what keeps a session from standing; empty: nothing is known
-                                      */
+    struct trouble trouble;               /* of the channel and of the last session */
     char not_listening[ADDRESS_TEXT_MAX]; /* the last address that the peer could not have */
     rlim_t open_files; /* the soft limit that we were started with, for commands */
     int signal_fd;
@@ -88,10 +89,6 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
 
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
-
-/* Notes what keeps a session from standing, for status and for those who wait. */
-void proxy_set_trouble(struct proxy *proxy, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 /* The log (os/log.h): trouble, what --verbose asks for, and news, which a proxy that is one
  * command's alone keeps to itself. */

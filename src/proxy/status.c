@@ -11,7 +11,7 @@
 #include "proxy/proxy.h"
 #include "proxy/remote.h"
 
-#define STATE_MAX (PROXY_TROUBLE_MAX + CHANNEL_TEXT_MAX + 100)
+#define STATE_MAX (TROUBLE_MAX + CHANNEL_TEXT_MAX + 100)
 
 /* A string in JSON. Bytes that are no ASCII text are a peer's mischief, and shown as such. */
 static void put_string(FILE *out, const char *text)
@@ -57,8 +57,8 @@ static void describe(const struct proxy *proxy, char ret_text[STATE_MAX])
     if (tag)
         snprintf(ret_text, STATE_MAX, "up: session %016" PRIx64 " over %s, for %" PRIu64 " s", tag,
                  channel, (clock_now_ns() - proxy->history.up_since_ns) / 1000000000u);
-    else if (proxy->trouble[0])
-        snprintf(ret_text, STATE_MAX, "down: %s", proxy->trouble);
+    else if (proxy->trouble.text[0])
+        snprintf(ret_text, STATE_MAX, "down: %s", proxy->trouble.text);
     else
         channel_describe(proxy->channel, ret_text + snprintf(ret_text, STATE_MAX, "down: "),
                          STATE_MAX - strlen("down: "));

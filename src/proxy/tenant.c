@@ -6,14 +6,8 @@
 #include <sys/random.h>
 
 #include "base/limits.h"
-#include "os/clock.h"
-#include "proxy/channel.h"
-#include "proxy/control.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
-#include "proxy/reason.h"
-#include "proxy/remote.h"
-#include "proxy/service.h"
 
 #define NS_PER_S 1000000000u
 
@@ -22,62 +16,35 @@ static int get_random(void *user, void *bytes, size_t len)
     return getrandom(bytes, len, 0) == (ssize_t)len ? 0 : -EIO;
 }
 
-static void begin(struct proxy *proxy, uint64_t tag)
-{
-    proxy->history.sessions++;
-    proxy->history.up_since_ns = clock_now_ns();
-    proxy_log_news(proxy, "session %016llx stands", (unsigned long long)tag);
-    channel_session_stands(proxy->channel);
-    proxy->trouble[0] = '\0';
-    remote_on_up(proxy);
-    ob_session_ping(proxy->session,
-                    proxy->history.up_since_ns); /* so that status has a round trip */
-    control_on_up(proxy);
-}
-
 static void on_up(void *user, uint64_t tag)
 {
     struct tenant *tenant = user;
     if (tenant->stood)
         tenant->stood(tenant->argument);
     else
-        begin(tenant->proxy, tag);
+        tenant->ops->stands(tenant->proxy, tag);
 }
 
 static void on_ended(void *user, uint32_t reason)
 {
     struct tenant *tenant = user;
-    struct proxy *proxy = tenant->proxy;
-    if (tenant->failed) {
+    if (tenant->failed)
         tenant->failed(tenant->argument, reason);
-        return;
-    }
-    const char *why = reason_session_text(reason, proxy->options->key_len > 0);
-    proxy->history.ended_reason = reason;
-    if (reason_is_lasting(reason))
-        proxy_set_trouble(proxy, "%s", why);
-    if (!proxy->options->is_private)
-        proxy_log("the session ended: %s", why);
-    else if (reason_is_lasting(reason))
-        control_on_hopeless(proxy, why);
-    else if (!proxy->stop && reason != OB_REASON_NONE)
-        proxy_log("the session ended: %s", why);
-    control_on_ended(proxy);
+    else
+        tenant->ops->ended(tenant->proxy, reason);
 }
 
 static void on_pong(void *user, uint64_t round_trip_ns)
 {
     struct tenant *tenant = user;
-    if (tenant->stood)
-        return;
-    control_on_pong(tenant->proxy, round_trip_ns);
-    channel_on_pong(tenant->proxy->channel);
+    if (!tenant->stood)
+        tenant->ops->pong(tenant->proxy, round_trip_ns);
 }
 
 static void on_incoming(void *user, struct ob_stream *stream, const struct ob_open *open)
 {
     struct tenant *tenant = user;
-    service_incoming(tenant->proxy, stream, open);
+    tenant->ops->incoming(tenant->proxy, stream, open);
 }
 
 static struct flow *flow_of(struct ob_stream *stream)
@@ -135,7 +102,7 @@ static uint64_t keepalive_ns(const struct proxy_options *options)
     return idle && (!keepalive || keepalive > idle / 2) ? idle / 3 : keepalive;
 }
 
-int tenant_new(struct proxy *proxy, struct tenant **ret_tenant)
+int tenant_new(struct proxy *proxy, const struct tenant_ops *ops, struct tenant **ret_tenant)
 {
     const struct proxy_options *options = proxy->options;
     struct tenant *tenant = calloc(1, sizeof(*tenant));
@@ -164,6 +131,7 @@ int tenant_new(struct proxy *proxy, struct tenant **ret_tenant)
         .idle_timeout_ns = (uint64_t)options->idle_timeout_s * NS_PER_S,
     };
     tenant->proxy = proxy;
+    tenant->ops = ops;
     int err = ob_session_new(&config, &tenant->session);
     if (err < 0)
         free(tenant);
@@ -188,5 +156,5 @@ void tenant_move_in(struct tenant *tenant)
     tenant->failed = NULL;
     proxy->tenant = tenant;
     proxy->session = tenant->session;
-    begin(proxy, ob_session_tag(tenant->session));
+    tenant->ops->stands(proxy, ob_session_tag(tenant->session));
 }

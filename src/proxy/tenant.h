@@ -10,8 +10,17 @@
 
 struct proxy;
 
+/* Events of the proxy's own session, which its owner handles (proxy.c). */
+struct tenant_ops {
+    void (*stands)(struct proxy *proxy, uint64_t tag);
+    void (*ended)(struct proxy *proxy, uint32_t reason);
+    void (*pong)(struct proxy *proxy, uint64_t round_trip_ns);
+    void (*incoming)(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);
+};
+
 struct tenant {
     struct proxy *proxy;
+    const struct tenant_ops *ops;
     struct ob_session *session;
     /* A claimant's: told that the session stands, in its receive, or that none will. NULL: the
      * proxy's own. */
@@ -21,7 +30,7 @@ struct tenant {
 };
 
 /* Makes a session as the options say, its channel down. 0 or a negative errno. */
-int tenant_new(struct proxy *proxy, struct tenant **ret_tenant);
+int tenant_new(struct proxy *proxy, const struct tenant_ops *ops, struct tenant **ret_tenant);
 /* Its streams must be over. NULL is fine. */
 void tenant_free(struct tenant *tenant);
 

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Trouble: what keeps a session from standing, for status and for those who wait. */
+#ifndef OUTBOARD_PROXY_TROUBLE_H
+#define OUTBOARD_PROXY_TROUBLE_H
+
+#define TROUBLE_MAX 400
+
+struct trouble {
+    char text[TROUBLE_MAX]; /* empty: nothing is known */
+};
+
+void trouble_set(struct trouble *trouble, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void trouble_clear(struct trouble *trouble);
+
+#endif
