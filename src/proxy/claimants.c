@@ -283,7 +283,10 @@ void claimants_free(struct claimants *claimants)
 {
     if (!claimants)
         return;
-    while (!list_empty(&claimants->list))
-        drop(list_entry(claimants->list.next, struct claimant, link));
+    struct list *next;
+    for (struct list *link = claimants->list.next; link != &claimants->list; link = next) {
+        next = link->next;
+        drop(list_entry(link, struct claimant, link));
+    }
     free(claimants);
 }
