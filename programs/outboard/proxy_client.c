@@ -163,6 +163,14 @@ static int connect_control(struct client *client, const char *path, uint32_t tim
 }
 
 /* The child: a proxy whose only user is its parent. */
+/* Standard input and output are the command's alone: who reads its output waits for the last one
+ * that holds it. */
+static int let_go_of_standard_fds(void)
+{
+    AUTO_FD fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    return fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0 ? -errno : 0;
+}
+
 static int serve_parent(const struct proxy_options *options, int fd, pid_t parent)
 {
     struct proxy proxy;
@@ -173,7 +181,10 @@ static int serve_parent(const struct proxy_options *options, int fd, pid_t paren
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         return status;
-    int err = proxy_init(&proxy, options, &fault);
+    int err = options->channel.kind == CHANNEL_STDIO ? 0 : let_go_of_standard_fds();
+    if (err < 0)
+        return status;
+    err = proxy_init(&proxy, options, &fault);
     if (err == 0 && proxy_adopt_control(&proxy, fd) == 0)
         status = proxy_run(&proxy);
     else

@@ -377,6 +377,20 @@ def test_connect_whose_service_ends_first(lab):
         assert client.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.parametrize("words", [["connect", "bye"], ["run", "-s", "bye"]], ids=["connect", "run"])
+def test_output_ends_with_the_service_where_the_channel_is_its_own(lab, words):
+    """The proxy that runs for the command alone does not keep the command's standard output open."""
+    lab.start("host", f"--channel=unix-listen:{lab.channel}", "-sbye=exec:echo bye")
+    command = [OUTBOARD, "proxy", words[0], f"-cunix:{lab.channel}", *words[1:]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        with select.epoll() as hang_up:
+            hang_up.register(process.stdout, 0)
+            assert hang_up.poll(PATIENCE_S), "the other end of the pipe is still open"
+        assert process.stdout.read() == b"bye\n"
+        process.stdin.close()
+        assert process.wait(PATIENCE_S) == 0
+
+
 def test_connect_that_breaks(ends):
     guest, host = ends
     with start(guest, "cat", command="connect") as client:
