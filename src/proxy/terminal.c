@@ -6,11 +6,23 @@
 #include <signal.h>
 #include <stddef.h>
 
+/* Once the terminal is as it was, what the peer still sends may be a key that ends or stops us,
+ * before we have ended by ourselves. INT is taken as always. */
+static void heed_no_keys(void)
+{
+    sigset_t keys;
+    sigemptyset(&keys);
+    sigaddset(&keys, SIGQUIT);
+    sigaddset(&keys, SIGTSTP);
+    sigprocmask(SIG_BLOCK, &keys, NULL);
+}
+
 int terminal_remember(int fd, struct terminal *ret_before)
 {
     struct terminal before = {.has_settings = true};
     if (tcgetattr(fd, &before.settings) < 0)
         return -errno;
+    heed_no_keys();
     *ret_before = before;
     return 0;
 }

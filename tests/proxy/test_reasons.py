@@ -68,6 +68,9 @@ def test_a_terminal_is_raw_while_it_is_a_channel_and_cooked_after(lab, channel):
                                stderr=subprocess.DEVNULL, start_new_session=True,
                                preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))  # fmt: skip
         try:
+            end = time.monotonic() + PATIENCE_S
+            while termios.tcgetattr(screen)[3] & termios.ICANON:  # its settings are those of the console, too
+                assert time.monotonic() < end, "the terminal is not made raw"
             near = lab.start("near", f"--channel=fd:{console.fileno()},line", inherit=[console])
             near.wait_up()
             assert near.outboard("run", "echo", "hi").stdout == b"hi\n"

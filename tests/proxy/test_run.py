@@ -90,7 +90,7 @@ def test_terminal(guest):
     with os.fdopen(ours, "r+b", buffering=0) as keyboard:
         subprocess.run(["stty", "rows", "33", "cols", "77"], stdin=theirs, check=True)
         argv = [paths.BUILD / "root/bin/outboard", "proxy", "run", f"--control={guest.control}", "-t",
-                "sh", "-c", "stty size; tty >/dev/null && echo yes; sleep 1000"]  # fmt: skip
+                "sh", "-c", "stty size; tty >/dev/null && echo yes; exec sleep 1000"]  # fmt: skip
         with subprocess.Popen(argv, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
             os.close(theirs)
             assert [run.stdout.readline() for _ in range(2)] == [b"33 77\r\n", b"yes\r\n"]
