@@ -176,20 +176,22 @@ static void make_id(const char *folder, const char *name, const char *right)
 static void make_device(const char *folder)
 {
     static const uint64_t data_sizes[] = {4096, 8192, 0, UINT64_MAX, 4097, 8, 1 << 20};
-    char path[128], target[sizeof(path) + 16];
+    char path[128];
     uint8_t how = rd_u8(&run.input);
-    uint8_t config[8] = {0xf4, 0x1a, 0xf0, 0x10, how & 1 ? 0 : 2};
     snprintf(path, sizeof(path), "%s/" DEVICE, folder);
     CHECK(mkdir(path, 0700) == 0);
     make_id(folder, "vendor", "0x1af4\n");
     make_id(folder, "device", "0x10f0\n");
-    if (!(how & 2))
+    if (!(how & 2)) {
+        uint8_t config[8] = {0xf4, 0x1a, 0xf0, 0x10, how & 1 ? 0 : 2};
         make_file(folder, "config", config, sizeof(config), sizeof(config));
+    }
     if (!(how & 4))
         make_file(folder, "enable", "0", 1, 1);
     make_bar(folder, "resource0", data_sizes[rd_u8(&run.input) % 7]);
     make_bar(folder, "resource1", 0);
     if (how >= 0xe0) {
+        char target[sizeof(path) + 16];
         snprintf(target, sizeof(target), "%s/driver", path);
         CHECK(symlink(how & 8 ? "../../drivers/uio_pci_generic" : "uio", target) == 0);
     }

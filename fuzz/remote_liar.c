@@ -202,10 +202,11 @@ static int interrupts(void)
 
 static int areas(void)
 {
-    struct ob_client_area found[4];
     struct ob_client_eventfd eventfds[4];
-    if (draw(2))
+    if (draw(2)) {
+        struct ob_client_area found[4];
         return ob_client_bar_areas(run.client, draw(6), found, 4);
+    }
     int count = ob_client_bar_eventfds(run.client, draw(6), eventfds, 4);
     for (int i = 0; i < count; i++) {
         bool shared = false;

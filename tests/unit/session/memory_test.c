@@ -106,8 +106,11 @@ static long converse_failing_at(int channel, bool asks, long n)
 {
     struct pair pair;
     size_t before = in_use;
-    (asks ? pair_up_asking
-          : pair_up)(&pair, (struct ob_session_config){.channel = (enum ob_channel)channel});
+    const struct ob_session_config config = {.channel = (enum ob_channel)channel};
+    if (asks)
+        pair_up_asking(&pair, config);
+    else
+        pair_up(&pair, config);
     countdown = n;
     converse(&pair);
     long left = countdown;
