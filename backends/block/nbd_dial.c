@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "block/nbd_dial.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,7 +10,15 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
+/* The longest name of an export that NBD has, and its end. */
+#define EXPORT_MAX (4096 + 1)
 
 /* How often the thread looks whether somebody has hung up: shutting the socket down wakes it. */
 #define LOOK_MS 1000
@@ -56,11 +65,86 @@ static bool show_socket(struct nbd_dial *dial, int fd)
     return goes_on;
 }
 
+/* libnbd has no use for descriptors: it would have the kernel close them in recv(2), which can wait
+ * for as long as a server likes. Linux before 6.16 can't refuse them. */
+static void refuse_fds(int fd)
+{
+    const int off = 0;
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
+static int hex_digit(char letter)
+{
+    static const char digits[] = "0123456789abcdef";
+    const char *digit = letter ? strchr(digits, tolower((unsigned char)letter)) : NULL;
+    return digit ? (int)(digit - digits) : -1;
+}
+
+/* A part of a URI, up to the character that ends it (or the end, for 0). Returns what follows, or
+ * NULL when it is none that is understood here or does not fit. */
+static const char *decode(const char *text, char end, char *ret_part, size_t size)
+{
+    size_t len = 0;
+    while (*text && *text != end) {
+        char letter = *text++;
+        if (letter == '%') {
+            int high = hex_digit(text[0]);
+            int low = high < 0 ? -1 : hex_digit(text[1]);
+            if (low < 0 || high + low == 0)
+                return NULL;
+            letter = (char)(high << 4 | low);
+            text += 2;
+        } else if (strchr("#&?", letter)) {
+            return NULL;
+        }
+        if (len + 1 >= size)
+            return NULL;
+        ret_part[len++] = letter;
+    }
+    ret_part[len] = '\0';
+    return *text == end ? text : NULL;
+}
+
+/* Connects to nbd+unix:///EXPORT?socket=PATH by a socket that takes no descriptors from the first
+ * byte on. False when that can't be, for whatever reason. */
+static bool connect_unix(struct nbd_handle *handle, const char *uri)
+{
+    static const char scheme[] = "nbd+unix:///", query[] = "?socket=";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char export[EXPORT_MAX];
+    const char *rest = NULL;
+    if (strncmp(uri, scheme, sizeof(scheme) - 1) == 0)
+        rest = decode(uri + sizeof(scheme) - 1, '?', export, sizeof(export));
+    if (!rest || strncmp(rest, query, sizeof(query) - 1) != 0 ||
+        !decode(rest + sizeof(query) - 1, '\0', address.sun_path, sizeof(address.sun_path)))
+        return false;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    refuse_fds(fd);
+    if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 &&
+        nbd_set_export_name(handle, export) == 0)
+        return nbd_aio_connect_socket(handle, fd) == 0; /* which owns it in any case */
+    close(fd);
+    return false;
+}
+
+/* Whether connecting has begun. What can't be done here is libnbd's, and so is the reason. */
+static bool begin(struct nbd_handle *handle, const char *uri)
+{
+    if (connect_unix(handle, uri))
+        return true;
+    if (nbd_aio_connect_uri(handle, uri) < 0)
+        return false;
+    refuse_fds(nbd_aio_get_fd(handle));
+    return true;
+}
+
 /* Returns a handle that is ready, or NULL with the dial's fault filled. */
 static struct nbd_handle *connect_to(struct nbd_dial *dial)
 {
     struct nbd_handle *handle = nbd_create();
-    if (handle && nbd_aio_connect_uri(handle, dial->uri) == 0)
+    if (handle && begin(handle, dial->uri))
         while (nbd_aio_is_connecting(handle) == 1 && show_socket(dial, nbd_aio_get_fd(handle)))
             if (nbd_poll(handle, LOOK_MS) < 0)
                 break;

@@ -24,6 +24,8 @@
 #include "proxy_client.h"
 #include "proxy_output.h"
 
+#include "os/socket.h"
+
 #define BUFFER_LEN 65536
 #define CUT_SHORT  (-1)
 
@@ -71,7 +73,7 @@ static int carry_down(const struct client *client)
     char bytes[BUFFER_LEN];
     ssize_t got;
     int status = 0;
-    while (status == 0 && (got = read(client->fd, bytes, sizeof(bytes))) != 0) {
+    while (status == 0 && (got = socket_read(client->fd, bytes, sizeof(bytes))) != 0) {
         if (got > 0)
             status = output_write(client, STDOUT_FILENO, bytes, (size_t)got);
         else if (errno != EINTR)

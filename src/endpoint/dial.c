@@ -51,7 +51,7 @@ static void end_attempt(struct attempt *attempt)
     if (attempt->fd < 0)
         return;
     loop_remove(take_ptr(&attempt->source));
-    close(take_fd(&attempt->fd));
+    socket_close(take_fd(&attempt->fd));
     attempt->dial->pending--;
 }
 

@@ -6,6 +6,7 @@ import errno
 import socket
 import struct
 import threading
+import urllib.parse
 
 READ, WRITE, DISCONNECT, FLUSH, TRIM, CACHE, ZEROES = range(7)
 FUA, NO_HOLE = 1, 2
@@ -52,8 +53,10 @@ class Connection:
         self.take(4)
         while True:
             _, option, length = struct.unpack(">QII", self.take(16))
-            self.take(length)
+            data = self.take(length)
             if option == OPT_GO:
+                name_len = struct.unpack_from(">I", data)[0]
+                self.server.exports.append(data[4 : 4 + name_len].decode())
                 self.tell(option, REP_INFO, struct.pack(">HQH", INFO_EXPORT, self.server.size, self.server.flags))
                 if self.server.blocks:
                     self.tell(option, REP_INFO, struct.pack(">HIII", INFO_BLOCK_SIZE, *self.server.blocks))
@@ -85,14 +88,19 @@ class Connection:
         self.socket.sendall(head + struct.pack(">Q", offset) + data)
 
 
+def uri(path, export=""):
+    return f"nbd+unix:///{urllib.parse.quote(export)}?socket={urllib.parse.quote(str(path))}"
+
+
 class ScriptedNbd:
     """handle(connection, command), called for each command in a thread of the connection's; by default all is well and zeroes."""
 
     def __init__(self, path, size=64 << 20, flags=CAN_ALL, blocks=None, structured=False, handle=None):
-        self.uri = f"nbd+unix:///?socket={path}"
+        self.uri = uri(path)
         self.size, self.flags, self.blocks, self.structured = size, flags, blocks, structured
         self.handle = handle or Connection.answer
         self.commands = []
+        self.exports = []  # their names, as they were asked for
         self.connections = []
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(path))

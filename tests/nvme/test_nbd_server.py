@@ -20,8 +20,8 @@ NVME_WRITE, NVME_READ, NVME_ZEROES, NVME_DATASET = 0x01, 0x02, 0x08, 0x09
 def scripted(tmp_path, cleanup):
     """scripted(**options of ScriptedNbd)"""
 
-    def start(**options):
-        server = ScriptedNbd(tmp_path / "scripted.sock", **options)
+    def start(name="scripted.sock", **options):
+        server = ScriptedNbd(tmp_path / name, **options)
         cleanup.callback(server.close)
         return server
 
@@ -33,6 +33,14 @@ def trim(disk, *ranges):
     page = disk.machine.pages(1)
     disk.machine.write(page, b"".join(struct.pack("<IIQ", 0, blocks, slba) for slba, blocks in ranges))
     return disk.queue.run(NVME_DATASET, 1, page, d10=len(ranges) - 1, d11=4).status
+
+
+@pytest.mark.parametrize("export", ["", "disk", "of a/odd % name?é"])
+def test_a_uri_names_a_path_and_an_export(controller, scripted, tmp_path, export):
+    server = scripted(name="a path % of letters#é")
+    disk = Disk(controller(scripted_nbd.uri(tmp_path / "a path % of letters#é", export)).create_queue())
+    assert disk.run(NVME_READ, 0, disk.machine.pages(1), PAGE) == SUCCESS
+    assert set(server.exports) == {export}
 
 
 class Pacer:

@@ -4,10 +4,13 @@ there: on a kernel that refuses descriptors for the program (Linux 6.16), and on
 import array
 import contextlib
 import errno
+import itertools
 import os
 import signal
 import socket
 import subprocess
+import sys
+import time
 
 import proxylab
 import pytest
@@ -85,11 +88,15 @@ def test_the_control_socket(lab, offer, animals, kind):
     end = lab.start("host", f"--channel=unix-listen:{lab.channel}")
     end.status()
     before = count_descriptors(end.process.pid)
+    took = []
     for data in (b"", b"WAIT\n", b"STATUS", b"OPEN nothing\n", b"nonsense\n"):
         sock = lab.connect(end.control)
         offer(end, sock, data or b"\n")
+        began = time.monotonic()
         end.status()
+        took.append(time.monotonic() - began)
         sock.close()
+    assert min(took) < zoo.AT_ONCE_S
     end.status()
     if kind is not zoo.fuse:
         wait_for_count(end, before)
@@ -132,6 +139,36 @@ def test_forwards_and_what_they_lead_to(lab, offer, animals, kind):
         end.process.terminate(proxylab.PATIENCE_S)
 
 
+# The command of an `exec:` service that lends its socket to a test, until that hangs up.
+LEND = """
+import socket, sys
+with socket.socket(socket.AF_UNIX) as to:
+    to.connect(sys.argv[1])
+    socket.send_fds(to, [b"x"], [1])
+    to.recv(1)
+"""
+
+
+def test_the_command_of_a_service(lab, offer, animals, kind, cleanup):
+    script, where, lent = lab.folder / "lend.py", lab.folder / "forward", lab.listen(socket.AF_UNIX)
+    script.write_text(LEND)
+    command = f"{sys.executable} {script} {lent.getsockname()}"
+    host, guest = lab.pair([f"--service=app=exec:{command}"], [f"-Lunix:{where}:app"])
+    joined = []
+    for _ in range(2):  # before a file hangs: a command that is started then would have a copy of it
+        here = lab.connect(where)
+        lender = lab.accept(lent)
+        there = cleanup.enter_context(socket.socket(fileno=socket.recv_fds(lender, 1, 1)[1][0]))
+        joined.append((here, there, lender))
+    offer(host, joined[0][1], b"world")
+    assert joined[0][0].recv(5) == b"world"
+    offer(host, joined[1][1], b"unheard")
+    for sock in itertools.chain(*joined):
+        sock.close()
+    assert host.status() and guest.status()
+    check(host, animals, kind)
+
+
 def test_the_channel(lab, offer, animals, kind):
     host = lab.start("host", f"--channel=unix-listen:{lab.channel}")
     channel = lab.connect(lab.channel)
@@ -165,3 +202,26 @@ def test_a_command_at_a_hostile_control_socket(lab, offer, animals, kind):
                 animal.close()
         assert end.process.wait(proxylab.PATIENCE_S) == 0
         assert "up for long" in end.log()
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [(b"RUN", ("run", "--", "true")), (b"OPEN", ("connect", "app"))], ids=["run", "connect"]
+)
+def test_a_stream_at_a_hostile_control_socket(lab, offer, animals, kind, verb, words):
+    """The proxy offers with each answer, and with what then should be the stream."""
+    path = lab.folder / "hostile"
+    with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
+        listener.settimeout(proxylab.PATIENCE_S)
+        argv = [proxylab.PROGRAM, "proxy", words[0], f"--control={path}", *words[1:]]
+        end = proxylab.End(lab._spawn(argv, name=words[0]), path)
+        with contextlib.closing(listener.accept()[0]) as sock:
+            sock.settimeout(proxylab.PATIENCE_S)
+            for question, answer in ((b"WAIT", b"UP 1\n"), (verb, b"OK\n")):
+                assert sock.recv(4096).startswith(question)
+                offer(end, sock, answer)
+            offer(end, sock, b"\n" * 64)
+            sock.shutdown(socket.SHUT_RDWR)
+        if kind is zoo.fuse:
+            for animal in animals.made:
+                animal.close()
+        end.process.wait(proxylab.PATIENCE_S)

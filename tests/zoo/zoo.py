@@ -18,6 +18,7 @@ import tempfile
 import hung_fs
 
 LEN = 1 << 20
+AT_ONCE_S = 0.1  # for an answer to any of them: of several, so that a busy machine does not fail a test, the quickest
 HUGE = 2 << 20
 MFD_HUGETLB_2MB = 0x0004 | 21 << 26
 SYS_USERFAULTFD = 323
