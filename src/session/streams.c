@@ -248,6 +248,15 @@ void refuse_unborn(struct ob_session *session, uint64_t id, uint32_t reason)
     streams->unanswered_theirs++;
 }
 
+/* The first one in the ring is never a cancelled one: where there are some, there is output. */
+static void drop_cancelled(struct streams *streams)
+{
+    while (streams->refusals_count > 0 && !refusal_at(streams, 0)->id) {
+        streams->refusals_first = (streams->refusals_first + 1) % streams->refusals_room;
+        streams->refusals_count--;
+    }
+}
+
 void refusal_cancel(struct ob_session *session, uint64_t id)
 {
     struct streams *streams = &session->streams;
@@ -257,6 +266,7 @@ void refusal_cancel(struct ob_session *session, uint64_t id)
             continue;
         refusal->id = 0;
         streams->unanswered_theirs--;
+        drop_cancelled(streams);
         return;
     }
 }
@@ -268,5 +278,6 @@ bool refusal_take(struct ob_session *session, struct refusal *ret_refusal)
     streams->refusals_first = (streams->refusals_first + 1) % streams->refusals_room;
     streams->refusals_count--;
     streams->unanswered_theirs -= ret_refusal->id != 0;
+    drop_cancelled(streams);
     return ret_refusal->id != 0;
 }
