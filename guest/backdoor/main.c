@@ -186,6 +186,13 @@ static int finish_output(struct ob_fault *fault)
     return 0;
 }
 
+/* The exit status of a command that only prints. */
+static int end_output(void)
+{
+    struct ob_fault fault = {0};
+    return finish_output(&fault) < 0 ? complain(fault.text, EXIT_FAILURE) : EXIT_SUCCESS;
+}
+
 static int run(const struct verb *verb, const struct numbers *numbers)
 {
     struct ob_backdoor *backdoor;
@@ -223,11 +230,11 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     if (strcmp(name, "--help") == 0) {
         print_help();
-        return fflush(stdout) == EOF ? EXIT_FAILURE : EXIT_SUCCESS;
+        return end_output();
     }
     if (strcmp(name, "--version") == 0) {
         printf("backdoor " OUTBOARD_VERSION "\n");
-        return EXIT_SUCCESS;
+        return end_output();
     }
     const struct verb *verb = find_verb(name);
     if (!verb)

@@ -17,7 +17,8 @@ int standard_fds_open(void)
     for (int number = STDIN_FILENO; number <= STDERR_FILENO; number++) {
         if (fcntl(number, F_GETFD) >= 0)
             continue;
-        int fd = open("/dev/null", O_RDWR);
+        /* The wrong way round, so that output is not lost without an error. */
+        int fd = open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY);
         if (fd < 0) /* a bare root file system; it holds the number */
             fd = open("/", O_PATH | O_DIRECTORY);
         if (fd != number)

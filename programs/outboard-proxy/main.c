@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* outboard-proxy: `outboard proxy` alone, in one static file that can be put into any guest. */
 #include "../outboard/command.h"
+#include "os/standard_output.h"
 
 int main(int argc, char **argv)
 {
-    return cmd_proxy(argc, argv);
+    return standard_output_end(cmd_proxy(argc, argv));
 }

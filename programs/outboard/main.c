@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "os/log.h"
+#include "os/standard_output.h"
 
 static const struct {
     const char *name;
@@ -35,15 +36,15 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(word, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
+            return standard_output_end(commands[i].run(argc - 1, argv + 1));
     }
     if (strcmp(word, "--version") == 0) {
         puts("outboard " OUTBOARD_VERSION);
-        return EXIT_SUCCESS;
+        return standard_output_end(EXIT_SUCCESS);
     }
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         print_help();
-        return EXIT_SUCCESS;
+        return standard_output_end(EXIT_SUCCESS);
     }
     if (*word)
         log_line("'%s' is no command; `outboard --help` lists them", word);

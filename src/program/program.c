@@ -26,6 +26,7 @@
 #include "os/shared_memory.h"
 #include "os/signals.h"
 #include "os/socket.h"
+#include "os/standard_output.h"
 #include "program/author.h"
 #include "program/candidates.h"
 #include "program/connection.h"
@@ -264,13 +265,13 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
         return serve(program, &options, config);
     case OPTIONS_HELP:
         options_print_help(program);
-        return EXIT_SUCCESS;
+        return standard_output_end(EXIT_SUCCESS);
     case OPTIONS_VERSION:
         options_print_version(program);
-        return EXIT_SUCCESS;
+        return standard_output_end(EXIT_SUCCESS);
     case OPTIONS_CAPABILITIES:
         options_print_capabilities(program);
-        return EXIT_SUCCESS;
+        return standard_output_end(EXIT_SUCCESS);
     case OPTIONS_SLIP:
         log_line("%s", fault.text);
         return EXIT_FAILURE;

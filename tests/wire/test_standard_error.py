@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The log of a device program: closed, full, without a reader, with a peer that wants to write it."""
+"""Standard error and standard output: closed, full, without a reader, with a peer that wants to write the log."""
 import os
 import struct
 import subprocess
@@ -133,3 +133,41 @@ def test_words_of_the_command_line_are_printable_in_what_is_said(case):
     argv, _, prefix = case
     done = run([*argv, "--x\n\x1b[2J" + prefix + ": forged"], stderr=subprocess.PIPE)
     assert_clean(done.stderr.decode(), prefix)
+
+
+PRINTING = {
+    "help": ([OUTBOARD, "--help"], "outboard"),
+    "version": ([OUTBOARD, "--version"], "outboard"),
+    "inspect's help": ([OUTBOARD, "inspect", "--help"], "outboard"),
+    "proxy's help": ([OUTBOARD, "proxy", "--help"], "outboard proxy"),
+    "guest's proxy": ([paths.BUILD / "root/bin/outboard-proxy", "--version"], "outboard proxy"),
+    "device's help": ([LIBEXEC / "outboard-nvme", "--help"], "outboard-nvme"),
+    "device's version": ([LIBEXEC / "outboard-nvme", "--version"], "outboard-nvme"),
+    "device's capabilities": ([LIBEXEC / "outboard-nvme", "--print-capabilities"], "outboard-nvme"),
+    "backdoor's help": ([BACKDOOR, "--help"], "backdoor"),
+    "backdoor's version": ([BACKDOOR, "--version"], "backdoor"),
+}
+
+
+def assert_loss_is_told(argv, prefix, status=1):
+    """Output that can't be written is an error with a reason; a reader that has gone needs none."""
+    for redirection in (">/dev/full", ">&-"):
+        done = run(["sh", "-c", f'exec "$@" {redirection}', "sh", *argv], stderr=subprocess.PIPE)
+        assert done.returncode == status
+        assert_clean(done.stderr.decode(), prefix)
+        assert b"can't write to standard output" in done.stderr
+    with gone_reader() as writing:
+        assert run(argv, stdout=writing, stderr=subprocess.DEVNULL).returncode != 0
+
+
+@pytest.mark.parametrize("case", PRINTING.values(), ids=PRINTING)
+def test_output_that_is_lost_is_an_error(case):
+    assert_loss_is_told(*case)
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--json"], ["poke"]], ids=" ".join)
+def test_what_a_device_says_is_not_lost_unseen(command, tmp_path):
+    server = Server(tmp_path, EXERCISE)
+    access = ["read", "cfg", "0"] if command == ["poke"] else []
+    assert_loss_is_told([OUTBOARD, *command, server.path, *access], "outboard")
+    server.end()
