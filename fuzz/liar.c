@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "liar.h"
 
+#include <linux/pci_regs.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -106,10 +107,15 @@ void liar_init(struct liar *liar, struct rd *lies, const struct engine_ops *wire
                                              .doorbell = doorbell,
                                              .save = save,
                                              .load = load};
+    static const uint8_t body[] = {6, 0, 1, 2};
     *liar = (struct liar){.lies = lies, .fd = fd};
     CHECK(ob_device_new(&desc, &ops, liar, &liar->device, NULL) == 0);
     CHECK(loop_new(&liar->loop) == 0);
     CHECK(program_host_use_loop(liar->device, liar->loop) == 0);
+    CHECK(ob_device_add_capability(liar->device, PCI_CAP_ID_VNDR, body, NULL, sizeof(body)) > 0);
+    /* It has served another client before, so that what that one may have kept is replaced. */
+    CHECK(engine_new(wire, liar->device, &liar->engine, NULL) == 0);
+    engine_free(liar->engine);
     CHECK(engine_new(wire, liar->device, &liar->engine, NULL) == 0);
 }
 

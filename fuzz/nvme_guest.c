@@ -11,6 +11,7 @@
  */
 #include <stdint.h>
 #include <string.h>
+#include <sys/timerfd.h>
 
 #include "block/block.h"
 #include "check.h"
@@ -18,6 +19,10 @@
 #include "fake/disk.h"
 #include "nvme.h"
 #include "nvme_model.h"
+#include "os/loop.h"
+#include "program/host.h"
+
+uint64_t __wrap_block_clock_ms(void);
 
 #define STEPS       200
 #define BAR         0
@@ -56,12 +61,20 @@ struct guest {
     struct fake_disk disk;
     struct nvme *nvme;
     struct ob_device *device;
+    struct loop *loop;
     int memory_fd;
     struct ring admin;
     struct ring io;
     bool has_shadow; /* shadow doorbells */
     uint64_t shadow;
 };
+
+static uint64_t clock_ms;
+
+uint64_t __wrap_block_clock_ms(void)
+{
+    return clock_ms;
+}
 
 static uint8_t take(struct input *input)
 {
@@ -84,6 +97,8 @@ static void poll(struct guest *guest)
 {
     for (unsigned i = 0; device_poll(guest->device) || device_listen(guest->device); i++)
         CHECK(i < 10000);
+    CHECK(device_waits(guest->device) == (guest->nvme->requests.in_flight > 0));
+    CHECK(!device_holds(guest->device) || guest->nvme->queues.limit > 0);
 }
 
 static void set_register(struct guest *guest, uint64_t offset, unsigned size, uint64_t value)
@@ -385,6 +400,26 @@ static void change_memory(struct guest *guest, bool whole)
     poll(guest);
 }
 
+/* The watchdog's timer, after so long; meanwhile the image may have got another size. */
+static void look_after(struct guest *guest)
+{
+    const struct itimerspec now = {.it_value = {.tv_nsec = 1}};
+    uint8_t how = take(&guest->input);
+    clock_ms += UINT64_C(500) * take(&guest->input);
+    guest->disk.new_size = how & 1 ? FAKE_DISK_LEN / (1 + (how >> 4)) / 4096 * 4096 : 0;
+    CHECK(timerfd_settime(guest->nvme->watchdog.timer_fd, 0, &now, NULL) == 0);
+    CHECK(loop_wait(guest->loop, -1) >= 0);
+    poll(guest);
+}
+
+/* Any dword of configuration space: message interrupts, masks, the command register. */
+static void write_config(struct guest *guest)
+{
+    uint32_t offset = take(&guest->input) & 0xfcu;
+    device_config_write(guest->device, offset, 4, (uint32_t)take_bytes(&guest->input, 4));
+    poll(guest);
+}
+
 static void reset(struct guest *guest)
 {
     device_reset(guest->device);
@@ -427,15 +462,26 @@ static void step(struct guest *guest)
     case 9:
         if (kind & 0x80)
             reset(guest);
+        else
+            look_after(guest);
         break;
     case 10:
         disable(guest);
         enable(guest);
         break;
     case 11:
-        device_config_write(guest->device, 0x04, 2, kind & 0x80 ? 0x0002 : 0x0006);
+        if (kind & 0x10)
+            write_config(guest);
+        else
+            device_config_write(guest->device, 0x04, 2, kind & 0x80 ? 0x0002 : 0x0006);
         break;
     }
+}
+
+/* Chooses what is the same for the whole input. */
+static uint8_t last_byte(const struct input *input)
+{
+    return input->left > 0 ? input->at[input->left - 1] : 0;
 }
 
 static void start(struct guest *guest)
@@ -443,9 +489,16 @@ static void start(struct guest *guest)
     fake_disk_init(&guest->disk, 0xa5);
     model_init(&guest->model, &guest->memory_fd);
     const struct nvme_image image = {.block = &guest->disk.block, .block_size = 512};
-    const struct nvme_options options = {
-        .images = &image, .count = 1, .serial = "FUZZ", .timeout_ms = NVME_TIMEOUT_MS};
+    const struct nvme_options options = {.images = &image,
+                                         .count = 1,
+                                         .serial = "FUZZ",
+                                         .timeout_ms = NVME_TIMEOUT_MS,
+                                         .interrupts =
+                                             (enum nvme_interrupts)(last_byte(&guest->input) % 3)};
+    clock_ms = 1;
     CHECK(nvme_new(&options, &guest->nvme, &guest->device, NULL) == 0);
+    CHECK(loop_new(&guest->loop) == 0);
+    CHECK(program_host_use_loop(guest->device, guest->loop) == 0);
     map_memory(guest, true);
     place(guest);
     enable(guest);
@@ -467,6 +520,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             model_settle(&guest.model);
     }
     ob_device_free(guest.device);
+    loop_free(guest.loop);
     model_check(&guest.model);
     nvme_free(guest.nvme);
     CHECK(guest.disk.closed);

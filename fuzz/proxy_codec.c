@@ -25,6 +25,15 @@ static void greetings(const uint8_t *in, size_t len)
     CHECK(socks5_get_greeting(in, (size_t)used - 1, &again) == -EAGAIN);
 }
 
+/* What the server says has the version of what it answers, and nothing behind its end. */
+static void answers(enum socks5_method method, enum socks5_reply reply)
+{
+    uint8_t choice[SOCKS5_METHOD_LEN], outcome[SOCKS5_REPLY_LEN];
+    socks5_put_method(method, choice);
+    socks5_put_reply(reply, outcome);
+    CHECK(choice[0] == 5 && choice[1] == method && outcome[0] == 5 && outcome[1] == reply);
+}
+
 static void requests(const uint8_t *in, size_t len)
 {
     struct socks5_request request, again;
@@ -32,6 +41,7 @@ static void requests(const uint8_t *in, size_t len)
     ssize_t used = socks5_get_request(in, len, &request, &reply);
     CHECK(used == -EAGAIN || used == -EPROTO || (used > 0 && (size_t)used <= len));
     CHECK((used == -EPROTO) == (reply != SOCKS5_SUCCEEDED));
+    answers(SOCKS5_NO_AUTHENTICATION, reply);
     if (used <= 0)
         return;
     CHECK(strlen(request.host) > 0 && !strpbrk(request.host, "[] "));
@@ -45,7 +55,10 @@ static size_t put(const struct exec_frame *frame, uint8_t *out)
     struct exec_start start;
     struct exec_exit exit;
     uint16_t rows, columns;
+    char variable[EXEC_VARIABLE_MAX + 1];
     int number;
+    if (frame->type == EXEC_VARIABLE && exec_get_variable(frame, variable) == 0)
+        return (size_t)exec_put_variable(variable, out);
     if (frame->type == EXEC_START && exec_get_start(frame, &start) == 0)
         return (size_t)exec_put_start(&start, out);
     if (frame->type == EXEC_SIGNAL && exec_get_signal(frame, &number) == 0)

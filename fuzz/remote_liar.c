@@ -169,7 +169,14 @@ static struct ob_client_region region(void)
 static int memory(void)
 {
     struct ob_client_region regions[3] = {region(), region(), region()};
-    switch (draw(3)) {
+    switch (draw(5)) {
+    case 3:
+        return ob_client_publish_memory(run.client, NULL, draw(255), NULL);
+    case 4:
+        regions[0].memory = NULL;
+        regions[0].fd = -1;
+        CHECK(ob_client_publish_memory(run.client, regions, 1, NULL) == -EBADF);
+        return 0;
     case 0:
         return ob_client_publish_memory(run.client, regions, draw(4), NULL);
     case 1:
@@ -254,7 +261,13 @@ static int log_pages(void)
 
 static int others(void)
 {
-    switch (draw(6)) {
+    switch (draw(8)) {
+    case 6:
+        CHECK(ob_client_set_timeout(run.client, UINT32_MAX) == -EINVAL);
+        return ob_client_probe(run.client, NULL, NULL);
+    case 7:
+        CHECK(ob_client_fd(run.client) >= 0);
+        return ob_client_place_bars(run.client, draw(255) << 24, draw(255) << 8);
     case 4:
     case 5:
         if (run.beat_fd >= 0 && !run.was_lost)
@@ -318,9 +331,30 @@ static void connect_client(void)
     CHECK(ob_client_new(ends[0], &options, &run.client, NULL) == 0);
 }
 
+/* What no client can be made of says so, and keeps nothing. */
+static void refuse_options(void)
+{
+    static const struct ob_client_options wrong[] = {
+        {.wire = "none"},
+        {.policy = (enum ob_client_policy)(OB_CLIENT_ASK + 1)},
+        {.timeout_ms = UINT32_MAX},
+        {0} /* without a socket */};
+    struct ob_client *client = NULL;
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct ob_fault fault = {0};
+        CHECK(ob_client_new(run.ram_fd, &wrong[i], &client, &fault) < 0);
+        CHECK(!client && fault.code < 0 && fault.text[0]);
+    }
+    struct ob_fault fault = {0};
+    CHECK(ob_client_connect("/proc/self/fd/none", NULL, &client, &fault) < 0);
+    CHECK(!client && fault.code < 0 && fault.text[0]);
+    ob_client_free(NULL);
+}
+
 static void live(const uint8_t *data, size_t size)
 {
     liar_divide(data, size, &run.input, &run.lies);
+    refuse_options();
     run.was_lost = false;
     run.on = true;
     connect_client();

@@ -182,9 +182,41 @@ void model_read(struct handle *handle, size_t len)
     }
 }
 
+void model_look(struct handle *handle, int most)
+{
+    struct iovec iov[8];
+    const void *first;
+    int count = ob_stream_peek_spans(handle->stream, iov, most);
+    ssize_t there = ob_stream_peek(handle->stream, &first);
+    CHECK(count <= most && (count > 0) == (there > 0));
+    CHECK(count > 0 || count == there);
+    size_t len = 0;
+    for (int i = 0; i < count; i++) {
+        for (size_t j = 0; j < iov[i].iov_len && !handle->model->tainted; j++)
+            CHECK(((uint8_t *)iov[i].iov_base)[j] == model_byte(handle->read + len + j));
+        len += iov[i].iov_len;
+    }
+    size_t some = len - len / 3;
+    ob_stream_consume(handle->stream, some);
+    handle->read += some;
+}
+
+void model_copy(struct handle *handle, size_t len)
+{
+    uint8_t bytes[256];
+    ssize_t taken = ob_stream_read(handle->stream, bytes, len);
+    CHECK(taken <= (ssize_t)len && (taken >= 0 || taken == -EAGAIN || handle->over));
+    for (ssize_t i = 0; i < taken && !handle->model->tainted; i++)
+        CHECK(bytes[i] == model_byte(handle->read + (uint64_t)i));
+    handle->read += taken > 0 ? (uint64_t)taken : 0;
+}
+
 void model_free(struct handle *handle, uint32_t reason)
 {
-    ob_stream_reset(handle->stream, reason);
+    if (reason)
+        ob_stream_reset(handle->stream, reason);
+    else
+        ob_stream_free(handle->stream);
     free(handle->lent);
     handle->lent = NULL;
     handle->stream = NULL;
@@ -198,6 +230,7 @@ void model_check_streams(const struct model *model)
         struct ob_stream_stats stats;
         if (!handle->stream || handle->over)
             continue;
+        CHECK(ob_stream_session(handle->stream) == model->session);
         ob_stream_stats(handle->stream, &stats);
         CHECK(stats.unread <= model->config.window);
         CHECK(stats.bytes_received - stats.unread == handle->read);

@@ -125,8 +125,14 @@ static void act_on_stream(struct model *model, uint8_t what)
     case 4:
         handle->ended |= ob_stream_shutdown(handle->stream) == 0;
         break;
-    default:
+    case 5:
         model_free(handle, next(model));
+        break;
+    case 6:
+        model_look(handle, 1 + next(model) % 8);
+        break;
+    default:
+        model_copy(handle, next(model));
     }
 }
 
@@ -154,8 +160,16 @@ static void act(struct model *model, uint8_t what)
     case 5:
         model_reconnect(model);
         break;
-    default:
+    case 6:
         model_greet(model);
+        break;
+    case 7:
+        model_restart(model, next(model));
+        break;
+    default:
+        ob_session_transport_down(model->session, model->now);
+        CHECK(!model->up && !ob_session_has_output(model->session));
+        model_reconnect(model);
     }
 }
 
@@ -178,11 +192,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (op < 100)
             peer_frame(&model);
         else if (op < 180)
-            act_on_stream(&model, op % 7);
+            act_on_stream(&model, op % 7 == 6 ? 6 + op / 7 % 2 : op % 7);
         else if (op < 230)
             model_take(&model, op % 5 ? SIZE_MAX : (size_t)1 + next(&model));
         else if (op < 250)
-            act(&model, op % 7);
+            act(&model, op % 7 == 6 ? 6 + (op - 230) / 7 : op % 7);
         else
             peer_raw(&model);
         model_check_bounds(&model);

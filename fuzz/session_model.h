@@ -14,10 +14,9 @@
 
 #include <outboard/session.h>
 
-#define HANDLES    12
-#define PEER_NONCE 1
-#define IDS        64 /* streams of one session that the peer keeps an eye on */
-#define FRAME_MAX  (SESSION_HEADER_LEN + LIMIT_SESSION_DATA + SESSION_CRC_LEN)
+#define HANDLES   12
+#define IDS       64 /* streams of one session that the peer keeps an eye on */
+#define FRAME_MAX (SESSION_HEADER_LEN + LIMIT_SESSION_DATA + SESSION_CRC_LEN)
 
 /* A stream as the peer sees it. */
 struct seen {
@@ -53,7 +52,7 @@ struct model {
     struct handle handles[HANDLES];
     /* The peer. */
     uint8_t lives; /* of the engine: each has a seed of its own */
-    uint64_t engine_nonce;
+    uint64_t engine_nonce, peer_nonce;
     uint64_t tag;
     uint32_t engine_seq, peer_seq;
     uint64_t peer_next_id, engine_next_id;
@@ -78,6 +77,8 @@ void model_give(struct model *model, const void *bytes, size_t len);
 void model_take(struct model *model, size_t len);
 /* The peer answers the engine's greeting. */
 void model_greet(struct model *model);
+/* The peer begins a new life, mostly; `how` is what it says of itself, which may be wrong. */
+void model_restart(struct model *model, uint8_t how);
 void model_peer_send(struct model *model, enum session_type type, uint64_t id,
                      const uint8_t *payload, size_t len);
 uint64_t model_peer_sent(const struct model *model, uint64_t id);
@@ -91,6 +92,9 @@ void model_open(struct model *model);
 void model_write(struct handle *handle, size_t len);
 void model_lend(struct handle *handle, size_t len);
 void model_read(struct handle *handle, size_t len);
+/* As model_read(), by ob_stream_peek_spans() of up to so many and by ob_stream_read(). */
+void model_look(struct handle *handle, int most);
+void model_copy(struct handle *handle, size_t len);
 void model_free(struct handle *handle, uint32_t reason);
 void model_check_streams(const struct model *model);
 

@@ -20,6 +20,7 @@ static bool on_line(const struct model *model)
 void model_begin(struct model *model, const struct ob_session_config *config)
 {
     model->config = *config;
+    model->peer_nonce = 1;
     model->config.user = model;
     model->config.random = draw;
     model_application(model, &model->config.events);
@@ -51,6 +52,7 @@ void model_check_bounds(const struct model *model)
 {
     struct ob_session_stats stats;
     ob_session_stats(model->session, &stats);
+    CHECK(ob_session_deadline(model->session) != 0);
     uint32_t most = HANDLES + model->config.max_streams + 1;
     CHECK(stats.streams <= most);
     model_check_streams(model);
@@ -95,19 +97,35 @@ static void give_frame(struct model *model, const struct session_header *header,
     model_give(model, stuffed, stuffed_len);
 }
 
-void model_greet(struct model *model)
+static void greet(struct model *model, const struct session_hello *hello)
 {
     uint8_t payload[SESSION_HELLO_ACK_LEN];
-    struct session_hello_ack ack = {
-        .hello = {.version = SESSION_VERSION, .max_streams = 4, .nonce = PEER_NONCE},
-        .peer_nonce = model->engine_nonce,
-    };
+    struct session_hello_ack ack = {.hello = *hello, .peer_nonce = model->engine_nonce};
     struct session_header header = {.type = SESSION_HELLO};
-    header.len = (uint16_t)session_hello_put(payload, &ack.hello);
+    header.len = (uint16_t)session_hello_put(payload, hello);
     give_frame(model, &header, payload);
+    model_take(model, SIZE_MAX); /* it may have a new nonce now */
+    ack.peer_nonce = model->engine_nonce;
     header.type = SESSION_HELLO_ACK;
     header.len = (uint16_t)session_hello_ack_put(payload, &ack);
     give_frame(model, &header, payload);
+}
+
+void model_greet(struct model *model)
+{
+    greet(model, &(struct session_hello){
+                     .version = SESSION_VERSION, .max_streams = 4, .nonce = model->peer_nonce});
+}
+
+void model_restart(struct model *model, uint8_t how)
+{
+    model->peer_nonce += how & 1;
+    greet(model,
+          &(struct session_hello){.version = (uint16_t)(SESSION_VERSION + (how >> 1 & 1)),
+                                  .flags = how & 4 ? SESSION_HELLO_KEY : SESSION_HELLO_LISTENS,
+                                  .max_streams = 4,
+                                  .nonce = how & 8 ? model->engine_nonce : model->peer_nonce});
+    CHECK(!model->up || model->tainted || how & 8 || !(how & 1) || !(how & 6));
 }
 
 static struct seen *look(struct model *model, uint64_t id)
