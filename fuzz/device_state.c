@@ -17,6 +17,7 @@
 #include "base/cursor.h"
 #include "check.h"
 #include "device/device.h"
+#include "device/pci.h"
 #include "device/state.h"
 #include "device/state_early.h"
 #include "fake/server_host.h"

@@ -16,6 +16,7 @@
 
 #include "base/cursor.h"
 #include "check.h"
+#include "device/internal.h"
 #include "mpqemu_model.h"
 #include "server/engine.h"
 
@@ -124,7 +125,7 @@ static void start(struct run *run)
     static const struct ob_device_ops ops = {.read = on_read, .write = on_write, .reset = on_reset};
     fake_host_init(&run->fake);
     CHECK(device_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
-    run->device->traces = true; /* what a peer says is formatted too */
+    device_trace_on(run->device); /* what a peer says is formatted too */
     CHECK(engine_new(&mpqemu_engine, run->device, &run->engine, NULL) == 0);
     model_init(&run->model);
 }
@@ -226,10 +227,10 @@ static void compare(struct run *run)
     CHECK((run->engine->fault.code < 0) == model->refused);
     CHECK(run->replies_taken == model->replies_len);
     CHECK(run->num_events == model->num_events);
-    CHECK(memcmp(run->device->function.config, model->config, sizeof(model->config)) == 0);
-    CHECK(run->device->memory.count == model->num_regions);
-    CHECK(run->device->irqs.intx_raised == model->raised);
-    CHECK((run->device->irqs.vectors[IRQ_INTX]->fd >= 0) == model->has_events);
+    CHECK(memcmp(run->device->pci->function.config, model->config, sizeof(model->config)) == 0);
+    CHECK(device_memory(run->device)->count == model->num_regions);
+    CHECK(run->device->pci->irqs.intx_raised == model->raised);
+    CHECK((run->device->pci->irqs.vectors[IRQ_INTX]->fd >= 0) == model->has_events);
     CHECK(memcmp(ob_device_bar_memory(run->device, MODEL_MEMORY), model->memory,
                  sizeof(model->memory)) == 0);
     for (unsigned i = 0; i < model->num_events; i++) {
@@ -344,15 +345,15 @@ static void step_device(struct run *run)
     compare(run);
     if (run->engine_refused)
         return;
-    int trigger = run->device->irqs.vectors[IRQ_INTX]->fd;
+    int trigger = run->device->pci->irqs.vectors[IRQ_INTX]->fd;
     unsigned before = trigger >= 0 ? fake_signals(&run->fake, trigger) : 0;
     bool was_raised = run->model.raised;
     if (what % 3 == 0)
         ob_irq_raise(run->device);
     else if (what % 3 == 1)
         ob_irq_lower(run->device);
-    else if (run->device->irqs.intx_unmask_fd >= 0)
-        fake_fire(&run->fake, run->device->irqs.intx_unmask_fd);
+    else if (run->device->pci->irqs.intx_unmask_fd >= 0)
+        fake_fire(&run->fake, run->device->pci->irqs.intx_unmask_fd);
     if (what % 3 < 2)
         model_set_raised(&run->model, what % 3 == 0);
     if (trigger < 0)

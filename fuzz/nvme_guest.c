@@ -16,6 +16,7 @@
 #include "block/block.h"
 #include "check.h"
 #include "device/device.h"
+#include "device/pci.h"
 #include "fake/disk.h"
 #include "nvme.h"
 #include "nvme_model.h"
@@ -130,7 +131,7 @@ static void map_memory(struct guest *guest, bool whole)
          .fd = guest->memory_fd,
          .writable = true},
     };
-    CHECK(memory_replace(&guest->device->memory, regions, whole ? 2 : 1, NULL) == 0);
+    CHECK(memory_replace(device_memory(guest->device), regions, whole ? 2 : 1, NULL) == 0);
 }
 
 /* Reads the completions of a queue. Each must belong to a command that waits. */

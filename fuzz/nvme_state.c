@@ -14,6 +14,7 @@
 
 #include "check.h"
 #include "device/device.h"
+#include "device/pci.h"
 #include "fake/disk.h"
 #include "state.h"
 
@@ -38,7 +39,7 @@ static void map_memory(struct world *world)
 {
     const struct memory_region_desc region = {
         .len = MEMORY_LEN, .fd = world->memory_fd, .writable = true};
-    CHECK(memory_replace(&world->device->memory, &region, 1, NULL) == 0);
+    CHECK(memory_replace(device_memory(world->device), &region, 1, NULL) == 0);
     device_config_write(world->device, 0x04, 2, 0x0006);
 }
 

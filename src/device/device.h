@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The device object behind include/outboard/device.h: what an engine does to it.
+ * The device object behind include/outboard/device.h: what an engine does to it. What an engine
+ * does to its PCI part stands in pci.h, irq.h and doorbells.h; how it is built, in internal.h,
+ * which is this folder's alone.
  *
  * A device is made before it is known which wire will serve it, and outlives its peers:
  * device_disconnect() takes back all that came from one, so that the next can start afresh. An
@@ -20,19 +22,8 @@
 #include <outboard/dma.h>
 
 #include "base/list.h"
-#include "device/doorbells.h"
 #include "device/host.h"
-#include "device/irq.h"
 #include "memory/memory.h"
-#include "pci/function.h"
-
-/* The memory of a BAR. The file, and the mapping, begin where the BAR does, so that offsets are the
- * same everywhere; what lies before the range is never touched. */
-struct bar_memory {
-    uint8_t *address; /* NULL: the BAR has no memory */
-    int fd;
-    struct ob_bar_range range;
-};
 
 /* How a wire reaches memory that its peer has not shared. */
 struct device_messenger {
@@ -44,39 +35,10 @@ struct device_messenger {
     void *context;
 };
 
-/* What a person was told on account of this peer, and is not told again until the next. */
-struct device_told {
-    bool of_size;   /* an access of an odd size */
-    bool of_memory; /* memory that is not shared */
-    bool of_zeroes; /* memory that seems to be private, or the first command was not all zeroes */
-};
-
 /* Whoever has something of a device is told when that is freed. */
 struct device_ending {
     struct list link;
     void (*ended)(struct device_ending *ending);
-};
-
-struct ob_device {
-    struct ob_device_ops ops;
-    void *state;
-    char *name;
-    const struct server_host *host;
-    struct pci_function function;
-    struct memory memory;
-    struct device_irqs irqs;
-    struct bar_memory bar_memory[OB_BAR_COUNT];
-    struct doorbells doorbells;
-    const struct device_messenger *messenger; /* NULL: this wire has none */
-    size_t state_len;                         /* as ob_device_desc */
-    uint32_t state_version;
-    struct list endings;
-    bool traces;  /* see trace.h */
-    bool served;  /* a peer has been served: what it has seen of the device stays */
-    bool dormant; /* the peer has gone, and no other has taken the device over */
-    bool stopped; /* the peer wants it paused */
-    bool paused;  /* the device was told so */
-    struct device_told told;
 };
 
 /* As ob_device_new(), with the host that the device will use for as long as it lives. */
@@ -90,39 +52,22 @@ void device_tell_of_end(struct ob_device *device, struct device_ending *ending,
                         void (*ended)(struct device_ending *ending));
 void device_forget_ending(struct device_ending *ending);
 
+/* For messages. */
+const char *device_name(const struct ob_device *device);
+const struct server_host *device_host(const struct ob_device *device);
+/* The guest's memory, which the engine fills. */
+struct memory *device_memory(struct ob_device *device);
+/* The engine's way to memory that the peer has not shared; NULL: it has none. */
+void device_set_messenger(struct ob_device *device, const struct device_messenger *messenger);
+
+/* Whether what happens at the device is traced, trace.h; from now on it is. */
+bool device_traces(const struct ob_device *device);
+void device_trace_on(struct ob_device *device);
+
+/* A peer is served from now on: what it sees of the device stays as it is. */
+void device_begin_serving(struct ob_device *device);
 /* Gives up what the peer gave: memory, interrupt descriptors. The device is dormant then. */
 void device_disconnect(struct ob_device *device);
-/* The peer has taken the device over. */
-void device_wake(struct ob_device *device);
-
-/* Register access. All ones, or nothing, for an access that does not fit the BAR. */
-uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size);
-void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
-                      uint64_t value);
-
-/* The same for any number of bytes, in registers' sizes as far as the device sees them. -EINVAL
- * when they do not lie in the BAR. */
-int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,
-                          size_t len);
-int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offset,
-                           const uint8_t *buf, size_t len);
-
-/* Whether a register access may have this size. Warns, once, when it may not. */
-bool device_check_size(struct ob_device *device, unsigned size);
-
-/* As pci_config_write(), with what follows for interrupts. */
-int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value);
-
-/* Configuration space in any number of bytes. -EINVAL when they do not lie in it. */
-int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
-                             size_t len);
-int device_config_write_bytes(struct ob_device *device, uint64_t offset, const uint8_t *buf,
-                              size_t len);
-
-/* Whether all of an access lies in the BAR's memory. */
-bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_t offset,
-                           size_t len);
-
 /* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
 

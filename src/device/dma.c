@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "device/device.h"
+#include "device/internal.h"
 
 /* An author's slips; a range of no bytes needs no buffer. */
 static int check_call(const struct ob_device *device, const void *buf, size_t len)
@@ -22,7 +22,7 @@ static int check_mastering(const struct ob_device *device)
 {
     if (device->dormant)
         return -ENOTCONN;
-    return pci_function_may_master(&device->function) ? 0 : -EPERM;
+    return pci_function_may_master(&device->pci->function) ? 0 : -EPERM;
 }
 
 static int read_memory(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)

@@ -5,12 +5,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#include "device/device.h"
+#include "device/internal.h"
 #include "device/trace.h"
 
 static uint64_t bar_size(const struct ob_device *device, unsigned bar)
 {
-    const struct ob_bar *bars = device->function.bars;
+    const struct ob_bar *bars = device->pci->function.bars;
     return bar < OB_BAR_COUNT && bars[bar].kind != OB_BAR_NONE ? bars[bar].size : 0;
 }
 
@@ -33,15 +33,15 @@ static int check(const struct ob_device *device, const struct ob_doorbell *doorb
 
 static int add(struct ob_device *device, const struct ob_doorbell *doorbell)
 {
-    struct doorbell_line *line = &device->doorbells.lines[doorbell->number];
-    device->doorbells.list[device->doorbells.count++] = *doorbell;
+    struct doorbell_line *line = &device->pci->doorbells.lines[doorbell->number];
+    device->pci->doorbells.list[device->pci->doorbells.count++] = *doorbell;
     return line->fd >= 0 ? 0 : device->host->event_new(device->host->context, &line->fd);
 }
 
 int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault)
 {
-    struct doorbells *doorbells = &device->doorbells;
+    struct doorbells *doorbells = &device->pci->doorbells;
     for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++)
         doorbells->lines[i] = (struct doorbell_line){.device = device, .fd = -1};
     if (desc->num_doorbells > OB_DOORBELLS)
@@ -59,9 +59,20 @@ int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
     return err < 0 ? ob_fault_set(fault, err, "%s: no eventfds for its doorbells", desc->name) : 0;
 }
 
+const struct ob_doorbell *doorbells_list(const struct ob_device *device, unsigned *ret_count)
+{
+    *ret_count = device->pci->doorbells.count;
+    return device->pci->doorbells.list;
+}
+
+int doorbells_fd(const struct ob_device *device, unsigned number)
+{
+    return device->pci->doorbells.lines[number].fd;
+}
+
 void doorbells_done(struct ob_device *device)
 {
-    struct doorbells *doorbells = &device->doorbells;
+    struct doorbells *doorbells = &device->pci->doorbells;
     for (unsigned i = 0; doorbells->list && i < OB_DOORBELL_NUMBERS; i++)
         if (doorbells->lines[i].fd >= 0)
             device->host->close(device->host->context, doorbells->lines[i].fd);
@@ -73,10 +84,10 @@ static void rung(void *argument)
     struct doorbell_line *line = argument;
     struct ob_device *device = line->device;
     if (trace_is_on(device->traces))
-        trace_say(device, "doorbell %u rings", (unsigned)(line - device->doorbells.lines));
+        trace_say(device, "doorbell %u rings", (unsigned)(line - device->pci->doorbells.lines));
     device_wake(device);
     if (device->ops.doorbell)
-        device->ops.doorbell(device->state, (unsigned)(line - device->doorbells.lines));
+        device->ops.doorbell(device->state, (unsigned)(line - device->pci->doorbells.lines));
 }
 
 /* Ends watching the first so many lines. */
@@ -84,8 +95,8 @@ static void unwatch(struct ob_device *device, unsigned count)
 {
     const struct server_host *host = device->host;
     for (unsigned i = 0; i < count; i++)
-        if (device->doorbells.lines[i].fd >= 0)
-            host->event_unwatch(host->context, device->doorbells.lines[i].fd);
+        if (device->pci->doorbells.lines[i].fd >= 0)
+            host->event_unwatch(host->context, device->pci->doorbells.lines[i].fd);
 }
 
 /* Replaces an eventfd that a peer before may still have. */
@@ -108,7 +119,7 @@ int doorbells_watch(struct ob_device *device)
 {
     const struct server_host *host = device->host;
     for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++) {
-        struct doorbell_line *line = &device->doorbells.lines[i];
+        struct doorbell_line *line = &device->pci->doorbells.lines[i];
         int err = line->fd >= 0 ? renew(host, line) : 0;
         if (err == 0 && line->fd >= 0)
             err = host->event_watch(host->context, line->fd, rung, line);

@@ -9,22 +9,10 @@
 
 #include <outboard/device.h>
 
-struct doorbell_line {
-    struct ob_device *device;
-    int fd;    /* -1: no doorbell has this number */
-    bool used; /* by a peer, now or before */
-};
-
-struct doorbells {
-    struct ob_doorbell *list;
-    unsigned count;
-    struct doorbell_line lines[OB_DOORBELL_NUMBERS];
-};
-
-/* Makes an eventfd for each number in use. -EINVAL with the fault filled, or another errno. */
-int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
-                   struct ob_fault *fault);
-void doorbells_done(struct ob_device *device);
+/* The doorbells of the description. */
+const struct ob_doorbell *doorbells_list(const struct ob_device *device, unsigned *ret_count);
+/* The eventfd of a number that a doorbell has; it stays the device's. */
+int doorbells_fd(const struct ob_device *device, unsigned number);
 
 /* Calls the device whenever an eventfd is signalled, until doorbells_unwatch(). To be called once a
  * peer. 0 or a negative errno. */

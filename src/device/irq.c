@@ -7,25 +7,25 @@
 #include <outboard/irq.h>
 
 #include "base/limits.h"
-#include "device/device.h"
+#include "device/internal.h"
 #include "device/trace.h"
 
 static struct irq_vector *vector_of(struct ob_device *device, enum irq_kind kind, unsigned index)
 {
-    return &device->irqs.vectors[kind][index];
+    return &device->pci->irqs.vectors[kind][index];
 }
 
 static bool has_intx(const struct ob_device *device)
 {
-    return device->irqs.count[IRQ_INTX] > 0;
+    return device->pci->irqs.count[IRQ_INTX] > 0;
 }
 
 int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struct ob_fault *fault)
 {
-    struct device_irqs *irqs = &device->irqs;
-    int err = msi_init(&irqs->msi, &device->function, desc, fault);
+    struct device_irqs *irqs = &device->pci->irqs;
+    int err = msi_init(&irqs->msi, &device->pci->function, desc, fault);
     if (err == 0)
-        err = msix_init(&irqs->msix, &device->function, desc, fault);
+        err = msix_init(&irqs->msix, &device->pci->function, desc, fault);
     if (err < 0)
         return ob_fault_set(fault, err, "%s: no room for MSI or MSI-X", desc->name);
     const unsigned counts[IRQ_KIND_COUNT] = {desc->intx, irqs->msi.vectors, irqs->msix.vectors, 1,
@@ -49,8 +49,8 @@ int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struc
 
 void irqs_done(struct ob_device *device)
 {
-    msix_done(&device->irqs.msix);
-    free(device->irqs.all);
+    msix_done(&device->pci->irqs.msix);
+    free(device->pci->irqs.all);
 }
 
 static __attribute__((cold)) void trace_vector(const struct ob_device *device,
@@ -58,9 +58,9 @@ static __attribute__((cold)) void trace_vector(const struct ob_device *device,
 {
     static const char *const names[IRQ_KIND_COUNT] = {"INTx", "MSI", "MSI-X", "error", "request"};
     for (unsigned kind = IRQ_KIND_COUNT; kind-- > 0;)
-        if (vector >= device->irqs.vectors[kind]) {
+        if (vector >= device->pci->irqs.vectors[kind]) {
             trace_say(device, "signals %s vector %u", names[kind],
-                      (unsigned)(vector - device->irqs.vectors[kind]));
+                      (unsigned)(vector - device->pci->irqs.vectors[kind]));
             return;
         }
 }
@@ -75,10 +75,10 @@ static void signal_vector(struct ob_device *device, const struct irq_vector *vec
 /* Tells the VMM that the level is up, if it is and nothing is in the way. */
 static void signal_intx(struct ob_device *device)
 {
-    struct device_irqs *irqs = &device->irqs;
+    struct device_irqs *irqs = &device->pci->irqs;
     struct irq_vector *vector = irqs->vectors[IRQ_INTX];
     if (device->dormant || !irqs->intx_raised || vector->fd < 0 || vector->masked ||
-        pci_function_intx_disabled(&device->function))
+        pci_function_intx_disabled(&device->pci->function))
         return;
     vector->masked = irqs->intx_automasks;
     signal_vector(device, vector);
@@ -86,18 +86,18 @@ static void signal_intx(struct ob_device *device)
 
 static bool is_pending(const struct ob_device *device, enum irq_kind kind, unsigned index)
 {
-    const struct device_irqs *irqs = &device->irqs;
+    const struct device_irqs *irqs = &device->pci->irqs;
     return kind == IRQ_MSIX ? msix_is_pending(&irqs->msix, index)
-                            : msi_is_pending(&irqs->msi, &device->function, index);
+                            : msi_is_pending(&irqs->msi, &device->pci->function, index);
 }
 
 static void set_pending(struct ob_device *device, enum irq_kind kind, unsigned index, bool pending)
 {
-    struct device_irqs *irqs = &device->irqs;
+    struct device_irqs *irqs = &device->pci->irqs;
     if (kind == IRQ_MSIX)
         msix_set_pending(&irqs->msix, index, pending);
     else
-        msi_set_pending(&irqs->msi, &device->function, index, pending);
+        msi_set_pending(&irqs->msi, &device->pci->function, index, pending);
 }
 
 /* Signals a message signalled interrupt, or keeps it pending. */
@@ -105,7 +105,7 @@ static void send_message(struct ob_device *device, enum irq_kind kind, unsigned 
 {
     const struct irq_vector *vector = vector_of(device, kind, index);
     bool blocked = device->dormant || vector->fd < 0 || vector->masked;
-    if (kind == IRQ_MSI && msi_is_masked(&device->irqs.msi, &device->function, index))
+    if (kind == IRQ_MSI && msi_is_masked(&device->pci->irqs.msi, &device->pci->function, index))
         blocked = true;
     set_pending(device, kind, index, blocked);
     if (!blocked)
@@ -123,20 +123,20 @@ static void retry_message(struct ob_device *device, enum irq_kind kind, unsigned
  * enable bit has come through. */
 static bool is_used(const struct ob_device *device, enum irq_kind kind)
 {
-    const struct device_irqs *irqs = &device->irqs;
+    const struct device_irqs *irqs = &device->pci->irqs;
     for (unsigned i = 0; i < irqs->count[kind]; i++)
         if (irqs->vectors[kind][i].fd >= 0)
             return true;
-    return kind == IRQ_MSIX ? msix_is_enabled(&irqs->msix, &device->function)
-                            : msi_is_enabled(&irqs->msi, &device->function);
+    return kind == IRQ_MSIX ? msix_is_enabled(&irqs->msix, &device->pci->function)
+                            : msi_is_enabled(&irqs->msi, &device->pci->function);
 }
 
 void ob_irq_raise(struct ob_device *device)
 {
-    if (!device || !has_intx(device) || device->irqs.intx_raised)
+    if (!device || !has_intx(device) || device->pci->irqs.intx_raised)
         return;
-    device->irqs.intx_raised = true;
-    pci_function_set_interrupt_status(&device->function, true);
+    device->pci->irqs.intx_raised = true;
+    pci_function_set_interrupt_status(&device->pci->function, true);
     signal_intx(device);
 }
 
@@ -144,13 +144,13 @@ void ob_irq_lower(struct ob_device *device)
 {
     if (!device)
         return;
-    device->irqs.intx_raised = false;
-    pci_function_set_interrupt_status(&device->function, false);
+    device->pci->irqs.intx_raised = false;
+    pci_function_set_interrupt_status(&device->pci->function, false);
 }
 
 bool ob_irq_ends_by_access(const struct ob_device *device)
 {
-    return device && has_intx(device) && device->irqs.intx_unmask_fd < 0 &&
+    return device && has_intx(device) && device->pci->irqs.intx_unmask_fd < 0 &&
            !is_used(device, IRQ_MSIX) && !is_used(device, IRQ_MSI);
 }
 
@@ -158,7 +158,7 @@ int ob_irq_signal(struct ob_device *device, unsigned vector)
 {
     if (!device)
         return -EINVAL;
-    const struct device_irqs *irqs = &device->irqs;
+    const struct device_irqs *irqs = &device->pci->irqs;
     if (vector >= irqs->count[IRQ_MSIX] && vector >= irqs->count[IRQ_MSI])
         return -EINVAL;
     if (vector < irqs->count[IRQ_MSIX] &&
@@ -167,7 +167,7 @@ int ob_irq_signal(struct ob_device *device, unsigned vector)
         return 0;
     }
     if (irqs->count[IRQ_MSI] > 0 && is_used(device, IRQ_MSI)) {
-        send_message(device, IRQ_MSI, vector % msi_granted(&irqs->msi, &device->function));
+        send_message(device, IRQ_MSI, vector % msi_granted(&irqs->msi, &device->pci->function));
         return 0;
     }
     return -ENOTCONN;
@@ -194,6 +194,16 @@ int ob_irq_request_removal(struct ob_device *device)
     return notify(device, IRQ_REQUEST);
 }
 
+unsigned irq_count(const struct ob_device *device, enum irq_kind kind)
+{
+    return device->pci->irqs.count[kind];
+}
+
+void irq_automask_intx(struct ob_device *device, bool automasks)
+{
+    device->pci->irqs.intx_automasks = automasks;
+}
+
 /* Replaces the eventfd of a vector. */
 static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned index, int fd)
 {
@@ -213,8 +223,8 @@ static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned in
 static bool is_doorbell(struct ob_device *device, int fd)
 {
     const struct server_host *host = device->host;
-    for (unsigned i = 0; device->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
-        int line_fd = device->doorbells.lines[i].fd;
+    for (unsigned i = 0; device->pci->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
+        int line_fd = device->pci->doorbells.lines[i].fd;
         if (line_fd >= 0 && host->event_is_same(host->context, line_fd, fd))
             return true;
     }
@@ -226,7 +236,7 @@ static bool is_doorbell(struct ob_device *device, int fd)
 static int check_trigger(struct ob_device *device, int fd)
 {
     const struct server_host *host = device->host;
-    const int unmask_fd = device->irqs.intx_unmask_fd;
+    const int unmask_fd = device->pci->irqs.intx_unmask_fd;
     if (fd < 0)
         return 0;
     int err = host->event_check(host->context, fd);
@@ -321,7 +331,7 @@ static int watch(struct ob_device *device, int *slot, int fd, void (*fired)(void
 
 int irq_mask_by(struct ob_device *device, int fd)
 {
-    return watch(device, &device->irqs.intx_mask_fd, fd, intx_masked);
+    return watch(device, &device->pci->irqs.intx_mask_fd, fd, intx_masked);
 }
 
 int irq_unmask_by(struct ob_device *device, int fd)
@@ -330,14 +340,14 @@ int irq_unmask_by(struct ob_device *device, int fd)
     const int trigger_fd = vector_of(device, IRQ_INTX, 0)->fd;
     if (fd >= 0 && trigger_fd >= 0 && host->event_is_same(host->context, fd, trigger_fd))
         return -EINVAL;
-    return watch(device, &device->irqs.intx_unmask_fd, fd, intx_unmasked);
+    return watch(device, &device->pci->irqs.intx_unmask_fd, fd, intx_unmasked);
 }
 
 void irqs_disconnect(struct ob_device *device)
 {
-    struct device_irqs *irqs = &device->irqs;
-    if (!irqs->all)
+    if (!device->pci || !device->pci->irqs.all)
         return;
+    struct device_irqs *irqs = &device->pci->irqs;
     set_vector(device, IRQ_INTX, 0, -1);
     for (unsigned kind = IRQ_MSI; kind < IRQ_KIND_COUNT; kind++)
         for (unsigned i = 0; i < irqs->count[kind]; i++)
@@ -350,21 +360,21 @@ void irqs_wake(struct ob_device *device)
 {
     signal_intx(device);
     for (unsigned kind = IRQ_MSI; kind <= IRQ_MSIX; kind++)
-        for (unsigned i = 0; i < device->irqs.count[kind]; i++)
+        for (unsigned i = 0; i < device->pci->irqs.count[kind]; i++)
             retry_message(device, kind, i);
 }
 
 void irqs_reset(struct ob_device *device)
 {
     ob_irq_lower(device);
-    if (device->irqs.msix.vectors > 0)
-        msix_reset(&device->irqs.msix);
+    if (device->pci->irqs.msix.vectors > 0)
+        msix_reset(&device->pci->irqs.msix);
 }
 
 void irqs_config_changed(struct ob_device *device, bool intx_was_disabled)
 {
     if (has_intx(device) && intx_was_disabled)
         signal_intx(device);
-    for (unsigned i = 0; i < device->irqs.count[IRQ_MSI]; i++)
+    for (unsigned i = 0; i < device->pci->irqs.count[IRQ_MSI]; i++)
         retry_message(device, IRQ_MSI, i);
 }

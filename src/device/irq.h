@@ -19,8 +19,10 @@
 
 #include <outboard/device.h>
 
-#include "pci/msi.h"
 #include "pci/msix.h"
+
+/* The most vectors that a kind can have. */
+#define IRQ_MAX_VECTORS MSIX_MAX_VECTORS
 
 /* In the order of Linux' VFIO. */
 enum irq_kind {
@@ -32,36 +34,11 @@ enum irq_kind {
     IRQ_KIND_COUNT,
 };
 
-struct irq_vector {
-    int fd; /* -1: the peer gave none */
-    bool masked;
-};
+/* How many vectors of a kind there are. */
+unsigned irq_count(const struct ob_device *device, enum irq_kind kind);
 
-struct device_irqs {
-    struct irq_vector *vectors[IRQ_KIND_COUNT];
-    unsigned count[IRQ_KIND_COUNT];
-    struct irq_vector *all; /* what the above point into; INTx has one even without a pin */
-    struct msi msi;
-    struct msix msix;
-    bool intx_raised;
-    bool intx_automasks; /* the wire's INTx is masked by being signalled, until it is unmasked */
-    int intx_mask_fd;    /* the peer masks INTx by it; -1: it gave none */
-    int intx_unmask_fd;  /* the peer unmasks INTx by it; -1: it gave none */
-};
-
-/* Lays out what the description asks for; the function gets its capabilities. -EINVAL with the
- * fault filled, -ENOSPC, -ENOMEM. */
-int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struct ob_fault *fault);
-void irqs_done(struct ob_device *device);
-
-/* Gives up what a peer gave: descriptors and masks. The level of INTx and what is pending stay. */
-void irqs_disconnect(struct ob_device *device);
-/* Signals what was kept back while the device was dormant. */
-void irqs_wake(struct ob_device *device);
-/* INTx low, nothing pending. */
-void irqs_reset(struct ob_device *device);
-/* To be called when configuration space has changed: signals what it now lets through. */
-void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
+/* Whether the wire's INTx is masked by being signalled, until it is unmasked. */
+void irq_automask_intx(struct ob_device *device, bool automasks);
 
 /* Gives vectors an eventfd each, or takes it from them where fds is NULL or has -1. Takes the
  * descriptors over, or on failure none: -EINVAL when one is no eventfd, or one that the device

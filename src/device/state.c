@@ -9,6 +9,7 @@
 
 #include "base/cursor.h"
 #include "base/limits.h"
+#include "device/internal.h"
 #include "device/state_early.h"
 
 static int save_own(struct ob_device *device, struct wr *wr)
@@ -33,11 +34,11 @@ int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size)
 {
     struct wr wr = wr_init(ret_buf, size);
     state_save_head(device, &wr);
-    wr_u32(&wr, device->function.config_len);
-    wr_bytes(&wr, device->function.config, device->function.config_len);
-    wr_u8(&wr, device->irqs.intx_raised);
-    wr_u32(&wr, (uint32_t)device->irqs.msix.len);
-    wr_bytes(&wr, device->irqs.msix.bytes, device->irqs.msix.len);
+    wr_u32(&wr, device->pci->function.config_len);
+    wr_bytes(&wr, device->pci->function.config, device->pci->function.config_len);
+    wr_u8(&wr, device->pci->irqs.intx_raised);
+    wr_u32(&wr, (uint32_t)device->pci->irqs.msix.len);
+    wr_bytes(&wr, device->pci->irqs.msix.bytes, device->pci->irqs.msix.len);
     state_save_bars(device, &wr);
     int err = wr_done(&wr) < 0 ? -ENOSPC : save_own(device, &wr);
     return err < 0 ? err : wr_done(&wr);
@@ -53,11 +54,11 @@ static int refuse(const char *part, struct ob_fault *fault)
 
 static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fault *fault)
 {
-    struct msix *msix = &device->irqs.msix;
+    struct msix *msix = &device->pci->irqs.msix;
     uint32_t config_len = rd_u32(rd);
     const uint8_t *config = rd_take(rd, config_len);
-    if (!config || config_len != device->function.config_len ||
-        pci_function_restore(&device->function, config) < 0)
+    if (!config || config_len != device->pci->function.config_len ||
+        pci_function_restore(&device->pci->function, config) < 0)
         return refuse("configuration space", fault);
     if (rd_u8(rd))
         ob_irq_raise(device);
@@ -72,7 +73,7 @@ static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fau
 static int load_bars(struct ob_device *device, struct rd *rd, struct ob_fault *fault)
 {
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
-        const struct bar_memory *memory = &device->bar_memory[i];
+        const struct bar_memory *memory = &device->pci->bar_memory[i];
         if (!memory->address)
             continue;
         if (rd_u8(rd) != i || rd_u64(rd) != memory->range.len)

@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "base/cursor.h"
+#include "device/internal.h"
 #include "device/state.h"
 
 #define MAGIC      0x4553424fu /* "OBSE" */
@@ -16,7 +17,8 @@
 /* Bytes in the blocks. */
 static size_t payload_len(const struct ob_device *device)
 {
-    return state_head_len(device) + 4 + device->function.config_len + 4 + state_bars_len(device);
+    return state_head_len(device) + 4 + device->pci->function.config_len + 4 +
+           state_bars_len(device);
 }
 
 static size_t block_count(size_t len)
@@ -50,9 +52,9 @@ int state_early_save(const struct ob_device *device, uint8_t *ret_buf)
         return -ENOMEM;
     struct wr wr = wr_init(payload, len), blocks = wr_init(ret_buf, state_early_len(device));
     state_save_head(device, &wr);
-    wr_u32(&wr, device->function.config_len);
-    wr_bytes(&wr, device->function.config, device->function.config_len);
-    wr_u32(&wr, (uint32_t)device->irqs.msix.len);
+    wr_u32(&wr, device->pci->function.config_len);
+    wr_bytes(&wr, device->pci->function.config, device->pci->function.config_len);
+    wr_u32(&wr, (uint32_t)device->pci->irqs.msix.len);
     state_save_bars(device, &wr);
     cut(payload, len, &blocks);
     return 0;
@@ -88,16 +90,16 @@ static int check_payload(const struct ob_device *device, struct rd *rd, struct o
     if (err < 0)
         return err;
     uint32_t config_len = rd_u32(rd);
-    if (!rd->bad && config_len != device->function.config_len)
+    if (!rd->bad && config_len != device->pci->function.config_len)
         return refuse("configuration space", fault);
     const uint8_t *config = rd_take(rd, config_len);
-    if (config && !pci_function_matches(&device->function, config))
+    if (config && !pci_function_matches(&device->pci->function, config))
         return refuse("configuration space", fault);
     uint32_t msix_len = rd_u32(rd);
-    if (!rd->bad && msix_len != device->irqs.msix.len)
+    if (!rd->bad && msix_len != device->pci->irqs.msix.len)
         return refuse("the MSI-X table", fault);
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
-        const struct bar_memory *memory = &device->bar_memory[i];
+        const struct bar_memory *memory = &device->pci->bar_memory[i];
         if (!memory->address)
             continue;
         bool same = rd_u8(rd) == i && rd_u64(rd) == memory->range.len;

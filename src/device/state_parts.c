@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/limits.h"
+#include "device/internal.h"
 
 #define MAGIC  0x5453424fu /* "OBST" */
 #define FORMAT 1u
@@ -22,15 +23,15 @@ uint64_t state_bars_len(const struct ob_device *device)
 {
     uint64_t len = 1;
     for (unsigned i = 0; i < OB_BAR_COUNT; i++)
-        if (device->bar_memory[i].address)
-            len += 9 + device->bar_memory[i].range.len;
+        if (device->pci->bar_memory[i].address)
+            len += 9 + device->pci->bar_memory[i].range.len;
     return len;
 }
 
 size_t state_limit(const struct ob_device *device)
 {
-    uint64_t limit = FIXED_LEN + LIMIT_NAME_BYTES + device->function.config_len +
-                     device->irqs.msix.len + device->state_len + state_bars_len(device);
+    uint64_t limit = FIXED_LEN + LIMIT_NAME_BYTES + device->pci->function.config_len +
+                     device->pci->irqs.msix.len + device->state_len + state_bars_len(device);
     bool can = device->state_len > 0 && device->ops.save && device->ops.load &&
                strlen(device->name) <= LIMIT_NAME_BYTES && limit <= LIMIT_STATE_BYTES;
     return can ? (size_t)limit : 0;
@@ -49,7 +50,7 @@ void state_save_head(const struct ob_device *device, struct wr *wr)
 void state_save_bars(const struct ob_device *device, struct wr *wr)
 {
     for (unsigned i = 0; i < OB_BAR_COUNT; i++) {
-        const struct bar_memory *memory = &device->bar_memory[i];
+        const struct bar_memory *memory = &device->pci->bar_memory[i];
         if (!memory->address)
             continue;
         wr_u8(wr, (uint8_t)i);

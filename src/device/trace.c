@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "device/device.h"
+#include "device/internal.h"
 
 static __attribute__((format(printf, 2, 0))) void add(struct trace_line *line, const char *format,
                                                       va_list args)

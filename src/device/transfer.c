@@ -5,13 +5,13 @@
 
 #include "base/access.h"
 #include "base/limits.h"
-#include "device/device.h"
+#include "device/internal.h"
 
 static bool in_bar(const struct ob_device *device, unsigned bar, uint64_t offset, size_t len)
 {
-    if (bar >= OB_BAR_COUNT || device->function.bars[bar].kind == OB_BAR_NONE)
+    if (bar >= OB_BAR_COUNT || device->pci->function.bars[bar].kind == OB_BAR_NONE)
         return false;
-    uint64_t size = device->function.bars[bar].size;
+    uint64_t size = device->pci->function.bars[bar].size;
     return offset <= size && len <= size - offset;
 }
 
@@ -30,7 +30,7 @@ int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offse
         return -EINVAL;
     if (device_bar_has_memory(device, bar, offset, len)) {
         device_wake(device);
-        memcpy(ret_buf, device->bar_memory[bar].address + offset, len);
+        memcpy(ret_buf, device->pci->bar_memory[bar].address + offset, len);
         return 0;
     }
     while (len > 0) {
@@ -50,7 +50,7 @@ int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offs
         return -EINVAL;
     if (device_bar_has_memory(device, bar, offset, len)) {
         device_wake(device);
-        memcpy(device->bar_memory[bar].address + offset, buf, len);
+        memcpy(device->pci->bar_memory[bar].address + offset, buf, len);
         return 0;
     }
     while (len > 0) {
@@ -65,7 +65,7 @@ int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offs
 
 static bool in_config(const struct ob_device *device, uint64_t offset, size_t len)
 {
-    uint32_t size = device->function.config_len;
+    uint32_t size = device->pci->function.config_len;
     return offset <= size && len <= size - offset;
 }
 
@@ -77,7 +77,7 @@ int device_config_read_bytes(const struct ob_device *device, uint64_t offset, ui
     while (len > 0) {
         uint32_t value;
         unsigned size = access_piece(offset, len, 4);
-        pci_config_read(&device->function, (uint32_t)offset, size, &value);
+        pci_config_read(&device->pci->function, (uint32_t)offset, size, &value);
         access_put(ret_buf, value, size);
         ret_buf += size;
         offset += size;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the loop asks of a device in each of its turns. A dormant device has nothing to do. */
-#include "device/device.h"
+#include "device/internal.h"
 
 bool device_poll(struct ob_device *device)
 {

@@ -227,7 +227,7 @@ int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops 
 
 static struct program_host *host_of(struct ob_device *device)
 {
-    return device->host->context;
+    return device_host(device)->context;
 }
 
 void ob_device_free(struct ob_device *device)
@@ -244,7 +244,7 @@ void ob_device_free(struct ob_device *device)
 void program_host_trace(struct ob_device *device, struct trace *trace)
 {
     host_of(device)->trace = trace;
-    device->traces = true;
+    device_trace_on(device);
 }
 
 int program_host_use_loop(struct ob_device *device, struct loop *loop)

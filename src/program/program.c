@@ -215,7 +215,7 @@ static int run(struct service *service, void *config, struct ob_fault *fault)
     int err = author_create(service->program, config, &service->device, fault);
     if (err == 0) {
         if (service->options.dma_by_messages)
-            memory_never_map(&service->device->memory);
+            memory_never_map(device_memory(service->device));
         err = start_trace(service, fault);
     }
     if (err == 0)

@@ -6,24 +6,25 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/pci.h"
 #include "server/trace.h"
 
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
                struct ob_fault *fault)
 {
-    if (device->memory.never_maps && !ops->has_dma_messages)
+    if (device_memory(device)->never_maps && !ops->has_dma_messages)
         return ob_fault_set(
             fault, -ENOTSUP,
             "%s: guest memory is to be reached by messages, which %s does not have; "
             "use --wire=vfio-user",
-            device->name, ops->wire);
-    pci_function_unfit(&device->function);
+            device_name(device), ops->wire);
+    device_unfit(device);
     int err = ops->fit_device(device, fault);
     if (err < 0)
         return err;
     struct engine *engine = calloc(1, ops->instance_len);
     if (!engine)
-        return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device->name,
+        return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device_name(device),
                             ops->wire);
     engine->ops = ops;
     engine->device = device;
@@ -31,7 +32,7 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
     engine->tx = malloc(ops->tx_len);
     if (!engine->rx || !engine->tx) {
         engine_free(engine);
-        return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device->name,
+        return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device_name(device),
                             ops->wire);
     }
     err = ops->start ? ops->start(engine, fault) : 0;
@@ -40,14 +41,14 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
         return err;
     }
     engine->started = true;
-    device->served = true;
+    device_begin_serving(device);
     *ret_engine = engine;
     return 0;
 }
 
 static void close_fds(struct engine *engine, struct fd_list *fds)
 {
-    const struct server_host *host = engine->device->host;
+    const struct server_host *host = device_host(engine->device);
     for (unsigned i = 0; i < fds->count; i++)
         if (fds->fd[i] >= 0)
             host->close(host->context, fds->fd[i]);
@@ -88,7 +89,7 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     struct fd_list fds = {.count = engine->waiting.count};
     memcpy(fds.fd, engine->waiting.fd, fds.count * sizeof(fds.fd[0]));
     engine->waiting.count = 0;
-    if (trace_is_on(engine->device->traces && !engine->traced))
+    if (trace_is_on(device_traces(engine->device) && !engine->traced))
         trace_message(engine, true, frame, len, fds.count);
     int err = engine->ops->handle(engine, frame, len, &fds);
     close_fds(engine, &fds);
@@ -98,7 +99,7 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
 /* The peer has broken the rules; what of them is in the fault. */
 static int refused(const struct engine *engine, int err)
 {
-    if (trace_is_on(engine->device->traces))
+    if (trace_is_on(device_traces(engine->device)))
         trace_say(engine->device, "refused: %s", engine->fault.text);
     return err;
 }
@@ -194,7 +195,7 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
         engine->tx_fds.fd[engine->tx_fds.count++] = fds[i];
     if (num_fds > 0)
         engine->tx_fds_at = engine->tx_len;
-    if (trace_is_on(engine->device->traces))
+    if (trace_is_on(device_traces(engine->device)))
         trace_message(engine, false, engine->tx + engine->tx_len, len, num_fds);
     engine->tx_len += len;
 }

@@ -17,6 +17,8 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "device/irq.h"
+#include "device/pci.h"
 #include "server/mpqemu.h"
 #include "server/trace.h"
 
@@ -67,7 +69,7 @@ static int sync_sysmem(struct request *request, uint64_t *ret_value)
                                                .writable = true};
     struct ob_fault *fault = &request->server->engine.fault;
     if (err == 0)
-        err = memory_replace(&request->device->memory, descs, count, fault);
+        err = memory_replace(device_memory(request->device), descs, count, fault);
     return err < 0 ? ob_fault_set(fault, -EPROTO, "SYNC_SYSMEM: refused") : 0;
 }
 
@@ -96,8 +98,7 @@ static int config_read(struct request *request, uint64_t *ret_value)
     if (err < 0)
         return err;
     uint32_t value;
-    bool there =
-        pci_config_read(&request->device->function, access.offset, access.len, &value) == 0;
+    bool there = device_config_read(request->device, access.offset, access.len, &value) == 0;
     *ret_value = there ? value : UINT64_MAX;
     return 0;
 }
@@ -111,8 +112,8 @@ static int decode(struct request *request, struct mpqemu_bar_access *ret_access,
     unsigned size = ret_access->size;
     if (!device_check_size(request->device, size))
         return -ENXIO;
-    return pci_function_decode(&request->device->function, ret_access->memory, ret_access->address,
-                               size, ret_offset);
+    return device_decode(request->device, ret_access->memory, ret_access->address, size,
+                         ret_offset);
 }
 
 static int bar_write(struct request *request, uint64_t *ret_value)
@@ -258,10 +259,10 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
-    device->irqs.intx_automasks = false;
-    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSI);
-    pci_function_hide_capability(&device->function, PCI_CAP_ID_MSIX);
-    return pci_function_narrow_bars(&device->function, fault);
+    irq_automask_intx(device, false);
+    device_hide_capability(device, PCI_CAP_ID_MSI);
+    device_hide_capability(device, PCI_CAP_ID_MSIX);
+    return device_narrow_bars(device, fault);
 }
 
 const struct engine_ops mpqemu_engine = {

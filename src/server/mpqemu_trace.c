@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/cursor.h"
+#include "device/pci.h"
 #include "server/mpqemu.h"
 #include "server/trace.h"
 
@@ -34,8 +35,7 @@ static void describe_bar(struct trace_line *line, const struct engine *engine,
     struct mpqemu_bar_access access = {0};
     uint64_t offset = 0;
     mpqemu_bar_get(message->bytes + MPQEMU_HEADER_LEN, message->len - MPQEMU_HEADER_LEN, &access);
-    int bar = pci_function_decode(&engine->device->function, access.memory, access.address,
-                                  access.size, &offset);
+    int bar = device_decode(engine->device, access.memory, access.address, access.size, &offset);
     trace_add(line, " %s 0x%" PRIx64, access.memory ? "address" : "port", access.address);
     if (bar >= 0)
         trace_add(line, " region %d offset 0x%" PRIx64, bar, offset);

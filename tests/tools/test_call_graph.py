@@ -39,6 +39,14 @@ def test_the_check_refuses_a_circle(tmp_path):
     assert "src/base: a circle of 2 files: a calls b (b); b calls a (a)" in done.stdout
 
 
+def test_the_check_refuses_the_inside_of_another_folder(tmp_path):
+    write(tmp_path / "src/memory", {"own.c": '#include "memory/internal.h"\n', "internal.h": ""})
+    write(tmp_path / "src/device", {"other.c": '#include "memory/internal.h"\n'})
+    done = subprocess.run([paths.TREE / "tools/check-includes", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == f'{tmp_path}/src/device/other.c:1: "memory/internal.h" is for the files of its own folder\n'
+
+
 def test_the_tree_has_none_where_none_is_known():
     done = subprocess.run([paths.TREE / "tools/check-includes"], cwd=paths.TREE, capture_output=True, text=True, check=False)
     assert done.stdout == "include rules: kept\n"

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include "device/pci.h"
 #include "server/vfio_user/vfio_user.h"
 
 static int read_region(struct ob_device *device, const struct vfio_user_access *access,

@@ -93,12 +93,12 @@ void vfio_user_dma_start(struct vfio_user_server *server)
 {
     server->messenger = (struct device_messenger){
         .submit = submit, .cancel = cancel, .cancel_all = cancel_all, .context = server};
-    server->engine.device->messenger = &server->messenger;
+    device_set_messenger(server->engine.device, &server->messenger);
 }
 
 void vfio_user_dma_stop(struct vfio_user_server *server)
 {
-    server->engine.device->messenger = NULL;
+    device_set_messenger(server->engine.device, NULL);
     cancel_all(server, -ENOTCONN);
 }
 

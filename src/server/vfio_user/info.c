@@ -10,6 +10,9 @@
 #include <linux/kvm.h>
 #include <linux/vfio.h>
 
+#include "device/doorbells.h"
+#include "device/irq.h"
+#include "device/pci.h"
 #include "server/vfio_user/vfio_user.h"
 
 int vfio_user_device_get_info(struct vfio_user_request *request)
@@ -30,17 +33,18 @@ int vfio_user_device_get_info(struct vfio_user_request *request)
 /* A BAR; those that are memory can be mapped by the descriptor that rides on the reply. */
 static void describe_bar(struct vfio_user_request *request, struct vfio_user_region_info *info)
 {
-    const struct ob_bar *bar = &request->device->function.bars[info->index];
+    const struct ob_bar *bar = device_bar(request->device, info->index);
     if (bar->kind == OB_BAR_NONE)
         return;
     info->size = bar->size;
     info->flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
-    const struct bar_memory *memory = &request->device->bar_memory[info->index];
-    if (!memory->address)
+    struct ob_bar_range range;
+    int fd = device_bar_file(request->device, info->index, &range);
+    if (fd < 0)
         return;
     info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
-    request->reply_fds[request->num_reply_fds++] = memory->fd;
-    if (memory->range.len < bar->size) {
+    request->reply_fds[request->num_reply_fds++] = fd;
+    if (range.len < bar->size) {
         info->flags |= VFIO_REGION_INFO_FLAG_CAPS;
         info->cap_offset = VFIO_USER_REGION_INFO_LEN;
         info->argsz += VFIO_USER_SPARSE_LEN;
@@ -58,7 +62,7 @@ int vfio_user_device_get_region_info(struct vfio_user_request *request)
     if (info.index <= VFIO_PCI_BAR5_REGION_INDEX) {
         describe_bar(request, &info);
     } else if (info.index == VFIO_PCI_CONFIG_REGION_INDEX) {
-        info.size = request->device->function.config_len;
+        info.size = device_config_len(request->device);
         info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
     }
     uint8_t *at = wr_room(&request->reply, VFIO_USER_REGION_INFO_LEN);
@@ -67,9 +71,10 @@ int vfio_user_device_get_region_info(struct vfio_user_request *request)
         request->num_reply_fds =
             0; /* it rides on the reply that is whole, which will be asked for */
     if (info.flags & VFIO_REGION_INFO_FLAG_CAPS && argsz >= info.argsz) {
-        const struct ob_bar_range *range = &request->device->bar_memory[info.index].range;
+        struct ob_bar_range range = {0};
+        device_bar_file(request->device, info.index, &range);
         at = wr_room(&request->reply, VFIO_USER_SPARSE_LEN);
-        vfio_user_sparse_put(at, VFIO_USER_SPARSE_LEN, range->offset, range->len);
+        vfio_user_sparse_put(at, VFIO_USER_SPARSE_LEN, range.offset, range.len);
     }
     return 0;
 }
@@ -78,7 +83,7 @@ int vfio_user_device_get_region_info(struct vfio_user_request *request)
  * client takes so many; or -1. */
 static int place_fd(struct vfio_user_request *request, const struct ob_doorbell *doorbell)
 {
-    int fd = request->device->doorbells.lines[doorbell->number].fd;
+    int fd = doorbells_fd(request->device, doorbell->number);
     for (unsigned i = 0; i < request->num_reply_fds; i++)
         if (request->reply_fds[i] == fd)
             return (int)i;
@@ -92,11 +97,12 @@ static int place_fd(struct vfio_user_request *request, const struct ob_doorbell 
  * rung by messages. Returns how many it wrote. */
 static uint32_t write_doorbells(struct vfio_user_request *request, uint32_t region, struct wr *wr)
 {
-    const struct doorbells *doorbells = &request->device->doorbells;
-    bool is_io = request->device->function.bars[region].kind == OB_BAR_IO;
+    unsigned num_doorbells;
+    const struct ob_doorbell *doorbells = doorbells_list(request->device, &num_doorbells);
+    bool is_io = device_bar(request->device, region)->kind == OB_BAR_IO;
     uint32_t count = 0;
-    for (unsigned i = 0; i < doorbells->count; i++) {
-        const struct ob_doorbell *doorbell = &doorbells->list[i];
+    for (unsigned i = 0; i < num_doorbells; i++) {
+        const struct ob_doorbell *doorbell = &doorbells[i];
         int place = doorbell->bar == region ? place_fd(request, doorbell) : -1;
         if (place < 0)
             continue;
@@ -141,7 +147,7 @@ int vfio_user_device_get_irq_info(struct vfio_user_request *request)
     if (info.argsz < VFIO_USER_IRQ_INFO_LEN || info.index >= VFIO_PCI_NUM_IRQS)
         return -EINVAL;
     info = (struct vfio_user_irq_info){.argsz = VFIO_USER_IRQ_INFO_LEN, .index = info.index};
-    info.count = request->device->irqs.count[info.index];
+    info.count = irq_count(request->device, (enum irq_kind)info.index);
     if (info.count > 0)
         info.flags = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE;
     if (info.count > 0 && info.index == VFIO_PCI_INTX_IRQ_INDEX)

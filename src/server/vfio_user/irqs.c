@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include "device/irq.h"
 #include "server/vfio_user/vfio_user.h"
 
 #define DATA_FLAGS (VFIO_IRQ_SET_DATA_NONE | VFIO_IRQ_SET_DATA_BOOL | VFIO_IRQ_SET_DATA_EVENTFD)
@@ -33,7 +34,7 @@ static int check(const struct vfio_user_request *request, const struct vfio_user
         set->flags & ~(uint32_t)(DATA_FLAGS | ACTION_FLAGS) ||
         !is_one_bit(set->flags & DATA_FLAGS) || !is_one_bit(set->flags & ACTION_FLAGS))
         return -EINVAL;
-    unsigned present = request->device->irqs.count[set->index];
+    unsigned present = irq_count(request->device, (enum irq_kind)set->index);
     if (set->start > present || set->count > present - set->start)
         return -EINVAL;
     if (data_len != ((set->flags & VFIO_IRQ_SET_DATA_BOOL) ? set->count : 0))
@@ -86,7 +87,7 @@ static int disable(struct ob_device *device, enum irq_kind kind)
         irq_mask_by(device, -1);
         irq_unmask_by(device, -1);
     }
-    return irq_assign(device, kind, 0, device->irqs.count[kind], NULL);
+    return irq_assign(device, kind, 0, irq_count(device, kind), NULL);
 }
 
 int vfio_user_device_set_irqs(struct vfio_user_request *request)

@@ -25,7 +25,7 @@ int vfio_user_dma_map(struct vfio_user_request *request)
         .writable = map.flags & VFIO_DMA_MAP_FLAG_WRITE,
     };
     struct ob_fault fault = {0};
-    int err = memory_add(&request->device->memory, &desc,
+    int err = memory_add(device_memory(request->device), &desc,
                          request->server->capabilities.max_dma_maps, &fault);
     if (fault.code) /* the client is told by a number */
         ob_device_warn(request->device, "DMA_MAP: %s", fault.text);
@@ -44,7 +44,7 @@ static int drop_removed(struct vfio_user_server *server)
 {
     if (memory_is_held(server->unmapping))
         return ENGINE_LATER;
-    memory_drop(&server->engine.device->memory, server->unmapping);
+    memory_drop(device_memory(server->engine.device), server->unmapping);
     server->unmapping = NULL;
     return 0;
 }
@@ -52,7 +52,7 @@ static int drop_removed(struct vfio_user_server *server)
 /* One region after the other, going on where it had to wait. */
 static int unmap_all(struct vfio_user_server *server)
 {
-    struct memory *memory = &server->engine.device->memory;
+    struct memory *memory = device_memory(server->engine.device);
     int err = 0;
     while (err == 0 && (server->unmapping || memory_remove_any(memory, &server->unmapping) == 0))
         err = drop_removed(server);
@@ -61,7 +61,7 @@ static int unmap_all(struct vfio_user_server *server)
 
 static int unmap_one(struct vfio_user_server *server, uint64_t iova, uint64_t size)
 {
-    struct memory *memory = &server->engine.device->memory;
+    struct memory *memory = device_memory(server->engine.device);
     int err = server->unmapping ? 0 : memory_remove(memory, iova, size, &server->unmapping);
     return err < 0 ? err : drop_removed(server);
 }
@@ -80,6 +80,6 @@ int vfio_user_dma_unmap(struct vfio_user_request *request)
 void vfio_user_unmap_stop(struct vfio_user_server *server)
 {
     if (server->unmapping)
-        memory_drop(&server->engine.device->memory, server->unmapping);
+        memory_drop(device_memory(server->engine.device), server->unmapping);
     server->unmapping = NULL;
 }

@@ -278,8 +278,9 @@ static int feature_logging_start(struct vfio_user_request *request, bool set, st
         ranges[i].start = rd_u64(rd);
         ranges[i].len = rd_u64(rd);
     }
-    int err = rd_done(rd) < 0 ? -EINVAL
-                              : dirty_start(&request->device->memory.dirty, page, ranges, count);
+    int err = rd_done(rd) < 0
+                  ? -EINVAL
+                  : dirty_start(&device_memory(request->device)->dirty, page, ranges, count);
     return err < 0 ? err : echo(request);
 }
 
@@ -288,14 +289,14 @@ static int feature_logging_stop(struct vfio_user_request *request, bool set, str
 {
     if (rd->left != 0 && rd->left != LOGGING_CONTROL_LEN)
         return -EINVAL;
-    dirty_stop(&request->device->memory.dirty);
+    dirty_stop(&device_memory(request->device)->dirty);
     return echo(request);
 }
 
 /* 0 iova, 8 length, 16 page_size; the reply has a bit per page behind */
 static int feature_logging_report(struct vfio_user_request *request, bool set, struct rd *rd)
 {
-    struct dirty_log *log = &request->device->memory.dirty;
+    struct dirty_log *log = &device_memory(request->device)->dirty;
     uint64_t start = rd_u64(rd), len = rd_u64(rd), page = rd_u64(rd);
     int64_t report_len = rd_done(rd) < 0 ? -EINVAL : dirty_report_len(log, page, start, len);
     if (report_len < 0)

@@ -21,6 +21,8 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "device/doorbells.h"
+#include "device/irq.h"
 #include "server/trace.h"
 
 /* VERSION that this engine speaks. */
@@ -112,7 +114,7 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
     [VFIO_USER_DMA_MAP] = {32, 32, 1, vfio_user_dma_map},
     [VFIO_USER_DMA_UNMAP] = {24, 24, 0, vfio_user_dma_unmap},
     [VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {16, 16, 0, vfio_user_device_get_region_io_fds},
-    [VFIO_USER_DEVICE_SET_IRQS] = {20, 20 + MSIX_MAX_VECTORS, LIMIT_VFIO_USER_FDS,
+    [VFIO_USER_DEVICE_SET_IRQS] = {20, 20 + IRQ_MAX_VECTORS, LIMIT_VFIO_USER_FDS,
                                    vfio_user_device_set_irqs},
     [VFIO_USER_DEVICE_FEATURE] = {8, 8 + 4096, 0, vfio_user_device_feature},
     [VFIO_USER_MIG_DATA_READ] = {8, 8, 0, vfio_user_mig_data_read},
@@ -204,7 +206,7 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
 
 static int fit_device(struct ob_device *device, struct ob_fault *fault)
 {
-    device->irqs.intx_automasks = true;
+    irq_automask_intx(device, true);
     return 0;
 }
 

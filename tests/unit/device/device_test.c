@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "device/device.h"
 
+#include "device/irq.h"
+#include "device/pci.h"
 #include "failing_alloc.h"
 #include "fake/server_host.h"
 #include "support.h"
@@ -84,7 +86,7 @@ static void set_command(struct fixture *f, uint32_t command)
 static bool status_bit(const struct fixture *f)
 {
     uint32_t status;
-    assert_int_equal(pci_config_read(&f->device->function, PCI_STATUS, 2, &status), 0);
+    assert_int_equal(device_config_read(f->device, PCI_STATUS, 2, &status), 0);
     return status & PCI_STATUS_INTERRUPT;
 }
 
@@ -355,7 +357,7 @@ static int share(struct fixture *f, uint64_t inode)
     int fd = fake_file(&f->fake, inode);
     const struct memory_region_desc region = {
         .gpa = 0x1000, .len = 0x1000, .fd = fd, .writable = true};
-    int err = memory_replace(&f->device->memory, &region, 1, NULL);
+    int err = memory_replace(device_memory(f->device), &region, 1, NULL);
     f->fake.host.close(&f->fake, fd);
     return err;
 }
@@ -369,7 +371,7 @@ static void memory_that_is_not_shared_is_told_of_once(void **state)
     struct ob_dma_span span;
     set_up(&f);
     set_command(&f, PCI_COMMAND_MASTER);
-    assert_int_equal(memory_add(&f.device->memory, &unshared, 1000, NULL), 0);
+    assert_int_equal(memory_add(device_memory(f.device), &unshared, 1000, NULL), 0);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(ob_dma_read(f.device, 0x100000, &byte, 1), -EREMOTE);
         assert_int_equal(ob_dma_write(f.device, 0x100000, &byte, 1), -EREMOTE);

@@ -2,6 +2,7 @@
 /* What a device does and does not do between two peers: it is dormant. */
 #include "device/device.h"
 
+#include "device/internal.h"
 #include "fake/server_host.h"
 #include "server/engine.h"
 #include "support.h"
@@ -114,7 +115,7 @@ static int give(struct fixture *f, enum irq_kind kind)
     int file = fake_file(&f->fake, 1), event = fake_event(&f->fake);
     const struct memory_region_desc region = {
         .gpa = MEMORY_AT, .len = FAKE_FILE_LEN, .fd = file, .writable = true};
-    assert_int_equal(memory_add(&f->device->memory, &region, 1, NULL), 0);
+    assert_int_equal(memory_add(device_memory(f->device), &region, 1, NULL), 0);
     f->fake.host.close(f->fake.host.context, file);
     assert_int_equal(irq_assign(f->device, kind, 0, 1, &event), 0);
     return event;
@@ -277,7 +278,7 @@ static void a_doorbell_wakes_the_device(void **state)
 {
     struct fixture f;
     set_up(&f);
-    fake_fire(&f.fake, f.device->doorbells.lines[3].fd);
+    fake_fire(&f.fake, f.device->pci->doorbells.lines[3].fd);
     assert_int_equal(f.seen.rings, 1);
     assert_true(device_poll(f.device));
     tear_down(&f);
@@ -287,10 +288,10 @@ static void a_peer_that_has_gone_rings_no_doorbell_of_the_next(void **state)
 {
     struct fixture f;
     set_up(&f);
-    int before = f.device->doorbells.lines[3].fd;
+    int before = f.device->pci->doorbells.lines[3].fd;
     go(&f);
     come(&f, &vfio_user_engine);
-    assert_int_not_equal(f.device->doorbells.lines[3].fd, before);
+    assert_int_not_equal(f.device->pci->doorbells.lines[3].fd, before);
     tear_down(&f);
 }
 
@@ -337,7 +338,7 @@ static void a_device_is_told_that_its_vmm_has_gone(void **state)
 static uint32_t config(struct fixture *f, uint32_t offset, unsigned size)
 {
     uint32_t value = 0;
-    assert_int_equal(pci_config_read(&f->device->function, offset, size, &value), 0);
+    assert_int_equal(device_config_read(f->device, offset, size, &value), 0);
     return value;
 }
 
@@ -353,7 +354,7 @@ static void a_peer_of_one_wire_leaves_the_function_whole_for_another(void **stat
     come(&f, &mpqemu_engine);
     assert_int_not_equal(config(&f, PCI_BASE_ADDRESS_0, 4), bar);
     assert_int_equal(config(&f, PCI_CAPABILITY_LIST, 1), 0);
-    assert_false(f.device->irqs.intx_automasks);
+    assert_false(f.device->pci->irqs.intx_automasks);
     device_config_write(f.device, PCI_INTERRUPT_LINE, 1, 5);
     go(&f);
     come(&f, &vfio_user_engine);
@@ -363,7 +364,7 @@ static void a_peer_of_one_wire_leaves_the_function_whole_for_another(void **stat
     assert_int_equal(config(&f, PCI_INTERRUPT_LINE, 1), 5);
     device_config_write(f.device, PCI_BASE_ADDRESS_0 + 4, 4, UINT32_MAX);
     assert_int_equal(config(&f, PCI_BASE_ADDRESS_0 + 4, 4), UINT32_MAX);
-    assert_int_equal(f.device->function.bars[0].kind, OB_BAR_MEM64);
+    assert_int_equal(f.device->pci->function.bars[0].kind, OB_BAR_MEM64);
     tear_down(&f);
 }
 

@@ -234,7 +234,7 @@ static void spans_are_given_back_once(void **state)
     assert_int_equal(device_new(&desc, &ops, NULL, &fake.host, &device, NULL), 0);
     int fd = fake_file(&fake, 1);
     const struct memory_region_desc region = {.len = 4096, .fd = fd, .writable = true};
-    assert_int_equal(memory_add(&device->memory, &region, 1, NULL), 0);
+    assert_int_equal(memory_add(device_memory(device), &region, 1, NULL), 0);
     fake.host.close(&fake, fd);
     assert_int_equal(ob_dma_map(device, 0, 4, OB_DMA_FROM_DEVICE, &span, 1), 1);
     ob_dma_unmap(device, &span, 1);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "nvme/fixture.h"
+#include "device/pci.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -15,7 +16,8 @@ void fixture_map(struct fixture *fixture, bool last_page)
         {.gpa = READ_ONLY, .len = PAGE, .fd = fixture->fd},
         {.gpa = LAST_PAGE, .len = PAGE, .offset = LAST_PAGE, .fd = fixture->fd, .writable = true},
     };
-    assert_int_equal(memory_replace(&fixture->device->memory, regions, last_page ? 3 : 2, NULL), 0);
+    assert_int_equal(
+        memory_replace(device_memory(fixture->device), regions, last_page ? 3 : 2, NULL), 0);
 }
 
 void fixture_start(struct fixture *fixture)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "device/pci.h"
 #include "interrupt.h"
 
 #include "bytes.h"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "device/pci.h"
 #include "shadow.h"
 
 #include "bytes.h"

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "device/device.h"
+#include "device/internal.h"
 #include "device/irq.h"
 
 static const struct ob_device_desc desc = {
@@ -133,7 +134,7 @@ static void guest_memory_is_shared(void **state)
     assert_int_equal(ftruncate(fd, 8192), 0);
     const struct memory_region_desc region = {
         .gpa = 0x10000, .len = 4096, .offset = 4096, .fd = fd, .writable = true};
-    assert_int_equal(memory_replace(&f.device->memory, &region, 1, NULL), 0);
+    assert_int_equal(memory_replace(device_memory(f.device), &region, 1, NULL), 0);
     assert_int_equal(device_config_write(f.device, PCI_COMMAND, 2, PCI_COMMAND_MASTER), 0);
     assert_int_equal(ob_dma_write(f.device, 0x10005, "hello", 5), 0);
     assert_int_equal(pread(fd, text, 5, 4096 + 5), 5);
@@ -148,7 +149,7 @@ static void memory_of_a_bar_can_be_mapped_by_others(void **state)
 {
     struct fixture f;
     set_up(&f);
-    int fd = f.device->bar_memory[0].fd;
+    int fd = f.device->pci->bar_memory[0].fd;
     uint8_t *theirs = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     assert_ptr_not_equal(theirs, MAP_FAILED);
     theirs[7] = 9;

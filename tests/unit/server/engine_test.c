@@ -45,7 +45,7 @@ static int toy_handle(struct engine *engine, const uint8_t *frame, size_t len, s
         engine_reply(engine, TOY_REPLY, NULL, 0);
     }
     for (unsigned i = 0; frame[1] == TOY_TAKE_FDS && i < fds->count; i++) {
-        engine->device->host->close(engine->device->host->context, fds->fd[i]);
+        device_host(engine->device)->close(device_host(engine->device)->context, fds->fd[i]);
         fds->fd[i] = -1;
     }
     return frame[1] == TOY_REFUSE ? ob_fault_set(&engine->fault, -EPROTO, "toy: refused") : 0;
@@ -287,7 +287,7 @@ static void memory_by_messages_needs_a_wire_that_has_them(void **state)
     struct ob_fault fault = {0};
     fake_host_init(&fake);
     assert_int_equal(device_new(&desc, &ops, NULL, &fake.host, &device, NULL), 0);
-    memory_never_map(&device->memory);
+    memory_never_map(device_memory(device));
     assert_int_equal(engine_new(&mpqemu_engine, device, &engine, &fault), -ENOTSUP);
     assert_non_null(strstr(fault.text, "use --wire=vfio-user"));
     assert_int_equal(engine_new(&vfio_user_engine, device, &engine, NULL), 0);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What a peer that breaks the rules gets: a fault, and no change. */
+#include "device/internal.h"
 #include "server/mpqemu_fixture.h"
 
 #include <errno.h>
@@ -11,10 +12,10 @@ static void check_refused(struct fixture *f, struct message m, const int *fds, u
                           const char *says)
 {
     uint8_t config[PCI_CONVENTIONAL_CONFIG_LEN];
-    memcpy(config, f->device->function.config, sizeof(config));
-    const struct device_irqs irqs = f->device->irqs;
+    memcpy(config, f->device->pci->function.config, sizeof(config));
+    const struct device_irqs irqs = f->device->pci->irqs;
     const struct irq_vector intx = *irqs.vectors[IRQ_INTX];
-    unsigned regions = f->device->memory.count, calls = f->reads + f->writes + f->resets;
+    unsigned regions = device_memory(f->device)->count, calls = f->reads + f->writes + f->resets;
     unsigned open = fake_open_count(&f->fake) - num_fds;
 
     assert_int_equal(receive(f, m.bytes, m.len, fds, num_fds), -EPROTO);
@@ -23,10 +24,10 @@ static void check_refused(struct fixture *f, struct message m, const int *fds, u
     if (!strstr(f->engine->fault.text, says))
         fail_msg("'%s' does not say '%s'", f->engine->fault.text, says);
 
-    assert_memory_equal(f->device->function.config, config, sizeof(config));
-    assert_memory_equal(&f->device->irqs, &irqs, sizeof(irqs));
-    assert_memory_equal(f->device->irqs.vectors[IRQ_INTX], &intx, sizeof(intx));
-    assert_int_equal(f->device->memory.count, regions);
+    assert_memory_equal(f->device->pci->function.config, config, sizeof(config));
+    assert_memory_equal(&f->device->pci->irqs, &irqs, sizeof(irqs));
+    assert_memory_equal(f->device->pci->irqs.vectors[IRQ_INTX], &intx, sizeof(intx));
+    assert_int_equal(device_memory(f->device)->count, regions);
     assert_int_equal(f->reads + f->writes + f->resets, calls);
     assert_int_equal(fake_open_count(&f->fake), open);
     m = config_message(f, MPQEMU_CONFIG_READ, 0, 4, 0); /* it is over for good */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What a peer that keeps the rules gets. */
+#include "device/internal.h"
 #include "server/mpqemu_fixture.h"
 
 #include <outboard/irq.h>
@@ -22,8 +23,8 @@ IN_BOTH_DIALECTS(every_command_is_answered)
     assert_true(ask(f, bar_message(f, MPQEMU_BAR_READ, BAR0, 8, true, 0)) == 0x1122334455667788);
     const int fds[] = {fake_event(&f->fake), fake_event(&f->fake)};
     tell(f, message(f, MPQEMU_SET_IRQFD), fds, 2);
-    assert_int_equal(f->device->irqs.vectors[IRQ_INTX]->fd, fds[0]);
-    assert_int_equal(f->device->irqs.intx_unmask_fd, fds[1]);
+    assert_int_equal(f->device->pci->irqs.vectors[IRQ_INTX]->fd, fds[0]);
+    assert_int_equal(f->device->pci->irqs.intx_unmask_fd, fds[1]);
 
     uint8_t reply[64];
     struct message reset = message(f, MPQEMU_DEVICE_RESET);
@@ -113,8 +114,8 @@ IN_BOTH_DIALECTS(memory_tables_are_replaced)
     const int two[] = {fake_file(&f->fake, 1), fake_file(&f->fake, 2)};
     uint8_t byte;
     tell(f, sysmem_message(f, &sysmem), two, 2);
-    assert_int_equal(f->device->memory.count, 2);
-    assert_int_equal(memory_read(&f->device->memory, 0x100005, &byte, 1), 0);
+    assert_int_equal(device_memory(f->device)->count, 2);
+    assert_int_equal(memory_read(device_memory(f->device), 0x100005, &byte, 1), 0);
     assert_int_equal(byte, fake_file_byte(1, 5));
     assert_int_equal(fake_open_count(&f->fake), 0); /* mapped, then closed */
 
@@ -126,14 +127,14 @@ IN_BOTH_DIALECTS(memory_tables_are_replaced)
         sysmem.offsets[i] = UINT64_C(0x1000) * i;
     }
     tell(f, sysmem_message(f, &sysmem), eight, 8);
-    assert_int_equal(f->device->memory.count, 8);
+    assert_int_equal(device_memory(f->device)->count, 8);
     for (unsigned i = 0; i < 7; i++)
         eight[i] = fake_file(&f->fake, 1);
     tell(f, sysmem_message(f, &sysmem), eight, 7);
-    assert_int_equal(f->device->memory.count, 7);
+    assert_int_equal(device_memory(f->device)->count, 7);
     assert_int_equal(f->fake.mappings, 7);
     greet(f); /* no region: no memory, and it goes on */
-    assert_int_equal(f->device->memory.count, 0);
+    assert_int_equal(device_memory(f->device)->count, 0);
     assert_int_equal(f->fake.mappings, 0);
     assert_int_equal(config_read(f, 0, 2), 0x1af4);
 }
@@ -187,7 +188,7 @@ IN_BOTH_DIALECTS(any_pieces_make_the_same_conversation)
         assert_int_equal(f->writes, 1);
         assert_int_equal(f->reads, 1);
         assert_int_equal(f->resets, 1);
-        assert_true(f->device->irqs.vectors[IRQ_INTX]->fd >= 0);
+        assert_true(f->device->pci->irqs.vectors[IRQ_INTX]->fd >= 0);
     }
 }
 
@@ -292,7 +293,7 @@ static void a_trace_tells_what_an_address_means(void **state)
     greet(&f);
     place_bars(&f);
     assert_int_equal(f.fake.traced, 0);
-    f.device->traces = true;
+    device_trace_on(f.device);
     ask(&f, bar_message(&f, MPQEMU_BAR_WRITE, BAR0 + 8, 4, true, 0x1234));
     assert_non_null(strstr(f.fake.trace, "got BAR_WRITE size 192 fds 0 address 0xfebf0008 region 0 "
                                          "offset 0x8 len 4 value 0x1234\n"

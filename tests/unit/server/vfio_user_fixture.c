@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "vfio_user_fixture.h"
+#include "device/pci.h"
 
 #include "support.h"
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "device/pci.h"
 #include "support.h"
 #include "vfio_user_fixture.h"
 
@@ -143,7 +144,7 @@ static void memory_that_is_reached_by_messages_is_not_mapped(void **state)
     struct sent sent;
     struct ob_dma_span span;
     set_up_serving(&f);
-    memory_never_map(&f.device->memory);
+    memory_never_map(device_memory(f.device));
     unsigned open_before = fake_open_count(&f.fake), mapped_before = f.fake.mappings;
     share(&f, 2 * UNKNOWN, fake_file(&f.fake, 2));
     assert_int_equal(fake_open_count(&f.fake), open_before);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * How a device is built: a core that knows no bus, and the part that a bus adds. Nobody outside of
+ * src/device includes this (tools/check-includes); engines ask by the functions of device.h, pci.h,
+ * irq.h and doorbells.h.
+ *
+ * The core has the author's operations, guest memory, the world around (host.h), pause, and who may
+ * do DMA. The PCI part has the function, its BARs, interrupts and doorbells. A device of another
+ * bus has another part beside `pci`, which is then NULL.
+ */
+#ifndef OUTBOARD_DEVICE_INTERNAL_H
+#define OUTBOARD_DEVICE_INTERNAL_H
+
+#include "device/device.h"
+#include "device/doorbells.h"
+#include "device/irq.h"
+#include "device/pci.h"
+#include "pci/function.h"
+#include "pci/msi.h"
+#include "pci/msix.h"
+
+/* The memory of a BAR. The file, and the mapping, begin where the BAR does, so that offsets are the
+ * same everywhere; what lies before the range is never touched. */
+struct bar_memory {
+    uint8_t *address; /* NULL: the BAR has no memory */
+    int fd;
+    struct ob_bar_range range;
+};
+
+struct irq_vector {
+    int fd; /* -1: the peer gave none */
+    bool masked;
+};
+
+struct device_irqs {
+    struct irq_vector *vectors[IRQ_KIND_COUNT];
+    unsigned count[IRQ_KIND_COUNT];
+    struct irq_vector *all; /* what the above point into; INTx has one even without a pin */
+    struct msi msi;
+    struct msix msix;
+    bool intx_raised;
+    bool intx_automasks; /* the wire's INTx is masked by being signalled, until it is unmasked */
+    int intx_mask_fd;    /* the peer masks INTx by it; -1: it gave none */
+    int intx_unmask_fd;  /* the peer unmasks INTx by it; -1: it gave none */
+};
+
+struct doorbell_line {
+    struct ob_device *device;
+    int fd;    /* -1: no doorbell has this number */
+    bool used; /* by a peer, now or before */
+};
+
+struct doorbells {
+    struct ob_doorbell *list;
+    unsigned count;
+    struct doorbell_line lines[OB_DOORBELL_NUMBERS];
+};
+
+struct device_pci {
+    struct pci_function function;
+    struct bar_memory bar_memory[OB_BAR_COUNT];
+    struct device_irqs irqs;
+    struct doorbells doorbells;
+};
+
+/* What a person was told on account of this peer, and is not told again until the next. */
+struct device_told {
+    bool of_size;   /* an access of an odd size */
+    bool of_memory; /* memory that is not shared */
+    bool of_zeroes; /* memory that seems to be private, or the first command was not all zeroes */
+};
+
+struct ob_device {
+    struct ob_device_ops ops;
+    void *state;
+    char *name;
+    const struct server_host *host;
+    struct memory memory;
+    struct device_pci *pci;
+    const struct device_messenger *messenger; /* NULL: this wire has none */
+    size_t state_len;                         /* as ob_device_desc */
+    uint32_t state_version;
+    struct list endings;
+    bool traces;  /* see trace.h */
+    bool served;  /* a peer has been served: what it has seen of the device stays */
+    bool dormant; /* the peer has gone, and no other has taken the device over */
+    bool stopped; /* the peer wants it paused */
+    bool paused;  /* the device was told so */
+    struct device_told told;
+};
+
+/* dormant.c: the peer has taken the device over. */
+void device_wake(struct ob_device *device);
+
+/* pci.c: makes the PCI part of what the description says. -EINVAL with the fault filled, or another
+ * errno; then, too, device_pci_free() is to be called. */
+int device_pci_new(struct ob_device *device, const struct ob_device_desc *desc,
+                   struct ob_fault *fault);
+void device_pci_free(struct ob_device *device);
+/* Configuration space and interrupts as after a reset. */
+void device_pci_reset(struct ob_device *device);
+
+/* Lays out what the description asks for; the function gets its capabilities. -EINVAL with the
+ * fault filled, -ENOSPC, -ENOMEM. */
+int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struct ob_fault *fault);
+void irqs_done(struct ob_device *device);
+
+/* Gives up what a peer gave: descriptors and masks. The level of INTx and what is pending stay. */
+void irqs_disconnect(struct ob_device *device);
+/* Signals what was kept back while the device was dormant. */
+void irqs_wake(struct ob_device *device);
+/* INTx low, nothing pending. */
+void irqs_reset(struct ob_device *device);
+/* To be called when configuration space has changed: signals what it now lets through. */
+void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
+
+/* Makes an eventfd for each number in use. -EINVAL with the fault filled, or another errno. */
+int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
+                   struct ob_fault *fault);
+void doorbells_done(struct ob_device *device);
+
+#endif
