@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 
 #include "base/auto.h"
+#include "base/list.h"
 #include "os/clock.h"
 #include "os/log.h"
 
@@ -14,8 +15,8 @@
 #define NS_PER_MS       1000000u
 
 struct loop_source {
+    struct list link; /* among the loop's sources, or those that were removed */
     struct loop *loop;
-    struct loop_source *next; /* all sources of the loop, removed ones included */
     int fd;
     bool removed;
     loop_fn ready;
@@ -24,8 +25,8 @@ struct loop_source {
 
 struct loop {
     int epoll_fd;
-    bool has_removed;
-    struct loop_source *sources;
+    struct list sources;
+    struct list removed; /* freed after the round of callbacks */
 };
 
 int loop_new(struct loop **ret_loop)
@@ -37,30 +38,24 @@ int loop_new(struct loop **ret_loop)
     if (!loop)
         return -ENOMEM;
     loop->epoll_fd = take_fd(&epoll_fd);
+    list_init(&loop->sources);
+    list_init(&loop->removed);
     *ret_loop = loop;
     return 0;
 }
 
-static void free_sources(struct loop *loop, bool only_removed)
+static void free_sources(struct list *sources)
 {
-    struct loop_source **link = &loop->sources;
-    while (*link) {
-        struct loop_source *source = *link;
-        if (only_removed && !source->removed) {
-            link = &source->next;
-            continue;
-        }
-        *link = source->next;
-        free(source);
-    }
-    loop->has_removed = false;
+    while (!list_empty(sources))
+        free(list_entry(list_take(sources), struct loop_source, link));
 }
 
 void loop_free(struct loop *loop)
 {
     if (!loop)
         return;
-    free_sources(loop, false);
+    free_sources(&loop->sources);
+    free_sources(&loop->removed);
     close(loop->epoll_fd);
     free(loop);
 }
@@ -76,15 +71,14 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn ready, void *ar
     struct loop_source *source = malloc(sizeof(*source));
     if (!source)
         return -ENOMEM;
-    *source = (struct loop_source){
-        .loop = loop, .next = loop->sources, .fd = fd, .ready = ready, .argument = argument};
+    *source = (struct loop_source){.loop = loop, .fd = fd, .ready = ready, .argument = argument};
     struct epoll_event event = {.events = events, .data.ptr = source};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
         int err = -errno;
         free(source);
         return err;
     }
-    loop->sources = source;
+    list_append(&loop->sources, &source->link);
     *ret_source = source;
     return 0;
 }
@@ -101,7 +95,8 @@ void loop_remove(struct loop_source *source)
         return;
     epoll_ctl(source->loop->epoll_fd, EPOLL_CTL_DEL, source->fd, NULL);
     source->removed = true;
-    source->loop->has_removed = true;
+    list_remove(&source->link);
+    list_append(&source->loop->removed, &source->link);
 }
 
 /* The timeout, or less when the log has something to tell before. */
@@ -127,7 +122,6 @@ int loop_wait(struct loop *loop, int timeout_ms)
         if (!source->removed)
             source->ready(source->argument, events[i].events);
     }
-    if (loop->has_removed)
-        free_sources(loop, true);
+    free_sources(&loop->removed);
     return count;
 }

@@ -3,29 +3,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 
 #include "device/device.h"
 #include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
 #include "os/shared_memory.h"
-
-/* A descriptor that is watched for the device. */
-struct watch {
-    struct watch *next;
-    int fd;
-    unsigned events;            /* enum ob_watch_event */
-    struct loop_source *source; /* NULL until there is a loop */
-    ob_watch_fn ready;          /* NULL: an eventfd, to be drained and told by fired */
-    void (*fired)(void *argument);
-    void *argument;
-};
+#include "program/watches.h"
 
 struct program_host {
     struct server_host host; /* first: what the device knows of it */
-    struct loop *loop;
-    struct watch *watches;
+    struct watches watches;
     struct trace *trace;
 };
 
@@ -75,92 +63,23 @@ static void signal_event(void *context, int fd)
     event_signal(fd);
 }
 
-static void watch_ready(void *argument, uint32_t events)
-{
-    struct watch *watch = argument;
-    if (!watch->ready) {
-        event_drain_nowait(watch->fd);
-        watch->fired(watch->argument);
-        return;
-    }
-    unsigned ready = 0;
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        ready |= OB_WATCH_READABLE;
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-        ready |= OB_WATCH_WRITABLE;
-    watch->ready(watch->argument, ready & watch->events);
-}
-
-/* Puts a watch on the loop, once there is one, or changes what it waits for there. */
-static int update_source(struct program_host *host, struct watch *watch)
-{
-    uint32_t events = 0;
-    if (watch->events & OB_WATCH_READABLE)
-        events |= EPOLLIN;
-    if (watch->events & OB_WATCH_WRITABLE)
-        events |= EPOLLOUT;
-    /* Each signal of an eventfd is told once. A level would be told without end to whoever watches
-     * one of the peer's that draining does not empty (EFD_SEMAPHORE). */
-    if (!watch->ready)
-        events |= EPOLLET;
-    if (!host->loop)
-        return 0;
-    if (watch->source)
-        return loop_change(watch->source, events);
-    return loop_add(host->loop, watch->fd, events, watch_ready, watch, &watch->source);
-}
-
-static int add_watch(struct program_host *host, const struct watch *model)
-{
-    struct watch *watch = malloc(sizeof(*watch));
-    if (!watch)
-        return -ENOMEM;
-    *watch = *model;
-    int err = update_source(host, watch);
-    if (err < 0) {
-        free(watch);
-        return err;
-    }
-    watch->next = host->watches;
-    host->watches = watch;
-    return 0;
-}
-
 static int watch_event(void *context, int fd, void (*fired)(void *argument), void *argument)
 {
-    const struct watch watch = {
-        .fd = fd, .events = OB_WATCH_READABLE, .fired = fired, .argument = argument};
-    return add_watch(context, &watch);
+    struct program_host *host = context;
+    return watches_add_event(&host->watches, fd, fired, argument);
 }
 
 static int watch_descriptor(void *context, int fd, unsigned events, ob_watch_fn ready,
                             void *argument)
 {
     struct program_host *host = context;
-    for (struct watch *watch = host->watches; watch; watch = watch->next) {
-        if (watch->fd != fd)
-            continue;
-        watch->events = events;
-        watch->ready = ready;
-        watch->argument = argument;
-        return update_source(host, watch);
-    }
-    const struct watch watch = {.fd = fd, .events = events, .ready = ready, .argument = argument};
-    return add_watch(host, &watch);
+    return watches_set(&host->watches, fd, events, ready, argument);
 }
 
 static void unwatch(void *context, int fd)
 {
     struct program_host *host = context;
-    for (struct watch **link = &host->watches; *link; link = &(*link)->next) {
-        struct watch *watch = *link;
-        if (watch->fd != fd)
-            continue;
-        *link = watch->next;
-        loop_remove(watch->source);
-        free(watch);
-        return;
-    }
+    watches_remove(&host->watches, fd);
 }
 
 static int new_memory(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd)
@@ -236,8 +155,7 @@ void ob_device_free(struct ob_device *device)
         return;
     struct program_host *host = host_of(device);
     device_free(device);
-    while (host->watches)
-        unwatch(host, host->watches->fd);
+    watches_done(&host->watches);
     free(host);
 }
 
@@ -249,10 +167,5 @@ void program_host_trace(struct ob_device *device, struct trace *trace)
 
 int program_host_use_loop(struct ob_device *device, struct loop *loop)
 {
-    struct program_host *host = host_of(device);
-    int err = 0;
-    host->loop = loop;
-    for (struct watch *watch = host->watches; watch && err == 0; watch = watch->next)
-        err = update_source(host, watch);
-    return err;
+    return watches_use_loop(&host_of(device)->watches, loop);
 }

@@ -147,6 +147,27 @@ static void interest_can_change(void **state)
     tear_down(&party);
 }
 
+static void sources_may_go_in_any_order(void **state)
+{
+    struct party party;
+    set_up(&party, SOURCES);
+    for (int i = 0; i < SOURCES; i += 3)
+        loop_remove(party.sources[i]);
+    party.to_remove = 1; /* one more in a callback, while others wait to be freed */
+    while (loop_wait(party.loop, 0) > 0 && party.called < SOURCES)
+        continue;
+    for (int i = SOURCES - 1; i >= 0; i--)
+        if (i % 3 == 2)
+            loop_remove(party.sources[i]);
+    eventfd_t value;
+    for (int i = 0; i < SOURCES; i++)
+        if (i % 3 == 1 && i != 1)
+            assert_int_equal(eventfd_read(party.fds[i], &value), 0);
+    assert_int_equal(loop_wait(party.loop, 0), 0);
+    loop_remove(party.sources[4]); /* freed with the loop */
+    tear_down(&party);
+}
+
 static void what_can_not_be_watched_is_refused(void **state)
 {
     struct party party;
@@ -181,6 +202,7 @@ int main(void)
         TEST(removal_of_another_takes_effect_at_once),
         TEST(a_callback_may_replace_a_source),
         TEST(interest_can_change),
+        TEST(sources_may_go_in_any_order),
         TEST(what_can_not_be_watched_is_refused),
         TEST(no_memory_for_a_loop_leaks_nothing),
     };
