@@ -78,8 +78,8 @@ struct ob_doorbell {
     unsigned number; /* handed to ob_device_ops.doorbell, below OB_DOORBELL_NUMBERS */
 };
 
-#define OB_DOORBELL_NUMBERS 16 /* several doorbells may share a number */
-#define OB_DOORBELLS        256
+#define OB_DOORBELL_NUMBERS 2048 /* several doorbells may share a number */
+#define OB_DOORBELLS        4096
 
 /** What a function is. Copied by ob_device_new(). */
 struct ob_device_desc {
@@ -133,7 +133,8 @@ struct ob_device_ops {
     void (*write)(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 
     /** The guest has written doorbells with this number, once or more often. What it wrote is not
-     * known: the device looks in guest memory. A VMM that does not know doorbells calls write. */
+     * known: the device looks in guest memory. If the VMM does not know doorbells, or takes fewer
+     * eventfds than the BAR has numbers (QEMU takes 16), the library calls write for the others. */
     void (*doorbell)(void *state, unsigned number);
 
     /** The guest or the VMM resets the function. Interrupts have been lowered, configuration space

@@ -81,7 +81,7 @@ void device_disconnect(struct ob_device *device)
     if (device->ops.quiesce)
         device->ops.quiesce(device->state);
     device->dormant = true;
-    irqs_disconnect(device);
+    device_pci_disconnect(device);
     memory_done(&device->memory);
     device->told = (struct device_told){0};
     if (device->ops.disconnected)

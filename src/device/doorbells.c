@@ -31,19 +31,25 @@ static int check(const struct ob_device *device, const struct ob_doorbell *doorb
     return 0;
 }
 
-static int add(struct ob_device *device, const struct ob_doorbell *doorbell)
+/* One line for each number up to the highest that is used. */
+static int make_lines(struct ob_device *device)
 {
-    struct doorbell_line *line = &device->pci->doorbells.lines[doorbell->number];
-    device->pci->doorbells.list[device->pci->doorbells.count++] = *doorbell;
-    return line->fd >= 0 ? 0 : device->host->event_new(device->host->context, &line->fd);
+    struct doorbells *doorbells = &device->pci->doorbells;
+    for (unsigned i = 0; i < doorbells->count; i++)
+        if (doorbells->list[i].number >= doorbells->num_lines)
+            doorbells->num_lines = doorbells->list[i].number + 1;
+    doorbells->lines = calloc(doorbells->num_lines, sizeof(doorbells->lines[0]));
+    if (!doorbells->lines)
+        return -ENOMEM;
+    for (unsigned i = 0; i < doorbells->num_lines; i++)
+        doorbells->lines[i] = (struct doorbell_line){.device = device, .fd = -1};
+    return 0;
 }
 
 int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault)
 {
     struct doorbells *doorbells = &device->pci->doorbells;
-    for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++)
-        doorbells->lines[i] = (struct doorbell_line){.device = device, .fd = -1};
     if (desc->num_doorbells > OB_DOORBELLS)
         return ob_fault_set(fault, -EINVAL, "%s: %u doorbells, more than %u", desc->name,
                             desc->num_doorbells, OB_DOORBELLS);
@@ -54,9 +60,11 @@ int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
     for (unsigned i = 0; err == 0 && i < desc->num_doorbells; i++) {
         err = check(device, &desc->doorbells[i], fault);
         if (err == 0)
-            err = add(device, &desc->doorbells[i]);
+            doorbells->list[doorbells->count++] = desc->doorbells[i];
     }
-    return err < 0 ? ob_fault_set(fault, err, "%s: no eventfds for its doorbells", desc->name) : 0;
+    if (err == 0)
+        err = make_lines(device);
+    return err < 0 ? ob_fault_set(fault, err, "%s: no memory for its doorbells", desc->name) : 0;
 }
 
 const struct ob_doorbell *doorbells_list(const struct ob_device *device, unsigned *ret_count)
@@ -65,17 +73,10 @@ const struct ob_doorbell *doorbells_list(const struct ob_device *device, unsigne
     return device->pci->doorbells.list;
 }
 
-int doorbells_fd(const struct ob_device *device, unsigned number)
-{
-    return device->pci->doorbells.lines[number].fd;
-}
-
 void doorbells_done(struct ob_device *device)
 {
     struct doorbells *doorbells = &device->pci->doorbells;
-    for (unsigned i = 0; doorbells->list && i < OB_DOORBELL_NUMBERS; i++)
-        if (doorbells->lines[i].fd >= 0)
-            device->host->close(device->host->context, doorbells->lines[i].fd);
+    free(doorbells->lines);
     free(doorbells->list);
 }
 
@@ -83,55 +84,43 @@ static void rung(void *argument)
 {
     struct doorbell_line *line = argument;
     struct ob_device *device = line->device;
+    unsigned number = (unsigned)(line - device->pci->doorbells.lines);
     if (trace_is_on(device->traces))
-        trace_say(device, "doorbell %u rings", (unsigned)(line - device->pci->doorbells.lines));
+        trace_say(device, "doorbell %u rings", number);
     device_wake(device);
     if (device->ops.doorbell)
-        device->ops.doorbell(device->state, (unsigned)(line - device->pci->doorbells.lines));
+        device->ops.doorbell(device->state, number);
 }
 
-/* Ends watching the first so many lines. */
-static void unwatch(struct ob_device *device, unsigned count)
+int doorbells_fd(struct ob_device *device, unsigned number)
 {
     const struct server_host *host = device->host;
-    for (unsigned i = 0; i < count; i++)
-        if (device->pci->doorbells.lines[i].fd >= 0)
-            host->event_unwatch(host->context, device->pci->doorbells.lines[i].fd);
-}
-
-/* Replaces an eventfd that a peer before may still have. */
-static int renew(const struct server_host *host, struct doorbell_line *line)
-{
-    int fd;
-    if (!line->used) {
-        line->used = true;
-        return 0;
-    }
+    struct doorbell_line *line = &device->pci->doorbells.lines[number];
+    int fd = line->fd;
+    if (fd >= 0)
+        return fd;
     int err = host->event_new(host->context, &fd);
     if (err < 0)
         return err;
-    host->close(host->context, line->fd);
+    err = host->event_watch(host->context, fd, rung, line);
+    if (err < 0) {
+        host->close(host->context, fd);
+        return err;
+    }
     line->fd = fd;
-    return 0;
+    return fd;
 }
 
-int doorbells_watch(struct ob_device *device)
+void doorbells_disconnect(struct ob_device *device)
 {
     const struct server_host *host = device->host;
-    for (unsigned i = 0; i < OB_DOORBELL_NUMBERS; i++) {
-        struct doorbell_line *line = &device->pci->doorbells.lines[i];
-        int err = line->fd >= 0 ? renew(host, line) : 0;
-        if (err == 0 && line->fd >= 0)
-            err = host->event_watch(host->context, line->fd, rung, line);
-        if (err < 0) {
-            unwatch(device, i);
-            return err;
-        }
+    struct doorbells *doorbells = &device->pci->doorbells;
+    for (unsigned i = 0; doorbells->lines && i < doorbells->num_lines; i++) {
+        struct doorbell_line *line = &doorbells->lines[i];
+        if (line->fd < 0)
+            continue;
+        host->event_unwatch(host->context, line->fd);
+        host->close(host->context, line->fd);
+        line->fd = -1;
     }
-    return 0;
-}
-
-void doorbells_unwatch(struct ob_device *device)
-{
-    unwatch(device, OB_DOORBELL_NUMBERS);
 }

@@ -2,7 +2,8 @@
 /*
  * Doorbells: registers of which a write reaches the device by an eventfd that the VMM gives to KVM,
  * without a message. The eventfds are the device's own, new ones for every peer: one that has gone
- * may have left them to somebody who goes on ringing.
+ * may have left them to somebody who goes on ringing. They are made when an engine asks for them,
+ * so that a device with thousands of doorbells costs only what its peer uses.
  */
 #ifndef OUTBOARD_DEVICE_DOORBELLS_H
 #define OUTBOARD_DEVICE_DOORBELLS_H
@@ -11,12 +12,8 @@
 
 /* The doorbells of the description. */
 const struct ob_doorbell *doorbells_list(const struct ob_device *device, unsigned *ret_count);
-/* The eventfd of a number that a doorbell has; it stays the device's. */
-int doorbells_fd(const struct ob_device *device, unsigned number);
-
-/* Calls the device whenever an eventfd is signalled, until doorbells_unwatch(). To be called once a
- * peer. 0 or a negative errno. */
-int doorbells_watch(struct ob_device *device);
-void doorbells_unwatch(struct ob_device *device);
+/* The eventfd of a number that a doorbell has, for this peer: made, and watched, when it is first
+ * asked for. It stays the device's, until the peer has gone. Or a negative errno. */
+int doorbells_fd(struct ob_device *device, unsigned number);
 
 #endif

@@ -46,14 +46,14 @@ struct device_irqs {
 
 struct doorbell_line {
     struct ob_device *device;
-    int fd;    /* -1: no doorbell has this number */
-    bool used; /* by a peer, now or before */
+    int fd; /* -1: the peer has not asked for it */
 };
 
 struct doorbells {
     struct ob_doorbell *list;
     unsigned count;
-    struct doorbell_line lines[OB_DOORBELL_NUMBERS];
+    struct doorbell_line *lines; /* by number */
+    unsigned num_lines;
 };
 
 struct device_pci {
@@ -97,6 +97,8 @@ void device_wake(struct ob_device *device);
 int device_pci_new(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault);
 void device_pci_free(struct ob_device *device);
+/* Gives up what the peer gave, or has of the device. */
+void device_pci_disconnect(struct ob_device *device);
 /* Configuration space and interrupts as after a reset. */
 void device_pci_reset(struct ob_device *device);
 
@@ -114,9 +116,11 @@ void irqs_reset(struct ob_device *device);
 /* To be called when configuration space has changed: signals what it now lets through. */
 void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
 
-/* Makes an eventfd for each number in use. -EINVAL with the fault filled, or another errno. */
+/* Takes the description's doorbells over. -EINVAL with the fault filled, or -ENOMEM. */
 int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault);
 void doorbells_done(struct ob_device *device);
+/* Gives up the eventfds that the peer has. */
+void doorbells_disconnect(struct ob_device *device);
 
 #endif

@@ -223,8 +223,9 @@ static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned in
 static bool is_doorbell(struct ob_device *device, int fd)
 {
     const struct server_host *host = device->host;
-    for (unsigned i = 0; device->pci->doorbells.count > 0 && i < OB_DOORBELL_NUMBERS; i++) {
-        int line_fd = device->pci->doorbells.lines[i].fd;
+    const struct doorbells *doorbells = &device->pci->doorbells;
+    for (unsigned i = 0; i < doorbells->num_lines; i++) {
+        int line_fd = doorbells->lines[i].fd;
         if (line_fd >= 0 && host->event_is_same(host->context, line_fd, fd))
             return true;
     }
@@ -345,9 +346,9 @@ int irq_unmask_by(struct ob_device *device, int fd)
 
 void irqs_disconnect(struct ob_device *device)
 {
-    if (!device->pci || !device->pci->irqs.all)
-        return;
     struct device_irqs *irqs = &device->pci->irqs;
+    if (!irqs->all)
+        return;
     set_vector(device, IRQ_INTX, 0, -1);
     for (unsigned kind = IRQ_MSI; kind < IRQ_KIND_COUNT; kind++)
         for (unsigned i = 0; i < irqs->count[kind]; i++)

@@ -64,6 +64,14 @@ void device_pci_free(struct ob_device *device)
     free(device->pci);
 }
 
+void device_pci_disconnect(struct ob_device *device)
+{
+    if (!device->pci)
+        return;
+    doorbells_disconnect(device);
+    irqs_disconnect(device);
+}
+
 void device_pci_reset(struct ob_device *device)
 {
     pci_function_reset(&device->pci->function);

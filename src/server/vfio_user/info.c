@@ -79,31 +79,40 @@ int vfio_user_device_get_region_info(struct vfio_user_request *request)
     return 0;
 }
 
-/* The place of a doorbell's eventfd among those of the reply, which it joins if it is new and the
- * client takes so many; or -1. */
-static int place_fd(struct vfio_user_request *request, const struct ob_doorbell *doorbell)
+_Static_assert(VFIO_USER_REGION_IO_FDS_LEN + OB_DOORBELLS * VFIO_USER_SUB_REGION_LEN <=
+                   LIMIT_VFIO_USER_DATA,
+               "all doorbells fit a reply");
+
+/* The place of a number's eventfd among those of the reply, whose numbers these are. It joins them
+ * if it is new, can be had, and the client takes so many; else -1. */
+static int place_fd(struct vfio_user_request *request, unsigned number,
+                    unsigned numbers[LIMIT_VFIO_USER_FDS])
 {
-    int fd = doorbells_fd(request->device, doorbell->number);
     for (unsigned i = 0; i < request->num_reply_fds; i++)
-        if (request->reply_fds[i] == fd)
+        if (numbers[i] == number)
             return (int)i;
     if (request->num_reply_fds == request->server->capabilities.max_msg_fds)
         return -1;
+    int fd = doorbells_fd(request->device, number);
+    if (fd < 0)
+        return -1;
+    numbers[request->num_reply_fds] = number;
     request->reply_fds[request->num_reply_fds] = fd;
     return (int)request->num_reply_fds++;
 }
 
-/* Writes the doorbells of a region; those whose eventfd does not fit any more are left out, and
- * rung by messages. Returns how many it wrote. */
+/* Writes the doorbells of a region; those without an eventfd in the reply are left out, and rung by
+ * messages. Returns how many it wrote. */
 static uint32_t write_doorbells(struct vfio_user_request *request, uint32_t region, struct wr *wr)
 {
     unsigned num_doorbells;
     const struct ob_doorbell *doorbells = doorbells_list(request->device, &num_doorbells);
     bool is_io = device_bar(request->device, region)->kind == OB_BAR_IO;
     uint32_t count = 0;
+    unsigned numbers[LIMIT_VFIO_USER_FDS];
     for (unsigned i = 0; i < num_doorbells; i++) {
         const struct ob_doorbell *doorbell = &doorbells[i];
-        int place = doorbell->bar == region ? place_fd(request, doorbell) : -1;
+        int place = doorbell->bar == region ? place_fd(request, doorbell->number, numbers) : -1;
         if (place < 0)
             continue;
         const struct vfio_user_sub_region sub_region = {

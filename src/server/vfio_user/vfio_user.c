@@ -21,7 +21,6 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#include "device/doorbells.h"
 #include "device/irq.h"
 #include "server/trace.h"
 
@@ -212,16 +211,12 @@ static int fit_device(struct ob_device *device, struct ob_fault *fault)
 
 static int start(struct engine *engine, struct ob_fault *fault)
 {
-    int err = doorbells_watch(engine->device);
-    if (err < 0)
-        return ob_fault_set(fault, err, "can't watch the doorbells");
     vfio_user_dma_start(server_of(engine));
     return 0;
 }
 
 static void stop(struct engine *engine)
 {
-    doorbells_unwatch(engine->device);
     vfio_user_dma_stop(server_of(engine));
     vfio_user_unmap_stop(server_of(engine));
     vfio_user_migration_stop(server_of(engine));

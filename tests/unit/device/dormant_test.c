@@ -278,7 +278,7 @@ static void a_doorbell_wakes_the_device(void **state)
 {
     struct fixture f;
     set_up(&f);
-    fake_fire(&f.fake, f.device->pci->doorbells.lines[3].fd);
+    fake_fire(&f.fake, doorbells_fd(f.device, 3));
     assert_int_equal(f.seen.rings, 1);
     assert_true(device_poll(f.device));
     tear_down(&f);
@@ -288,10 +288,14 @@ static void a_peer_that_has_gone_rings_no_doorbell_of_the_next(void **state)
 {
     struct fixture f;
     set_up(&f);
-    int before = f.device->pci->doorbells.lines[3].fd;
+    int before = doorbells_fd(f.device, 3);
     go(&f);
+    assert_int_equal(fake_event(&f.fake), before); /* closed, so the number is free */
     come(&f, &vfio_user_engine);
-    assert_int_not_equal(f.device->pci->doorbells.lines[3].fd, before);
+    assert_int_not_equal(doorbells_fd(f.device, 3), before);
+    fake_fire(&f.fake, before);
+    assert_int_equal(f.seen.rings, 0);
+    f.fake.host.close(f.fake.host.context, before);
     tear_down(&f);
 }
 
