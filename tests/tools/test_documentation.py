@@ -37,6 +37,7 @@ NOT_RUN = {
     "docs/testing.md: ./dev test vm": "runs tests",
     "docs/vfio-user.md: <domain": "a fragment for libvirt, with a QEMU that Debian 12 does not have",
     "docs/vfio-user.md: qemu-system-x86_64": "needs QEMU 10.1 or later",
+    "docs/your-device.md: mine/build/sum --socket-path": "needs QEMU 10.1 or later",
     'docs/vfio-user.md: {"execute"': "needs QEMU 10.1 or later",
     "docs/vfio-user.md: cloud-hypervisor": "Debian 12 does not have it",
     "man/outboard-proxy.1: outboard-proxy": "needs the virtio-serial port of a guest; tests/vm/test_proxy.py has one",
@@ -149,6 +150,21 @@ def pair_with_qemu(shell, example):
 @runs("README.md: // SPDX", "README.md: cc -o led")
 def write_a_device(shell, example):
     assert "1af4:10f2" in shell.run(text("README.md: cc -o led"))
+
+
+@runs("docs/your-device.md: cp -r", "docs/your-device.md: outboard pair mine/build/sum -- outboard inspect",
+      "docs/your-device.md: cc -o mine/sum", "docs/your-device.md: outboard pair mine/build/sum -- \\",
+      "docs/your-device.md: outboard pair mine/build/sum --trace")  # fmt: skip
+def your_device(shell, example):
+    begin = text("docs/your-device.md: cp -r")
+    printed = shell.run(begin)
+    assert re.search(r"Ok: +1\b", printed) and re.search(r"Fail: +0\b", printed)
+    if example != begin:
+        printed = shell.run(example.replace("...", MACHINE))
+    if "inspect" in example:
+        assert "1af4:10f3" in printed and "0x0000000000001000" in printed
+    if "--trace" in example:
+        assert "BAR_READ" in printed
 
 
 @runs("docs/client.md: #include <stdio.h>")
