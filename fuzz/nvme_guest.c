@@ -11,7 +11,6 @@
  */
 #include <stdint.h>
 #include <string.h>
-#include <sys/timerfd.h>
 
 #include "block/block.h"
 #include "check.h"
@@ -404,11 +403,10 @@ static void change_memory(struct guest *guest, bool whole)
 /* The watchdog's timer, after so long; meanwhile the image may have got another size. */
 static void look_after(struct guest *guest)
 {
-    const struct itimerspec now = {.it_value = {.tv_nsec = 1}};
     uint8_t how = take(&guest->input);
     clock_ms += UINT64_C(500) * take(&guest->input);
     guest->disk.new_size = how & 1 ? FAKE_DISK_LEN / (1 + (how >> 4)) / 4096 * 4096 : 0;
-    CHECK(timerfd_settime(guest->nvme->watchdog.timer_fd, 0, &now, NULL) == 0);
+    ob_timer_set(guest->nvme->watchdog.timer, 0);
     CHECK(loop_wait(guest->loop, -1) >= 0);
     poll(guest);
 }

@@ -165,7 +165,6 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
     struct nvme *nvme = calloc(1, sizeof(*nvme));
     if (!nvme)
         return ob_fault_set(fault, -ENOMEM, "no memory for the controller");
-    nvme->watchdog.timer_fd = -1;
     nvme->log.since = time(NULL);
     nvme->watchdog.timeout_ms = options->timeout_ms;
     nvme->interrupts = options->interrupts;

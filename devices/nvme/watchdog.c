@@ -1,17 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "watchdog.h"
 
-#include <errno.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
-#include <outboard/watch.h>
-
 #include "completion.h"
 #include "nvme.h"
 
 /* No file system tells of a file that has grown, so we look. */
 #define LOOK_EVERY_MS 1000u
+#define NS_PER_MS     UINT64_C(1000000)
 
 void watchdog_tell_changed(struct nvme *nvme, struct nvme_namespace *ns)
 {
@@ -82,12 +77,15 @@ static bool has_waited_too_long(const struct nvme_request *request, const void *
            watchdog->now_ms - request->since_ms >= longest_silence_ms(watchdog);
 }
 
-static void timer_ready(void *argument, unsigned events)
+static void set_timer(struct nvme_watchdog *watchdog)
+{
+    ob_timer_set(watchdog->timer, ob_timer_now_ns() + timer_period_ms(watchdog) * NS_PER_MS);
+}
+
+static void timer_due(void *argument)
 {
     struct nvme *nvme = argument;
-    uint64_t expirations;
-    if (read(nvme->watchdog.timer_fd, &expirations, sizeof(expirations)) < 0)
-        return;
+    set_timer(&nvme->watchdog);
     nvme->watchdog.now_ms = block_clock_ms();
     look_for_late(nvme);
     if (nvme->paused)
@@ -99,32 +97,26 @@ static void timer_ready(void *argument, unsigned events)
 
 int watchdog_init(struct nvme *nvme)
 {
-    int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    nvme->watchdog.timer_fd = fd;
-    return ob_device_watch(nvme->device, fd, OB_WATCH_READABLE, timer_ready, nvme);
+    return ob_timer_new(nvme->device, timer_due, nvme, &nvme->watchdog.timer, NULL);
 }
 
 void watchdog_done(struct nvme *nvme)
 {
-    if (nvme->watchdog.timer_fd >= 0)
-        close(nvme->watchdog.timer_fd);
+    ob_timer_free(nvme->watchdog.timer);
 }
 
 void watchdog_run(struct nvme *nvme, bool on)
 {
     struct nvme_watchdog *watchdog = &nvme->watchdog;
-    unsigned period_ms = on ? timer_period_ms(watchdog) : 0;
-    const struct timespec period = {.tv_sec = period_ms / 1000,
-                                    .tv_nsec = (long)(period_ms % 1000) * 1000000};
-    const struct itimerspec when = {.it_interval = period, .it_value = period};
     watchdog->now_ms = block_clock_ms();
     for (unsigned i = 0; i < nvme->namespaces.count; i++) {
         struct nvme_namespace *ns = &nvme->namespaces.list[i];
         block_silence_begin(&ns->silence, ns->block, watchdog->now_ms);
     }
-    timerfd_settime(watchdog->timer_fd, 0, &when, NULL);
+    if (on)
+        set_timer(watchdog);
+    else
+        ob_timer_cancel(watchdog->timer);
 }
 
 const struct nvme_namespace *watchdog_late(const struct nvme *nvme)

@@ -14,15 +14,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <outboard/timer.h>
+
 #include "namespace.h"
 
 struct nvme_watchdog {
-    int timer_fd; /* -1: none yet */
+    struct ob_timer *timer; /* NULL: none yet */
     unsigned timeout_ms;
     uint64_t now_ms; /* when the timer was last looked at */
 };
 
-/* Makes the timer and watches it. 0 or a negative errno. */
+/* Makes the timer. 0 or a negative errno. */
 int watchdog_init(struct nvme *nvme);
 void watchdog_done(struct nvme *nvme);
 /* The timer is only needed while the controller is on. */

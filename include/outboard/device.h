@@ -17,7 +17,7 @@
  * - DMA (dma.h) returns -ENOTCONN, so that nothing of the VM before reaches the new one's memory;
  *   keep or drop what could not be transferred;
  * - interrupts (irq.h) are kept back, and signalled when the device wakes unless a reset woke it;
- * - watched descriptors (watch.h) go on being watched, so timers fire and I/O ends.
+ * - watched descriptors (watch.h) go on being watched, and timers (timer.h) fire, so I/O ends.
  *
  * A VMM that only reads and writes configuration space wakes nothing.
  */

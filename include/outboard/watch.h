@@ -2,9 +2,10 @@
 /*
  * Watch: descriptors of a device on the loop that serves it.
  *
- * A device whose work ends elsewhere (a file's I/O, a socket, a timer) has the loop wait for the
- * descriptor that tells of it, beside the VMM's. Completions that can be seen without a system call
- * are better looked for in ob_device_ops.poll too, which the loop calls before it waits.
+ * A device whose work ends elsewhere (a file's I/O, a socket) has the loop wait for the descriptor
+ * that tells of it, beside the VMM's. Times have timer.h. Completions that can be seen without a
+ * system call are better looked for in ob_device_ops.poll too, which the loop calls before it
+ * waits.
  */
 #ifndef OUTBOARD_WATCH_H
 #define OUTBOARD_WATCH_H

@@ -1,28 +1,35 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Timers of a loop: whoever waits asks timers_next() how long, and calls timers_run() afterwards.
- * They are few, so a list that is looked through does. Embedded in their owners; one thread.
+ * The next one is known at once, however many there are; timers that are due at the same time are
+ * called in the order in which they were set. Embedded in their owners; one thread.
  */
 #ifndef OUTBOARD_OS_TIMER_H
 #define OUTBOARD_OS_TIMER_H
 
 #include <stdint.h>
 
-#include "base/list.h"
-
 #define TIMER_NEVER UINT64_MAX
 
 typedef void (*timer_fn)(void *argument);
 
+struct timers;
+
+/* A node of a pairing heap: no child is due before its parent. */
 struct timer {
-    struct list link; /* in no list: not set */
+    struct timers *set; /* among these; NULL: not set */
+    struct timer *child;
+    struct timer *next;     /* of the same parent */
+    struct timer *previous; /* or the parent, for its first child */
     uint64_t at_ns;
+    uint64_t number; /* counts how often timers were set */
     timer_fn due;
     void *argument;
 };
 
 struct timers {
-    struct list set;
+    struct timer *first; /* the earliest; NULL: none is set */
+    uint64_t count;      /* how often timers were set */
 };
 
 void timers_init(struct timers *timers);

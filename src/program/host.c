@@ -14,6 +14,7 @@
 struct program_host {
     struct server_host host; /* first: what the device knows of it */
     struct watches watches;
+    struct device_timers timers;
     struct trace *trace;
 };
 
@@ -127,6 +128,7 @@ static void init_host(struct program_host *host)
         .trace = write_trace,
         .context = host,
     };
+    device_timers_init(&host->timers);
 }
 
 int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
@@ -156,6 +158,7 @@ void ob_device_free(struct ob_device *device)
     struct program_host *host = host_of(device);
     device_free(device);
     watches_done(&host->watches);
+    device_timers_done(&host->timers);
     free(host);
 }
 
@@ -163,6 +166,11 @@ void program_host_trace(struct ob_device *device, struct trace *trace)
 {
     host_of(device)->trace = trace;
     device_trace_on(device);
+}
+
+struct device_timers *program_host_timers(struct ob_device *device)
+{
+    return &host_of(device)->timers;
 }
 
 int program_host_use_loop(struct ob_device *device, struct loop *loop)

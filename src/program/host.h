@@ -11,11 +11,15 @@
 #include <outboard/device.h>
 
 #include "os/loop.h"
+#include "program/device_timers.h"
 #include "program/trace.h"
 
 /* From now on the device's descriptors are watched on this loop. Returns 0 or the errno of one that
  * can't be. */
 int program_host_use_loop(struct ob_device *device, struct loop *loop);
+
+/* The timers of the device, which last as long as it. */
+struct device_timers *program_host_timers(struct ob_device *device);
 
 /* From now on what happens at the device is traced, to what stays the caller's. */
 void program_host_trace(struct ob_device *device, struct trace *trace);

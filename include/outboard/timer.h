@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Timer: a device is called at a time of its choice, by the loop that serves it.
+ *
+ * A timer fires once for each time it is set, so one that is to fire again and again is set anew in
+ * its callback. Times are nanoseconds of CLOCK_MONOTONIC, which only runs forward, stands still
+ * while the machine sleeps, and is not the guest's clock. All timers of a device share one file
+ * descriptor; there may be thousands.
+ *
+ *     static void due(void *argument) { ... ob_timer_set(state->timer, ob_timer_now_ns() +
+ * period_ns); } ob_timer_new(device, due, state, &state->timer, fault);                // in
+ * create() ob_timer_set(state->timer, ob_timer_now_ns() + period_ns);             // any callback
+ *
+ * Timers fire while the device is paused or dormant (device.h), too: what it may not do then, it
+ * keeps for ob_device_ops.pause() or the next access.
+ */
+#ifndef OUTBOARD_TIMER_H
+#define OUTBOARD_TIMER_H
+
+#include <outboard/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ob_timer;
+
+/** The time that a timer was set to has come. It is no longer set, and may be set anew. @argument:
+ * that of ob_timer_new(). */
+typedef void (*ob_timer_fn)(void *argument);
+
+/** The time now, in nanoseconds of CLOCK_MONOTONIC. Any thread. */
+OB_API uint64_t ob_timer_now_ns(void);
+
+/**
+ * Make a timer, which is not set. Nothing fires before the device is served.
+ *
+ * @due:       called on the thread that serves the device, as any callback of it.
+ * @argument:  handed to @due.
+ * @ret_timer: free it with ob_timer_free().
+ * @fault:     may be NULL.
+ *
+ * Returns 0, -EINVAL, -ENOMEM, or the errno of timerfd_create(2) or epoll_ctl(2). Any callback of
+ * the device, or before serving.
+ */
+OB_API int ob_timer_new(struct ob_device *device, ob_timer_fn due, void *argument,
+                        struct ob_timer **ret_timer, struct ob_fault *fault);
+
+/**
+ * Set a timer, or set it anew: it fires at @at_ns or later, never from within this call. A time
+ * that is past means as soon as possible; descriptors that are ready and other timers have their
+ * turn too. NULL is fine. Any callback of the device, or before serving.
+ *
+ * @at_ns: nanoseconds, as ob_timer_now_ns() counts them.
+ */
+OB_API void ob_timer_set(struct ob_timer *timer, uint64_t at_ns);
+
+/** The timer does not fire, unless it is set anew. One that is not set is fine, and so is NULL. Any
+ * callback of the device, its own included, or before serving. */
+OB_API void ob_timer_cancel(struct ob_timer *timer);
+
+/** Free a timer; @due is not called again. Before or after the device is freed, on the thread that
+ * serves it: its own callback will do, and so will ob_program.destroy. NULL is fine. */
+OB_API void ob_timer_free(struct ob_timer *timer);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
