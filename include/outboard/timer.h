@@ -2,17 +2,16 @@
 /*
  * Timer: a device is called at a time of its choice, by the loop that serves it.
  *
- * A timer fires once for each time it is set, so one that is to fire again and again is set anew in
- * its callback. Times are nanoseconds of CLOCK_MONOTONIC, which only runs forward, stands still
- * while the machine sleeps, and is not the guest's clock. All timers of a device share one file
- * descriptor; there may be thousands.
+ * A timer fires once for each time that it is set. A periodic one is set again in its callback.
+ * Times are nanoseconds of CLOCK_MONOTONIC. That clock never runs backward, and stops while the
+ * machine sleeps; it is not the guest's. All timers of a device share one file descriptor, so a
+ * device may have thousands.
  *
- *     static void due(void *argument) { ... ob_timer_set(state->timer, ob_timer_now_ns() +
- * period_ns); } ob_timer_new(device, due, state, &state->timer, fault);                // in
- * create() ob_timer_set(state->timer, ob_timer_now_ns() + period_ns);             // any callback
+ *     ob_timer_new(device, due, state, &state->timer, fault);      // in create()
+ *     ob_timer_set(state->timer, ob_timer_now_ns() + period_ns);   // in any callback, due() too
  *
- * Timers fire while the device is paused or dormant (device.h), too: what it may not do then, it
- * keeps for ob_device_ops.pause() or the next access.
+ * Timers also fire while the device is paused or dormant (device.h). A device that must not act
+ * then keeps the work until pause() ends or the VMM accesses it.
  */
 #ifndef OUTBOARD_TIMER_H
 #define OUTBOARD_TIMER_H
@@ -25,8 +24,8 @@ extern "C" {
 
 struct ob_timer;
 
-/** The time that a timer was set to has come. It is no longer set, and may be set anew. @argument:
- * that of ob_timer_new(). */
+/** The time of a timer has come. The timer is no longer set; the callback may set it again.
+ * @argument: that of ob_timer_new(). */
 typedef void (*ob_timer_fn)(void *argument);
 
 /** The time now, in nanoseconds of CLOCK_MONOTONIC. Any thread. */
@@ -47,16 +46,16 @@ OB_API int ob_timer_new(struct ob_device *device, ob_timer_fn due, void *argumen
                         struct ob_timer **ret_timer, struct ob_fault *fault);
 
 /**
- * Set a timer, or set it anew: it fires at @at_ns or later, never from within this call. A time
- * that is past means as soon as possible; descriptors that are ready and other timers have their
- * turn too. NULL is fine. Any callback of the device, or before serving.
+ * Set a timer; if it is set already, to another time. It fires at @at_ns or later, and never within
+ * this call. If @at_ns is past, it fires in the next turn of the loop; ready descriptors and other
+ * timers are served too. NULL is fine. Any callback of the device, or before serving.
  *
  * @at_ns: nanoseconds, as ob_timer_now_ns() counts them.
  */
 OB_API void ob_timer_set(struct ob_timer *timer, uint64_t at_ns);
 
-/** The timer does not fire, unless it is set anew. One that is not set is fine, and so is NULL. Any
- * callback of the device, its own included, or before serving. */
+/** The timer does not fire until it is set again. A timer that is not set is fine, and so is NULL.
+ * Any callback of the device, its own included, or before serving. */
 OB_API void ob_timer_cancel(struct ob_timer *timer);
 
 /** Free a timer; @due is not called again. Before or after the device is freed, on the thread that

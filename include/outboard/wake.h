@@ -3,9 +3,9 @@
  * Wake-up: how another thread gets the attention of the one that serves a device.
  *
  * A device that has threads of its own (a codec, a blocking library) may not call it from them: no
- * function of device.h, dma.h, irq.h and watch.h may run while the serving thread is at work. What
- * a thread may do is to leave its result where the device finds it, and signal a wake-up; the
- * serving thread then calls the device.
+ * function of device.h, dma.h, irq.h, timer.h and watch.h may run while the serving thread is at
+ * work. What a thread may do is to leave its result where the device finds it, and signal a
+ * wake-up; the serving thread then calls the device.
  *
  *     static void finished(void *argument) { ... ob_irq_raise(device); }  // the serving thread
  *     ob_wake_new(device, finished, state, &state->wake, fault);          // in create()

@@ -3,9 +3,9 @@
  * Watch: descriptors of a device on the loop that serves it.
  *
  * A device whose work ends elsewhere (a file's I/O, a socket) has the loop wait for the descriptor
- * that tells of it, beside the VMM's. Times have timer.h. Completions that can be seen without a
- * system call are better looked for in ob_device_ops.poll too, which the loop calls before it
- * waits.
+ * that tells of it, beside the VMM's. For times there is timer.h. Completions that can be seen
+ * without a system call are better looked for in ob_device_ops.poll too, which the loop calls
+ * before it waits.
  */
 #ifndef OUTBOARD_WATCH_H
 #define OUTBOARD_WATCH_H

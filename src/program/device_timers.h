@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The timers of one device, behind one descriptor that becomes readable when the first of them is
- * due. The descriptor is there once a timer was asked for, and set anew only for a timer that is
- * due before all others: a cancelled one may cost a wake-up, but no system call.
+ * due. The descriptor is made with the first timer, and set only for a timer that is due before all
+ * others. So a cancelled timer may cost a wake-up, but no system call.
  */
 #ifndef OUTBOARD_PROGRAM_DEVICE_TIMERS_H
 #define OUTBOARD_PROGRAM_DEVICE_TIMERS_H
