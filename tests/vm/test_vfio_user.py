@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -101,6 +102,26 @@ def test_the_data_bar_is_memory_of_the_guest(boot, backdoor):
     process.signal(signal.SIGCONT)
     guest.reboot()
     assert guest.run("backdoor call 2; backdoor read 16 6") == "before"
+
+
+def test_a_copy_of_the_template_runs_in_a_guest(boot, serve, tmp_path):
+    """As docs/your-device.md has it: built out of tree, and asked to add up the first KiB of the guest's memory."""
+    folder = tmp_path / "mine"
+    shutil.copytree(paths.BUILD / "root/share/outboard/template", folder)
+    environment = {**os.environ, "PKG_CONFIG_PATH": str(paths.BUILD / "root/lib/pkgconfig")}
+    for command in (["meson", "setup", folder / "build", folder], ["meson", "compile", "-C", folder / "build"]):
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    _, device = serve(folder / "build/sum", name="sum")
+    guest = boot(arguments=attached(device))
+    function = guest.run("dirname $(grep -lx 0x10f3 /sys/bus/pci/devices/*/device)").strip()
+    guest.run(rf"printf '\7\0' | dd of={function}/config bs=1 seek=4 conv=notrunc 2>/dev/null")  # may master the bus
+    bar = int(guest.read(f"{function}/resource").splitlines()[0].split()[0], 16)
+    guest.run(f"devmem {bar:#x} 64 0; devmem {bar + 8:#x} 32 1024; devmem {bar + 12:#x} 32 1")
+    assert int(guest.run(f"devmem {bar + 16:#x} 32"), 16) == 2, "it is done"
+    memory = guest.qmp.execute("human-monitor-command", {"command-line": "xp /1024xb 0"})
+    content = [int(byte, 16) for byte in re.findall(r"(?<=[: ])0x[0-9a-f]{2}\b", memory)]
+    assert len(content) == 1024 and any(content)
+    assert int(guest.run(f"devmem {bar + 24:#x} 64"), 16) == sum(content)
 
 
 def test_a_device_without_guest_memory_asks_qemu_for_it(boot, serve):
