@@ -252,7 +252,8 @@ void nvme_driver_start(struct nvme_driver *driver, int fd,
 {
     struct ob_client_info info;
     const bool messages = strcmp(options->wire, "vfio-user") == 0;
-    const struct ob_client_options client = {.wire = options->wire,
+    const struct ob_client_options client = {.size = sizeof(client),
+                                             .wire = options->wire,
                                              .timeout_ms = PATIENCE_MS,
                                              .poll_us = options->polls ? 1000 : 0,
                                              .posted_writes = messages};

@@ -94,6 +94,7 @@ static void side_init(struct side *side, enum ob_channel channel, int fd)
 {
     *side = (struct side){.fd = fd, .buffer = malloc(READ_SIZE)};
     struct ob_session_config config = {
+        .size = sizeof(config),
         .channel = channel,
         .random = draw,
         .user = side,

@@ -163,6 +163,7 @@ static int alarm_load(void *state, uint32_t version, const uint8_t *buf, size_t 
 static int alarm_create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
     static const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "alarm",
         .vendor_id = 0xdead,
         .device_id = 0xbeef,
@@ -179,7 +180,8 @@ static int alarm_create(void *config, struct ob_device **ret_device, struct ob_f
         .state_len = STATE_LEN,
         .state_version = 1,
     };
-    static const struct ob_device_ops ops = {.read = alarm_read,
+    static const struct ob_device_ops ops = {.size = sizeof(ops),
+                                             .read = alarm_read,
                                              .write = alarm_write,
                                              .reset = alarm_reset,
                                              .pause = alarm_pause,
@@ -204,6 +206,7 @@ static void alarm_destroy(void *config)
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "alarm",
         .summary = "An alarm clock on the PCI bus, as libvfio-user's sample client wants it.",
         .type = "alarm",

@@ -45,6 +45,7 @@ static void led_reset(void *state)
 static int led_create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
     static const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "led",
         .vendor_id = 0x1af4,
         .device_id = 0x10f2,
@@ -52,7 +53,7 @@ static int led_create(void *config, struct ob_device **ret_device, struct ob_fau
         .bars = {{.kind = OB_BAR_MEM32, .size = 4096}},
     };
     static const struct ob_device_ops ops = {
-        .read = led_read, .write = led_write, .reset = led_reset};
+        .size = sizeof(ops), .read = led_read, .write = led_write, .reset = led_reset};
     led_reset(config);
     return ob_device_new(&desc, &ops, config, ret_device, fault);
 }
@@ -60,6 +61,7 @@ static int led_create(void *config, struct ob_device **ret_device, struct ob_fau
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "led",
         .summary = "A lamp on the PCI bus.",
         .type = "led",

@@ -179,6 +179,7 @@ int main(int argc, char **argv)
     bool listens = argv[1][0] == 'l';
     struct program program = {0};
     struct ob_session_config config = {
+        .size = sizeof(config),
         .channel = OB_CHANNEL_STREAM,
         .random = draw_nonce,
         .user = &program,

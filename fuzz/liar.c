@@ -86,6 +86,7 @@ void liar_init(struct liar *liar, struct rd *lies, const struct engine_ops *wire
     static const struct ob_doorbell doorbells[] = {{.bar = 0, .offset = 16, .size = 4},
                                                    {.bar = 0, .offset = 32, .number = 3}};
     static const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "liar",
         .vendor_id = 0x1af4,
         .device_id = 0x10f0,
@@ -102,7 +103,8 @@ void liar_init(struct liar *liar, struct rd *lies, const struct engine_ops *wire
         .num_doorbells = 2,
         .state_len = 40,
     };
-    static const struct ob_device_ops ops = {.read = read_register,
+    static const struct ob_device_ops ops = {.size = sizeof(ops),
+                                             .read = read_register,
                                              .write = write_register,
                                              .doorbell = doorbell,
                                              .save = save,

@@ -314,6 +314,7 @@ static void connect_client(void)
     uint8_t how = rd_u8(&run.input);
     const unsigned wire = how % 4 < 3 ? how % 4 : 2;
     const struct ob_client_options options = {
+        .size = sizeof(options),
         .wire = names[wire],
         .timeout_ms = TIMEOUT_MS,
         .poll_us = how & 4 ? 20 : 0,
@@ -335,10 +336,11 @@ static void connect_client(void)
 static void refuse_options(void)
 {
     static const struct ob_client_options wrong[] = {
-        {.wire = "none"},
-        {.policy = (enum ob_client_policy)(OB_CLIENT_ASK + 1)},
-        {.timeout_ms = UINT32_MAX},
-        {0} /* without a socket */};
+        {.size = sizeof(wrong[0]), .wire = "none"},
+        {.wire = "mpqemu"}, /* without its size */
+        {.size = sizeof(wrong[0]), .policy = (enum ob_client_policy)(OB_CLIENT_ASK + 1)},
+        {.size = sizeof(wrong[0]), .timeout_ms = UINT32_MAX},
+        {.size = sizeof(wrong[0])} /* without a socket */};
     struct ob_client *client = NULL;
     for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         struct ob_fault fault = {0};

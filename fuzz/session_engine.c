@@ -179,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct model model = {.input = data + 1, .input_len = size - 1, .asks = data[0] & 8};
     struct ob_session_config config = {
+        .size = sizeof(config),
         .channel = data[0] & 1 ? OB_CHANNEL_LINE : OB_CHANNEL_STREAM,
         .window = WINDOW,
         .send_buffer = SEND_BUFFER,

@@ -87,7 +87,8 @@ static void on_ended(void *user, uint32_t reason)
 static void begin(struct life *life, uint64_t seed, uint64_t fork_draws)
 {
     *life = (struct life){.seed = seed, .fork_draws = fork_draws};
-    const struct ob_session_config config = {.channel = OB_CHANNEL_LINE,
+    const struct ob_session_config config = {.size = sizeof(config),
+                                             .channel = OB_CHANNEL_LINE,
                                              .events = {.up = on_up, .ended = on_ended},
                                              .user = life,
                                              .random = draw,

@@ -20,6 +20,7 @@ static bool on_line(const struct model *model)
 void model_begin(struct model *model, const struct ob_session_config *config)
 {
     model->config = *config;
+    model->config.size = sizeof(model->config);
     model->peer_nonce = 1;
     model->config.user = model;
     model->config.random = draw;

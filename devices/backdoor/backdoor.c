@@ -87,6 +87,7 @@ int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, u
 {
     *backdoor = (struct backdoor){.ops = *ops, .size = (uint64_t)pages * BACKDOOR_PAGE};
     const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "backdoor",
         .vendor_id = 0x1af4,
         .device_id = 0x10f0,
@@ -100,7 +101,8 @@ int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, u
         .state_len = sizeof(backdoor->command),
         .state_version = 1,
     };
-    const struct ob_device_ops device_ops = {.read = read_control,
+    const struct ob_device_ops device_ops = {.size = sizeof(device_ops),
+                                             .read = read_control,
                                              .write = write_control,
                                              .reset = forget_command,
                                              .save = save,

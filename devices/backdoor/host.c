@@ -20,6 +20,7 @@ int ob_backdoor_main(const struct ob_backdoor_ops *ops, int argc, char **argv)
 {
     static const struct ob_option options[] = {BACKDOOR_PAGES_OPTION, {0}};
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "backdoor",
         .summary = "A PCI device by which a guest calls code of this program.",
         .type = "backdoor",

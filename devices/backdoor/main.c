@@ -34,6 +34,7 @@ static const struct ob_option options[] = {
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "outboard-backdoor",
         .summary = "A PCI device by which a guest calls code of yours on the host.",
         .type = "backdoor",

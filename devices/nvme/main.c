@@ -116,6 +116,7 @@ static const struct ob_option options[] = {
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "outboard-nvme",
         .summary = "An NVMe controller for disk images: files, block devices, NBD exports.",
         .type = "nvme",

@@ -127,7 +127,8 @@ static void add_namespace(struct nvme *nvme, const struct nvme_image *image)
 
 static int new_device(struct nvme *nvme, struct ob_fault *fault)
 {
-    static const struct ob_device_ops ops = {.read = read_register,
+    static const struct ob_device_ops ops = {.size = sizeof(ops),
+                                             .read = read_register,
                                              .write = write_register,
                                              .reset = reset,
                                              .poll = poll,
@@ -141,6 +142,7 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .load = nvme_state_load,
                                              .disconnected = disconnected};
     const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "nvme",
         .vendor_id = NVME_PCI_VENDOR,
         .device_id = NVME_PCI_DEVICE,

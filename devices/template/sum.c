@@ -199,6 +199,7 @@ static int sum_load(void *state, uint32_t version, const uint8_t *buf, size_t le
 static int sum_create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
     static const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "sum",
         .vendor_id = 0x1af4, /* QEMU's; 10f0 to 10ff are for experiments */
         .device_id = 0x10f3,
@@ -208,7 +209,8 @@ static int sum_create(void *config, struct ob_device **ret_device, struct ob_fau
         .state_len = STATE_LEN,
         .state_version = 1,
     };
-    static const struct ob_device_ops ops = {.read = sum_read,
+    static const struct ob_device_ops ops = {.size = sizeof(ops),
+                                             .read = sum_read,
                                              .write = sum_write,
                                              .reset = sum_reset,
                                              .pause = sum_pause,
@@ -225,6 +227,7 @@ static int sum_create(void *config, struct ob_device **ret_device, struct ob_fau
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "sum",
         .summary = "A PCI device that adds up bytes of the guest's memory.",
         .type = "sum",

@@ -105,8 +105,10 @@ static void enable(struct machine *machine)
 
 static void power_on(struct machine *machine, const char *path, const struct way *way)
 {
-    struct ob_client_options options = {
-        .wire = way->wire, .callbacks.intx_raised = interrupt, .argument = machine};
+    struct ob_client_options options = {.size = sizeof(options),
+                                        .wire = way->wire,
+                                        .callbacks.intx_raised = interrupt,
+                                        .argument = machine};
     struct ob_client_info info;
     struct ob_fault fault = {0};
     int fd[2];

@@ -60,10 +60,12 @@ struct ob_client_callbacks {
     enum ob_client_policy (*hung)(void *argument, const struct ob_fault *fault);
     /** For ob_client_emulate_intx(): the interrupt line goes up. */
     void (*intx_raised)(void *argument);
+    void (*reserved[8])(void); /* NULL */
 };
 
-/** How to speak to a remote. All zero is a good choice. */
+/** How to speak to a remote. All zero but the size is a good choice. */
 struct ob_client_options {
+    size_t size;         /* sizeof(struct ob_client_options) */
     const char *wire;    /* "mpqemu" (also NULL), "mpqemu-v8" or "vfio-user" */
     unsigned timeout_ms; /* the longest that one answer is waited for; 0: 1000 */
     unsigned poll_us;    /* poll so long for an answer before blocking; 0: never */
@@ -118,6 +120,7 @@ struct ob_client_info {
     struct ob_client_bar bars[OB_BAR_COUNT];
     uint32_t config_len;                   /* bytes of configuration space, 256 or 4096 */
     uint32_t vectors[OB_CLIENT_IRQ_KINDS]; /* of each kind; mpqemu tells of INTx alone */
+    uint64_t reserved[8];                  /* 0 */
 };
 
 /**
@@ -128,7 +131,8 @@ struct ob_client_info {
  * @ret_client: free it with ob_client_free().
  * @fault:      may be NULL.
  *
- * Returns 0; -EINVAL for impossible options; -ENOTSOCK, -EPROTOTYPE or -ENOTCONN when @fd is no
+ * Returns 0; -EINVAL for impossible options; -E2BIG for ones that this library does not know
+ * (api.h); -ENOTSOCK, -EPROTOTYPE or -ENOTCONN when @fd is no
  * connected stream socket; -ENOMEM or the errno of making descriptors. Nothing is sent yet.
  */
 OB_API int ob_client_new(int fd, const struct ob_client_options *options,

@@ -83,6 +83,7 @@ struct ob_doorbell {
 
 /** What a function is. Copied by ob_device_new(). */
 struct ob_device_desc {
+    size_t size;      /* sizeof(struct ob_device_desc) */
     const char *name; /* for messages: "backdoor" */
     uint16_t vendor_id;
     uint16_t device_id;
@@ -117,6 +118,8 @@ struct ob_device_desc {
 
 /** What a function does. Copied by ob_device_new(). Unused callbacks may be NULL. */
 struct ob_device_ops {
+    size_t size; /* sizeof(struct ob_device_ops) */
+
     /**
      * The guest reads a register.
      *
@@ -244,8 +247,8 @@ struct ob_device_ops {
  * @fault:      says what was wrong with @desc; may be NULL.
  *
  * Returns 0, -EINVAL when the description is impossible (a field that is missing or out of its
- * bounds, fields that contradict each other), -ENOMEM, or the errno of making the
- * memory of an OB_BAR_MEMORY BAR.
+ * bounds, fields that contradict each other), -E2BIG when it has fields that this library does not
+ * know (api.h), -ENOMEM, or the errno of making the memory of an OB_BAR_MEMORY BAR.
  */
 OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
                          void *state, struct ob_device **ret_device, struct ob_fault *fault);

@@ -52,6 +52,7 @@ struct ob_dma_request {
     /* The library's. */
     struct ob_dma_request *next;
     size_t moved;
+    uint64_t reserved[2];
 };
 
 /** A piece of guest memory that is contiguous in this process. */

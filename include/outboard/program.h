@@ -38,6 +38,7 @@ struct ob_option {
 };
 
 struct ob_program {
+    size_t size;                     /* sizeof(struct ob_program) */
     const char *name;                /* "outboard-backdoor" */
     const char *summary;             /* one line for --help */
     const char *version;             /* for --version: the program's own; NULL: the library's */

@@ -162,10 +162,12 @@ struct ob_session_events {
      * What was lent is the caller's again. Only ob_stream_free() makes sense now.
      */
     void (*reset)(void *user, struct ob_stream *stream, uint32_t reason);
+    void (*reserved[8])(void); /* NULL */
 };
 
-/* Zero it, then set what differs; a 0 takes the default in brackets. */
+/* Zero it, then set its size and what differs; a 0 takes the default in brackets. */
 struct ob_session_config {
+    size_t size; /* sizeof(struct ob_session_config) */
     enum ob_channel channel;
     struct ob_session_events events;
     void *user; /* given to the callbacks */
@@ -205,7 +207,8 @@ struct ob_session_config {
  * @config:      copied, the key too.
  * @ret_session: the engine; untouched on failure.
  *
- * Returns 0, -EINVAL (a value out of its bounds, no random, a key_len without a key) or -ENOMEM.
+ * Returns 0, -EINVAL (no size, a value out of its bounds, no random, a key_len without a key),
+ * -E2BIG (fields that this library does not know, api.h) or -ENOMEM.
  */
 OB_API int ob_session_new(const struct ob_session_config *config, struct ob_session **ret_session);
 
@@ -326,6 +329,7 @@ struct ob_session_stats {
     uint64_t buffered_bytes;  /* memory for received and unsent data of all streams, now */
     uint32_t streams;         /* handles, now */
     uint32_t streams_blocked; /* that have data to send but no credit, now */
+    uint64_t reserved[8];     /* 0 */
 };
 
 OB_API void ob_session_stats(const struct ob_session *session, struct ob_session_stats *ret_stats);
@@ -446,6 +450,7 @@ struct ob_stream_stats {
     uint64_t unsent;         /* written or lent and not yet handed to the channel */
     uint64_t credit;         /* bytes that the peer would take now */
     uint64_t window;         /* bytes that we would take now */
+    uint64_t reserved[4];    /* 0 */
 };
 
 OB_API void ob_stream_stats(const struct ob_stream *stream, struct ob_stream_stats *ret_stats);

@@ -97,6 +97,7 @@ static int open_over(const struct remote *remote, const char *wire, struct ob_cl
     struct ob_client_options options = remote->options;
     struct ob_client *client = NULL;
     const uint64_t start_ns = clock_now_ns();
+    options.size = sizeof(options);
     options.wire = wire;
     options.timeout_ms = options.timeout_ms ? options.timeout_ms : DEFAULT_TIMEOUT_MS;
     int err = remote->path ? ob_client_connect(remote->path, &options, &client, fault)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/sized.h"
 #include "program/wires.h"
 
 static bool is_empty(const char *text)
@@ -43,6 +44,12 @@ static int check_options(const struct ob_option *options, struct ob_fault *fault
                                     options[i].name);
     }
     return 0;
+}
+
+int author_read(const struct ob_program *given, struct ob_program *ret_own, struct ob_fault *fault)
+{
+    return sized_copy(given, SIZED_UP_TO(struct ob_program, destroy), ret_own, sizeof(*ret_own),
+                      "ob_program", fault);
 }
 
 int author_check(const struct ob_program *program, struct ob_fault *fault)

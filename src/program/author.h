@@ -8,6 +8,9 @@
 /* Options that a program may add. */
 #define AUTHOR_MAX_OPTIONS 16
 
+/* The program as this library knows it. 0, -EINVAL or -E2BIG with a fault (base/sized.h). */
+int author_read(const struct ob_program *given, struct ob_program *ret_own, struct ob_fault *fault);
+
 /* 0, or -EINVAL with a fault that says what is missing or wrong. */
 int author_check(const struct ob_program *program, struct ob_fault *fault);
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/sized.h"
 #include "device/device.h"
 #include "os/closer.h"
 #include "os/event.h"
@@ -131,16 +132,37 @@ static void init_host(struct program_host *host)
     device_timers_init(&host->timers);
 }
 
+/* The description and the callbacks as this library has them. */
+static int read_author(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
+                       struct ob_device_desc *ret_desc, struct ob_device_ops *ret_ops,
+                       struct ob_fault *fault)
+{
+    int err = 0;
+    if (desc)
+        err = sized_copy(desc, SIZED_UP_TO(struct ob_device_desc, state_version), ret_desc,
+                         sizeof(*ret_desc), "ob_device_desc", fault);
+    if (err == 0 && ops)
+        err = sized_copy(ops, SIZED_UP_TO(struct ob_device_ops, disconnected), ret_ops,
+                         sizeof(*ret_ops), "ob_device_ops", fault);
+    return err;
+}
+
 int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
                   struct ob_device **ret_device, struct ob_fault *fault)
 {
     if (!ret_device)
         return ob_fault_set(fault, -EINVAL, "there is no place for the device: ret_device is NULL");
+    struct ob_device_desc own_desc;
+    struct ob_device_ops own_ops;
+    int err = read_author(desc, ops, &own_desc, &own_ops, fault);
+    if (err < 0)
+        return err;
     struct program_host *host = calloc(1, sizeof(*host));
     if (!host)
         return ob_fault_set(fault, -ENOMEM, "no memory for the device");
     init_host(host);
-    int err = device_new(desc, ops, state, &host->host, ret_device, fault);
+    err = device_new(desc ? &own_desc : NULL, ops ? &own_ops : NULL, state, &host->host, ret_device,
+                     fault);
     if (err < 0)
         free(host);
     return err;

@@ -256,9 +256,16 @@ void ob_log(const char *format, ...)
 int ob_program_main(const struct ob_program *program, void *config, int argc, char **argv)
 {
     struct options options;
+    struct ob_program own;
     struct ob_fault fault = {0};
-    if (log_start(program && program->name ? program->name : "device program") < 0)
+    bool is_read = program && author_read(program, &own, &fault) == 0;
+    if (log_start(is_read && own.name ? own.name : "device program") < 0)
         return EXIT_FAILURE;
+    if (program && !is_read) {
+        log_line("%s", fault.text);
+        return EXIT_FAILURE;
+    }
+    program = program ? &own : NULL;
     int verdict = options_parse(program, config, argc, argv, &options, &fault);
     switch (verdict) {
     case OPTIONS_SERVE:

@@ -109,6 +109,7 @@ int tenant_new(struct proxy *proxy, const struct tenant_ops *ops, struct tenant 
     if (!tenant)
         return -ENOMEM;
     const struct ob_session_config config = {
+        .size = sizeof(config),
         .channel = options->channel.framing,
         .events = {.up = on_up,
                    .ended = on_ended,

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/sized.h"
 #include "client/regions.h"
 #include "os/closer.h"
 #include "os/event.h"
@@ -88,12 +89,16 @@ static int check_options(const struct ob_client_options *options, const struct r
 int ob_client_new(int fd, const struct ob_client_options *options, struct ob_client **ret_client,
                   struct ob_fault *fault)
 {
-    const struct ob_client_options defaults = {0};
+    struct ob_client_options own = {0};
     if (!ret_client)
         return ob_fault_set(fault, -EINVAL, "there is no place for the client: ret_client is NULL");
-    options = options ? options : &defaults;
-    const struct remote_wire *wire = find_wire(options->wire);
-    int err = check_options(options, wire, fault);
+    int err = options ? sized_copy(options, SIZED_UP_TO(struct ob_client_options, posted_writes),
+                                   &own, sizeof(own), "ob_client_options", fault)
+                      : 0;
+    if (err < 0)
+        return err;
+    const struct remote_wire *wire = find_wire(own.wire);
+    err = check_options(&own, wire, fault);
     if (err < 0 || !wire)
         return err;
     err = socket_check(fd);
@@ -106,12 +111,12 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
     *client = (struct ob_client){
         .wire = wire,
         .events = &events,
-        .options = *options,
+        .options = own,
         .fd = -1,
         .timer_fd = -1,
         .intx = {.trigger_fd = -1, .resample_fd = -1, .unmask_fd = -1},
     };
-    ob_client_set_timeout(client, options->timeout_ms);
+    ob_client_set_timeout(client, own.timeout_ms);
     err = prepare(client, fd);
     if (err < 0) {
         ob_client_free(client);

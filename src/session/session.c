@@ -5,6 +5,7 @@
  * ask for.
  */
 #include "session/session.h"
+#include "base/sized.h"
 #include "session/control.h"
 #include "session/handshake.h"
 #include "session/liveness.h"
@@ -51,11 +52,15 @@ static int complete(struct ob_session_config *config)
 
 int ob_session_new(const struct ob_session_config *config, struct ob_session **ret_session)
 {
+    struct ob_session_config completed;
     if (!config || !ret_session)
         return -EINVAL;
-    struct ob_session_config completed = *config;
-    if (complete(&completed) < 0)
-        return -EINVAL;
+    int err = sized_copy(config, SIZED_UP_TO(struct ob_session_config, idle_timeout_ns), &completed,
+                         sizeof(completed), "ob_session_config", NULL);
+    if (err == 0)
+        err = complete(&completed);
+    if (err < 0)
+        return err;
     struct ob_session *session = calloc(1, sizeof(*session));
     if (!session)
         return -ENOMEM;

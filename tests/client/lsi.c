@@ -160,8 +160,10 @@ int main(int argc, char **argv)
 {
     struct vmm vmm = {0};
     struct ob_fault fault = {0};
-    const struct ob_client_options options = {
-        .timeout_ms = 10000, .callbacks = {.intx_raised = on_interrupt}, .argument = &vmm};
+    const struct ob_client_options options = {.size = sizeof(options),
+                                              .timeout_ms = 10000,
+                                              .callbacks = {.intx_raised = on_interrupt},
+                                              .argument = &vmm};
     CHECK(argc == 2);
     if (ob_client_new(atoi(argv[1]), &options, &vmm.client, &fault) < 0)
         fprintf(stderr, "lsi: %s\n", fault.text);

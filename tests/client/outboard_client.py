@@ -45,6 +45,7 @@ class Info(Structure):
         ("bars", Bar * 6),
         ("config_len", c_uint32),
         ("vectors", c_uint32 * 5),
+        ("reserved", c_uint64 * 8),
     ]
 
 
@@ -82,6 +83,7 @@ _RAISED = ctypes.CFUNCTYPE(None, c_void_p)
 
 class Options(Structure):
     _fields_ = [
+        ("size", c_size_t),
         ("wire", c_char_p),
         ("timeout_ms", c_uint),
         ("poll_us", c_uint),
@@ -90,6 +92,7 @@ class Options(Structure):
         ("state_changed", _STATE_CHANGED),
         ("hung", _HUNG),
         ("intx_raised", _RAISED),
+        ("reserved", c_void_p * 8),
         ("argument", c_void_p),
         ("posted_writes", c_bool),
     ]
@@ -124,6 +127,7 @@ class Client:
         self.states, self.questions, self.interrupts = [], 0, 0
         self._verdict = verdict
         self._options = Options(
+            size=ctypes.sizeof(Options),
             wire=wire.encode(),
             timeout_ms=timeout_ms,
             poll_us=poll_us,

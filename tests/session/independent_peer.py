@@ -165,9 +165,9 @@ RANDOM = ctypes.CFUNCTYPE(ctypes.c_int, POINTER, POINTER, ctypes.c_size_t)
 class Config(ctypes.Structure):
     """struct ob_session_config, with its events in it."""
 
-    _fields_ = [("channel", ctypes.c_int), ("up", UP), ("ended", REASON), ("going_away", REASON), ("pong", UP),
+    _fields_ = [("size", ctypes.c_size_t), ("channel", ctypes.c_int), ("up", UP), ("ended", REASON), ("going_away", REASON), ("pong", UP),
                 ("incoming", INCOMING), ("opened", STREAM), ("refused", STREAM_REASON), ("readable", STREAM),
-                ("writable", STREAM), ("finished", STREAM), ("reset", STREAM_REASON), ("user", POINTER), ("random", RANDOM),
+                ("writable", STREAM), ("finished", STREAM), ("reset", STREAM_REASON), ("reserved", POINTER * 8), ("user", POINTER), ("random", RANDOM),
                 ("window", ctypes.c_uint32), ("send_buffer", ctypes.c_uint32), ("max_streams", ctypes.c_uint32),
                 ("key", ctypes.c_char_p), ("key_len", ctypes.c_size_t), ("listens", ctypes.c_bool), ("keepalive_ns", ctypes.c_uint64),
                 ("idle_timeout_ns", ctypes.c_uint64)]
@@ -178,7 +178,7 @@ class Engine:
 
     def __init__(self, library, line, key):
         self.lib, self.handle, self.tag = library, POINTER(), None
-        self.config = Config(channel=1 if line else 0, window=1000, key=key, key_len=len(key or b""))
+        self.config = Config(size=ctypes.sizeof(Config), channel=1 if line else 0, window=1000, key=key, key_len=len(key or b""))
         self.config.up = UP(lambda user, tag: setattr(self, "tag", tag))
         self.config.incoming = INCOMING(self.incoming)
         self.config.readable = STREAM(self.echo)

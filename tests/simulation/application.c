@@ -194,6 +194,7 @@ static int draw(void *user, void *bytes, size_t len)
 void application_start(struct application *application, const struct ob_session_config *config)
 {
     struct ob_session_config own = *config;
+    own.size = sizeof(own);
     own.user = application;
     own.random = draw;
     application->asks = random_below(application->random, 2);

@@ -202,6 +202,7 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
         {.bar = 5, .offset = 8, .size = 2, .number = 2},
     };
     const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "exercise",
         .vendor_id = 0x1af4,
         .device_id = 0x10f3,
@@ -224,7 +225,8 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
         .state_len = WINDOW_LEN,
         .state_version = 7,
     };
-    const struct ob_device_ops ops = {.read = read_register,
+    const struct ob_device_ops ops = {.size = sizeof(ops),
+                                      .read = read_register,
                                       .write = write_register,
                                       .doorbell = ring,
                                       .reset = reset,
@@ -239,6 +241,7 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
 int main(int argc, char **argv)
 {
     static const struct ob_program program = {
+        .size = sizeof(program),
         .name = "exercise",
         .summary = "A device for the tests of the wires.",
         .type = "exercise",

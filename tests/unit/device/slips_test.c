@@ -126,8 +126,8 @@ static void each_slip_is_a_sentence(void **state)
 
 static void nothing_is_made_of_nothing(void **state)
 {
-    static const struct ob_device_desc desc = {NAMED};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), NAMED};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     struct ob_device *device = NULL;
     struct ob_fault fault = {0};
     assert_int_equal(ob_device_new(NULL, &ops, NULL, &device, &fault), -EINVAL);
@@ -182,8 +182,8 @@ static void ready(void *argument, unsigned events)
 
 static void calls_with_bad_arguments_are_refused(void **state)
 {
-    static const struct ob_device_desc desc = {NAMED, .always_master = true};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), NAMED, .always_master = true};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     struct fake_host fake;
     struct ob_device *device = NULL;
     struct ob_dma_span span = {0};
@@ -225,8 +225,8 @@ static void calls_with_bad_arguments_are_refused(void **state)
 
 static void spans_are_given_back_once(void **state)
 {
-    static const struct ob_device_desc desc = {NAMED, .always_master = true};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), NAMED, .always_master = true};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     struct fake_host fake;
     struct ob_device *device = NULL;
     struct ob_dma_span span = {0};
@@ -246,8 +246,8 @@ static void spans_are_given_back_once(void **state)
 
 static void a_capability_that_comes_too_late_is_refused(void **state)
 {
-    static const struct ob_device_desc desc = {NAMED};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), NAMED};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     static const uint8_t body[4];
     struct fake_host fake;
     struct ob_device *device = NULL;
@@ -263,8 +263,9 @@ static void a_capability_that_comes_too_late_is_refused(void **state)
 
 static void a_save_that_wrote_more_than_there_is_room_for_is_refused(void **state)
 {
-    static const struct ob_device_desc desc = {NAMED, .state_len = 4};
-    static const struct ob_device_ops ops = {.save = save_too_much, .load = load};
+    static const struct ob_device_desc desc = {.size = sizeof(desc), NAMED, .state_len = 4};
+    static const struct ob_device_ops ops = {
+        .size = sizeof(ops), .save = save_too_much, .load = load};
     struct fake_host fake;
     struct ob_device *device = NULL;
     fake_host_init(&fake);

@@ -15,8 +15,8 @@
 
 static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
 {
-    static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), .name = "test"};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     return ob_device_new(&desc, &ops, NULL, ret_device, fault);
 }
 
@@ -50,8 +50,8 @@ static int create_and_fail(void *config, struct ob_device **ret_device, struct o
 static int create_by_a_bad_description(void *config, struct ob_device **ret_device,
                                        struct ob_fault *fault)
 {
-    static const struct ob_device_desc desc;
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc)};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     return ob_device_new(&desc, &ops, NULL, ret_device, fault);
 }
 
@@ -173,8 +173,13 @@ static void programs_that_can_not_be_are_told_so(void **state)
         {{PROGRAM, .create = create_by_a_bad_description}, "the device has no name"},
         {{PROGRAM, .create = create}, "--fd=1000000 is not a connected stream socket"},
     };
-    for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++)
-        expect(&slips[i].program, NULL, 1, slips[i].says, i);
+    for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
+        struct ob_program program = slips[i].program;
+        program.size = sizeof(program);
+        expect(&program, NULL, 1, slips[i].says, i);
+    }
+    expect(&(struct ob_program){PROGRAM, .create = create}, NULL, 1, "ob_program.size is not set",
+           0);
     expect(NULL, NULL, 1, "the program is NULL", 0);
 }
 
@@ -190,14 +195,16 @@ static void options_that_fail_are_told_in_words(void **state)
     };
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
         const struct ob_option options[] = {slips[i].option, {0}};
-        const struct ob_program program = {PROGRAM, .create = create, .options = options};
+        const struct ob_program program = {
+            .size = sizeof(program), PROGRAM, .create = create, .options = options};
         expect(&program, "--x", 2, slips[i].says, i);
     }
 }
 
 static void the_version_is_the_authors(void **state)
 {
-    struct ob_program program = {PROGRAM, .create = create, .version = "7.5-rc1"};
+    struct ob_program program = {
+        .size = sizeof(program), PROGRAM, .create = create, .version = "7.5-rc1"};
     expect(&program, "--version", 0, "test 7.5-rc1 (Outboard " OUTBOARD_VERSION ")\n", 0);
     program.version = NULL;
     expect(&program, "--version", 0, "test " OUTBOARD_VERSION "\n", 1);
@@ -210,13 +217,14 @@ static bool offers(const struct ob_program *program, const char *text)
 
 static void what_a_device_does_not_take_is_not_offered(void **state)
 {
-    struct ob_program program = {PROGRAM, .create = create};
+    struct ob_program program = {.size = sizeof(program), PROGRAM, .create = create};
     assert_true(offers(&program, "--dma="));
     assert_true(offers(&program, "--wire="));
     program.needs_shared_memory = true;
     assert_false(offers(&program, "--dma="));
     assert_true(offers(&program, "--wire="));
-    program = (struct ob_program){PROGRAM, .create = create, .wire = "vfio-user"};
+    program = (struct ob_program){
+        .size = sizeof(program), PROGRAM, .create = create, .wire = "vfio-user"};
     assert_true(offers(&program, "--dma="));
     assert_false(offers(&program, "--wire="));
     assert_false(offers(&program, "mpqemu"));

@@ -21,11 +21,12 @@
 #include "device/irq.h"
 
 static const struct ob_device_desc desc = {
+    .size = sizeof(desc),
     .name = "test",
     .intx = true,
     .bars = {{.kind = OB_BAR_MEM32, .size = 4096, .flags = OB_BAR_MEMORY}},
 };
-static const struct ob_device_ops ops;
+static const struct ob_device_ops ops = {.size = sizeof(ops)};
 
 struct fixture {
     struct loop *loop;

@@ -37,8 +37,8 @@ static void woken(void *argument)
 
 static void set_up(struct fixture *f)
 {
-    static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), .name = "test"};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     *f = (struct fixture){.lock = PTHREAD_MUTEX_INITIALIZER};
     assert_int_equal(ob_device_new(&desc, &ops, NULL, &f->device, NULL), 0);
     assert_int_equal(loop_new(&f->loop), 0);

@@ -24,8 +24,8 @@ struct fixture {
 
 static void set_up(struct fixture *f)
 {
-    static const struct ob_device_desc desc = {.name = "test"};
-    static const struct ob_device_ops ops;
+    static const struct ob_device_desc desc = {.size = sizeof(desc), .name = "test"};
+    static const struct ob_device_ops ops = {.size = sizeof(ops)};
     *f = (struct fixture){0};
     assert_int_equal(ob_device_new(&desc, &ops, NULL, &f->device, NULL), 0);
     assert_int_equal(loop_new(&f->loop), 0);

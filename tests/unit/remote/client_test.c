@@ -96,13 +96,15 @@ static void *serve(void *argument)
 static void make_device(struct fixture *f)
 {
     static const struct ob_device_desc desc = {
+        .size = sizeof(desc),
         .name = "test",
         .vendor_id = 0x1af4,
         .device_id = 0x1234,
         .intx = true,
         .bars = {[0] = {.kind = OB_BAR_MEM64, .size = 256}, [2] = {.kind = OB_BAR_IO, .size = 16}},
     };
-    static const struct ob_device_ops ops = {.read = on_read, .write = on_write, .reset = on_reset};
+    static const struct ob_device_ops ops = {
+        .size = sizeof(ops), .read = on_read, .write = on_write, .reset = on_reset};
     assert_int_equal(ob_device_new(&desc, &ops, &f->state, &f->state.device, NULL), 0);
     assert_int_equal(loop_new(&f->loop), 0);
     program_host_use_loop(f->state.device, f->loop);
@@ -119,7 +121,8 @@ static void set_up(struct fixture *f, const char *wire)
 {
     int pair[2];
     struct ob_client_info info;
-    const struct ob_client_options options = {.wire = wire,
+    const struct ob_client_options options = {.size = sizeof(options),
+                                              .wire = wire,
                                               .timeout_ms = PATIENCE_MS,
                                               .callbacks = {.intx_raised = on_interrupt},
                                               .argument = f};
@@ -282,7 +285,7 @@ static void a_reset_forgets_where_the_bars_were(void **state)
 static void a_client_that_can_not_be_made_leaves_nothing(void **state)
 {
     static const char *const all[] = {"mpqemu", "vfio-user"};
-    struct ob_client_options options = {.heartbeat_ms = 1000};
+    struct ob_client_options options = {.size = sizeof(options), .heartbeat_ms = 1000};
     unsigned wire = 0;
     for (unsigned nth = 1; wire < 2; nth++) {
         struct ob_client *client = NULL;

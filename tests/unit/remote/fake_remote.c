@@ -168,6 +168,7 @@ struct ob_client *fake_remote_start(struct fake_remote *remote,
     *remote = (struct fake_remote){
         .version = "{\"capabilities\":{\"max_msg_fds\":8,\"write_multiple\":true}}",
         .bar_len = BAR_LEN};
+    own.size = sizeof(own);
     own.wire = "vfio-user";
     if (own.timeout_ms == 0)
         own.timeout_ms = PATIENCE_MS;

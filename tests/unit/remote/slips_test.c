@@ -14,7 +14,7 @@ static void a_client_needs_a_place_and_a_path(void **state)
 {
     struct ob_client *client = NULL;
     struct ob_fault fault = {0};
-    const struct ob_client_options odd = {.policy = (enum ob_client_policy)3};
+    const struct ob_client_options odd = {.size = sizeof(odd), .policy = (enum ob_client_policy)3};
     int ends[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
     assert_int_equal(ob_client_new(ends[0], NULL, NULL, &fault), -EINVAL);
@@ -34,7 +34,7 @@ static void what_is_not_given_is_not_used(void **state)
 {
     static const char *const wires[] = {"mpqemu", "vfio-user"};
     for (size_t i = 0; i < 2; i++) {
-        const struct ob_client_options options = {.wire = wires[i]};
+        const struct ob_client_options options = {.size = sizeof(options), .wire = wires[i]};
         struct ob_client *client = NULL;
         struct ob_fault fault = {0};
         char byte;

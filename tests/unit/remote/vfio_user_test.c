@@ -105,7 +105,7 @@ static int greet(struct fixture *f, unsigned messages)
     return err;
 }
 
-static const struct ob_client_options defaults;
+static const struct ob_client_options defaults = {.size = sizeof(defaults)};
 
 static void another_version_is_not_spoken(void **state)
 {
@@ -138,7 +138,7 @@ static void a_greeting_that_is_refused_ends_it(void **state)
 static void a_greeting_that_is_not_answered_ends_it(void **state)
 {
     struct fixture f;
-    const struct ob_client_options options = {.timeout_ms = 20};
+    const struct ob_client_options options = {.size = sizeof(options), .timeout_ms = 20};
     f.client = fake_remote_start(&f.remote, &options);
     assert_int_equal(greet(&f, 0), -ENOTCONN);
     tear_down(&f);
@@ -174,7 +174,7 @@ static void a_bar_that_can_not_be_is_refused(void **state)
 
 static void a_heartbeat_does_not_greet(void **state)
 {
-    const struct ob_client_options options = {.heartbeat_ms = 1};
+    const struct ob_client_options options = {.size = sizeof(options), .heartbeat_ms = 1};
     struct fixture f;
     f.client = fake_remote_start(&f.remote, &options);
     for (unsigned i = 0; i < 3; i++)
@@ -186,7 +186,7 @@ static void a_heartbeat_does_not_greet(void **state)
 
 static void a_remote_that_reads_slowly_is_not_hung(void **state)
 {
-    const struct ob_client_options options = {.heartbeat_ms = 1};
+    const struct ob_client_options options = {.size = sizeof(options), .heartbeat_ms = 1};
     struct fixture f;
     set_up(&f, &options);
     uint8_t *ram = lend_memory(&f);
@@ -246,7 +246,8 @@ static void a_flood_does_not_make_a_call_longer(void **state)
                  {tell_without_end, 0},
                  {tell_without_end, hour_us}};
     for (unsigned i = 0; i < 4; i++) {
-        const struct ob_client_options options = {.timeout_ms = 200, .poll_us = cases[i].poll_us};
+        const struct ob_client_options options = {
+            .size = sizeof(options), .timeout_ms = 200, .poll_us = cases[i].poll_us};
         struct fixture f;
         uint32_t value;
         set_up(&f, &options);
@@ -369,7 +370,7 @@ static void memory_that_is_refused_is_not_kept(void **state)
 
 static void a_late_answer_makes_it_alive_again(void **state)
 {
-    const struct ob_client_options options = {.timeout_ms = 20};
+    const struct ob_client_options options = {.size = sizeof(options), .timeout_ms = 20};
     struct fixture f;
     struct message message;
     uint32_t value;

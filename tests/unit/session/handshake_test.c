@@ -45,14 +45,17 @@ static int count_draws(void *user, void *bytes, size_t len)
 static void refuses_values_out_of_bounds(void **state)
 {
     struct ob_session *session = NULL;
-    struct ob_session_config config = {0};
+    struct ob_session_config config = {.size = sizeof(config)};
     assert_int_equal(ob_session_new(&config, &session), -EINVAL); /* no random */
     assert_int_equal(ob_session_new(NULL, &session), -EINVAL);
     assert_int_equal(ob_session_new(&config, NULL), -EINVAL);
     struct pair pair;
     pair_new(&pair, &config, &config);
-    const struct ob_session_config keyless = {.random = no_random, .key_len = 4};
+    const struct ob_session_config keyless = {
+        .size = sizeof(keyless), .random = no_random, .key_len = 4};
     assert_int_equal(ob_session_new(&keyless, &session), -EINVAL);
+    const struct ob_session_config unsized = {.random = no_random};
+    assert_int_equal(ob_session_new(&unsized, &session), -EINVAL);
     pair_free(&pair);
     assert_null(session);
 }
@@ -291,7 +294,7 @@ static void two_that_listen_prove_nothing_to_each_other(void **state)
 static void a_short_key_is_refused(void **state)
 {
     struct pair pair;
-    struct ob_session_config config = {.key = "1234567", .key_len = 7};
+    struct ob_session_config config = {.size = sizeof(config), .key = "1234567", .key_len = 7};
     struct ob_session *session = NULL;
     pair_new(&pair, &(struct ob_session_config){0}, &(struct ob_session_config){0});
     config.random = count_draws;
@@ -308,6 +311,7 @@ static void random_bytes_are_drawn_when_they_are_needed(void **state)
     struct pair pair;
     uint8_t bytes[4096];
     unsigned draws = 0;
+    config.size = sizeof(config);
     config.random = count_draws;
     config.user = &draws;
     assert_int_equal(ob_session_new(&config, &session), 0);

@@ -63,8 +63,8 @@ static int no_random(void *user, void *bytes, size_t len)
 static void making_an_engine_fails_cleanly(void **state)
 {
     for (int channel = OB_CHANNEL_STREAM; channel <= OB_CHANNEL_LINE; channel++) {
-        struct ob_session_config config = {.channel = (enum ob_channel)channel,
-                                           .random = no_random};
+        struct ob_session_config config = {
+            .size = sizeof(config), .channel = (enum ob_channel)channel, .random = no_random};
         int failed = 0, result;
         do {
             struct ob_session *session = NULL;
@@ -106,7 +106,8 @@ static long converse_failing_at(int channel, bool asks, long n)
 {
     struct pair pair;
     size_t before = in_use;
-    const struct ob_session_config config = {.channel = (enum ob_channel)channel};
+    const struct ob_session_config config = {.size = sizeof(config),
+                                             .channel = (enum ob_channel)channel};
     if (asks)
         pair_up_asking(&pair, config);
     else

@@ -102,6 +102,7 @@ static int make(struct end *end, const struct ob_session_config *config)
 {
     struct ob_session_config own = *config;
     own.user = end;
+    own.size = sizeof(own);
     own.random = pseudo_random;
     own.events = (struct ob_session_events){
         .up = on_up,
