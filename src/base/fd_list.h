@@ -22,6 +22,8 @@ struct fd_list {
 static inline void fd_list_move(struct fd_list *from, struct fd_list *to)
 {
     unsigned moved = 0;
+    if (from->count == 0) /* as for nearly every message */
+        return;
     while (moved < from->count && to->count < LIMIT_FDS_PER_RECEIVE)
         to->fd[to->count++] = from->fd[moved++];
     memmove(from->fd, from->fd + moved, (from->count - moved) * sizeof(from->fd[0]));

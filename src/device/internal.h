@@ -99,6 +99,11 @@ int device_pci_new(struct ob_device *device, const struct ob_device_desc *desc,
 void device_pci_free(struct ob_device *device);
 /* Gives up what the peer gave, or has of the device. */
 void device_pci_disconnect(struct ob_device *device);
+/* Register access that is known to fit the BAR. */
+uint64_t device_register_read(struct ob_device *device, unsigned bar, uint64_t offset,
+                              unsigned size);
+void device_register_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
+                           uint64_t value);
 /* Configuration space and interrupts as after a reset. */
 void device_pci_reset(struct ob_device *device);
 

@@ -176,10 +176,9 @@ static bool fits(struct ob_device *device, unsigned bar, uint64_t offset, unsign
     return desc->kind != OB_BAR_NONE && offset < desc->size && size <= desc->size - offset;
 }
 
-uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size)
+uint64_t device_register_read(struct ob_device *device, unsigned bar, uint64_t offset,
+                              unsigned size)
 {
-    if (!fits(device, bar, offset, size))
-        return UINT64_MAX;
     device_wake(device);
     uint64_t value = UINT64_MAX;
     if (device_bar_has_memory(device, bar, offset, size))
@@ -191,11 +190,9 @@ uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset
     return truncate_to(value, size);
 }
 
-void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
-                      uint64_t value)
+void device_register_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
+                           uint64_t value)
 {
-    if (!fits(device, bar, offset, size))
-        return;
     device_wake(device);
     if (device_bar_has_memory(device, bar, offset, size))
         memcpy(device->pci->bar_memory[bar].address + offset, &value, size);
@@ -203,6 +200,45 @@ void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, u
         msix_write(&device->pci->irqs.msix, offset, size, value);
     else if (device->ops.write)
         device->ops.write(device->state, bar, offset, size, truncate_to(value, size));
+}
+
+uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size)
+{
+    return fits(device, bar, offset, size) ? device_register_read(device, bar, offset, size)
+                                           : UINT64_MAX;
+}
+
+void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
+                      uint64_t value)
+{
+    if (fits(device, bar, offset, size))
+        device_register_write(device, bar, offset, size, value);
+}
+
+int device_space_read(struct ob_device *device, bool memory_space, uint64_t address, unsigned size,
+                      uint64_t *ret_value)
+{
+    uint64_t offset;
+    int bar = device_check_size(device, size)
+                  ? device_decode(device, memory_space, address, size, &offset)
+                  : -ENXIO;
+    if (bar < 0)
+        return bar;
+    *ret_value = device_register_read(device, (unsigned)bar, offset, size);
+    return 0;
+}
+
+int device_space_write(struct ob_device *device, bool memory_space, uint64_t address, unsigned size,
+                       uint64_t value)
+{
+    uint64_t offset;
+    int bar = device_check_size(device, size)
+                  ? device_decode(device, memory_space, address, size, &offset)
+                  : -ENXIO;
+    if (bar < 0)
+        return bar;
+    device_register_write(device, (unsigned)bar, offset, size, value);
+    return 0;
 }
 
 int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value)

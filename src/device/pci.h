@@ -23,6 +23,13 @@ uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset
 void device_bar_write(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size,
                       uint64_t value);
 
+/* The same by an address of the guest's memory or port space. -ENXIO when no BAR decodes it, or no
+ * register has that size. */
+int device_space_read(struct ob_device *device, bool memory_space, uint64_t address, unsigned size,
+                      uint64_t *ret_value);
+int device_space_write(struct ob_device *device, bool memory_space, uint64_t address, unsigned size,
+                       uint64_t value);
+
 /* The same for any number of bytes, in registers' sizes as far as the device sees them. -EINVAL
  * when they do not lie in the BAR. */
 int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offset, uint8_t *ret_buf,

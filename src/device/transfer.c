@@ -35,7 +35,7 @@ int device_bar_read_bytes(struct ob_device *device, unsigned bar, uint64_t offse
     }
     while (len > 0) {
         unsigned size = register_size(offset, len);
-        access_put(ret_buf, device_bar_read(device, bar, offset, size), size);
+        access_put(ret_buf, device_register_read(device, bar, offset, size), size);
         ret_buf += size;
         offset += size;
         len -= size;
@@ -55,7 +55,7 @@ int device_bar_write_bytes(struct ob_device *device, unsigned bar, uint64_t offs
     }
     while (len > 0) {
         unsigned size = register_size(offset, len);
-        device_bar_write(device, bar, offset, size, access_get(buf, size));
+        device_register_write(device, bar, offset, size, access_get(buf, size));
         buf += size;
         offset += size;
         len -= size;

@@ -77,8 +77,8 @@ static int turn(struct connection *connection)
     if (shared_memory_was_cut())
         return ob_fault_set(&engine->fault, -EPROTO,
                             "the VMM cut its memory short while it was shared");
-    if (err >= 0 && !device_waits(engine->device))
-        device_poll(engine->device); /* a disk that has nothing to do begins before the reply */
+    if (err >= 0 && !engine_waits(engine))
+        engine_works(engine); /* a disk that has nothing to do begins before the reply */
     int send_err = send_pending(connection);
     return err < 0 ? err : send_err;
 }
@@ -102,7 +102,7 @@ static int look_around(struct connection *connection, int timeout_ms)
 static void was_active(struct connection *connection)
 {
     uint64_t now_ns = clock_now_ns();
-    bool waits = device_waits(connection->engine->device);
+    bool waits = engine_waits(connection->engine);
     poll_tuner_active(connection->tuner, now_ns);
     connection->tuner = waits ? &connection->waiting : &connection->idle;
     connection->tuner->activity_ns = now_ns;
@@ -112,11 +112,11 @@ static void was_active(struct connection *connection)
  * this very processor: a thread of the kernel, or whoever emulates the disk. */
 static bool polls(struct connection *connection)
 {
-    if (device_poll(connection->engine->device)) {
+    if (engine_works(connection->engine)) {
         was_active(connection);
         return true;
     }
-    bool holds = connection->tuner->limit_ns > 0 && device_holds(connection->engine->device);
+    bool holds = connection->tuner->limit_ns > 0 && engine_holds(connection->engine);
     if (!holds && !poll_tuner_polls(connection->tuner, clock_now_ns()))
         return false;
     if (connection->tuner == &connection->waiting)
@@ -146,13 +146,13 @@ static int poll_socket(struct connection *connection)
  */
 static int block(struct connection *connection)
 {
-    struct ob_device *device = connection->engine->device;
+    struct engine *engine = connection->engine;
     connection->ready = connection->hung_up = false;
     int err = poke(connection);
     if (err == 0)
         err = choose_events(connection);
     if (err == 0) {
-        bool is_busy = device_poll(device) || device_listen(device);
+        bool is_busy = engine_works(engine) || engine_listen(engine);
         err = look_around(connection, is_busy ? 0 : -1);
     }
     if (err < 0)

@@ -86,13 +86,10 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
 {
     if (is_last_received)
         fd_list_move(&engine->arrived, &engine->waiting);
-    struct fd_list fds = {.count = engine->waiting.count};
-    memcpy(fds.fd, engine->waiting.fd, fds.count * sizeof(fds.fd[0]));
-    engine->waiting.count = 0;
     if (trace_is_on(device_traces(engine->device) && !engine->traced))
-        trace_message(engine, true, frame, len, fds.count);
-    int err = engine->ops->handle(engine, frame, len, &fds);
-    close_fds(engine, &fds);
+        trace_message(engine, true, frame, len, engine->waiting.count);
+    int err = engine->ops->handle(engine, frame, len, &engine->waiting);
+    close_fds(engine, &engine->waiting);
     return err;
 }
 
@@ -104,6 +101,19 @@ static int refused(const struct engine *engine, int err)
     return err;
 }
 
+/* Reads the header of the frame that begins there, unless it was read before. 0 or -EPROTO. */
+static int read_header(struct engine *engine, const uint8_t *frame)
+{
+    if (engine->frame_len > 0)
+        return 0;
+    int len = engine->ops->frame_len(engine, frame);
+    if (len < 0)
+        return len;
+    assert((size_t)len >= engine->ops->header_len && (size_t)len <= engine->ops->rx_len);
+    engine->frame_len = (size_t)len;
+    return 0;
+}
+
 /* Carries out the whole frames in the buffer, as far as there is room for replies. A refusal is
  * final: what lies behind the refused frame is never carried out, what lies before it never again.
  */
@@ -113,17 +123,18 @@ static int handle_frames(struct engine *engine)
     size_t at = 0;
     int err = engine->fault.code ? -EPROTO : 0;
     while (err == 0 && engine->rx_len - at >= ops->header_len && may_reply(engine)) {
-        int len = ops->frame_len(engine, engine->rx + at);
-        if (len < 0)
-            return refused(engine, len);
-        assert((size_t)len >= ops->header_len && (size_t)len <= ops->rx_len);
-        if (engine->rx_len - at < (size_t)len)
+        err = read_header(engine, engine->rx + at);
+        if (err < 0)
+            return refused(engine, err);
+        const size_t len = engine->frame_len;
+        if (engine->rx_len - at < len)
             break;
-        err =
-            handle_frame(engine, engine->rx + at, (size_t)len, engine->rx_len - at == (size_t)len);
+        err = handle_frame(engine, engine->rx + at, len, engine->rx_len - at == len);
         engine->later = engine->traced = err == ENGINE_LATER;
-        if (!engine->later)
-            at += (size_t)len;
+        if (engine->later)
+            break;
+        engine->frame_len = 0;
+        at += len;
     }
     engine->rx_len -= at;
     if (at > 0 && engine->rx_len > 0)
@@ -198,4 +209,24 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
     if (trace_is_on(device_traces(engine->device)))
         trace_message(engine, false, engine->tx + engine->tx_len, len, num_fds);
     engine->tx_len += len;
+}
+
+bool engine_works(struct engine *engine)
+{
+    return device_poll(engine->device);
+}
+
+bool engine_waits(const struct engine *engine)
+{
+    return device_waits(engine->device);
+}
+
+bool engine_holds(const struct engine *engine)
+{
+    return device_holds(engine->device);
+}
+
+bool engine_listen(struct engine *engine)
+{
+    return device_listen(engine->device);
 }

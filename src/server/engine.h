@@ -44,11 +44,12 @@ struct engine_ops {
     bool has_dma_messages; /* memory that is not shared is reached all the same */
 
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
-     * -EPROTO with the engine's fault filled. */
+     * -EPROTO with the engine's fault filled. Called once for each frame, before handle() gets it:
+     * what it has read of the header is kept until then. */
     int (*frame_len)(struct engine *engine, const uint8_t *header);
-    /* Carries out one whole frame. 0; ENGINE_LATER, to get it again when something has happened; or
-     * -EPROTO with the fault filled: the connection is over. Whoever keeps a descriptor puts -1 in
-     * its place; the rest are closed. */
+    /* Carries out one whole frame. 0; ENGINE_LATER, to get it again, without the descriptors, when
+     * something has happened; or -EPROTO with the fault filled: the connection is over. Whoever
+     * keeps a descriptor puts -1 in its place; the rest are closed. */
     int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds);
     /* Fits the device to the wire before anything is received, or tells why it can't be. What this
      * does to the function is undone for the next peer, which may speak another wire. */
@@ -82,6 +83,7 @@ struct engine {
     struct ob_fault fault; /* why the connection is over */
     uint8_t *rx;
     size_t rx_len;
+    size_t frame_len; /* of the frame that is first in the buffer; 0: its header was not read yet */
     struct fd_list waiting;
     struct fd_list arrived;
     uint8_t *tx;
@@ -118,6 +120,16 @@ int engine_sent(struct engine *engine, size_t len);
 /* Says that something has happened besides the connection (a callback of the device has been):
  * goes on with what waited for it. As engine_received(). */
 int engine_poke(struct engine *engine);
+
+/* What the owner of the connection asks between messages, without knowing what is served. */
+/* Has the device do what is due. Whether anything was done or more is due right now. */
+bool engine_works(struct engine *engine);
+/* Whether what was asked for is being done elsewhere, which needs a processor too. */
+bool engine_waits(const struct engine *engine);
+/* Whether something was put off that has to be done at once if the owner waits. */
+bool engine_holds(const struct engine *engine);
+/* To be called before waiting. Whether there is something to do instead. */
+bool engine_listen(struct engine *engine);
 
 /* For engine_ops.pump(): whether a message of len bytes can be sent now, leaving room for a reply;
  * if so engine_reply_room() and engine_reply() take it. */

@@ -37,7 +37,7 @@ enum answer {
     ANSWER_HEADER, /* RET without a payload */
 };
 
-struct row {
+struct mpqemu_row {
     uint32_t len[2]; /* of the payload, by dialect */
     unsigned min_fds, max_fds;
     enum answer answer;
@@ -103,38 +103,24 @@ static int config_read(struct request *request, uint64_t *ret_value)
     return 0;
 }
 
-/* Finds what an access means: the BAR, or -ENXIO when the guest gets all ones. */
-static int decode(struct request *request, struct mpqemu_bar_access *ret_access,
-                  uint64_t *ret_offset)
-{
-    if (mpqemu_bar_get(request->payload, request->len, ret_access) < 0)
-        return -ENXIO;
-    unsigned size = ret_access->size;
-    if (!device_check_size(request->device, size))
-        return -ENXIO;
-    return device_decode(request->device, ret_access->memory, ret_access->address, size,
-                         ret_offset);
-}
-
+/* The guest gets all ones where no BAR answers. */
 static int bar_write(struct request *request, uint64_t *ret_value)
 {
     struct mpqemu_bar_access access;
-    uint64_t offset;
-    int bar = decode(request, &access, &offset);
-    if (bar < 0)
+    if (mpqemu_bar_get(request->payload, request->len, &access) < 0 ||
+        device_space_write(request->device, access.memory, access.address, access.size,
+                           access.value) < 0)
         *ret_value = UINT64_MAX;
-    else
-        device_bar_write(request->device, (unsigned)bar, offset, access.size, access.value);
     return 0;
 }
 
 static int bar_read(struct request *request, uint64_t *ret_value)
 {
     struct mpqemu_bar_access access;
-    uint64_t offset;
-    int bar = decode(request, &access, &offset);
-    *ret_value =
-        bar < 0 ? UINT64_MAX : device_bar_read(request->device, (unsigned)bar, offset, access.size);
+    if (mpqemu_bar_get(request->payload, request->len, &access) < 0 ||
+        device_space_read(request->device, access.memory, access.address, access.size, ret_value) <
+            0)
+        *ret_value = UINT64_MAX;
     return 0;
 }
 
@@ -156,7 +142,7 @@ static int device_reset_request(struct request *request, uint64_t *ret_value)
 }
 
 /* Commands without a row are none that a proxy may send. */
-static const struct row rows[MPQEMU_COMMAND_COUNT] = {
+static const struct mpqemu_row rows[MPQEMU_COMMAND_COUNT] = {
     /*                       {shipped, v8} payload  fds  answer  handler */
     [MPQEMU_INIT] = {{0, 0}, 0, 0, ANSWER_NONE, take_nothing},
     [MPQEMU_SYNC_SYSMEM] = {{192, 192}, 0, 8, ANSWER_NONE, sync_sysmem},
@@ -184,12 +170,12 @@ static int learn_dialect(struct mpqemu_server *server, const struct mpqemu_heade
     return 0;
 }
 
-static const char *name_of(const struct row *row)
+static const char *name_of(const struct mpqemu_row *row)
 {
     return mpqemu_command_name((enum mpqemu_command)(row - rows));
 }
 
-static const struct row *find_row(const struct mpqemu_server *server, uint32_t number)
+static const struct mpqemu_row *find_row(const struct mpqemu_server *server, uint32_t number)
 {
     int command = mpqemu_command_from(server->dialect, number);
     return command >= 0 && rows[command].handle ? &rows[command] : NULL;
@@ -203,7 +189,7 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
     int err = learn_dialect(server, &header);
     if (err < 0)
         return err;
-    const struct row *row = find_row(server, header.number);
+    const struct mpqemu_row *row = find_row(server, header.number);
     if (!row)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "no message that a proxy may send has cmd %" PRIu32 " (offset 0)",
@@ -213,6 +199,7 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
                             "%s has a payload of %" PRIu32 " bytes; its size says %" PRIu64
                             " (offset 8)",
                             name_of(row), row->len[server->dialect], header.size);
+    server->row = row;
     return (int)(MPQEMU_HEADER_LEN + header.size);
 }
 
@@ -238,9 +225,7 @@ static void answer(struct mpqemu_server *server, enum answer kind, uint64_t valu
 static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct mpqemu_server *server = server_of(engine);
-    struct mpqemu_header header = {0};
-    mpqemu_header_get(frame, MPQEMU_HEADER_LEN, &header);
-    const struct row *row = find_row(server, header.number);
+    const struct mpqemu_row *row = server->row;
     if (fds->count < row->min_fds || fds->count > row->max_fds)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "%s came with %u descriptors instead of %u to %u", name_of(row),

@@ -10,6 +10,7 @@ struct mpqemu_server {
     struct engine engine; /* first: an engine of this wire is one of these */
     bool dialect_known;
     enum mpqemu_dialect dialect;
+    const struct mpqemu_row *row; /* of the frame whose header was read last */
 };
 
 #endif

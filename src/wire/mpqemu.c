@@ -16,12 +16,17 @@ static const int numbers[MPQEMU_COMMAND_COUNT][2] = {
     [MPQEMU_DEVICE_RESET] = {7, 10},
 };
 
+/* The command of each number of the shipped dialect. The v8 one numbers them as the enum does. */
+static const enum mpqemu_command shipped[] = {
+    MPQEMU_SYNC_SYSMEM, MPQEMU_RET,      MPQEMU_CONFIG_WRITE, MPQEMU_CONFIG_READ,
+    MPQEMU_BAR_WRITE,   MPQEMU_BAR_READ, MPQEMU_SET_IRQFD,    MPQEMU_DEVICE_RESET,
+};
+
 int mpqemu_command_from(enum mpqemu_dialect dialect, uint32_t number)
 {
-    for (int command = 0; command < MPQEMU_COMMAND_COUNT; command++)
-        if (numbers[command][dialect] >= 0 && (uint32_t)numbers[command][dialect] == number)
-            return command;
-    return -EPROTO;
+    if (dialect == MPQEMU_V8)
+        return number < MPQEMU_COMMAND_COUNT ? (int)number : -EPROTO;
+    return number < sizeof(shipped) / sizeof(shipped[0]) ? (int)shipped[number] : -EPROTO;
 }
 
 int mpqemu_command_number(enum mpqemu_dialect dialect, enum mpqemu_command command)

@@ -129,13 +129,13 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
 
 static int frame_len(struct engine *engine, const uint8_t *header_bytes)
 {
-    struct vfio_user_header header = {0};
-    vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
-    if (header.size < VFIO_USER_HEADER_LEN || header.size > engine->ops->rx_len)
+    struct vfio_user_header *header = &server_of(engine)->header;
+    vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, header);
+    if (header->size < VFIO_USER_HEADER_LEN || header->size > engine->ops->rx_len)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "a message has %u to %zu bytes; its size says %" PRIu32 " (offset 4)",
-                            VFIO_USER_HEADER_LEN, engine->ops->rx_len, header.size);
-    return (int)header.size;
+                            VFIO_USER_HEADER_LEN, engine->ops->rx_len, header->size);
+    return (int)header->size;
 }
 
 /* Checks a command against its row and carries it out. */
@@ -172,32 +172,32 @@ static void reply(struct vfio_user_request *request, const struct vfio_user_head
 static int handle(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds)
 {
     struct vfio_user_server *server = server_of(engine);
-    struct vfio_user_header header = {0};
-    vfio_user_header_get(frame, VFIO_USER_HEADER_LEN, &header);
-    if ((header.flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_REPLY)
-        return vfio_user_dma_reply(server, &header, frame + VFIO_USER_HEADER_LEN,
+    const struct vfio_user_header *header = &server->header;
+    if ((header->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_TYPE_REPLY)
+        return vfio_user_dma_reply(server, header, frame + VFIO_USER_HEADER_LEN,
                                    len - VFIO_USER_HEADER_LEN);
-    if ((header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
+    if ((header->flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "a message that is neither command nor reply came (flags 0x%" PRIx32
                             " at offset 8)",
-                            header.flags);
-    if (!server->negotiated && header.command != VFIO_USER_VERSION)
+                            header->flags);
+    if (!server->negotiated && header->command != VFIO_USER_VERSION)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "the first message must be VERSION, command 1; got command %u at "
                             "offset 2",
-                            header.command);
+                            header->command);
     struct vfio_user_request request = {.server = server,
                                         .device = engine->device,
                                         .payload = frame + VFIO_USER_HEADER_LEN,
                                         .len = len - VFIO_USER_HEADER_LEN,
-                                        .fds = fds};
+                                        .fds = fds,
+                                        .reply_fds = server->reply_fds};
     request.reply = wr_init(engine_reply_room(engine) + VFIO_USER_HEADER_LEN,
                             engine->ops->reply_limit - VFIO_USER_HEADER_LEN);
-    int err = carry_out(&request, header.command);
+    int err = carry_out(&request, header->command);
     if (err == ENGINE_LATER)
         return err;
-    reply(&request, &header, err);
+    reply(&request, header, err);
     if (!server->negotiated)
         return ob_fault_set(&engine->fault, -EPROTO, "VERSION came in vain: %d", -err);
     return 0;

@@ -43,13 +43,15 @@ struct vfio_user_migration {
 
 struct vfio_user_server {
     struct engine engine;                       /* first: an engine of this wire is one of these */
+    struct vfio_user_header header;             /* the one that was read last */
     bool negotiated;                            /* VERSION is done */
     bool may_be_qemu;                           /* offers what QEMU alone offers, "migration" */
     struct vfio_user_capabilities capabilities; /* as agreed */
     struct device_messenger messenger;
     struct vfio_user_dma dma;
     struct vfio_user_migration migration;
-    struct ob_dma_region *unmapping; /* of the DMA_UNMAP that waits for its spans, or NULL */
+    int reply_fds[LIMIT_VFIO_USER_FDS]; /* of the reply that is being made */
+    struct ob_dma_region *unmapping;    /* of the DMA_UNMAP that waits for its spans, or NULL */
 };
 
 /* One command, checked against its row. */
@@ -60,7 +62,7 @@ struct vfio_user_request {
     size_t len;
     struct fd_list *fds;
     struct wr reply; /* takes the payload of the reply */
-    int reply_fds[LIMIT_VFIO_USER_FDS];
+    int *reply_fds;  /* room for LIMIT_VFIO_USER_FDS; what is in it stays somebody else's */
     unsigned num_reply_fds;
 };
 

@@ -20,16 +20,20 @@ enum toy {
     TOY_ASK,      /* and reply */
     TOY_TAKE_FDS, /* and close the descriptors by oneself */
     TOY_REFUSE,   /* end the connection */
+    TOY_WAIT,     /* wait for toy_engine.ready */
 };
 
 struct toy_engine {
     struct engine engine;
+    bool ready;
+    unsigned headers; /* that were read */
     unsigned frames;
     unsigned fds_of_frame[256];
 };
 
 static int toy_frame_len(struct engine *engine, const uint8_t *header)
 {
+    ((struct toy_engine *)engine)->headers++;
     if (header[0] < 2 || header[0] > 250)
         return ob_fault_set(&engine->fault, -EPROTO, "toy: a frame of %u bytes", header[0]);
     return header[0];
@@ -39,6 +43,8 @@ static int toy_handle(struct engine *engine, const uint8_t *frame, size_t len, s
 {
     struct toy_engine *toy = (struct toy_engine *)engine;
     assert_int_equal(frame[0], len);
+    if (frame[1] == TOY_WAIT && !toy->ready)
+        return ENGINE_LATER;
     toy->fds_of_frame[toy->frames++] = fds->count;
     if (frame[1] == TOY_ASK) {
         memset(engine_reply_room(engine), (int)len, TOY_REPLY);
@@ -132,6 +138,26 @@ static void frames_arrive_in_any_pieces(void **state)
         assert_int_equal(f.engine->rx_len, 0);
         tear_down(&f);
     }
+}
+
+static void a_header_is_read_once(void **state)
+{
+    static const uint8_t stream[] = {9, TOY_NOTE, 0, 0, 0, 0, 0, 0, 0, 2, TOY_WAIT, 3, TOY_NOTE, 0};
+    struct fixture f;
+    set_up(&f);
+    for (size_t at = 0; at < 10; at++)
+        assert_int_equal(receive(&f, stream + at, 1, 0), 0);
+    assert_int_equal(receive(&f, stream + 10, 4, 0), 0);
+    assert_int_equal(f.toy->headers, 2); /* of the one that waits, too */
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(engine_poke(f.engine), 0);
+    assert_int_equal(f.toy->headers, 2);
+    assert_int_equal(f.toy->frames, 1);
+    f.toy->ready = true;
+    assert_int_equal(engine_poke(f.engine), 0);
+    assert_int_equal(f.toy->headers, 3);
+    assert_int_equal(f.toy->frames, 3);
+    tear_down(&f);
 }
 
 static void descriptors_go_with_the_last_frame_begun(void **state)
@@ -301,6 +327,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(memory_by_messages_needs_a_wire_that_has_them),
         TEST(frames_arrive_in_any_pieces),
+        TEST(a_header_is_read_once),
         TEST(descriptors_go_with_the_last_frame_begun),
         TEST(taken_descriptors_are_not_closed_again),
         TEST(descriptors_of_an_unfinished_frame_are_bounded),
