@@ -160,12 +160,29 @@ static bool do_run(struct control *control, const char *service)
     return open_stream(control, service, RUN_METADATA);
 }
 
-/* Each returns whether the client is still there. */
+static bool is_nothing(const char *rest)
+{
+    return !*rest;
+}
+
+static bool is_format(const char *rest)
+{
+    return !*rest || strcmp(rest, "json") == 0;
+}
+
+static bool is_service(const char *rest)
+{
+    return *rest;
+}
+
+/* apply() returns whether the client is still there. */
 static const struct {
     const char *word;
+    bool (*takes)(const char *rest);
     bool (*apply)(struct control *control, const char *rest);
 } commands[] = {
-    {"WAIT", do_wait}, {"PING", do_ping}, {"STATUS", do_status}, {"OPEN", do_open}, {"RUN", do_run},
+    {"WAIT", is_nothing, do_wait}, {"PING", is_nothing, do_ping}, {"STATUS", is_format, do_status},
+    {"OPEN", is_service, do_open}, {"RUN", is_service, do_run},
 };
 
 static bool apply_line(struct control *control, char *line)
@@ -173,9 +190,10 @@ static bool apply_line(struct control *control, char *line)
     char *rest = strchr(line, ' ');
     if (rest)
         *rest++ = '\0';
+    rest = rest ? rest : line + strlen(line);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        if (strcmp(line, commands[i].word) == 0)
-            return commands[i].apply(control, rest ? rest : "");
+        if (strcmp(line, commands[i].word) == 0 && commands[i].takes(rest))
+            return commands[i].apply(control, rest);
     }
     say(control->fd, "ERROR no such command\n");
     hang_up(control);
@@ -209,6 +227,8 @@ static void read_lines(struct control *control, bool hung_up)
         }
         ssize_t len = take_line(control, line);
         if (len < 0) {
+            if (len == -EPROTO)
+                say(control->fd, "ERROR a line has less than %d bytes\n", LIMIT_CONTROL_LINE);
             if (len != -EAGAIN || hung_up)
                 hang_up(control);
             return;

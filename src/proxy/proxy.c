@@ -225,19 +225,26 @@ static void tick(struct proxy *proxy)
         ob_session_tick(proxy->session, now);
 }
 
+int proxy_turn(struct proxy *proxy, bool may_wait)
+{
+    int err = loop_wait(proxy->loop, may_wait ? timeout_ms(proxy) : 0);
+    if (err < 0)
+        return err;
+    tick(proxy);
+    return work(proxy);
+}
+
 int proxy_run(struct proxy *proxy)
 {
-    bool busy = false;
+    int busy = 0;
     log_never_wait();
     notify_send("READY=1\n");
     while (!proxy->stop) {
-        int err = loop_wait(proxy->loop, busy ? 0 : timeout_ms(proxy));
-        if (err < 0) {
-            proxy_log("can't wait: %s", strerror(-err));
+        busy = proxy_turn(proxy, !busy);
+        if (busy < 0) {
+            proxy_log("can't wait: %s", strerror(-busy));
             return EXIT_FAILURE;
         }
-        tick(proxy);
-        busy = work(proxy);
     }
     return proxy->exit_status;
 }

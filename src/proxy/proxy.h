@@ -87,6 +87,10 @@ void proxy_done(struct proxy *proxy);
 /* A client of the control socket that is connected already. Takes the descriptor. */
 int proxy_adopt_control(struct proxy *proxy, int fd);
 
+/* Does what there is to do now, after waiting for it if that is allowed. 1 when more can be done at
+ * once, 0 when not, or a negative errno. */
+int proxy_turn(struct proxy *proxy, bool may_wait);
+
 /* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
 int proxy_run(struct proxy *proxy);
 
