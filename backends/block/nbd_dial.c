@@ -24,6 +24,7 @@
 #define LOOK_MS 1000
 
 struct nbd_dial {
+    pthread_t thread;
     pthread_mutex_t lock; /* of what follows up to handle */
     unsigned users;       /* the owner and the thread */
     bool hung_up;
@@ -174,15 +175,12 @@ static void *run(void *argument)
 /* The thread takes no signals: they are the loop's. */
 static int start_thread(struct nbd_dial *dial)
 {
-    pthread_t thread;
     sigset_t all;
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_create(&thread, NULL, run, dial);
+    int err = pthread_create(&dial->thread, NULL, run, dial);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (err == 0)
-        pthread_detach(thread);
     return -err;
 }
 
@@ -242,7 +240,11 @@ void nbd_dial_free(struct nbd_dial *dial)
 {
     if (!dial)
         return;
-    if (!nbd_dial_has_ended(dial)) /* else the socket is that of who has taken the handle */
+    if (nbd_dial_has_ended(dial)) { /* the socket is that of who has taken the handle */
+        pthread_join(dial->thread, NULL);
+    } else {
         nbd_dial_hang_up(dial);
+        pthread_detach(dial->thread);
+    }
     leave(dial);
 }

@@ -12,16 +12,20 @@ static int apply_library(void *config, const char *value, struct ob_fault *fault
     return 0;
 }
 
-static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
+/* The library may read files when it is loaded. */
+static int open_library(void *config, struct ob_fault *fault)
 {
     struct backdoor_config *backdoor = config;
     if (!backdoor->library)
         return ob_fault_set(fault, -EINVAL,
                             "give --library=PATH, a shared object with the function "
                             "'void backdoor(uint64_t command, void *data)'");
-    int err = library_load(backdoor->library, &backdoor->ops, fault);
-    if (err < 0)
-        return err;
+    return library_load(backdoor->library, &backdoor->ops, fault);
+}
+
+static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct backdoor_config *backdoor = config;
     return backdoor_new(&backdoor->backdoor, &backdoor->ops, backdoor->pages, ret_device, fault);
 }
 
@@ -39,6 +43,7 @@ int main(int argc, char **argv)
         .summary = "A PCI device by which a guest calls code of yours on the host.",
         .type = "backdoor",
         .options = options,
+        .open = open_library,
         .create = create,
         .destroy = backdoor_program_done,
     };

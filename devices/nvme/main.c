@@ -11,6 +11,8 @@
 struct config {
     struct image_option options[NVME_NAMESPACES];
     unsigned count;
+    struct nvme_image images[NVME_NAMESPACES];
+    unsigned opened; /* images that are not yet the controller's */
     unsigned timeout_ms;
     enum nvme_interrupts interrupts;
     struct nvme *nvme;
@@ -64,34 +66,42 @@ static int check_serials(const struct config *config, struct ob_fault *fault)
     return 0;
 }
 
-static void close_images(struct nvme_image *images, unsigned count)
+static void close_images(void *argument)
 {
-    for (unsigned i = 0; i < count; i++)
-        images[i].block->ops->close(images[i].block);
+    struct config *config = argument;
+    while (config->opened > 0) {
+        struct block *block = config->images[--config->opened].block;
+        block->ops->close(block);
+    }
+}
+
+static int open_images(void *argument, struct ob_fault *fault)
+{
+    struct config *config = argument;
+    if (config->count == 0)
+        return ob_fault_set(fault, -EINVAL, "give --image=PATH, a disk image");
+    int err = check_serials(config, fault);
+    while (config->opened < config->count && err == 0) {
+        unsigned next = config->opened;
+        err = image_open(&config->options[next], &config->images[next], fault);
+        config->opened += err == 0;
+    }
+    if (err < 0)
+        close_images(config);
+    return err;
 }
 
 static int create(void *argument, struct ob_device **ret_device, struct ob_fault *fault)
 {
     struct config *config = argument;
-    struct nvme_image images[NVME_NAMESPACES];
-    unsigned opened = 0;
-    int err = 0;
-    if (config->count == 0)
-        return ob_fault_set(fault, -EINVAL, "give --image=PATH, a disk image");
-    err = check_serials(config, fault);
-    while (opened < config->count && err == 0) {
-        err = image_open(&config->options[opened], &images[opened], fault);
-        opened += err == 0;
-    }
-    const struct nvme_options wanted = {.images = images,
-                                        .count = opened,
+    const struct nvme_options wanted = {.images = config->images,
+                                        .count = config->opened,
                                         .serial = config->options[0].serial,
                                         .timeout_ms = config->timeout_ms,
                                         .interrupts = config->interrupts};
+    int err = nvme_new(&wanted, &config->nvme, ret_device, fault);
     if (err == 0)
-        err = nvme_new(&wanted, &config->nvme, ret_device, fault);
-    if (err < 0)
-        close_images(images, opened);
+        config->opened = 0;
     return err;
 }
 
@@ -122,8 +132,10 @@ int main(int argc, char **argv)
         .type = "nvme",
         .options = options,
         .needs_shared_memory = true,
+        .open = open_images,
         .create = create,
         .destroy = destroy,
+        .close = close_images,
     };
     struct config config = {.timeout_ms = NVME_TIMEOUT_MS};
     int status = ob_program_main(&program, &config, argc, argv);

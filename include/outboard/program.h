@@ -2,6 +2,15 @@
 /*
  * Program: main() of a device program.
  *
+ * A program goes through these stages, on one thread:
+ *   options  the command line is read: ob_option.apply()
+ *   open     all that is opened by path or name is opened: ob_program.open()
+ *   create   the device is made: ob_program.create()
+ *   serve    READY=1 is told and the peer's first byte read; ob_device_ops are called
+ *   end      the device is freed, then ob_program.destroy() and close() are called
+ * Neither options nor open may leave a thread behind. A later version may confine the process
+ * between open and create, so that later stages can't open paths, connect or start programs.
+ *
  * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
  * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW, --trace[=FILE],
  * --print-capabilities,
@@ -51,14 +60,24 @@ struct ob_program {
      * without INTx; NULL: any. Others are not offered, and refused. */
     const char *wire;
     /**
-     * Make the device. Options have been applied.
+     * Make the device, from descriptors that open() has opened.
      *
      * Returns 0 with @ret_device set, or a negative errno, with @fault filled if there is more to
      * say than that errno does.
      */
     int (*create)(void *config, struct ob_device **ret_device, struct ob_fault *fault);
-    /** Undo what create did besides the device, which is freed already. May be NULL. */
+    /** Undo what create() did besides the device, which is freed already. May be NULL. */
     void (*destroy)(void *config);
+    /**
+     * Open all that the device needs and that has a path or a name: files, libraries, connections.
+     * Options have been applied. May be NULL.
+     *
+     * Returns 0; or a negative errno, with @fault filled if there is more to say than that errno
+     * does, and nothing left open: neither close() nor create() is called then.
+     */
+    int (*open)(void *config, struct ob_fault *fault);
+    /** Undo what open() did. Also called if create() has failed. May be NULL. */
+    void (*close)(void *config);
 };
 
 /**

@@ -3,9 +3,16 @@
 #ifndef OUTBOARD_OS_NOTIFY_H
 #define OUTBOARD_OS_NOTIFY_H
 
-/* Sends assignments ("READY=1\nSTATUS=...") to $NOTIFY_SOCKET, and never waits for whoever should
- * read them. 0 when there is none, or sent; -EAGAIN when the receiver lets them pile up; or another
- * negative errno. */
+/* Connects to $NOTIFY_SOCKET, so that it can be told when its path can't be reached any more.
+ * Returns 0 with the descriptor, -1 if the variable is not set; or a negative errno. */
+int notify_connect(int *ret_fd);
+
+/* Sends assignments ("READY=1\nSTATUS=...") to a socket of notify_connect() and never waits for the
+ * receiver. Returns 0 when sent, or when fd is -1; -EAGAIN when the receiver's queue is full; or
+ * another negative errno. */
+int notify_send_to(int fd, const char *assignments);
+
+/* The two in one, for a program that has one thing to tell. */
 int notify_send(const char *assignments);
 
 #endif

@@ -95,6 +95,14 @@ int author_apply(const struct ob_option *option, void *config, const char *value
     return err < 0 ? ob_fault_set(fault, err, "--%s: %.200s", option->name, words.text) : 0;
 }
 
+int author_open(const struct ob_program *program, void *config, struct ob_fault *fault)
+{
+    struct ob_fault said = {0};
+    if (!program->open)
+        return 0;
+    return check_result(program->open(config, &said), "open()", &said, fault);
+}
+
 int author_create(const struct ob_program *program, void *config, struct ob_device **ret_device,
                   struct ob_fault *fault)
 {

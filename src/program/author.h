@@ -14,9 +14,10 @@ int author_read(const struct ob_program *given, struct ob_program *ret_own, stru
 /* 0, or -EINVAL with a fault that says what is missing or wrong. */
 int author_check(const struct ob_program *program, struct ob_fault *fault);
 
-/* As ob_option.apply() and ob_program.create(), with a fault whenever they fail. */
+/* As ob_option.apply(), ob_program.open() and create(), with a fault whenever they fail. */
 int author_apply(const struct ob_option *option, void *config, const char *value,
                  struct ob_fault *fault);
+int author_open(const struct ob_program *program, void *config, struct ob_fault *fault);
 int author_create(const struct ob_program *program, void *config, struct ob_device **ret_device,
                   struct ob_fault *fault);
 

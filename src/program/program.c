@@ -1,10 +1,28 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The life of a device program: options, device, socket, READY, the peer, the end.
+ * The life of a device program, as a story of stages.
  *
- * A program that listens, at a path or on a socket that its launcher has opened, serves one peer
- * after the other until SIGTERM comes, whatever they send. With the socket of a peer it ends with
- * that peer.
+ * Options: the command line is read. Nothing is opened but descriptors 0 to 2 and the log.
+ *
+ * Open: all that has a path or a name becomes a descriptor: the launcher's notify socket, what the
+ * author opens (images, libraries, connections), the trace, the listener. Handlers of signals are
+ * set, the loop is made, and libraries read what they read once. Nothing runs but this thread:
+ * open() of an author may leave none behind. (The kernel may count a thread that was joined for
+ * some microseconds more.)
+ *
+ * Cell: here the process can be confined. It has no other thread, has used no ring, and has read no
+ * byte of a peer. From here on it opens no path, connects to nothing and starts no program.
+ *
+ * Threads: the thread that closes what peers send is started, and aio is set up.
+ *
+ * Create: the device is made from what is open.
+ *
+ * Serve: READY is told, and now the first byte of a peer is read. A program that listens, at a path
+ * or on a socket that its launcher has opened, serves one peer after the other until SIGTERM comes,
+ * whatever they send. With the socket of a peer it ends with that peer.
+ *
+ * End: the socket goes first. A file of a peer that can't be closed keeps this process, and what it
+ * has open then, from ending. Then the rest is undone in reverse order.
  */
 #include <outboard/program.h>
 
@@ -37,89 +55,151 @@
 #define EXIT_USAGE 2
 #define WAITING    "waiting for a peer"
 
-struct service {
-    const struct ob_program *program;
+struct program {
+    const struct ob_program *author;
+    void *config;
     struct options options;
+    int notify_fd; /* -1: no launcher listens */
+    bool opened;   /* author->open() has been */
     struct trace trace;
-    struct ob_device *device;
+    int socket_fd; /* the peer's, or a listener; -1: not open, or closed again */
+    bool listens;
+    struct socket_place place; /* of a listener at options.socket_path */
     struct loop *loop;
     int signal_fd;
+    struct ob_device *device;
     bool stop; /* SIGTERM or SIGINT came */
 };
 
-static void on_signal(void *argument, uint32_t events)
+static void notify(const struct program *program, const char *state, const char *detail)
 {
-    struct service *service = argument;
-    if (signals_take(service->signal_fd) >= 0)
-        service->stop = true;
+    char line[OB_FAULT_TEXT_LEN], text[OB_FAULT_TEXT_LEN + 32];
+    printable_copy(line, sizeof(line), detail, strlen(detail)); /* a newline begins the next one */
+    snprintf(text, sizeof(text), "%sSTATUS=%s", state, line);
+    notify_send_to(program->notify_fd,
+                   text); /* a launcher that does not listen misses nothing it needs */
 }
 
-/* All that must be there before the first byte of a peer is read. The thread that closes what peers
- * send is made here and nowhere else. */
-static int prepare(struct service *service, struct ob_fault *fault)
+static void on_signal(void *argument, uint32_t events)
+{
+    struct program *program = argument;
+    if (signals_take(program->signal_fd) >= 0)
+        program->stop = true;
+}
+
+static int listen_at_path(struct program *program, struct ob_fault *fault)
+{
+    const char *path = program->options.socket_path;
+    AUTO_FD fd = socket_listen(path, program->options.socket_mode);
+    int err = fd < 0 ? fd : socket_find(path, &program->place);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't listen at %s: %s", path, strerror(-err));
+    program->listens = true;
+    program->socket_fd = take_fd(&fd);
+    return 0;
+}
+
+/* An open socket: the peer's, or one that listens. */
+static int take_socket(struct program *program, struct ob_fault *fault)
+{
+    int fd = program->options.fd;
+    program->listens = socket_listens(fd);
+    if (!program->listens) {
+        int err = socket_check(fd);
+        if (err < 0)
+            return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
+                                strerror(-err));
+    } else {
+        int flags = fcntl(fd, F_GETFL);
+        if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+            return ob_fault_set(fault, -errno, "--fd=%d: %s", fd, strerror(errno));
+    }
+    program->socket_fd = fd;
+    return 0;
+}
+
+static int open_loop(struct program *program, struct ob_fault *fault)
 {
     struct loop_source *source;
-    event_prepare();
-    int err = closer_start();
-    if (err == 0)
-        err = loop_new(&service->loop);
+    int err = loop_new(&program->loop);
     if (err == 0)
         err = shared_memory_guard();
     if (err == 0)
-        err = service->signal_fd = signals_new();
+        err = program->signal_fd = signals_new();
     if (err >= 0)
-        err = loop_add(service->loop, service->signal_fd, EPOLLIN, on_signal, service, &source);
+        err = loop_add(program->loop, program->signal_fd, EPOLLIN, on_signal, program, &source);
+    return err < 0 ? ob_fault_set(fault, err, "can't start: %s", strerror(-err)) : 0;
+}
+
+static int open_all(struct program *program, struct ob_fault *fault)
+{
+    const char *trace = program->options.trace;
+    int err = author_open(program->author, program->config, fault);
+    program->opened = err == 0;
+    if (err == 0 && trace)
+        err = trace_open(&program->trace, trace, program->author->name, fault);
+    if (err == 0)
+        err = open_loop(program, fault);
+    if (err == 0)
+        err = program->options.socket_path ? listen_at_path(program, fault)
+                                           : take_socket(program, fault);
+    if (err == 0)
+        wires_prepare();
+    return err;
+}
+
+/* The thread that closes what peers send is made here and nowhere else. */
+static int start_threads(struct ob_fault *fault)
+{
+    event_prepare();
+    int err = closer_start();
+    return err < 0 ? ob_fault_set(fault, err, "can't start a thread: %s", strerror(-err)) : 0;
+}
+
+static int create(struct program *program, struct ob_fault *fault)
+{
+    int err = author_create(program->author, program->config, &program->device, fault);
     if (err < 0)
-        return ob_fault_set(fault, err, "can't start: %s", strerror(-err));
-    err = program_host_use_loop(service->device, service->loop);
+        return err;
+    if (program->options.dma_by_messages)
+        memory_never_map(device_memory(program->device));
+    if (program->options.trace)
+        program_host_trace(program->device, &program->trace);
+    err = program_host_use_loop(program->device, program->loop);
     return err < 0 ? ob_fault_set(fault, err, "can't wait for what the device waits for: %s",
                                   strerror(-err))
                    : 0;
 }
 
-static void notify(const char *state, const char *detail)
-{
-    char line[OB_FAULT_TEXT_LEN], text[OB_FAULT_TEXT_LEN + 32];
-    printable_copy(line, sizeof(line), detail, strlen(detail)); /* a newline begins the next one */
-    snprintf(text, sizeof(text), "%sSTATUS=%s", state, line);
-    notify_send(text); /* a launcher that does not listen misses nothing it needs */
-}
-
 /* Serves the peer on fd until it goes. */
-static int serve_peer(struct service *service, int fd, const struct engine_ops *wire,
+static int serve_peer(struct program *program, int fd, const struct engine_ops *wire,
                       struct ob_fault *fault)
 {
     struct engine *engine = NULL;
-    int err = engine_new(wire, service->device, &engine, fault);
+    int err = engine_new(wire, program->device, &engine, fault);
     if (err < 0)
         return err;
-    err = connection_serve(fd, service->loop, engine, service->options.poll_us, &service->stop,
+    err = connection_serve(fd, program->loop, engine, program->options.poll_us, &program->stop,
                            fault);
     engine_free(engine);
     return err;
 }
 
 /* Serves the only peer that there will be. */
-static int serve_connected(struct service *service, int fd, struct ob_fault *fault)
+static int serve_connected(struct program *program, struct ob_fault *fault)
 {
-    const struct engine_ops *wire = service->options.wire;
-    int err = socket_check(fd);
-    if (err < 0)
-        return ob_fault_set(fault, err, "--fd=%d is not a connected stream socket: %s", fd,
-                            strerror(-err));
+    const struct engine_ops *wire = program->options.wire;
+    int fd = program->socket_fd, err = 0;
     log_keep_off(fd);
     log_never_wait();
-    notify("READY=1\n", "serving");
+    notify(program, "READY=1\n", "serving");
     if (!wire)
-        err = wires_detect(fd, service->loop, &service->stop, &wire);
+        err = wires_detect(fd, program->loop, &program->stop, &wire);
     if (err == 0)
-        err = serve_peer(service, fd, wire, fault);
-    else if (err == -ENOTCONN || err == -ECANCELED)
-        err = 0; /* gone without a word, or a signal */
-    else
-        ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
-    socket_close(fd); /* now: I/O that can't be called back may keep this process from ending */
-    return err;
+        return serve_peer(program, fd, wire, fault);
+    if (err == -ENOTCONN || err == -ECANCELED)
+        return 0; /* gone without a word, or a signal */
+    return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
 }
 
 static void on_refused(void *argument, pid_t pid)
@@ -128,39 +208,39 @@ static void on_refused(void *argument, pid_t pid)
 }
 
 /* Serves one who has come. Nothing that it does ends the program. */
-static void serve_chosen(struct service *service, const struct chosen *chosen)
+static void serve_chosen(struct program *program, const struct chosen *chosen)
 {
-    const struct engine_ops *wire = service->options.wire ? service->options.wire : chosen->wire;
+    const struct engine_ops *wire = program->options.wire ? program->options.wire : chosen->wire;
     struct ob_fault fault = {0};
     char status[64], who[32] = "a VMM";
     if (chosen->pid > 0)
         snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
     snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);
     log_line("a VMM has come: %s", status);
-    notify("", status);
-    int err = serve_peer(service, chosen->fd, wire, &fault);
+    notify(program, "", status);
+    int err = serve_peer(program, chosen->fd, wire, &fault);
     if (err < 0)
         log_line("dropped the peer: %s", fault.text);
-    else if (!service->stop)
+    else if (!program->stop)
         log_line("the VMM has gone");
-    if (!service->stop)
-        notify("", WAITING);
+    if (!program->stop)
+        notify(program, "", WAITING);
     socket_close(chosen->fd);
 }
 
-/* Serves whoever connects to listen_fd, one at a time, until a signal comes. */
-static int serve_listener(struct service *service, int listen_fd, struct ob_fault *fault)
+/* Serves whoever connects, one at a time, until a signal comes. */
+static int serve_listener(struct program *program, struct ob_fault *fault)
 {
     struct candidates *candidates = NULL;
     struct chosen chosen;
-    int err = candidates_new(service->loop, listen_fd, on_refused, service, &candidates);
+    int err = candidates_new(program->loop, program->socket_fd, on_refused, program, &candidates);
     log_never_wait();
     if (err == 0)
-        notify("READY=1\n", WAITING);
-    while (err == 0 && !service->stop) {
-        err = candidates_wait(candidates, &service->stop, &chosen);
+        notify(program, "READY=1\n", WAITING);
+    while (err == 0 && !program->stop) {
+        err = candidates_wait(candidates, &program->stop, &chosen);
         if (err == 0)
-            serve_chosen(service, &chosen);
+            serve_chosen(program, &chosen);
     }
     candidates_free(candidates);
     return err < 0 && err != -ECANCELED
@@ -168,80 +248,65 @@ static int serve_listener(struct service *service, int listen_fd, struct ob_faul
                : 0;
 }
 
-static int serve_path(struct service *service, struct ob_fault *fault)
+static void close_socket(struct program *program)
 {
-    const char *path = service->options.socket_path;
-    struct socket_place place;
-    int listen_fd = socket_listen(path, service->options.socket_mode);
-    int err = listen_fd < 0 ? listen_fd : socket_find(path, &place);
-    if (err < 0) {
-        auto_close(&listen_fd);
-        return ob_fault_set(fault, err, "can't listen at %s: %s", path, strerror(-err));
+    int fd = take_fd(&program->socket_fd);
+    if (fd < 0)
+        return;
+    if (program->options.socket_path) {
+        socket_remove(program->options.socket_path, &program->place);
+        socket_listener_close(fd);
+    } else if (program->listens) {
+        closer_close(fd); /* it may be the launcher's too, so it is not shut down */
+    } else {
+        socket_close(fd);
     }
-    err = serve_listener(service, listen_fd, fault);
-    /* By hand, and before all else: a file of a peer that can't be closed keeps this process, and
-     * what it has open then, from ending. */
-    socket_remove(path, &place);
-    socket_listener_close(listen_fd);
-    return err;
 }
 
-/* An open socket: the peer's, or one that listens. */
-static int serve_fd(struct service *service, struct ob_fault *fault)
+static void end(struct program *program)
 {
-    int fd = service->options.fd;
-    if (!socket_listens(fd))
-        return serve_connected(service, fd, fault);
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
-        return ob_fault_set(fault, -errno, "--fd=%d: %s", fd, strerror(errno));
-    int err = serve_listener(service, fd, fault);
-    closer_close(fd); /* it may be the launcher's too, so it is not shut down */
-    return err;
-}
-
-static int start_trace(struct service *service, struct ob_fault *fault)
-{
-    if (!service->options.trace)
-        return 0;
-    int err = trace_open(&service->trace, service->options.trace, service->program->name, fault);
-    if (err == 0)
-        program_host_trace(service->device, &service->trace);
-    return err;
-}
-
-static int run(struct service *service, void *config, struct ob_fault *fault)
-{
-    int err = author_create(service->program, config, &service->device, fault);
-    if (err == 0) {
-        if (service->options.dma_by_messages)
-            memory_never_map(device_memory(service->device));
-        err = start_trace(service, fault);
-    }
-    if (err == 0)
-        err = prepare(service, fault);
-    if (err == 0)
-        err = service->options.socket_path ? serve_path(service, fault) : serve_fd(service, fault);
-    ob_device_free(service->device);
-    if (service->device && service->program->destroy)
-        service->program->destroy(config);
-    loop_free(service->loop);
-    trace_close(&service->trace);
+    close_socket(program);
+    ob_device_free(program->device);
+    if (program->device && program->author->destroy)
+        program->author->destroy(program->config);
+    if (program->opened && program->author->close)
+        program->author->close(program->config);
+    loop_free(program->loop);
+    trace_close(&program->trace);
     closer_stop();
+    auto_close(&program->signal_fd);
+}
+
+static int run(struct program *program, struct ob_fault *fault)
+{
+    int err = open_all(program, fault);
+    if (err == 0)
+        err = start_threads(fault);
+    if (err == 0)
+        err = create(program, fault);
+    if (err == 0)
+        err = program->listens ? serve_listener(program, fault) : serve_connected(program, fault);
+    end(program);
     return err;
 }
 
-static int serve(const struct ob_program *program, const struct options *options, void *config)
+static int serve(const struct ob_program *author, const struct options *options, void *config)
 {
-    struct service service = {.program = program, .options = *options, .signal_fd = -1};
+    struct program program = {.author = author,
+                              .config = config,
+                              .options = *options,
+                              .notify_fd = -1,
+                              .socket_fd = -1,
+                              .signal_fd = -1};
     struct ob_fault fault = {0};
-    int err = run(&service, config, &fault);
-    auto_close(&service.signal_fd);
-    notify("STOPPING=1\n", err < 0 ? fault.text : "ended");
+    notify_connect(&program.notify_fd); /* a launcher that can't be reached misses nothing either */
+    int err = run(&program, &fault);
+    notify(&program, "STOPPING=1\n", err < 0 ? fault.text : "ended");
+    auto_close(&program.notify_fd);
     if (err < 0)
         log_line("%s", fault.text);
     else
-        log_line("%s, ending", service.stop ? "asked to stop" : "the peer has gone");
+        log_line("%s, ending", program.stop ? "asked to stop" : "the peer has gone");
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 

@@ -18,6 +18,13 @@ const struct engine_ops *wires_find(const char *name)
     return NULL;
 }
 
+void wires_prepare(void)
+{
+    for (size_t i = 0; wires[i]; i++)
+        if (wires[i]->prepare)
+            wires[i]->prepare();
+}
+
 static void heard(void *argument, uint32_t events)
 {
     *(uint32_t *)argument |= events;

@@ -14,6 +14,9 @@ extern const struct engine_ops *const wires[];
 /* The wire of that name, or NULL. */
 const struct engine_ops *wires_find(const char *name);
 
+/* Opens what their code needs of the system, once in a process. */
+void wires_prepare(void);
+
 /* Waits until the peer on fd has begun its first message and tells which wire that is of; what it
  * has sent stays in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
  * was set by a callback of the loop, or another errno. */

@@ -59,6 +59,8 @@ struct engine_ops {
     void (*trace)(const struct engine *engine, const struct trace_message *message);
 
     /* The rest may be NULL. */
+    /* Opens what the wire's code needs of the system, once in a process. */
+    void (*prepare)(void);
     /* The engine is made; 0 or a negative errno with the fault filled. */
     int (*start)(struct engine *engine, struct ob_fault *fault);
     /* The engine is about to go. */

@@ -249,6 +249,11 @@ int vfio_user_sparse_put(uint8_t *buf, size_t len, uint64_t area_offset, uint64_
 int vfio_user_sparse_get(const uint8_t *buf, size_t len, uint64_t *ret_area_offset,
                          uint64_t *ret_area_size);
 
+/* Has the JSON library draw the seed of its hashes, for which it may read /dev/urandom. Without
+ * this, it does that at the first payload. Call it once, before other threads use the functions
+ * below. */
+void vfio_user_version_prepare(void);
+
 /* The payload of VERSION. What the peer leaves out has the value that the specification gives it.
  * -EPROTO when the payload is too short, its text is no NUL-terminated JSON object, or a capability
  * has another type than it should. */

@@ -76,6 +76,11 @@ static json_t *parse(const uint8_t *text, size_t len)
     return NULL;
 }
 
+void vfio_user_version_prepare(void)
+{
+    json_object_seed(0);
+}
+
 /* 0 major, 2 minor, 4 version data */
 int vfio_user_version_get(const uint8_t *buf, size_t len, struct vfio_user_version *ret_version)
 {

@@ -242,4 +242,5 @@ const struct engine_ops vfio_user_engine = {
     .stop = stop,
     .pump = pump,
     .trace = vfio_user_trace,
+    .prepare = vfio_user_version_prepare,
 };

@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,21 @@ static int create_by_a_bad_description(void *config, struct ob_device **ret_devi
     return ob_device_new(&desc, &ops, NULL, ret_device, fault);
 }
 
+static int open_without_a_fault(void *config, struct ob_fault *fault)
+{
+    return -ENOSPC;
+}
+
+static int open_with_a_fault(void *config, struct ob_fault *fault)
+{
+    return ob_fault_set(fault, -ENOSPC, "the drawer is full");
+}
+
+static int open_a_number(void *config, struct ob_fault *fault)
+{
+    return 3;
+}
+
 static int apply(void *config, const char *value, struct ob_fault *fault)
 {
     return 0;
@@ -99,8 +115,9 @@ struct ending {
     char text[TEXT_LEN];
 };
 
-/* Runs a device program in a child, with one option of its own and nowhere to serve. */
-static struct ending run(const struct ob_program *program, const char *option)
+/* Runs a device program in a child, with one option of its own. */
+static struct ending run_at(const char *socket, const struct ob_program *program,
+                            const char *option)
 {
     struct ending ending = {0};
     int ends[2];
@@ -108,7 +125,7 @@ static struct ending run(const struct ob_program *program, const char *option)
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        char *argv[] = {"test", "--fd=1000000", (char *)option, NULL};
+        char *argv[] = {"test", (char *)socket, (char *)option, NULL};
         dup2(ends[1], STDOUT_FILENO);
         dup2(ends[1], STDERR_FILENO);
         optind = 0;
@@ -126,14 +143,24 @@ static struct ending run(const struct ob_program *program, const char *option)
     return ending;
 }
 
-static void expect(const struct ob_program *program, const char *option, int status,
-                   const char *says, size_t index)
+/* Likewise, with nowhere to serve. */
+static struct ending run(const struct ob_program *program, const char *option)
 {
-    struct ending ending = run(program, option);
+    return run_at("--fd=1000000", program, option);
+}
+
+static void check(struct ending ending, int status, const char *says, size_t index)
+{
     bool ends = WIFEXITED(ending.status) && WEXITSTATUS(ending.status) == status;
     if (!ends || !strstr(ending.text, says) || strchr(ending.text, '\n')[1])
         fail_msg("case %zu: got status 0x%x and '%s', expected %d and a line with '%s'", index,
                  ending.status, ending.text, status, says);
+}
+
+static void expect(const struct ob_program *program, const char *option, int status,
+                   const char *says, size_t index)
+{
+    check(run(program, option), status, says, index);
 }
 
 static void programs_that_can_not_be_are_told_so(void **state)
@@ -165,12 +192,10 @@ static void programs_that_can_not_be_are_told_so(void **state)
           .options = OPTIONS({"x", NULL, "help", apply}, {"x", NULL, "help", apply})},
          "--x is there twice"},
         {{PROGRAM, .create = create, .options = many}, "more than 16"},
-        {{PROGRAM, .create = create_without_a_fault}, "create() failed: No space left on device"},
-        {{PROGRAM, .create = create_with_a_fault}, "the shelf is full"},
-        {{PROGRAM, .create = create_nothing}, "create() returned 0 and made no device"},
-        {{PROGRAM, .create = create_a_number}, "create() returned 3"},
-        {{PROGRAM, .create = create_and_fail}, "create() failed: Too many open files"},
-        {{PROGRAM, .create = create_by_a_bad_description}, "the device has no name"},
+        {{PROGRAM, .create = create, .open = open_without_a_fault},
+         "open() failed: No space left on device"},
+        {{PROGRAM, .create = create, .open = open_with_a_fault}, "the drawer is full"},
+        {{PROGRAM, .create = create, .open = open_a_number}, "open() returned 3"},
         {{PROGRAM, .create = create}, "--fd=1000000 is not a connected stream socket"},
     };
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
@@ -181,6 +206,33 @@ static void programs_that_can_not_be_are_told_so(void **state)
     expect(&(struct ob_program){PROGRAM, .create = create}, NULL, 1, "ob_program.size is not set",
            0);
     expect(NULL, NULL, 1, "the program is NULL", 0);
+}
+
+/* The device is made once all is open, so there has to be a peer's socket. */
+static void devices_that_can_not_be_are_told_so(void **state)
+{
+    const struct {
+        struct ob_program program;
+        const char *says;
+    } slips[] = {
+        {{PROGRAM, .create = create_without_a_fault}, "create() failed: No space left on device"},
+        {{PROGRAM, .create = create_with_a_fault}, "the shelf is full"},
+        {{PROGRAM, .create = create_nothing}, "create() returned 0 and made no device"},
+        {{PROGRAM, .create = create_a_number}, "create() returned 3"},
+        {{PROGRAM, .create = create_and_fail}, "create() failed: Too many open files"},
+        {{PROGRAM, .create = create_by_a_bad_description}, "the device has no name"},
+    };
+    int peer[2];
+    char option[32];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, peer), 0);
+    snprintf(option, sizeof(option), "--fd=%d", peer[0]);
+    for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
+        struct ob_program program = slips[i].program;
+        program.size = sizeof(program);
+        check(run_at(option, &program, NULL), 1, slips[i].says, i);
+    }
+    close(peer[0]);
+    close(peer[1]);
 }
 
 static void options_that_fail_are_told_in_words(void **state)
@@ -242,9 +294,8 @@ static void what_a_device_does_not_take_is_not_offered(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(programs_that_can_not_be_are_told_so),
-        TEST(options_that_fail_are_told_in_words),
-        TEST(the_version_is_the_authors),
+        TEST(programs_that_can_not_be_are_told_so),       TEST(devices_that_can_not_be_are_told_so),
+        TEST(options_that_fail_are_told_in_words),        TEST(the_version_is_the_authors),
         TEST(what_a_device_does_not_take_is_not_offered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
