@@ -142,7 +142,7 @@ def prepared(shell, example):
     assert (shell.folder / "mine.so").exists()
 
 
-@runs("README.md: outboard pair", "man/outboard-backdoor.1: outboard pair")
+@runs("README.md: outboard pair", "man/outboard-backdoor.8: outboard pair")
 def pair_with_qemu(shell, example):
     shell.run(example.replace("...", MACHINE))
 
@@ -218,7 +218,7 @@ def backdoor(shell, example):
     assert shell.run("\n".join(["export OUTBOARD_BACKDOOR=/tmp/b", *commands])).splitlines() == answers
 
 
-@runs("man/outboard-backdoor.1: outboard-backdoor --wire=vfio-user")
+@runs("man/outboard-backdoor.8: outboard-backdoor --wire=vfio-user")
 def backdoor_without_a_guest(shell, example):
     shell.run(example)
 
@@ -229,16 +229,16 @@ def look_and_poke(shell, example):
     assert "1af4:10f0" in shell.run(example)
 
 
-@runs("man/outboard-disk.1: outboard disk --socket-path=/run/vm1.disk --image=disk.qcow2",
-      "man/outboard-disk.1: outboard disk --socket-path=/run/vm1.disk --image=server")  # fmt: skip
+@runs("man/outboard-disk.8: outboard disk --socket-path=/run/vm1.disk --image=disk.qcow2",
+      "man/outboard-disk.8: outboard disk --socket-path=/run/vm1.disk --image=server")  # fmt: skip
 def disks(shell, example):
     shell.run("qemu-img create -q -f qcow2 disk.qcow2 1M; cp disk.qcow2 server-cloudimg-amd64.img; truncate -s 1M data.img")
     shell.serve(example)
     assert "Region 0" in shell.run("outboard inspect /run/vm1.disk")
 
 
-@runs("man/outboard-nvme.1: outboard disk", "man/outboard-nvme.1: qemu-nbd --persistent -f qcow2",
-      "man/outboard-nvme.1: qemu-nbd --persistent -f raw")  # fmt: skip
+@runs("man/outboard-nvme.8: outboard disk", "man/outboard-nvme.8: qemu-nbd --persistent -f qcow2",
+      "man/outboard-nvme.8: qemu-nbd --persistent -f raw")  # fmt: skip
 def disks_on_a_descriptor(shell, example):
     shell.run("qemu-img create -q -f qcow2 disk.qcow2 1M; truncate -s 1M disk.img")
     *before, device = example.splitlines()
