@@ -12,6 +12,9 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
+
 #include "process.h"
 
 #define PAGE 4096u

@@ -8,6 +8,9 @@
  * is left.
  */
 #include <outboard/client.h>
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
+#include <outboard/client_state.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include <outboard/client.h>
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
+#include <outboard/client_state.h>
 
 #define PCI_COMMAND        4
 #define PCI_COMMAND_MASTER 4u

@@ -26,11 +26,14 @@
  * that found the reason for them and must not call the client, except ob_client_state(),
  * ob_client_fault() and ob_client_intx_eoi(). Between calls, ob_client_dispatch() looks after
  * interrupts and the heartbeat whenever ob_client_fd() is readable; it never waits.
+ *
+ * Here are the client itself and accesses to the device; client_memory.h has guest memory and the
+ * log of written pages, client_irq.h interrupts, client_state.h migration.
  */
 #ifndef OUTBOARD_CLIENT_H
 #define OUTBOARD_CLIENT_H
 
-#include <sys/types.h>
+#include <stddef.h>
 
 #include <outboard/device.h>
 
@@ -58,7 +61,7 @@ struct ob_client_callbacks {
     void (*state_changed)(void *argument, enum ob_client_state state, const struct ob_fault *fault);
     /** For OB_CLIENT_ASK: returns OB_CLIENT_REPORT or OB_CLIENT_FAIL. */
     enum ob_client_policy (*hung)(void *argument, const struct ob_fault *fault);
-    /** For ob_client_emulate_intx(): the interrupt line goes up. */
+    /** For ob_client_emulate_intx() (client_irq.h): the interrupt line goes up. */
     void (*intx_raised)(void *argument);
     void (*reserved[8])(void); /* NULL */
 };
@@ -75,18 +78,6 @@ struct ob_client_options {
     struct ob_client_callbacks callbacks; /* any may be NULL */
     void *argument;                       /* handed to the callbacks */
     bool posted_writes;                   /* vfio-user: writes to memory BARs are not waited for */
-};
-
-/** A piece of guest memory. */
-struct ob_client_region {
-    uint64_t gpa;    /* guest address */
-    uint64_t len;    /* bytes */
-    uint64_t offset; /* into the file */
-    int fd;          /* a file that can be mapped shared (memfd); stays the caller's */
-    bool read_only;  /* vfio-user: the device may not write there */
-    /* vfio-user, with fd -1: the memory itself, `len` bytes that must stay until the region is
-     * taken back. The remote is told that it is there, and asks for its bytes by messages. */
-    void *memory;
 };
 
 /** A BAR as a probe finds it. */
@@ -168,47 +159,6 @@ OB_API int ob_client_fd(const struct ob_client *client);
 
 /** Take interrupts, send and check heartbeats, notice a remote that has gone. Never waits. */
 OB_API void ob_client_dispatch(struct ob_client *client);
-
-/**
- * Tell the remote what guest memory is, in place of what it was told before. To be done first: an
- * mpqemu remote learns the dialect from it, and QEMU's own ends when it is told of no memory.
- *
- * Regions that touch in the guest and in the same file (the same @fd) are sent as one.
- *
- * Over vfio-user, regions that are new are mapped and those that are not named are unmapped; what
- * stays is left alone.
- *
- * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps or overlaps
- * another; -E2BIG when more than 7 are left to be sent over mpqemu, or more than 64 are given;
- * -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost; over vfio-user also
- * the errors of ob_client_map_memory(). An mpqemu remote that is hung is told all the same. The
- * fault of all but -ENOTCONN goes to @fault, which may be NULL.
- */
-OB_API int ob_client_publish_memory(struct ob_client *client,
-                                    const struct ob_client_region *regions, unsigned count,
-                                    struct ob_fault *fault);
-
-/**
- * vfio-user: tell the remote of one more region (DMA_MAP). For VMMs with many, or with a virtual
- * IOMMU; @region.gpa is then an IOVA.
- *
- * Returns 0; -EINVAL and -EBADF as ob_client_publish_memory(), and for a region that does not fit
- * the remote's page sizes; -EEXIST when it overlaps one that is mapped; -ENOSPC when the remote
- * takes no more regions; -ENOMEM, the errno of mapping the file here, or the errno of a call.
- */
-OB_API int ob_client_map_memory(struct ob_client *client, const struct ob_client_region *region,
-                                struct ob_fault *fault);
-
-/**
- * vfio-user: take a region back (DMA_UNMAP), exactly as it was mapped. When this returns 0 the
- * remote has ended its I/O there. With -ETIMEDOUT it may yet touch the region, until the client is
- * lost or freed and the remote's process has ended.
- *
- * Returns 0, -ENOENT when there is no such region, or the errno of a call. With -EREMOTEIO nothing
- * has changed; only of a remote that says that it has no such region (ENOENT) is that taken for
- * granted.
- */
-OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len);
 
 /**
  * Find out what the device is, in the accesses by which QEMU's proxy does: ids, then for each BAR,
@@ -335,123 +285,8 @@ struct ob_client_eventfd {
 OB_API int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
                                   struct ob_client_eventfd *ret_eventfds, unsigned max);
 
-/**
- * Give INTx a way of the VMM's own: a KVM irqfd and its resample eventfd. Both stay the caller's.
- *
- * Returns 0; -EBADF for a descriptor that is not open; -EINVAL when a vfio-user device has no INTx;
- * or the errno of a call.
- */
-OB_API int ob_client_set_intx(struct ob_client *client, int trigger_fd, int resample_fd);
-
-/**
- * Take INTx without KVM: the callback `intx_raised` is called when the line goes up, from
- * ob_client_dispatch(). The line stays up until ob_client_intx_eoi().
- *
- * Returns as ob_client_set_intx(), or the errno of making eventfds.
- */
-OB_API int ob_client_emulate_intx(struct ob_client *client);
-
-/** The guest has ended the interrupt: the line is down, and goes up again if the device still holds
- * its end. */
-OB_API void ob_client_intx_eoi(struct ob_client *client);
-
-/**
- * vfio-user: have vectors signal eventfds, such as KVM irqfds. They must be non-blocking if anybody
- * else may fill them.
- *
- * @fds: one for each of @count vectors from @start on; they stay the caller's. NULL: these vectors
- *       signal nothing any more. @count 0: nothing of this kind does.
- *
- * Returns 0; -EINVAL for vectors that the device does not have; -EBADF for a descriptor that is not
- * open; or the errno of a call. Of more than 16 vectors, those before the failing 16 are set.
- */
-OB_API int ob_client_set_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
-                                 unsigned count, const int *fds);
-
-/** vfio-user: mask or unmask vectors; what happens meanwhile is signalled after. As above. */
-OB_API int ob_client_mask_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
-                                  unsigned count, bool masked);
-
-/** vfio-user: have the device signal vectors as if it had reason to, for tests. As above. */
-OB_API int ob_client_trigger_vectors(struct ob_client *client, enum ob_client_irq kind,
-                                     unsigned start, unsigned count);
-
 /** Reset the device. Returns as ob_client_config_read(). */
 OB_API int ob_client_reset(struct ob_client *client);
-
-/** What a device that can be migrated does; the numbers are those of Linux' VFIO. */
-enum ob_client_run_state {
-    OB_CLIENT_RUN_ERROR, /* a change of state failed; reset it, or give it up */
-    OB_CLIENT_STOPPED,
-    OB_CLIENT_RUNNING,
-    OB_CLIENT_SAVING,  /* stopped; ob_client_save() gives its state (STOP_COPY) */
-    OB_CLIENT_LOADING, /* stopped; takes what ob_client_load() gives (RESUMING) */
-    OB_CLIENT_RUNNING_P2P,
-    OB_CLIENT_PRE_COPY, /* running; ob_client_save() may give some of its state already */
-};
-
-/**
- * vfio-user: whether the device can be migrated.
- *
- * @ret_pre_copy: whether it knows OB_CLIENT_PRE_COPY; may be NULL.
- *
- * Returns 0, -ENOTSUP when it can't, or the errno of a call.
- */
-OB_API int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy);
-
-/** vfio-user: what state the device is in. Returns 0 or the errno of a call. */
-OB_API int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *ret_state);
-
-/**
- * vfio-user: bring the device into a state. It runs at first. To carry it elsewhere:
- * OB_CLIENT_STOPPED, OB_CLIENT_SAVING, ob_client_save() until it returns 0, there
- * OB_CLIENT_STOPPED, OB_CLIENT_LOADING, ob_client_load() with all of it, OB_CLIENT_STOPPED,
- * OB_CLIENT_RUNNING. A state that the device there refuses shows in the call that leaves
- * OB_CLIENT_LOADING.
- *
- * Returns 0 or the errno of a call; -EREMOTEIO when the device refuses, as it does a change that is
- * no arc of VFIO's.
- */
-OB_API int ob_client_set_run_state(struct ob_client *client, enum ob_client_run_state state);
-
-/** vfio-user: the next bytes of a device's state. Returns how many, 0 at its end, or the errno of a
- * call. */
-OB_API ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len);
-
-/** vfio-user: give a device its next bytes of state. Returns 0 or the errno of a call. */
-OB_API int ob_client_load(struct ob_client *client, const void *buf, size_t len);
-
-/** A range of guest memory. */
-struct ob_client_range {
-    uint64_t gpa;
-    uint64_t len; /* bytes */
-};
-
-/**
- * vfio-user: have the device keep a log of the pages that it writes. What it writes by messages is
- * logged here and reported with the rest.
- *
- * @page_size: bytes a bit stands for, a power of two of at least 4096.
- * @ranges:    whole pages; at most 64.
- *
- * Returns 0; -EINVAL, -E2BIG or -EBUSY (it is on) for what can't be logged; -ENOMEM; or the errno
- * of a call.
- */
-OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
-                               const struct ob_client_range *ranges, unsigned count);
-OB_API int ob_client_log_stop(struct ob_client *client);
-
-/**
- * vfio-user: which pages of a range were written since they were last reported. All of a region
- * that was unmapped meanwhile is among them when the remote has forgotten what it wrote there.
- *
- * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
- *
- * Returns 0; -EINVAL for another page size or a range that is not in the log; -ENOMEM; or the errno
- * of a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
- */
-OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
-                                const struct ob_client_range *range, uint8_t *ret_bits);
 
 #ifdef __cplusplus
 }

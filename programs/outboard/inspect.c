@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <outboard/client_state.h>
+
 #include "command.h"
 #include "remote.h"
 #include "report.h"

@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <outboard/client_memory.h>
+
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/number.h"

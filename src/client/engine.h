@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 #include <outboard/client.h>
+#include <outboard/client_memory.h>
 #include <outboard/fault.h>
 
 #include "base/fd_list.h"

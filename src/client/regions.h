@@ -4,6 +4,7 @@
 #define OUTBOARD_CLIENT_REGIONS_H
 
 #include <outboard/client.h>
+#include <outboard/client_memory.h>
 #include <outboard/fault.h>
 
 /* Sorts regions by address and merges, in place, those that touch in the guest and in their file.

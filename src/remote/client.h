@@ -26,6 +26,7 @@
 #define OUTBOARD_REMOTE_CLIENT_H
 
 #include <outboard/client.h>
+#include <outboard/client_memory.h>
 
 #include "client/engine.h"
 #include "client/vfio_user_info.h"

@@ -16,6 +16,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <outboard/client_irq.h>
+
 #include "base/auto.h"
 #include "os/event.h"
 #include "os/socket.h"

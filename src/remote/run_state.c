@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include <outboard/client_state.h>
+
 #include "base/cursor.h"
 #include "remote/vfio_user.h"
 

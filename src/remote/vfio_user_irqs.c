@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include <outboard/client_irq.h>
+
 #include "os/socket.h"
 #include "remote/vfio_user.h"
 

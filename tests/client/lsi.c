@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include <outboard/client.h>
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
 
 #define CHECK(condition)                                                                           \
     do {                                                                                           \

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""include/outboard/client.h for Python."""
+"""include/outboard/client*.h for Python."""
 import ctypes
 import errno
 import os

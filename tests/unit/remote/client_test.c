@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Both ends of the wire in one process: a client, and a device that a thread serves to it. */
 #include <outboard/client.h>
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
 
 #include "failing_alloc.h"
 #include "support.h"

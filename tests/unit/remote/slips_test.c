@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* What the author of a VMM may get wrong: -EINVAL before a message is sent, and never a crash. */
 #include <outboard/client.h>
+#include <outboard/client_memory.h>
+#include <outboard/client_state.h>
 
 #include "os/event.h"
 #include "support.h"

@@ -10,6 +10,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <outboard/client_irq.h>
+#include <outboard/client_memory.h>
+
 #include "base/auto.h"
 #include "failing_alloc.h"
 #include "os/clock.h"

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Client, memory: which guest memory a remote device may touch, and which pages of it the device
+ * has written. What client.h says of errors, waiting and threads holds for these calls too.
+ */
+#ifndef OUTBOARD_CLIENT_MEMORY_H
+#define OUTBOARD_CLIENT_MEMORY_H
+
+#include <outboard/client.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** A piece of guest memory. */
+struct ob_client_region {
+    uint64_t gpa;    /* guest address */
+    uint64_t len;    /* bytes */
+    uint64_t offset; /* into the file */
+    int fd;          /* a file that can be mapped shared (memfd); stays the caller's */
+    bool read_only;  /* vfio-user: the device may not write there */
+    /* vfio-user, with fd -1: the memory itself, `len` bytes that must stay until the region is
+     * taken back. The remote is told that it is there, and asks for its bytes by messages. */
+    void *memory;
+};
+
+/**
+ * Tell the remote what guest memory is, in place of what it was told before. To be done first: an
+ * mpqemu remote learns the dialect from it, and QEMU's own ends when it is told of no memory.
+ *
+ * Regions that touch in the guest and in the same file (the same @fd) are sent as one.
+ *
+ * Over vfio-user, regions that are new are mapped and those that are not named are unmapped; what
+ * stays is left alone.
+ *
+ * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps or overlaps
+ * another; -E2BIG when more than 7 are left to be sent over mpqemu, or more than 64 are given;
+ * -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost; over vfio-user also
+ * the errors of ob_client_map_memory(). An mpqemu remote that is hung is told all the same. The
+ * fault of all but -ENOTCONN goes to @fault, which may be NULL.
+ */
+OB_API int ob_client_publish_memory(struct ob_client *client,
+                                    const struct ob_client_region *regions, unsigned count,
+                                    struct ob_fault *fault);
+
+/**
+ * vfio-user: tell the remote of one more region (DMA_MAP). For VMMs with many, or with a virtual
+ * IOMMU; @region.gpa is then an IOVA.
+ *
+ * Returns 0; -EINVAL and -EBADF as ob_client_publish_memory(), and for a region that does not fit
+ * the remote's page sizes; -EEXIST when it overlaps one that is mapped; -ENOSPC when the remote
+ * takes no more regions; -ENOMEM, the errno of mapping the file here, or the errno of a call.
+ */
+OB_API int ob_client_map_memory(struct ob_client *client, const struct ob_client_region *region,
+                                struct ob_fault *fault);
+
+/**
+ * vfio-user: take a region back (DMA_UNMAP), exactly as it was mapped. When this returns 0 the
+ * remote has ended its I/O there. With -ETIMEDOUT it may yet touch the region, until the client is
+ * lost or freed and the remote's process has ended.
+ *
+ * Returns 0, -ENOENT when there is no such region, or the errno of a call. With -EREMOTEIO nothing
+ * has changed; only of a remote that says that it has no such region (ENOENT) is that taken for
+ * granted.
+ */
+OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len);
+
+/** A range of guest memory. */
+struct ob_client_range {
+    uint64_t gpa;
+    uint64_t len; /* bytes */
+};
+
+/**
+ * vfio-user: have the device keep a log of the pages that it writes. What it writes by messages is
+ * logged here and reported with the rest.
+ *
+ * @page_size: bytes a bit stands for, a power of two of at least 4096.
+ * @ranges:    whole pages; at most 64.
+ *
+ * Returns 0; -EINVAL, -E2BIG or -EBUSY (it is on) for what can't be logged; -ENOMEM; or the errno
+ * of a call.
+ */
+OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
+                               const struct ob_client_range *ranges, unsigned count);
+OB_API int ob_client_log_stop(struct ob_client *client);
+
+/**
+ * vfio-user: which pages of a range were written since they were last reported. All of a region
+ * that was unmapped meanwhile is among them when the remote has forgotten what it wrote there.
+ *
+ * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
+ *
+ * Returns 0; -EINVAL for another page size or a range that is not in the log; -ENOMEM; or the errno
+ * of a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
+ */
+OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
+                                const struct ob_client_range *range, uint8_t *ret_bits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
