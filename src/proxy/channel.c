@@ -8,8 +8,7 @@
  *            port close and open with each try; the next edge of its readiness tells.
  *   UP       the session has it
  *
- * Descriptors are watched edge-triggered (a port without a host end hangs up for ever), so
- * `readable` and `writable` remember what the last system call did not use up.
+ * Descriptors are watched by edges (endpoint/pump.h): a port without a host end hangs up for ever.
  *
  * Who listens goes from CLOSED to UP at once: with a connection that has brought a session already
  * (claimants.h). If there is one that stands, its peer is asked first whether it lives. If it
@@ -22,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -31,6 +29,7 @@
 #include "base/limits.h"
 #include "endpoint/acceptor.h"
 #include "endpoint/dial.h"
+#include "endpoint/pump.h"
 #include "os/clock.h"
 #include "os/socket.h"
 #include "proxy/backoff.h"
@@ -60,11 +59,9 @@ struct channel {
     struct proxy *proxy;
     const struct channel_spec *spec;
     enum state state;
-    int in_fd, out_fd; /* the same but for stdio; -1: closed */
+    struct pump in, out; /* out: of stdio alone, else without a descriptor */
+    struct pump *to;     /* what is written to: one of them */
     struct terminal in_before, out_before;
-    struct loop_source *in_source, *out_source;
-    bool readable, writable;
-    bool is_socket;            /* so that descriptors may come, which nobody wants */
     struct acceptor *acceptor; /* NULL: it does not listen */
     char listens_at[ADDRESS_TEXT_MAX];
     struct claimants *claimants;
@@ -115,19 +112,17 @@ static void retry_after(struct channel *channel, uint64_t wait_ns)
 
 static void release_fds(struct channel *channel)
 {
-    loop_remove(take_ptr(&channel->in_source));
-    loop_remove(take_ptr(&channel->out_source));
-    if (channel->out_fd >= 0 && channel->out_fd != channel->in_fd) {
-        terminal_put_back(channel->out_fd, &channel->out_before);
-        auto_close(&channel->out_fd);
-    }
-    if (channel->in_fd >= 0)
-        terminal_put_back(channel->in_fd, &channel->in_before);
-    if (channel->is_socket && channel->in_fd >= 0)
-        socket_close(channel->in_fd);
+    bool is_socket = channel->in.is_socket;
+    int in_fd = pump_stop(&channel->in), out_fd = pump_stop(&channel->out);
+    if (out_fd >= 0)
+        terminal_put_back(out_fd, &channel->out_before);
+    auto_close(&out_fd);
+    if (in_fd >= 0)
+        terminal_put_back(in_fd, &channel->in_before);
+    if (is_socket && in_fd >= 0)
+        socket_close(in_fd);
     else
-        auto_close(&channel->in_fd);
-    channel->in_fd = channel->out_fd = -1;
+        auto_close(&in_fd);
 }
 
 /* It is gone: waits for the next one, or is over where there can't be one. */
@@ -154,44 +149,42 @@ static void lose(struct channel *channel)
 static void on_in_event(void *argument, uint32_t events)
 {
     struct channel *channel = argument;
-    channel->readable = true;
-    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-        channel->writable = true;
+    channel->in.readable = true; /* a port that becomes writable has a host end again */
+    if (channel->in.closed)
+        channel->in.writable = true;
 }
 
 static void on_out_event(void *argument, uint32_t events)
 {
     struct channel *channel = argument;
-    channel->writable = true;
+    channel->out.writable = true;
 }
 
 /* Whether the descriptor can be waited for; files and such always are ready. */
 static int watch(struct channel *channel)
 {
     struct loop *loop = channel->proxy->loop;
-    uint32_t events = EPOLLIN | EPOLLRDHUP | EPOLLET;
-    if (channel->out_fd == channel->in_fd)
-        return loop_add(loop, channel->in_fd, events | EPOLLOUT, on_in_event, channel,
-                        &channel->in_source);
-    int err = loop_add(loop, channel->in_fd, events, on_in_event, channel, &channel->in_source);
-    if (err == 0)
-        err = loop_add(loop, channel->out_fd, EPOLLOUT | EPOLLET, on_out_event, channel,
-                       &channel->out_source);
+    bool is_one = channel->to == &channel->in;
+    int err = pump_watch(&channel->in, loop, is_one ? PUMP_READS | PUMP_WRITES : PUMP_READS,
+                         on_in_event, channel);
+    if (err == 0 && !is_one)
+        err = pump_watch(&channel->out, loop, PUMP_WRITES, on_out_event, channel);
     return err;
 }
 
 /* Takes the descriptors. What their other end is, the first read will tell. */
 static int adopt(struct channel *channel, int in_fd, int out_fd)
 {
-    if (channel->in_fd >= 0) {
+    if (channel->in.fd >= 0) {
         release_fds(channel);
         go_down(channel, CLOSED);
     }
-    channel->in_fd = in_fd;
-    channel->out_fd = out_fd;
-    channel->is_socket = descriptor_is_socket(in_fd);
+    pump_init(&channel->in, in_fd);
+    pump_init(&channel->out, out_fd == in_fd ? -1 : out_fd);
+    channel->to = out_fd == in_fd ? &channel->in : &channel->out;
+    channel->in.is_socket = descriptor_is_socket(in_fd);
     channel->state = SILENT;
-    channel->readable = channel->writable = true;
+    channel->in.readable = channel->to->writable = true;
     channel->heard = false;
     log_keep_off(out_fd);
     int err = watch(channel);
@@ -315,9 +308,10 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
     *channel = (struct channel){
         .proxy = proxy,
         .spec = &proxy->options->channel,
-        .in_fd = -1,
-        .out_fd = -1,
     };
+    pump_init(&channel->in, -1);
+    pump_init(&channel->out, -1);
+    channel->to = &channel->in;
     backoff_init(&channel->backoff);
     timer_init(&channel->retry, on_retry, channel);
     timer_init(&channel->takeover, on_takeover, channel);
@@ -355,9 +349,9 @@ static void on_end(struct channel *channel, int err)
  */
 static void on_write_error(struct channel *channel)
 {
-    channel->writable = false;
-    if (channel->in_fd == channel->out_fd)
-        channel->readable = true;
+    channel->to->writable = false;
+    if (channel->to == &channel->in)
+        channel->in.readable = true;
     else
         lose(channel);
 }
@@ -371,14 +365,11 @@ static void transmit(struct channel *channel)
         int count = ob_session_transmit(session, spans, SPANS, clock_now_ns());
         if (count == 0)
             return;
-        ssize_t put = writev(channel->out_fd, spans, count);
-        int err = put < 0 ? errno : 0;
-        ob_session_transmitted(session, put);
-        if (err == EAGAIN) {
-            channel->writable = false;
+        ssize_t put = pump_write(channel->to, spans, count);
+        ob_session_transmitted(session, put < 0 ? -1 : put);
+        if (put == -EAGAIN)
             return;
-        }
-        if (err && err != EINTR) {
+        if (put < 0 && put != -EINTR) {
             on_write_error(channel);
             return;
         }
@@ -388,14 +379,12 @@ static void transmit(struct channel *channel)
 /* Reads once. The session takes it all. */
 static void receive(struct channel *channel)
 {
-    ssize_t got = channel->is_socket
-                      ? socket_read(channel->in_fd, channel->buffer, sizeof(channel->buffer))
-                      : read(channel->in_fd, channel->buffer, sizeof(channel->buffer));
-    int err = got < 0 ? -errno : 0;
+    ssize_t got = pump_read(&channel->in, channel->buffer, sizeof(channel->buffer));
+    int err = got < 0 ? (int)got : 0;
     if (err == -EINTR)
         return;
     if (got <= 0)
-        channel->readable = false;
+        channel->in.readable = false;
     if (got == 0 || (err < 0 && err != -EAGAIN)) {
         on_end(channel, err);
         return;
@@ -431,7 +420,7 @@ static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
 static void unseat(struct channel *channel)
 {
     struct proxy *proxy = channel->proxy;
-    if (channel->in_fd < 0)
+    if (channel->in.fd < 0)
         return;
     proxy_log("another end takes the channel: the one before does not answer");
     ob_session_end(proxy->session, OB_REASON_TAKEN, clock_now_ns());
@@ -447,10 +436,11 @@ static void seat(struct channel *channel, struct claimant *claimant)
     struct tenant *tenant;
     unseat(channel);
     int fd = claimant_take(claimant, &tenant, rest, &rest_len);
-    channel->in_fd = channel->out_fd = fd;
-    channel->is_socket = true;
+    pump_init(&channel->in, fd);
+    channel->to = &channel->in;
+    channel->in.is_socket = true;
     channel->state = UP;
-    channel->readable = channel->writable = channel->heard = true;
+    channel->in.readable = channel->in.writable = channel->heard = true;
     tenant_move_in(tenant);
     int err = watch(channel);
     if (err < 0)
@@ -478,7 +468,7 @@ static void ask_for_life(struct channel *channel)
 static void on_claimant(void *argument, struct claimant *claimant)
 {
     struct channel *channel = argument;
-    if (channel->in_fd < 0)
+    if (channel->in.fd < 0)
         seat(channel, claimant);
     else
         ask_for_life(channel);
@@ -491,7 +481,7 @@ static void on_takeover(void *argument)
     struct claimant *claimant = claimants_standing(channel->claimants);
     if (!claimant)
         return;
-    if (channel->in_fd >= 0 && bytes_received(channel) != channel->received_then)
+    if (channel->in.fd >= 0 && bytes_received(channel) != channel->received_then)
         ask_for_life(channel);
     else
         seat(channel, claimant);
@@ -529,20 +519,20 @@ void channel_describe(const struct channel *channel, char *ret_text, size_t size
 
 void channel_receive(struct channel *channel)
 {
-    if (channel->in_fd >= 0 && channel->readable)
+    if (channel->in.fd >= 0 && channel->in.readable)
         receive(channel);
 }
 
 enum channel_verdict channel_transmit(struct channel *channel)
 {
-    if (channel->state == UP && channel->writable)
+    if (channel->state == UP && channel->to->writable)
         transmit(channel);
     if (channel->over)
         return CHANNEL_OVER;
-    if (channel->in_fd < 0)
+    if (channel->in.fd < 0)
         return CHANNEL_WAITS;
-    return channel->readable || (channel->state == UP && channel->writable &&
-                                 ob_session_has_output(channel->proxy->session))
+    return channel->in.readable || (channel->state == UP && channel->to->writable &&
+                                    ob_session_has_output(channel->proxy->session))
                ? CHANNEL_GOES_ON
                : CHANNEL_WAITS;
 }

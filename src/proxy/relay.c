@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The descriptor is watched edge-triggered, in both directions, for its whole life: an event sets
- * `readable` or `writable`, the system call that says EAGAIN clears it. So a relay that waits for
- * the other side costs no system call at all.
- *
  * Bytes from the descriptor are lent to the session where they were read, and nothing more is read
  * until the session gives the buffer back: that is the back pressure. Bytes from the stream stay in
  * the session, which grants no credit for them, until the descriptor took them. They are written
@@ -24,7 +20,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -33,6 +28,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "endpoint/pump.h"
 #include "os/clock.h"
 #include "os/socket.h"
 #include "proxy/proxy.h"
@@ -48,23 +44,17 @@
 
 struct relay {
     struct flow flow;
-    int fd;
+    struct pump pump; /* the descriptor */
     enum relay_end end;
-    struct list ready; /* proxy.ready */
-    struct loop_source *source;
+    struct list ready;      /* proxy.ready */
     struct child *child;    /* the command; NULL: none, or it ended */
     relay_answer_fn answer; /* NULL: answered, or nobody asked */
     size_t buffer_len;      /* how much to read into the buffer taken last */
     bool is_large;          /* whether it is of the large kind */
     uint8_t *lent;          /* the buffer that the session has, NULL: none */
-    bool readable;          /* a read may give something */
-    bool writable;          /* a write may take something */
-    bool hung_up;           /* no more events come for reading: read to the end */
-    bool broken;            /* the connection was reset: only what lies here can be read */
-    bool closed;            /* the peer of fd has closed both directions */
     bool reads_no_more;     /* the command is not there any more */
     bool opened;            /* the peer has accepted */
-    bool finished;          /* the peer's application has read all that fd gave, to its end */
+    bool finished;          /* the peer's application has read all that came from the pump */
     bool fd_ended;          /* read to its end; the stream is shut down */
     bool stream_ended;      /* likewise, the other way */
     struct timer linger;    /* the stream is over, its last bytes are on their way to the client */
@@ -103,7 +93,7 @@ static void give_answer(struct relay *relay, uint32_t reason)
     relay_answer_fn answer = relay->answer;
     relay->answer = NULL;
     if (answer)
-        answer(relay->fd, reason);
+        answer(relay->pump.fd, reason);
 }
 
 /* A TCP peer sees a reset, not an end. */
@@ -116,7 +106,7 @@ static void close_abruptly(int fd)
 
 static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
 {
-    loop_remove(relay->source);
+    int fd = pump_stop(&relay->pump);
     list_remove(&relay->ready);
     timer_cancel(&relay->linger);
     flow_end(&relay->flow, reason); /* then what was lent is ours again */
@@ -126,9 +116,9 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
         child_hang_up(relay->child);
     child_forget(relay->child);
     if (abruptly)
-        close_abruptly(relay->fd);
+        close_abruptly(fd);
     else
-        socket_close(relay->fd);
+        socket_close(fd);
     free(relay);
 }
 
@@ -142,21 +132,14 @@ static bool is_end_of_command(const struct relay *relay, int error)
 /* Reads once. Returns the length, 0 at the end, or a negative errno. */
 static ssize_t read_some(struct relay *relay, uint8_t *buffer)
 {
-    ssize_t got = relay->end == RELAY_TERMINAL ? read(relay->fd, buffer, relay->buffer_len)
-                                               : socket_read(relay->fd, buffer, relay->buffer_len);
-    if (got < 0 && is_end_of_command(relay, errno))
-        return 0;
-    if (got < 0)
-        return -errno;
-    if ((size_t)got < relay->buffer_len && !relay->hung_up)
-        relay->readable = false; /* it is drained: epoll(7) */
-    return got;
+    ssize_t got = pump_read(&relay->pump, buffer, relay->buffer_len);
+    return got < 0 && is_end_of_command(relay, (int)-got) ? 0 : got;
 }
 
 /* Descriptor to stream. 0, or a negative errno when the descriptor failed. */
 static int pump_in(struct relay *relay)
 {
-    while (relay->readable && !relay->lent && !relay->fd_ended) {
+    while (relay->pump.readable && !relay->lent && !relay->fd_ended) {
         uint8_t *buffer = take_buffer(relay);
         if (!buffer)
             return -ENOMEM;
@@ -166,14 +149,11 @@ static int pump_in(struct relay *relay)
             return 0;
         }
         give_buffer(relay, buffer);
-        if (got == -EAGAIN)
-            relay->readable = false;
-        else if (got < 0)
+        if (got < 0 && got != -EAGAIN)
             return (int)got;
-        else if (got == 0)
-            relay->fd_ended = true;
-        else
+        if (got > 0)
             return 0; /* the stream is over; `reset` says so */
+        relay->fd_ended = got == 0;
         if (relay->fd_ended)
             ob_stream_shutdown(relay->flow.stream);
     }
@@ -183,12 +163,13 @@ static int pump_in(struct relay *relay)
 /* Writes the spans. Returns how many bytes were taken, or a negative errno. */
 static ssize_t write_some(struct relay *relay, const struct iovec *spans, int count)
 {
-    ssize_t put = writev(relay->fd, spans, count); /* SIGPIPE is ignored */
-    if (put < 0 && is_end_of_command(relay, errno)) {
+    ssize_t put = pump_write(&relay->pump, spans, count);
+    if (put < 0 && is_end_of_command(relay, (int)-put)) {
         relay->reads_no_more = true;
+        relay->pump.writable = false;
         return -EAGAIN;
     }
-    return put < 0 ? -errno : put;
+    return put;
 }
 
 /* Returns whether the descriptor learnt that nothing more comes. */
@@ -197,7 +178,7 @@ static bool end_writing(struct relay *relay)
     char end = END_OF_FILE;
     const struct iovec span = {.iov_base = &end, .iov_len = 1};
     if (relay->end != RELAY_TERMINAL) {
-        shutdown(relay->fd, SHUT_WR);
+        shutdown(relay->pump.fd, SHUT_WR);
         return true;
     }
     return write_some(relay, &span, 1) != -EAGAIN;
@@ -206,24 +187,22 @@ static bool end_writing(struct relay *relay)
 /* Stream to descriptor. 0, or a negative errno when the descriptor failed. */
 static int pump_out(struct relay *relay)
 {
-    while ((relay->writable || relay->reads_no_more) && !relay->stream_ended) {
+    while ((relay->pump.writable || relay->reads_no_more) && !relay->stream_ended) {
         struct iovec spans[SPANS];
         int count = ob_stream_peek_spans(relay->flow.stream, spans, SPANS);
         if (count < 0)
             return 0;
         if (count == 0) {
             relay->stream_ended = relay->reads_no_more || end_writing(relay);
-            relay->writable = relay->stream_ended;
+            relay->pump.writable = relay->stream_ended;
             return 0;
         }
         if (relay->reads_no_more)
             return 0;
         ssize_t put = write_some(relay, spans, count);
-        if (put == -EAGAIN)
-            relay->writable = false;
-        else if (put < 0)
+        if (put < 0 && put != -EAGAIN)
             return (int)put;
-        else
+        if (put > 0)
             ob_stream_consume(relay->flow.stream, (size_t)put);
     }
     return 0;
@@ -241,10 +220,10 @@ static bool is_blocked(const struct relay *relay)
  * status, so that it has died if it closed before; any other may have said all that it wanted. */
 static bool is_gone(const struct relay *relay)
 {
-    if (relay->closed && !relay->stream_ended &&
+    if (relay->pump.closed && !relay->stream_ended &&
         (relay->end == RELAY_RUN || (!relay->opened && relay->fd_ended && !relay->lent)))
         return true;
-    return relay->broken && relay->end != RELAY_COMMAND && is_blocked(relay);
+    return relay->pump.broken && relay->end != RELAY_COMMAND && is_blocked(relay);
 }
 
 /* Whether the peer sends to a command that has ended, and whose output it has read to the end. */
@@ -276,8 +255,8 @@ static void pump(struct relay *relay)
 static bool is_delivered(const struct relay *relay)
 {
     int waiting = 0;
-    return relay->broken || relay->lingered > LINGER_STEPS ||
-           ioctl(relay->fd, SIOCOUTQ, &waiting) < 0 || waiting == 0;
+    return relay->pump.broken || relay->lingered > LINGER_STEPS ||
+           ioctl(relay->pump.fd, SIOCOUTQ, &waiting) < 0 || waiting == 0;
 }
 
 static void on_linger(void *argument)
@@ -313,21 +292,11 @@ void relay_end_lingering(struct proxy *proxy)
         destroy(list_entry(proxy->lingering.next, struct relay, ready), OB_REASON_NONE, true);
 }
 
-static void on_fd_event(void *argument, uint32_t events)
+static void on_event(void *argument, uint32_t events)
 {
     struct relay *relay = argument;
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        relay->readable = true;
-    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        relay->hung_up = true;
-    if (events & EPOLLERR)
-        relay->broken = true;
-    if (events & EPOLLHUP)
-        relay->closed = true;
-    if ((events & EPOLLHUP) && (relay->end == RELAY_COMMAND || relay->end == RELAY_TERMINAL))
+    if (relay->pump.closed && (relay->end == RELAY_COMMAND || relay->end == RELAY_TERMINAL))
         relay->reads_no_more = true;
-    if (events & (EPOLLOUT | EPOLLERR))
-        relay->writable = true;
     if (relay->lingered)
         on_linger(relay);
     else
@@ -422,7 +391,9 @@ static struct relay *make(int fd, enum relay_end end)
     struct relay *relay = calloc(1, sizeof(*relay));
     if (!relay)
         return NULL;
-    relay->fd = fd;
+    pump_init(&relay->pump, fd);
+    relay->pump.is_socket = end != RELAY_TERMINAL;
+    relay->pump.drains = true;
     relay->end = end;
     list_init(&relay->ready);
     timer_init(&relay->linger, on_linger_due, relay);
@@ -432,8 +403,8 @@ static struct relay *make(int fd, enum relay_end end)
 /* Watches the descriptor, whose state the first event tells. */
 static int watch(struct relay *relay)
 {
-    return loop_add(relay->flow.proxy->loop, relay->fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                    on_fd_event, relay, &relay->source);
+    return pump_watch(&relay->pump, relay->flow.proxy->loop, PUMP_READS | PUMP_WRITES, on_event,
+                      relay);
 }
 
 void relay_open(struct proxy *proxy, int fd, const char *service, const char *metadata,
