@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sandbox/cell.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "sandbox/refusal.h"
+#include "sandbox/sanitized.h"
+#include "sandbox/stages.h"
+
+static const struct {
+    const char *name, *excuse;
+} parts[CELL_PARTS] = {
+    [CELL_USER] = {"own user id", "the program does not run as root"},
+    [CELL_NAMESPACES] = {"own namespaces", NULL},
+    [CELL_ROOT] = {"empty root", "the device opens paths later, or has no namespaces"},
+    [CELL_CAPABILITIES] = {"no capabilities", NULL},
+    [CELL_LIMITS] = {"limits of memory and processes", NULL},
+    [CELL_INSPECTION] = {"no inspection by its user", "this build has sanitizers"},
+    [CELL_PRIVILEGES] = {"no privileges by exec", NULL},
+    [CELL_LANDLOCK] = {"Landlock", "the device opens paths or connects later"},
+    [CELL_CALLS] = {"listed system calls only", "this build has sanitizers"},
+};
+
+void cell_leave(const struct cell_plan *plan, struct cell_report *report)
+{
+    int *part = report->part;
+    for (unsigned i = 0; i < CELL_PARTS; i++)
+        part[i] = CELL_LEFT_OUT;
+    if (geteuid() == 0)
+        part[CELL_USER] =
+            stage_user(plan->user ? plan->user : STAGE_USER_FIRST + (unsigned)getpid());
+    part[CELL_NAMESPACES] = stage_namespaces(!plan->reaches_out);
+    if (!plan->reaches_out && part[CELL_NAMESPACES] == 0)
+        part[CELL_ROOT] = stage_root();
+    part[CELL_CAPABILITIES] = stage_capabilities();
+    part[CELL_LIMITS] = stage_limits();
+    if (!SANITIZED)
+        part[CELL_INSPECTION] = stage_inspection();
+    part[CELL_PRIVILEGES] = stage_privileges();
+    if (!plan->reaches_out)
+        part[CELL_LANDLOCK] = stage_landlock();
+}
+
+void cell_close(struct policy *policy, const char *program, struct cell_report *report)
+{
+    if (SANITIZED)
+        return;
+    int err = refusal_prepare(policy, program);
+    report->part[CELL_CALLS] = err < 0 ? err : policy_load(policy);
+}
+
+const char *cell_part_name(enum cell_part part)
+{
+    return parts[part].name;
+}
+
+const char *cell_part_excuse(enum cell_part part)
+{
+    return parts[part].excuse ? parts[part].excuse : "left out";
+}
+
+const char *cell_part_remedy(enum cell_part part, int err)
+{
+    switch (part) {
+    case CELL_NAMESPACES:
+        if (err == -EINVAL)
+            return "a thread was running: start none in a library's constructor or in open()";
+        if (err == -ENOSPC)
+            return "set sysctl user.max_user_namespaces above 0";
+        return "allow user namespaces: sysctl kernel.unprivileged_userns_clone=1 (Debian), "
+               "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu), or the container's "
+               "seccomp profile";
+    case CELL_CAPABILITIES:
+        return "it follows from the namespaces that are missing";
+    case CELL_LANDLOCK:
+        return "boot a kernel of 5.13 or later with 'landlock' in lsm=";
+    case CELL_CALLS:
+        return "build the kernel with CONFIG_SECCOMP_FILTER";
+    default:
+        return "start the program without the limits of a container";
+    }
+}

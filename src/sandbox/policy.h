@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Policy: the system calls that a process may make, as text that a person can read.
+ *
+ * A line names a call, followed by conditions and by a reason behind '#':
+ *   read
+ *   mmap a2&4=0           # argument 2, counted from 0: memory is never executable
+ *   clone3 errno=38       # the call fails with this errno instead of ending the process
+ * A condition is aN=VALUE or aN&MASK=VALUE; all conditions of a line must hold, and lines of the
+ * same call are alternatives. Calls that Linux has got after this library was written fail with
+ * ENOSYS.
+ */
+#ifndef OUTBOARD_SANDBOX_POLICY_H
+#define OUTBOARD_SANDBOX_POLICY_H
+
+#include <outboard/fault.h>
+
+struct policy;
+
+/* The policy of every device program, share/outboard/policy/default.policy. */
+extern const char policy_default[];
+
+/* 0 or a negative errno with the fault filled. */
+int policy_new(struct policy **ret_policy, struct ob_fault *fault);
+/* NULL is fine. */
+void policy_free(struct policy *policy);
+
+/* Adds the lines of a text; `origin` is a file's name for messages. Returns 0, or -EINVAL with a
+ * fault that gives the line. */
+int policy_add(struct policy *policy, const char *text, const char *origin, struct ob_fault *fault);
+
+/* From now on all threads of the process obey. 0 or a negative errno. */
+int policy_load(struct policy *policy);
+
+/* The name of a call, or NULL. Safe in a signal handler. */
+const char *policy_call_name(const struct policy *policy, int number);
+
+#endif

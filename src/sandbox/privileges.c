@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "sandbox/sanitized.h"
+#include "sandbox/stages.h"
+
+/* Threads of this process and workers of its rings. */
+#define PROCESSES 64
+
+/* Private memory: a device's state, buffers, stacks of threads. What a VMM shares does not count.
+ */
+#define DATA_LEN (UINT64_C(1) << 30)
+
+static const unsigned long locked_bits =
+    SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
+    SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+
+/* What needs capabilities comes first. A process without any has nothing to drop but the bounding
+ * set, which counts at exec only. */
+int stage_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
+    int err = 0;
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    for (int capability = 0; capability < 64 && err == 0; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability) < 0 && errno != EINVAL)
+            err = -errno;
+    if (err == 0 && prctl(PR_SET_SECUREBITS, locked_bits) < 0)
+        err = -errno;
+    if (syscall(SYS_capset, &header, none) < 0)
+        err = -errno;
+    return err;
+}
+
+static int limit(__rlimit_resource_t resource, rlim_t wanted)
+{
+    struct rlimit limits;
+    if (getrlimit(resource, &limits) < 0)
+        return -errno;
+    rlim_t most = limits.rlim_max < wanted ? limits.rlim_max : wanted;
+    limits = (struct rlimit){.rlim_cur = most, .rlim_max = most};
+    return setrlimit(resource, &limits) < 0 ? -errno : 0;
+}
+
+/* The limit of descriptors stays what it is, and can't be raised any more. */
+int stage_limits(void)
+{
+    struct rlimit files;
+    int err = limit(RLIMIT_CORE, 0);
+    if (err == 0)
+        err = limit(RLIMIT_NPROC, PROCESSES);
+    if (err == 0 && !SANITIZED)
+        err = limit(RLIMIT_DATA, DATA_LEN);
+    if (err == 0 && getrlimit(RLIMIT_NOFILE, &files) == 0)
+        err = limit(RLIMIT_NOFILE, files.rlim_cur);
+    return err;
+}
+
+int stage_inspection(void)
+{
+    return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;
+}
+
+int stage_privileges(void)
+{
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
+}

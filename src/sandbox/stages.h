@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The parts of cell_leave(), in this order. Each returns 0 or the kernel's negative errno, with
+ * what it could do done. */
+#ifndef OUTBOARD_SANDBOX_STAGES_H
+#define OUTBOARD_SANDBOX_STAGES_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* Where user ids are drawn from: those of processes that are alive differ, as their numbers do. */
+#define STAGE_USER_FIRST 0x70000000u
+
+/* Root becomes this user and has no groups. */
+int stage_user(uid_t user);
+
+/* The caller has one thread. with_network: and a network of its own, without interfaces. */
+int stage_namespaces(bool with_network);
+
+/* An empty read-only root; needs the namespaces. */
+int stage_root(void);
+
+int stage_capabilities(void);
+
+/* processes and threads; private memory in bytes, unless sanitizers need it all; no core file. */
+int stage_limits(void);
+
+int stage_inspection(void);
+int stage_privileges(void);
+
+/* -EOPNOTSUPP or -ENOSYS: the kernel has no Landlock, or it is off. */
+int stage_landlock(void);
+
+#endif

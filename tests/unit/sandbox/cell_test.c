@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sandbox/cell.h"
+
+#include "sandbox/child.h"
+#include "sandbox/sanitized.h"
+#include "sandbox/stages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define SOME_USER 0x70001234u
+
+static bool is_forbidden(int err)
+{
+    return err == -EPERM || err == -EACCES || err == -ENOSPC || err == -ENOSYS ||
+           err == -EOPNOTSUPP;
+}
+
+static void expect_stage(int err)
+{
+    if (is_forbidden(err))
+        _exit(CHILD_SKIPS);
+    CHILD_ASSERT(err == 0);
+}
+
+static void take_a_user(void)
+{
+    CHILD_ASSERT(stage_user(SOME_USER) == 0);
+    CHILD_ASSERT(getuid() == SOME_USER && getegid() == SOME_USER);
+    CHILD_ASSERT(getgroups(0, NULL) == 0);
+    CHILD_ASSERT(setuid(0) < 0 && errno == EPERM);
+}
+
+static void root_takes_an_own_user(void **state)
+{
+    if (geteuid() != 0) {
+        print_message("skipped: only root can become another user\n");
+        skip();
+    }
+    child_succeeds(take_a_user);
+}
+
+static void leave_the_network(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uid_t user = geteuid();
+    expect_stage(stage_namespaces(true));
+    CHILD_ASSERT(geteuid() == user);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    CHILD_ASSERT(fd >= 0);
+    CHILD_ASSERT(connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0);
+    CHILD_ASSERT(errno == ENETUNREACH);
+}
+
+static void a_namespace_has_no_network(void **state)
+{
+    child_succeeds(leave_the_network);
+}
+
+static void keep_the_network(void)
+{
+    struct stat before, after;
+    CHILD_ASSERT(stat("/proc/self/ns/net", &before) == 0);
+    expect_stage(stage_namespaces(false));
+    CHILD_ASSERT(stat("/proc/self/ns/net", &after) == 0);
+    CHILD_ASSERT(before.st_ino == after.st_ino);
+}
+
+static void the_network_can_be_kept(void **state)
+{
+    child_succeeds(keep_the_network);
+}
+
+static void *wait_for_ever(void *argument)
+{
+    pause();
+    return NULL;
+}
+
+static void leave_with_a_thread(void)
+{
+    pthread_t thread;
+    CHILD_ASSERT(pthread_create(&thread, NULL, wait_for_ever, NULL) == 0);
+    int err = stage_namespaces(true);
+    if (err == -EPERM || err == -ENOSPC)
+        _exit(CHILD_SKIPS);
+    CHILD_ASSERT(err == -EINVAL);
+}
+
+static void a_second_thread_is_reported(void **state)
+{
+    child_succeeds(leave_with_a_thread);
+    assert_non_null(strstr(cell_part_remedy(CELL_NAMESPACES, -EINVAL), "thread"));
+}
+
+static void empty_the_root(void)
+{
+    char byte;
+    int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    CHILD_ASSERT(fd >= 0);
+    expect_stage(stage_namespaces(true));
+    expect_stage(stage_root());
+    CHILD_ASSERT(open("/etc/passwd", O_RDONLY) < 0 && errno == ENOENT);
+    CHILD_ASSERT(open("../../etc/passwd", O_RDONLY) < 0 && errno == ENOENT);
+    CHILD_ASSERT(mkdir("/folder", 0700) < 0 && errno == EROFS);
+    CHILD_ASSERT(read(fd, &byte, 1) == 1); /* what is open goes on working */
+}
+
+static void the_root_is_empty(void **state)
+{
+    child_succeeds(empty_the_root);
+}
+
+static void give_up_capabilities(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+    expect_stage(stage_namespaces(true));
+    expect_stage(stage_capabilities());
+    CHILD_ASSERT(syscall(SYS_capget, &header, data) == 0);
+    CHILD_ASSERT(data[0].permitted == 0 && data[1].permitted == 0 && data[0].effective == 0);
+    CHILD_ASSERT(prctl(PR_CAPBSET_READ, CAP_SYS_ADMIN) == 0);
+    CHILD_ASSERT(mount("x", "/", "tmpfs", 0, NULL) < 0 && errno == EPERM);
+    CHILD_ASSERT(sethostname("x", 1) < 0 && errno == EPERM);
+}
+
+static void no_capability_is_left(void **state)
+{
+    child_succeeds(give_up_capabilities);
+}
+
+static void be_limited(void)
+{
+    struct rlimit limits;
+    CHILD_ASSERT(stage_limits() == 0);
+    CHILD_ASSERT(getrlimit(RLIMIT_CORE, &limits) == 0 && limits.rlim_max == 0);
+    CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &limits) == 0 && limits.rlim_max <= 64);
+    CHILD_ASSERT(getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_max == limits.rlim_cur);
+    CHILD_ASSERT(getrlimit(RLIMIT_DATA, &limits) == 0);
+    CHILD_ASSERT(SANITIZED || limits.rlim_max <= (rlim_t)1 << 30);
+}
+
+static void limits_are_set(void **state)
+{
+    child_succeeds(be_limited);
+}
+
+static void hide(void)
+{
+    CHILD_ASSERT(stage_inspection() == 0 && stage_privileges() == 0);
+    CHILD_ASSERT(prctl(PR_GET_DUMPABLE) == 0);
+    CHILD_ASSERT(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+}
+
+static void nobody_inspects_it_and_exec_gives_nothing(void **state)
+{
+    child_succeeds(hide);
+}
+
+static void be_landlocked(void)
+{
+    CHILD_ASSERT(stage_privileges() == 0);
+    expect_stage(stage_landlock());
+    CHILD_ASSERT(open("/etc/passwd", O_RDONLY) < 0 && errno == EACCES);
+    CHILD_ASSERT(mkdir("/tmp/of-a-cell", 0700) < 0 && errno == EACCES);
+}
+
+static void landlock_takes_all_paths(void **state)
+{
+    child_succeeds(be_landlocked);
+}
+
+static void leave_all(void)
+{
+    struct cell_report report;
+    cell_leave(&(struct cell_plan){0}, &report);
+    for (unsigned i = 0; i < CELL_PARTS; i++)
+        CHILD_ASSERT(report.part[i] <= 0 || report.part[i] == CELL_LEFT_OUT);
+    CHILD_ASSERT(report.part[CELL_CALLS] == CELL_LEFT_OUT);
+    if (report.part[CELL_NAMESPACES] != 0)
+        _exit(CHILD_SKIPS);
+    CHILD_ASSERT(report.part[CELL_ROOT] == 0 && report.part[CELL_CAPABILITIES] == 0);
+    CHILD_ASSERT(geteuid() != 0);
+}
+
+static void all_parts_are_reported(void **state)
+{
+    child_succeeds(leave_all);
+}
+
+static void leave_but_reach_out(void)
+{
+    struct cell_report report;
+    cell_leave(&(struct cell_plan){.reaches_out = true}, &report);
+    CHILD_ASSERT(report.part[CELL_ROOT] == CELL_LEFT_OUT);
+    CHILD_ASSERT(report.part[CELL_LANDLOCK] == CELL_LEFT_OUT);
+    CHILD_ASSERT(access("/proc", F_OK) == 0);
+}
+
+static void a_device_that_reaches_out_keeps_its_root(void **state)
+{
+    child_succeeds(leave_but_reach_out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(root_takes_an_own_user),
+        TEST(a_namespace_has_no_network),
+        TEST(the_network_can_be_kept),
+        TEST(a_second_thread_is_reported),
+        TEST(the_root_is_empty),
+        TEST(no_capability_is_left),
+        TEST(limits_are_set),
+        TEST(nobody_inspects_it_and_exec_gives_nothing),
+        TEST(landlock_takes_all_paths),
+        TEST(all_parts_are_reported),
+        TEST(a_device_that_reaches_out_keeps_its_root),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sandbox/policy.h"
+
+#include "sandbox/child.h"
+#include "sandbox/refusal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/reboot.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+#define ENOUGH                                                                                     \
+    "sigaltstack # of the "                                                                        \
+    "sanitizers\nwrite\nfcntl\nexit_group\nexit\nrt_sigreturn\nrt_sigprocmask\nmunmap\n"           \
+    "mmap a2&4=0 # never executable\n"                                                             \
+    "getppid errno=13\n"
+
+static int error_pipe[2];
+
+/* Obeys the policy from here on; what it says of a refused call goes into the pipe. */
+static void obey(void)
+{
+    struct policy *policy;
+    CHILD_ASSERT(policy_new(&policy, NULL) == 0);
+    CHILD_ASSERT(policy_add(policy, ENOUGH, "test", NULL) == 0);
+    CHILD_ASSERT(refusal_prepare(policy, "program") == 0);
+    CHILD_ASSERT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    CHILD_ASSERT(policy_load(policy) == 0);
+}
+
+static void do_what_is_allowed(void)
+{
+    obey();
+    void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHILD_ASSERT(memory != MAP_FAILED);
+    CHILD_ASSERT(munmap(memory, 4096) == 0);
+    errno = 0;
+    CHILD_ASSERT(syscall(SYS_getppid) == -1 && errno == EACCES);
+    errno = 0;
+    CHILD_ASSERT(syscall(599) == -1 && errno == ENOSYS); /* a call of a later kernel */
+}
+
+static void allowed_calls_work(void **state)
+{
+    child_succeeds(do_what_is_allowed);
+}
+
+static void make_executable_memory(void)
+{
+    dup2(error_pipe[1], STDERR_FILENO);
+    obey();
+    mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+
+static void make_a_socket(void)
+{
+    dup2(error_pipe[1], STDERR_FILENO);
+    obey();
+    socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static void ignore_the_refusal(void)
+{
+    dup2(error_pipe[1], STDERR_FILENO);
+    CHILD_ASSERT(error_pipe[1] > 0);
+    obey();
+    signal(SIGSYS, SIG_IGN); /* is refused itself */
+}
+
+static void block_the_refusal(void)
+{
+    sigset_t all;
+    sigfillset(&all);
+    obey();
+    sigprocmask(SIG_SETMASK, &all, NULL);
+    socket(AF_INET, SOCK_STREAM, 0);
+}
+
+static void end_by_hand(void)
+{
+    obey();
+    syscall(REFUSAL_END, 0, 0, LINUX_REBOOT_CMD_CAD_OFF, 0); /* without its magic, nothing */
+}
+
+static void expect_refusal(void (*run)(void), const char *call)
+{
+    char said[512] = "", wanted[64];
+    assert_int_equal(pipe2(error_pipe, O_CLOEXEC), 0);
+    int status = child_status(run);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSYS);
+    close(error_pipe[1]);
+    assert_true(read(error_pipe[0], said, sizeof(said) - 1) >= 0);
+    close(error_pipe[0]);
+    snprintf(wanted, sizeof(wanted), "program: cell: refused the system call '%s'", call);
+    if (*call && !strstr(said, wanted))
+        fail_msg("'%s' does not name %s", said, call);
+}
+
+static void a_refused_call_is_named_and_ends_the_process(void **state)
+{
+    expect_refusal(make_a_socket, "socket");
+    expect_refusal(make_executable_memory, "mmap");
+    expect_refusal(ignore_the_refusal, "rt_sigaction");
+}
+
+static void nothing_survives_a_refusal(void **state)
+{
+    expect_refusal(block_the_refusal, "");
+    expect_refusal(end_by_hand, "");
+}
+
+static void mistakes_are_named(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } mistakes[] = {
+        {"read\nraed\n", "test:2: got 'raed'"},
+        {"read a9=1", "test:1: "},
+        {"read a1", "test:1: "},
+        {"read a1=x", "test:1: "},
+        {"read a1&=3", "test:1: "},
+        {"read errno=0", "test:1: "},
+        {"read errno=5000", "test:1: "},
+        {"# fine\n\nreboot", "test:3: got 'reboot'"},
+    };
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
+        struct policy *policy;
+        struct ob_fault fault = {0};
+        assert_int_equal(policy_new(&policy, NULL), 0);
+        assert_int_equal(policy_add(policy, mistakes[i].text, "test", &fault), -EINVAL);
+        if (!strstr(fault.text, mistakes[i].says))
+            fail_msg("'%s' does not say '%s'", fault.text, mistakes[i].says);
+        policy_free(policy);
+    }
+}
+
+static void the_default_policy_is_read(void **state)
+{
+    struct policy *policy;
+    struct ob_fault fault = {0};
+    assert_int_equal(policy_new(&policy, &fault), 0);
+    if (policy_add(policy, policy_default, "default", &fault) < 0)
+        fail_msg("%s", fault.text);
+    assert_string_equal(policy_call_name(policy, SYS_read), "read");
+    assert_null(policy_call_name(policy, 100000));
+    assert_null(policy_call_name(policy, -1));
+    policy_free(policy);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(allowed_calls_work),         TEST(a_refused_call_is_named_and_ends_the_process),
+        TEST(nothing_survives_a_refusal), TEST(mistakes_are_named),
+        TEST(the_default_policy_is_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
