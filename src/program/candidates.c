@@ -76,10 +76,12 @@ static void become_busy(struct candidates *candidates)
     update_ticker(candidates);
 }
 
-static void choose(struct candidate *candidate, const struct engine_ops *wire)
+static void choose(struct candidate *candidate, struct greeting greeting)
 {
     struct candidates *candidates = candidate->candidates;
-    candidates->chosen = (struct chosen){.wire = wire, .pid = socket_peer_pid(candidate->fd)};
+    candidates->chosen = (struct chosen){.wire = greeting.wire,
+                                         .unserved = greeting.unserved,
+                                         .pid = socket_peer_pid(candidate->fd)};
     candidates->peer_fd = candidates->chosen.fd = take(candidate);
     become_busy(candidates);
 }
@@ -97,9 +99,12 @@ static void refuse(struct candidate *candidate, const uint8_t *bytes, struct gre
 {
     struct candidates *candidates = candidate->candidates;
     uint8_t answer[GREETING_ANSWER_LEN];
-    if (!greeting.wire || (greeting.wire == &vfio_user_engine && !greeting.has_header))
+    const struct engine_ops *wire = greeting.wire;
+    if (!wire && !greeting.unserved)
         return;
-    if (greeting.has_header && greeting_answer_busy(bytes, answer))
+    if (wire && wire->answer_busy && !greeting.has_header)
+        return;
+    if (greeting.has_header && greeting_answer_busy(wire, bytes, answer))
         socket_send(candidate->fd, answer, sizeof(answer), -1);
     if (!candidates->told)
         candidates->refused(candidates->argument, socket_peer_pid(candidate->fd));
@@ -119,7 +124,7 @@ static void look(struct candidate *candidate, bool is_last)
     struct greeting greeting = greeting_judge(bytes, there < 0 ? 0 : (size_t)there);
     candidate->spoken = greeting.is_enough;
     if (!candidate->candidates->busy && greeting.is_enough)
-        choose(candidate, greeting.wire);
+        choose(candidate, greeting);
     else if (candidate->candidates->busy && !peer_has_gone(candidate->candidates))
         refuse(candidate, bytes, greeting);
     if (is_last && candidate->fd >= 0) /* it has said all that it will */

@@ -27,7 +27,8 @@ struct candidates;
 struct chosen {
     int fd;
     pid_t pid;                     /* 0: not known */
-    const struct engine_ops *wire; /* that it speaks */
+    const struct engine_ops *wire; /* that it speaks; NULL:... */
+    const char *unserved;          /* ...it is this one, which has no engine */
 };
 
 /* Accepts from listen_fd, which stays the caller's, whenever the loop runs. refused() is called for

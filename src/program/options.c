@@ -302,12 +302,12 @@ void options_print_capabilities(const struct ob_program *program)
     printf("{\"type\": \"%s\", \"wires\": [", program->type);
     const char *separator = "";
     bool has_dma_messages = false;
-    for (size_t i = 0; wires[i]; i++) {
-        if (program->wire && strcmp(program->wire, wires[i]->wire) != 0)
+    for (size_t i = 0; greeting_wires[i]; i++) {
+        if (program->wire && strcmp(program->wire, greeting_wires[i]->wire) != 0)
             continue;
-        printf("%s\"%s\"", separator, wires[i]->wire);
+        printf("%s\"%s\"", separator, greeting_wires[i]->wire);
         separator = ", ";
-        has_dma_messages |= wires[i]->has_dma_messages && !program->needs_shared_memory;
+        has_dma_messages |= greeting_wires[i]->has_dma_messages && !program->needs_shared_memory;
     }
     printf("], \"features\": [%s]}\n", has_dma_messages ? "\"dma-messages\"" : "");
 }

@@ -194,12 +194,10 @@ static int serve_connected(struct program *program, struct ob_fault *fault)
     log_never_wait();
     notify(program, "READY=1\n", "serving");
     if (!wire)
-        err = wires_detect(fd, program->loop, &program->stop, &wire);
+        err = wires_detect(fd, program->loop, &program->stop, &wire, fault);
     if (err == 0)
         return serve_peer(program, fd, wire, fault);
-    if (err == -ENOTCONN || err == -ECANCELED)
-        return 0; /* gone without a word, or a signal */
-    return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
+    return err == -ENOTCONN || err == -ECANCELED ? 0 : err; /* gone without a word, or a signal */
 }
 
 static void on_refused(void *argument, pid_t pid)
@@ -213,6 +211,12 @@ static void serve_chosen(struct program *program, const struct chosen *chosen)
     const struct engine_ops *wire = program->options.wire ? program->options.wire : chosen->wire;
     struct ob_fault fault = {0};
     char status[64], who[32] = "a VMM";
+    if (!wire) {
+        wires_refuse(chosen->unserved, &fault);
+        log_line("dropped the peer: %s", fault.text);
+        socket_close(chosen->fd);
+        return;
+    }
     if (chosen->pid > 0)
         snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
     snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);

@@ -6,10 +6,7 @@
 #include <stdbool.h>
 
 #include "os/loop.h"
-#include "server/engine.h"
-
-/* All of them, with a NULL behind the last. */
-extern const struct engine_ops *const wires[];
+#include "server/greeting.h"
 
 /* The wire of that name, or NULL. */
 const struct engine_ops *wires_find(const char *name);
@@ -19,7 +16,11 @@ void wires_prepare(void);
 
 /* Waits until the peer on fd has begun its first message and tells which wire that is of; what it
  * has sent stays in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
- * was set by a callback of the loop, or another errno. */
-int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire);
+ * was set by a callback of the loop, or another errno with the fault filled, -EPROTONOSUPPORT for a
+ * wire that has no engine. */
+int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire,
+                 struct ob_fault *fault);
+/* Fills the fault for a peer of a wire that has no engine (greeting.h). -EPROTONOSUPPORT. */
+int wires_refuse(const char *unserved, struct ob_fault *fault);
 
 #endif

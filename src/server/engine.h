@@ -34,6 +34,13 @@
 struct engine;
 struct trace_message;
 
+/* Whether the first bytes of a peer are of a wire. */
+enum recognition {
+    WIRE_MORE, /* more bytes are needed to tell */
+    WIRE_NO,
+    WIRE_YES,
+};
+
 struct engine_ops {
     const char *wire;    /* as in --wire= */
     size_t instance_len; /* bytes of the wire's own struct, whose first member is a struct engine */
@@ -42,6 +49,12 @@ struct engine_ops {
     size_t tx_len;       /* of the buffer for what is to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool has_dma_messages; /* memory that is not shared is reached all the same */
+
+    /* Answers for len bytes what it answers for more of the same, once it is not WIRE_MORE. */
+    enum recognition (*recognises)(const uint8_t *bytes, size_t len);
+    /* Bytes of the message that a header of header_len bytes announces; 0: it is none that a peer
+     * begins with. */
+    uint64_t (*first_len)(const uint8_t *header);
 
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
      * -EPROTO with the engine's fault filled. Called once for each frame, before handle() gets it:
@@ -59,6 +72,9 @@ struct engine_ops {
     void (*trace)(const struct engine *engine, const struct trace_message *message);
 
     /* The rest may be NULL. */
+    /* Makes the answer, header_len bytes, by which a peer whose message has this header learns that
+     * the device is busy. False: there is none. */
+    bool (*answer_busy)(const uint8_t *header, uint8_t *ret_answer);
     /* Opens what the wire's code needs of the system, once in a process. */
     void (*prepare)(void);
     /* The engine is made; 0 or a negative errno with the fault filled. */

@@ -2,51 +2,55 @@
 #include "server/greeting.h"
 
 #include <assert.h>
-#include <errno.h>
+#include <string.h>
 
-#include "wire/mpqemu.h"
-#include "wire/vfio_user.h"
+const struct engine_ops *const greeting_wires[] = {&mpqemu_engine, &vfio_user_engine, NULL};
 
-#define TELLING_BYTE      (GREETING_TELLS_LEN - 1)
-#define VFIO_USER_TELLING 1u
-
-static_assert(GREETING_ANSWER_LEN == VFIO_USER_HEADER_LEN, "an error has no payload");
-
-/* Bytes of the message that a header announces; 0: it is none that a peer begins with. */
-static uint64_t message_len(const struct engine_ops *wire, const uint8_t *bytes)
+/* 0 request, 4 flags, 8 size */
+static enum recognition recognises_vhost_user(const uint8_t *bytes, size_t len)
 {
-    if (wire == &vfio_user_engine) {
-        struct vfio_user_header header = {0};
-        vfio_user_header_get(bytes, VFIO_USER_HEADER_LEN, &header);
-        return header.command == VFIO_USER_VERSION ? header.size : 0;
+    static const uint8_t get_features[12] = {1, 0, 0, 0, 1};
+    const bool whole = len >= sizeof(get_features);
+    if (memcmp(bytes, get_features, whole ? sizeof(get_features) : len) != 0)
+        return WIRE_NO;
+    return whole ? WIRE_YES : WIRE_MORE;
+}
+
+/* Asks each wire. Whether one has recognised the bytes, or none will. */
+static bool ask_all(const uint8_t *bytes, size_t len, struct greeting *greeting)
+{
+    enum recognition recognition = recognises_vhost_user(bytes, len);
+    bool decided = recognition != WIRE_MORE;
+    if (recognition == WIRE_YES)
+        greeting->unserved = "vhost-user";
+    for (size_t i = 0; greeting_wires[i]; i++) {
+        recognition = greeting_wires[i]->recognises(bytes, len);
+        decided &= recognition != WIRE_MORE;
+        if (recognition == WIRE_YES)
+            greeting->wire = greeting_wires[i];
     }
-    struct mpqemu_header header = {0};
-    mpqemu_header_get(bytes, MPQEMU_HEADER_LEN, &header);
-    return header.number <= MPQEMU_V8 ? MPQEMU_HEADER_LEN + header.size : 0;
+    return decided || greeting->wire || greeting->unserved;
 }
 
 struct greeting greeting_judge(const uint8_t *bytes, size_t len)
 {
     struct greeting greeting = {0};
-    if (len < GREETING_TELLS_LEN)
+    if (!ask_all(bytes, len, &greeting))
         return greeting;
-    greeting.wire = bytes[TELLING_BYTE] == VFIO_USER_TELLING ? &vfio_user_engine : &mpqemu_engine;
+    if (greeting.unserved) {
+        greeting.is_enough = true;
+        return greeting;
+    }
+    if (!greeting.wire)
+        greeting.wire = &mpqemu_engine;
     greeting.has_header = len >= greeting.wire->header_len;
     greeting.is_enough =
-        greeting.has_header && (len >= GREETING_LEN || len >= message_len(greeting.wire, bytes));
+        greeting.has_header && (len >= GREETING_LEN || len >= greeting.wire->first_len(bytes));
     return greeting;
 }
 
-bool greeting_answer_busy(const uint8_t *bytes, uint8_t *ret_answer)
+bool greeting_answer_busy(const struct engine_ops *wire, const uint8_t *header, uint8_t *ret_answer)
 {
-    struct vfio_user_header header = {0};
-    vfio_user_header_get(bytes, VFIO_USER_HEADER_LEN, &header);
-    if (header.command != VFIO_USER_VERSION ||
-        (header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
-        return false;
-    header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
-    header.size = VFIO_USER_HEADER_LEN;
-    header.error = EBUSY;
-    vfio_user_header_put(ret_answer, VFIO_USER_HEADER_LEN, &header);
-    return true;
+    assert(wire->header_len == GREETING_ANSWER_LEN);
+    return wire->answer_busy && wire->answer_busy(header, ret_answer);
 }

@@ -2,14 +2,17 @@
 /*
  * Greeting: the first message of a peer, before anybody serves it.
  *
- * A peer of either wire speaks first, and its third byte gives it away:
+ * A peer of every wire speaks first, and each wire recognises its own opening
+ * (engine_ops.recognises()):
  *
- *   mpqemu     u32 command: SYNC_SYSMEM, which is 0 in the shipped dialect and 1 in the v8 one
- *   vfio-user  u16 message id, any; u16 command: VERSION, which is 1
+ *   mpqemu      u32 command: SYNC_SYSMEM, 0 in the shipped dialect, 1 in the v8 one; u32; u64 size,
+ *               which is 192
+ *   vfio-user   u16 message id, any; u16 command: VERSION, which is 1
+ *   vhost-user  u32 request: GET_FEATURES, which is 1; u32 flags: 1; u32 size: 0. No engine here
+ *               speaks it, but a peer that does is told apart from one that speaks nothing known
  *
- * So the third byte is 0 on mpqemu and 1 on vfio-user. Anything else is neither, and mpqemu's
- * engine tells the peer off as well as another would. Both have a header of 16 bytes, which says
- * how long the message is.
+ * So up to 9 bytes are needed. If no wire recognises them, mpqemu's engine gets the peer, and tells
+ * what is wrong with its first message.
  */
 #ifndef OUTBOARD_SERVER_GREETING_H
 #define OUTBOARD_SERVER_GREETING_H
@@ -20,24 +23,27 @@
 
 #include "server/engine.h"
 
-/* So many bytes tell the wire... */
-#define GREETING_TELLS_LEN 3u
-/* ...and so many will do for all of the message: what is left in the socket takes room there, and
- * one who sends byte by byte would run out of it. */
+/* So many bytes tell the wire, and will do for all of the message: what is left in the socket takes
+ * room there, and one who sends byte by byte would run out of it. */
 #define GREETING_LEN 64u
 
 #define GREETING_ANSWER_LEN 16u
 
 struct greeting {
-    const struct engine_ops *wire; /* NULL: too short to tell */
+    const struct engine_ops *wire; /* NULL: too short to tell, or... */
+    const char *unserved;          /* ...a wire of this name, which has no engine; else NULL */
     bool has_header;
     bool is_enough; /* all of it, or GREETING_LEN, or it opens no wire */
 };
 
+/* All wires that have an engine, with a NULL behind the last. */
+extern const struct engine_ops *const greeting_wires[];
+
 struct greeting greeting_judge(const uint8_t *bytes, size_t len);
 
-/* Writes the answer, of GREETING_ANSWER_LEN bytes, by which a peer with that header learns that the
- * device is busy. False: its wire has none. */
-bool greeting_answer_busy(const uint8_t *bytes, uint8_t *ret_answer);
+/* Writes the answer, of GREETING_ANSWER_LEN bytes, by which a peer of that wire, with that header,
+ * learns that the device is busy. False: there is none. */
+bool greeting_answer_busy(const struct engine_ops *wire, const uint8_t *header,
+                          uint8_t *ret_answer);
 
 #endif

@@ -141,11 +141,13 @@ static int device_reset_request(struct request *request, uint64_t *ret_value)
     return 0;
 }
 
+#define SYSMEM_LEN 192u
+
 /* Commands without a row are none that a proxy may send. */
 static const struct mpqemu_row rows[MPQEMU_COMMAND_COUNT] = {
     /*                       {shipped, v8} payload  fds  answer  handler */
     [MPQEMU_INIT] = {{0, 0}, 0, 0, ANSWER_NONE, take_nothing},
-    [MPQEMU_SYNC_SYSMEM] = {{192, 192}, 0, 8, ANSWER_NONE, sync_sysmem},
+    [MPQEMU_SYNC_SYSMEM] = {{SYSMEM_LEN, SYSMEM_LEN}, 0, 8, ANSWER_NONE, sync_sysmem},
     [MPQEMU_CONFIG_WRITE] = {{12, 12}, 0, 0, ANSWER_VALUE, config_write},
     [MPQEMU_CONFIG_READ] = {{12, 12}, 0, 0, ANSWER_VALUE, config_read},
     [MPQEMU_BAR_WRITE] = {{24, 192}, 0, 0, ANSWER_VALUE, bar_write},
@@ -168,6 +170,30 @@ static int learn_dialect(struct mpqemu_server *server, const struct mpqemu_heade
     server->dialect = header->number == 0 ? MPQEMU_SHIPPED : MPQEMU_V8;
     server->dialect_known = true;
     return 0;
+}
+
+/* 0 cmd, 4 padding or bytestream, 8 size. A command 0 is SYNC_SYSMEM in the shipped dialect. In the
+ * v8 one that is command 1, and so are the first bytes on other wires: its size, 192, tells. */
+static enum recognition recognises(const uint8_t *bytes, size_t len)
+{
+    static const uint8_t zero[3];
+    const size_t size_at = 8;
+    if (len < sizeof(zero))
+        return WIRE_MORE;
+    if (memcmp(bytes + 1, zero, 2) != 0 || bytes[0] > MPQEMU_V8)
+        return WIRE_NO;
+    if (bytes[0] == 0)
+        return WIRE_YES;
+    if (len <= size_at)
+        return WIRE_MORE;
+    return bytes[size_at] == SYSMEM_LEN ? WIRE_YES : WIRE_NO;
+}
+
+static uint64_t first_len(const uint8_t *header_bytes)
+{
+    struct mpqemu_header header = {0};
+    mpqemu_header_get(header_bytes, MPQEMU_HEADER_LEN, &header);
+    return header.number <= MPQEMU_V8 ? MPQEMU_HEADER_LEN + header.size : 0;
 }
 
 static const char *name_of(const struct mpqemu_row *row)
@@ -257,6 +283,8 @@ const struct engine_ops mpqemu_engine = {
     .rx_len = LIMIT_REQUEST_BYTES,
     .tx_len = LIMIT_REPLY_BYTES,
     .reply_limit = MPQEMU_HEADER_LEN + MPQEMU_UNION_LEN,
+    .recognises = recognises,
+    .first_len = first_len,
     .frame_len = frame_len,
     .handle = handle,
     .fit_device = fit_device,

@@ -59,6 +59,26 @@ def test_whatever_is_said_the_next_one_is_served(device, said):
     assert ids(device.client()) == IDS
 
 
+GET_FEATURES = struct.pack("<III", 1, 1, 0)  # how a vhost-user front end begins
+
+
+def test_a_vhost_user_front_end_is_refused_by_name(device):
+    with dial(device) as sock:
+        for byte in GET_FEATURES:
+            sock.sendall(bytes([byte]))
+        assert sock.recv(1) == b""
+    assert ids(device.client()) == IDS
+    assert "the peer speaks vhost-user, which this program does not" in device.messages()
+
+
+def test_one_that_finds_the_device_busy_is_not_kept(device):
+    client = device.client()
+    with dial(device) as sock:
+        sock.sendall(GET_FEATURES)
+        assert sock.recv(1) == b""
+    assert ids(client) == IDS
+
+
 def test_wires_take_turns_and_leave_the_device_whole(device):
     for _ in range(2):
         with mpqemu.Proxy(dial(device)) as proxy:

@@ -127,6 +127,35 @@ static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
     [VFIO_USER_REGION_WRITE_MULTI] = {8, MULTI_LIMIT, 0, vfio_user_region_write_multi},
 };
 
+/* 0 message id, 2 command. That of VERSION is 1; on the other wires byte 2 is 0. */
+static enum recognition recognises(const uint8_t *bytes, size_t len)
+{
+    if (len < 3)
+        return WIRE_MORE;
+    return bytes[2] == VFIO_USER_VERSION ? WIRE_YES : WIRE_NO;
+}
+
+static uint64_t first_len(const uint8_t *header_bytes)
+{
+    struct vfio_user_header header = {0};
+    vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
+    return header.command == VFIO_USER_VERSION ? header.size : 0;
+}
+
+static bool answer_busy(const uint8_t *header_bytes, uint8_t *ret_answer)
+{
+    struct vfio_user_header header = {0};
+    vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
+    if (header.command != VFIO_USER_VERSION ||
+        (header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
+        return false;
+    header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
+    header.size = VFIO_USER_HEADER_LEN;
+    header.error = EBUSY;
+    vfio_user_header_put(ret_answer, VFIO_USER_HEADER_LEN, &header);
+    return true;
+}
+
 static int frame_len(struct engine *engine, const uint8_t *header_bytes)
 {
     struct vfio_user_header *header = &server_of(engine)->header;
@@ -235,6 +264,9 @@ const struct engine_ops vfio_user_engine = {
     .tx_len = 2 * (size_t)VFIO_USER_FRAME_LEN,
     .reply_limit = VFIO_USER_FRAME_LEN,
     .has_dma_messages = true,
+    .recognises = recognises,
+    .first_len = first_len,
+    .answer_busy = answer_busy,
     .frame_len = frame_len,
     .handle = handle,
     .fit_device = fit_device,

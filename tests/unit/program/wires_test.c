@@ -16,6 +16,7 @@ struct fixture {
     bool stop;
     const char *rest; /* what the peer has yet to send, a byte at a time */
     int event;
+    struct ob_fault fault;
 };
 
 static void set_up(struct fixture *f)
@@ -43,7 +44,8 @@ static void hang_up(struct fixture *f)
 static int detect(struct fixture *f, const struct engine_ops **ret_wire)
 {
     *ret_wire = NULL;
-    return wires_detect(f->pair[0], f->loop, &f->stop, ret_wire);
+    f->fault = (struct ob_fault){0};
+    return wires_detect(f->pair[0], f->loop, &f->stop, ret_wire, &f->fault);
 }
 
 static void the_first_message_tells(void **state)
@@ -107,6 +109,20 @@ static void a_peer_may_stutter(void **state)
     tear_down(&f);
 }
 
+static void vhost_user_is_told_apart(void **state)
+{
+    static const uint8_t get_features[12] = {1, 0, 0, 0, 1};
+    struct fixture f;
+    const struct engine_ops *wire;
+    set_up(&f);
+    assert_int_equal(write(f.pair[1], get_features, sizeof(get_features)), sizeof(get_features));
+    assert_int_equal(detect(&f, &wire), -EPROTONOSUPPORT);
+    assert_null(wire);
+    assert_non_null(
+        strstr(f.fault.text, "the peer speaks vhost-user, which this program does not"));
+    tear_down(&f);
+}
+
 static void a_peer_that_goes_first_is_told(void **state)
 {
     static const char *const all[] = {".", "a.", "ab."};
@@ -148,11 +164,9 @@ static void wires_have_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_first_message_tells),
-        TEST(a_peer_may_stutter),
-        TEST(a_peer_that_goes_first_is_told),
-        TEST(a_signal_ends_the_wait),
-        TEST(wires_have_names),
+        TEST(the_first_message_tells),  TEST(a_peer_may_stutter),
+        TEST(vhost_user_is_told_apart), TEST(a_peer_that_goes_first_is_told),
+        TEST(a_signal_ends_the_wait),   TEST(wires_have_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

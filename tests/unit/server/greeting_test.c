@@ -37,14 +37,38 @@ static void a_short_message_is_enough_when_it_is_whole(void **state)
 
 static void of_a_long_message_the_beginning_is_enough(void **state)
 {
+    static const size_t tells[] = {3, 9}; /* by dialect: command 1 begins vhost-user, too */
     uint8_t bytes[GREETING_LEN];
     for (unsigned number = 0; number < 2; number++) {
         put_sysmem(bytes, number, 192);
         for (size_t len = 0; len <= sizeof(bytes); len++) {
             struct greeting greeting = greeting_judge(bytes, len);
-            assert_ptr_equal(greeting.wire, len < 3 ? NULL : &mpqemu_engine);
+            assert_ptr_equal(greeting.wire, len < tells[number] ? NULL : &mpqemu_engine);
             assert_int_equal(greeting.is_enough, len >= GREETING_LEN);
+            assert_null(greeting.unserved);
         }
+    }
+}
+
+static void vhost_user_is_recognised_though_no_engine_speaks_it(void **state)
+{
+    static const uint8_t get_features[] = {1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0};
+    uint8_t bytes[GREETING_LEN];
+    memset(bytes, 0xa5, sizeof(bytes));
+    memcpy(bytes, get_features, sizeof(get_features));
+    for (size_t len = 0; len <= sizeof(bytes); len++) {
+        struct greeting greeting = greeting_judge(bytes, len);
+        assert_null(greeting.wire);
+        assert_int_equal(greeting.unserved != NULL, len >= sizeof(get_features));
+        assert_int_equal(greeting.is_enough, len >= sizeof(get_features));
+        if (greeting.unserved)
+            assert_string_equal(greeting.unserved, "vhost-user");
+    }
+    for (size_t at = 0; at < sizeof(get_features); at++) { /* nothing that differs is that */
+        memcpy(bytes, get_features, sizeof(get_features));
+        bytes[at] ^= 0x80;
+        assert_null(greeting_judge(bytes, sizeof(bytes)).unserved);
+        assert_non_null(greeting_judge(bytes, sizeof(bytes)).wire);
     }
 }
 
@@ -66,7 +90,7 @@ static void version_is_answered_and_nothing_else(void **state)
     uint8_t bytes[GREETING_LEN], answer[GREETING_ANSWER_LEN];
     struct vfio_user_header header = {0};
     put_version(bytes, 100, VFIO_USER_TYPE_COMMAND);
-    assert_true(greeting_answer_busy(bytes, answer));
+    assert_true(greeting_answer_busy(&vfio_user_engine, bytes, answer));
     vfio_user_header_get(answer, sizeof(answer), &header);
     assert_int_equal(header.id, 0x1234);
     assert_int_equal(header.command, VFIO_USER_VERSION);
@@ -74,9 +98,10 @@ static void version_is_answered_and_nothing_else(void **state)
     assert_int_equal(header.flags, VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR);
     assert_int_equal(header.error, EBUSY);
     put_version(bytes, 100, VFIO_USER_TYPE_REPLY);
-    assert_false(greeting_answer_busy(bytes, answer));
+    assert_false(greeting_answer_busy(&vfio_user_engine, bytes, answer));
     put_sysmem(bytes, 0, 192);
-    assert_false(greeting_answer_busy(bytes, answer));
+    assert_false(greeting_answer_busy(&vfio_user_engine, bytes, answer));
+    assert_false(greeting_answer_busy(&mpqemu_engine, bytes, answer));
 }
 
 int main(void)
@@ -84,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_short_message_is_enough_when_it_is_whole),
         TEST(of_a_long_message_the_beginning_is_enough),
+        TEST(vhost_user_is_recognised_though_no_engine_speaks_it),
         TEST(what_opens_no_wire_is_enough_with_its_header),
         TEST(version_is_answered_and_nothing_else),
     };
