@@ -67,10 +67,10 @@ static int make_room(struct watches *watches, int fd)
         size *= 2;
     if (size == watches->size)
         return 0;
-    struct watch **by_fd = realloc(watches->by_fd, size * sizeof(by_fd[0]));
+    struct watch **by_fd = realloc(watches->by_fd, size * sizeof(void *));
     if (!by_fd)
         return -ENOMEM;
-    memset(by_fd + watches->size, 0, (size - watches->size) * sizeof(by_fd[0]));
+    memset(by_fd + watches->size, 0, (size - watches->size) * sizeof(void *));
     watches->by_fd = by_fd;
     watches->size = size;
     return 0;

@@ -109,7 +109,7 @@ static uint32_t write_doorbells(struct vfio_user_request *request, uint32_t regi
     const struct ob_doorbell *doorbells = doorbells_list(request->device, &num_doorbells);
     bool is_io = device_bar(request->device, region)->kind == OB_BAR_IO;
     uint32_t count = 0;
-    unsigned numbers[LIMIT_VFIO_USER_FDS];
+    unsigned numbers[LIMIT_VFIO_USER_FDS] = {0};
     for (unsigned i = 0; i < num_doorbells; i++) {
         const struct ob_doorbell *doorbell = &doorbells[i];
         int place = doorbell->bar == region ? place_fd(request, doorbell->number, numbers) : -1;

@@ -154,8 +154,9 @@ static void sources_may_go_in_any_order(void **state)
     for (int i = 0; i < SOURCES; i += 3)
         loop_remove(party.sources[i]);
     party.to_remove = 1; /* one more in a callback, while others wait to be freed */
-    while (loop_wait(party.loop, 0) > 0 && party.called < SOURCES)
-        continue;
+    do
+        assert_true(loop_wait(party.loop, 0) > 0);
+    while (party.called < SOURCES);
     for (int i = SOURCES - 1; i >= 0; i--)
         if (i % 3 == 2)
             loop_remove(party.sources[i]);

@@ -170,7 +170,7 @@ static void everyone_has_a_turn(void **state)
     tear_down(&f);
 }
 
-static void count(void *argument)
+static void count_call(void *argument)
 {
     ++*(unsigned *)argument;
 }
@@ -183,8 +183,8 @@ static void many_timers_share_a_descriptor(void **state)
     set_up_serving(&f);
     int open = open_descriptors();
     for (unsigned i = 0; i < MANY; i++) {
-        assert_int_equal(ob_timer_new(f.device, count, &calls, &timers[i], NULL), 0);
-        ob_timer_set(timers[i], ob_timer_now_ns() + (i * 7919 % MANY) * 1000);
+        assert_int_equal(ob_timer_new(f.device, count_call, &calls, &timers[i], NULL), 0);
+        ob_timer_set(timers[i], ob_timer_now_ns() + UINT64_C(1000) * (i * 7919 % MANY));
     }
     assert_int_equal(open_descriptors(), open);
     while (calls < MANY)

@@ -137,9 +137,8 @@ static void count_event(void *argument)
 static unsigned wait_for_all(struct loop *loop)
 {
     unsigned called = 0;
-    int ready;
-    while ((ready = loop_wait(loop, 0)) > 0)
-        called += (unsigned)ready;
+    for (int now = loop_wait(loop, 0); now > 0; now = loop_wait(loop, 0))
+        called += (unsigned)now;
     return called;
 }
 
