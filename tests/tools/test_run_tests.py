@@ -147,7 +147,7 @@ def test_checks_and_fuzz_targets_count(tree):
 
 
 def test_ci_is_checks_fuzzing_and_every_test(tree):
-    script(tree / "tools/check", 'for name; do echo passed $name >>"$OUTBOARD_RESULTS"; done')
+    script(tree / "tools/check", '[ "$#" -gt 3 ] && echo passed "$1" >>"$OUTBOARD_RESULTS"')
     script(tree / "dev", '[ "$1" != fuzz ] || echo failed codec >>"$OUTBOARD_RESULTS"; [ "$1" != fuzz ]')
     script(tree / "tools/nested", "exit 5")
     done = subprocess.run([tree / "tools/run-tests", "ci"], capture_output=True, text=True, check=False)
@@ -155,7 +155,7 @@ def test_ci_is_checks_fuzzing_and_every_test(tree):
     assert [line for line in lines if line.startswith("== ")] == [
         "== check", "== fuzz", "== unit", "== sample", "== nested", "== results"]  # fmt: skip
     assert "failed: fuzz: codec" in lines
-    assert (done.returncode, lines[-1]) == (1, "5 passed, 1 failed, 0 skipped")
+    assert (done.returncode, lines[-1]) == (1, "2 passed, 1 failed, 0 skipped")
 
 
 def test_the_scripts_say_what_came_of_each(tree, tmp_path):
