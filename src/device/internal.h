@@ -35,7 +35,8 @@ struct irq_vector {
 struct device_irqs {
     struct irq_vector *vectors[IRQ_KIND_COUNT];
     unsigned count[IRQ_KIND_COUNT];
-    struct irq_vector *all; /* what the above point into; INTx has one even without a pin */
+    unsigned given[IRQ_KIND_COUNT]; /* how many of them have an eventfd */
+    struct irq_vector *all;         /* what the above point into; INTx has one even without a pin */
     struct msi msi;
     struct msix msix;
     bool intx_raised;

@@ -124,9 +124,8 @@ static void retry_message(struct ob_device *device, enum irq_kind kind, unsigned
 static bool is_used(const struct ob_device *device, enum irq_kind kind)
 {
     const struct device_irqs *irqs = &device->pci->irqs;
-    for (unsigned i = 0; i < irqs->count[kind]; i++)
-        if (irqs->vectors[kind][i].fd >= 0)
-            return true;
+    if (irqs->given[kind] > 0)
+        return true;
     return kind == IRQ_MSIX ? msix_is_enabled(&irqs->msix, &device->pci->function)
                             : msi_is_enabled(&irqs->msi, &device->pci->function);
 }
@@ -208,6 +207,7 @@ void irq_automask_intx(struct ob_device *device, bool automasks)
 static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned index, int fd)
 {
     struct irq_vector *vector = vector_of(device, kind, index);
+    device->pci->irqs.given[kind] += (unsigned)(fd >= 0) - (unsigned)(vector->fd >= 0);
     if (vector->fd >= 0)
         device->host->close(device->host->context, vector->fd);
     *vector = (struct irq_vector){.fd = fd, .masked = fd >= 0 && vector->masked};
