@@ -54,12 +54,16 @@ void fake_remote_take(struct fake_remote *remote, struct message *ret_message)
     read_all(remote->fd, ret_message->payload, ret_message->len, &ret_message->num_fds);
 }
 
-static void write_all(int fd, const uint8_t *bytes, size_t len)
+static void write_all(struct fake_remote *remote, const uint8_t *bytes, size_t len)
 {
     while (len > 0) {
-        ssize_t sent = send(fd, bytes, len, MSG_NOSIGNAL);
+        ssize_t sent =
+            remote->num_reply_fds > 0
+                ? socket_send_fds(remote->fd, bytes, len, remote->reply_fds, remote->num_reply_fds)
+                : send(remote->fd, bytes, len, MSG_NOSIGNAL);
         if (sent <= 0)
             return;
+        remote->num_reply_fds = 0;
         bytes += sent;
         len -= (size_t)sent;
     }
@@ -77,7 +81,7 @@ void fake_remote_say(struct fake_remote *remote, uint16_t id, uint16_t command, 
     vfio_user_header_put(bytes, HEADER, &header);
     if (len > 0)
         memcpy(bytes + HEADER, payload, len);
-    write_all(remote->fd, bytes, HEADER + len);
+    write_all(remote, bytes, HEADER + len);
 }
 
 /* The payload of the answer, in place of the question; its length. */
@@ -139,11 +143,13 @@ static void *serve(void *argument)
         fake_remote_take(remote, message);
         struct message said = *message;
         const uint16_t id = said.header.id, command = said.header.command;
+        if (said.header.flags & VFIO_USER_NO_REPLY)
+            continue;
         if (is_refused(remote, message))
             fake_remote_say(remote, id, command, VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR, NULL, 0);
         else
             fake_remote_say(remote, id, command, VFIO_USER_TYPE_REPLY, said.payload,
-                            answer(remote, &said));
+                            remote->answer ? remote->answer(remote, &said) : answer(remote, &said));
     }
     return NULL;
 }

@@ -36,13 +36,20 @@ struct fake_remote {
     uint32_t refused[VFIO_USER_COMMAND_COUNT]; /* the errno that a command gets */
     bool refuses_resample; /* SET_IRQS that would have it watch the resample eventfd */
     uint64_t written;      /* what it says of REGION_WRITE_MULTI, if not 0 */
-    struct message last;   /* that it took */
+    /* Answers in place of the usual: makes the message what is said, and returns the length of its
+     * payload. NULL: the usual. */
+    size_t (*answer)(struct fake_remote *remote, struct message *message);
+    void *context;    /* of `answer` */
+    int reply_fds[2]; /* go with the next answer and stay the test's */
+    unsigned num_reply_fds;
+    struct message last; /* that it took */
 };
 
 /* A client of the remote. The greeting is still to come. */
 struct ob_client *fake_remote_start(struct fake_remote *remote,
                                     const struct ob_client_options *options);
-/* Takes and answers so many messages, while the test makes its calls... */
+/* Takes so many messages and answers those that want an answer, while the test makes its calls...
+ */
 void fake_remote_serve(struct fake_remote *remote, unsigned count);
 /* ...and waits until that is done. */
 void fake_remote_join(struct fake_remote *remote);
