@@ -77,6 +77,7 @@ struct ob_client_range {
  *
  * @page_size: bytes a bit stands for, a power of two of at least 4096.
  * @ranges:    whole pages; at most 64.
+ * @count:     0: all memory, and what is mapped later too.
  *
  * Returns 0; -EINVAL, -E2BIG or -EBUSY (it is on) for what can't be logged; -ENOMEM; or the errno
  * of a call.

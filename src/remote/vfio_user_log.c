@@ -114,18 +114,25 @@ static int fetch_range(struct ob_client *client, uint64_t first, uint64_t last)
     return err;
 }
 
-/* Fetches what is logged of a region, which may lie in several ranges. */
+/* Fetches what is logged of [first, last], in whole pages of the log. */
+static int fetch_whole_pages(struct ob_client *client, uint64_t first, uint64_t last)
+{
+    const uint64_t inside = log_of(client)->page - 1;
+    return fetch_range(client, first & ~inside, last | inside);
+}
+
+/* Fetches what is logged of a region: all of it, or what lies in the log's ranges. */
 static int fetch_region(struct ob_client *client, const struct ob_dma_region *region)
 {
     const uint64_t gpa = region->gpa, last = gpa + (region->len - 1);
     const struct dirty_log *log = log_of(client);
-    int err = 0;
+    int err = log->all ? fetch_whole_pages(client, gpa, last) : 0;
     for (unsigned i = 0; i < log->count && err == 0; i++) {
         const struct dirty_range *range = &log->ranges[i];
         const uint64_t range_last = range->start + (range->len - 1);
         if (gpa <= range_last && range->start <= last)
-            err = fetch_range(client, (gpa > range->start ? gpa : range->start) & ~(log->page - 1),
-                              (last < range_last ? last : range_last) | (log->page - 1));
+            err = fetch_whole_pages(client, gpa > range->start ? gpa : range->start,
+                                    last < range_last ? last : range_last);
     }
     return err;
 }

@@ -84,8 +84,7 @@ void fake_remote_say(struct fake_remote *remote, uint16_t id, uint16_t command, 
     write_all(remote, bytes, HEADER + len);
 }
 
-/* The payload of the answer, in place of the question; its length. */
-static size_t answer(struct fake_remote *remote, struct message *message)
+size_t fake_remote_answer(struct fake_remote *remote, struct message *message)
 {
     uint8_t *payload = message->payload;
     uint32_t argsz;
@@ -149,7 +148,8 @@ static void *serve(void *argument)
             fake_remote_say(remote, id, command, VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR, NULL, 0);
         else
             fake_remote_say(remote, id, command, VFIO_USER_TYPE_REPLY, said.payload,
-                            remote->answer ? remote->answer(remote, &said) : answer(remote, &said));
+                            remote->answer ? remote->answer(remote, &said)
+                                           : fake_remote_answer(remote, &said));
     }
     return NULL;
 }

@@ -53,6 +53,8 @@ struct ob_client *fake_remote_start(struct fake_remote *remote,
 void fake_remote_serve(struct fake_remote *remote, unsigned count);
 /* ...and waits until that is done. */
 void fake_remote_join(struct fake_remote *remote);
+/* The usual answer to a message, whose payload becomes that of the answer; returns its length. */
+size_t fake_remote_answer(struct fake_remote *remote, struct message *message);
 void fake_remote_stop(struct fake_remote *remote, struct ob_client *client);
 
 /* For the test's own hand: takes one message; says something. */
