@@ -179,8 +179,7 @@ enum {
     NVME_ERROR_DOORBELL_VALUE = 0x01,
     NVME_NOTICE_NAMESPACE = 0x00,
 };
-#define NVME_NAMESPACE_NOTICES                                                                     \
-    (1u << 8) /* OAES and the feature Asynchronous Event Configuration                             \
-               */
+/* In OAES, and in the feature Asynchronous Event Configuration. */
+#define NVME_NAMESPACE_NOTICES (1u << 8)
 
 #endif

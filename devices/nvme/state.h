@@ -7,8 +7,8 @@
  *
  * - still in its submission queue: the queue's head says so;
  * - parked, or an event request, or a queue deletion that waits: saved as unfinished, and carried
- *   out from its start by the successor. Something of it may have been done; doing that again to
- * the same image is the same as doing it once;
+ *   out from its start by the successor. A part of it may have been done; doing that part twice to
+ *   the same image has the same result as doing it once;
  * - finished, with no room in its completion queue: saved with its status, and posted by the
  *   successor;
  * - completed: the queue's tail says so, and nothing else is left of it.

@@ -3,8 +3,8 @@
  * The session object, the parts of the engine that work on it, and what passes between its states.
  * What each part may be asked is in the header of its name.
  *
- *   session.c    making, ending, bytes in and out, the clock; acts on verdicts
- *                                                        the public ob_session functions
+ *   session.c    the public ob_session functions: making, ending, bytes in and out, the clock;
+ *                acts on verdicts
  *   verdict.c    verdicts with a reason
  *   handshake.c  nonces, HELLO, HELLO_ACK, proof, tag
  *   receive.c    bytes to frames, on both kinds of channel
@@ -12,7 +12,7 @@
  *   streams.c    the table of streams, their life
  *   queues.c     which queues of the transmitter a stream stands in
  *   unread.c     received bytes, until the application consumes them
- *   stream.c     reading and writing a stream            the public ob_stream functions
+ *   stream.c     the public ob_stream functions: reading and writing a stream
  *   transmit.c   which bytes go next: control, then data in deficit round robin
  *   control.c    the control lane
  *   line.c       frames as they go over a raw line

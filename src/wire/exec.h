@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The frames of `outboard proxy run` within its stream: a command's standard streams, signals and
- * exit status. docs/proxy.md specifies them.
+ * exit status. outboard-control(5) specifies them.
  *
  * The client begins with one START; the server ends with one EXIT. A client that may talk to a
  * server of version 1 puts nothing in front of START.
