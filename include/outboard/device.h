@@ -4,9 +4,10 @@
  *
  * A device program fills a struct ob_device_desc with what the function is and a struct
  * ob_device_ops with what it does, makes an ob_device of both and hands it to ob_program_main()
- * (program.h) or to a loop of its own. All callbacks run on the one thread that serves the device;
- * every function here must be called on that thread unless it says otherwise. Another thread may
- * call nothing of a device; it signals a wake-up (wake.h), and the serving thread does the rest.
+ * (program.h), or to a server on a loop of its own (server.h). All callbacks run on the one thread
+ * that serves the device; every function here must be called on that thread unless it says
+ * otherwise. Another thread may call nothing of a device; it signals a wake-up (wake.h), and the
+ * serving thread does the rest.
  *
  * A device has one VMM at a time and outlives it: when a VMM has gone, the device keeps its state,
  * and the next VMM finds it as it was left. Most VMMs reset it before their guest uses it, but only

@@ -32,6 +32,7 @@ struct mapping {
 static void *by_address;
 static void *by_file; /* whole files, of each the newest mapping */
 static volatile sig_atomic_t was_cut;
+static struct sigaction before; /* what others do at SIGBUS */
 
 /* Ranges that overlap are equal, so that a byte finds the range around it. */
 static int compare_addresses(const void *left, const void *right)
@@ -247,6 +248,17 @@ static bool replace_page(const struct mapping *mapping, uint64_t at)
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) != MAP_FAILED;
 }
 
+/* A fault of somebody else's. */
+static void pass_on(int number, siginfo_t *info, void *context)
+{
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(number, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(number);
+    else
+        signal(number, SIG_DFL); /* returning repeats the access, which then kills */
+}
+
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
     uint8_t *byte = info->si_addr;
@@ -254,14 +266,20 @@ static void on_sigbus(int number, siginfo_t *info, void *context)
     const struct mapping *mapping = find(byte);
     // cppcheck-suppress leakReturnValNotUsed ; a bool
     if (!mapping || !replace_page(mapping, (uint64_t)(byte - mapping->address)))
-        signal(number, SIG_DFL); /* returning repeats the access, which then kills */
+        pass_on(number, info, context);
     was_cut = 1;
     errno = saved;
 }
 
 int shared_memory_guard(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    const struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+    struct sigaction now;
+    if (sigaction(SIGBUS, NULL, &now) < 0)
+        return -errno;
+    if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == on_sigbus)
+        return 0;
+    before = now;
     return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 

@@ -35,7 +35,8 @@ int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint
                       uint64_t *ret_device, uint64_t *ret_inode);
 void shared_memory_unmap(uint8_t *address);
 
-/* Installs the SIGBUS handler of this process. Faults outside of mapped peers' files still kill. */
+/* Installs the SIGBUS handler of this process. Faults outside of mapped peers' files go to the
+ * handler that was there before, or kill. */
 int shared_memory_guard(void);
 bool shared_memory_was_cut(void);
 /* Starts afresh, for the next peer. */

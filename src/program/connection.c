@@ -13,6 +13,9 @@
 /* While it polls the socket, the connection looks at its other descriptors every so many rounds. */
 #define ROUNDS_PER_LOOK 8
 
+/* Messages that one dispatch receives, so that a peer which never pauses leaves others a turn. */
+#define TURNS_PER_DISPATCH 16
+
 static void socket_ready(void *argument, uint32_t events)
 {
     struct connection *connection = argument;
@@ -58,6 +61,13 @@ static int send_pending(struct connection *connection)
     }
 }
 
+/* The device has met memory that is gone. */
+static int refuse_cut(struct connection *connection)
+{
+    return ob_fault_set(&connection->engine->fault, -EPROTO,
+                        "the VMM cut its memory short while it was shared");
+}
+
 /* Receives once, lets the engine work, sends once. Returns -EAGAIN when nothing was there. */
 static int turn(struct connection *connection)
 {
@@ -75,8 +85,7 @@ static int turn(struct connection *connection)
         return (int)received;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
     if (shared_memory_was_cut())
-        return ob_fault_set(&engine->fault, -EPROTO,
-                            "the VMM cut its memory short while it was shared");
+        return refuse_cut(connection);
     if (err >= 0 && !engine_waits(engine))
         engine_works(engine); /* a disk that has nothing to do begins before the reply */
     int send_err = send_pending(connection);
@@ -182,23 +191,83 @@ static int serve(struct connection *connection)
     return 0;
 }
 
+/* Words for what ended a connection; a peer that has gone needs none. */
+static int explain(const struct connection *connection, int err, struct ob_fault *fault)
+{
+    if (err >= 0 || err == -ENOTCONN)
+        return err;
+    if (connection->engine->fault.code)
+        return ob_fault_set(fault, err, "%s", connection->engine->fault.text);
+    return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
+}
+
+int connection_begin(struct connection *connection, int fd, struct loop *loop,
+                     struct engine *engine, struct ob_fault *fault)
+{
+    *connection = (struct connection){.fd = fd, .loop = loop, .engine = engine, .events = EPOLLIN};
+    int err = loop_add(loop, fd, EPOLLIN, socket_ready, connection, &connection->source);
+    return err < 0
+               ? ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err))
+               : 0;
+}
+
+void connection_end(struct connection *connection)
+{
+    loop_remove(connection->source);
+    connection->source = NULL;
+}
+
+/* The socket is ready: receives what is there, within bounds. */
+static int take_turns(struct connection *connection)
+{
+    if (!(connection->events & EPOLLIN))
+        return connection->hung_up ? -ENOTCONN : 0;
+    for (unsigned i = 0; i < TURNS_PER_DISPATCH && can_receive(connection); i++) {
+        int err = turn(connection);
+        if (err < 0)
+            return err == -EAGAIN ? 0 : err;
+    }
+    return 0;
+}
+
+/* Has the device work, sends what follows, and says what the socket is waited for. */
+static int settle(struct connection *connection, bool *ret_more)
+{
+    bool more = engine_works(connection->engine);
+    int err = poke(connection);
+    if (err == 0)
+        err = choose_events(connection);
+    *ret_more = more || (err == 0 && engine_listen(connection->engine));
+    return err;
+}
+
+int connection_dispatch(struct connection *connection, bool *ret_more, struct ob_fault *fault)
+{
+    shared_memory_forget_cut();
+    connection->ready = connection->hung_up = false;
+    int err = look_around(connection, 0);
+    if (err == 0 && connection->ready)
+        err = take_turns(connection);
+    if (err == 0)
+        err = settle(connection, ret_more);
+    if (err == 0 && shared_memory_was_cut())
+        err = refuse_cut(connection);
+    return explain(connection, err, fault);
+}
+
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
-    struct connection connection = {
-        .fd = fd, .loop = loop, .engine = engine, .stop = stop, .events = EPOLLIN};
+    struct connection connection;
+    int err = connection_begin(&connection, fd, loop, engine, fault);
+    if (err < 0)
+        return err;
+    connection.stop = stop;
     poll_tuner_init(&connection.idle, poll_limit_us);
     poll_tuner_init(&connection.waiting, poll_limit_us);
     connection.tuner = &connection.idle;
-    int err = loop_add(loop, fd, EPOLLIN, socket_ready, &connection, &connection.source);
-    if (err < 0)
-        return ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err));
     shared_memory_forget_cut();
-    err = serve(&connection);
-    loop_remove(connection.source);
-    if (err == -ENOTCONN)
-        return 0;
-    if (err < 0 && engine->fault.code)
-        return ob_fault_set(fault, err, "%s", engine->fault.text);
-    return err < 0 ? ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err)) : 0;
+    err = explain(&connection, serve(&connection), fault);
+    connection_end(&connection);
+    return err == -ENOTCONN ? 0 : err;
 }

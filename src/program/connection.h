@@ -38,4 +38,14 @@ struct connection {
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault);
 
+/* The same in steps, for an owner who waits himself. The connection must stay where it is until its
+ * end. */
+int connection_begin(struct connection *connection, int fd, struct loop *loop,
+                     struct engine *engine, struct ob_fault *fault);
+/* Does what is due, never waits, and never polls. Returns 0, with *ret_more set when it is to be
+ * called again even if the loop has nothing; -ENOTCONN when the peer has gone; or another negative
+ * errno with the fault filled. */
+int connection_dispatch(struct connection *connection, bool *ret_more, struct ob_fault *fault);
+void connection_end(struct connection *connection);
+
 #endif

@@ -197,5 +197,6 @@ struct device_timers *program_host_timers(struct ob_device *device)
 
 int program_host_use_loop(struct ob_device *device, struct loop *loop)
 {
-    return watches_use_loop(&host_of(device)->watches, loop);
+    struct watches *watches = &host_of(device)->watches;
+    return loop && watches->loop ? -EBUSY : watches_use_loop(watches, loop);
 }

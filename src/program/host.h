@@ -14,8 +14,8 @@
 #include "program/device_timers.h"
 #include "program/trace.h"
 
-/* From now on the device's descriptors are watched on this loop. Returns 0 or the errno of one that
- * can't be. */
+/* From now on the device's descriptors are watched on this loop, or, with NULL, not at all. Returns
+ * 0, -EBUSY when they are watched on a loop already, or the errno of one that can't be. */
 int program_host_use_loop(struct ob_device *device, struct loop *loop);
 
 /* The timers of the device, which last as long as it. */

@@ -126,9 +126,15 @@ int watches_use_loop(struct watches *watches, struct loop *loop)
 {
     int err = 0;
     watches->loop = loop;
-    for (size_t fd = 0; fd < watches->size && err == 0; fd++)
-        if (watches->by_fd[fd])
-            err = update_source(watches, watches->by_fd[fd]);
+    for (size_t fd = 0; fd < watches->size; fd++) {
+        struct watch *watch = watches->by_fd[fd];
+        if (!watch)
+            continue;
+        loop_remove(watch->source);
+        watch->source = NULL;
+        if (err == 0)
+            err = update_source(watches, watch);
+    }
     return err;
 }
 

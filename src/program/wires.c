@@ -41,28 +41,6 @@ static int wait_for_more(struct loop *loop, const uint32_t *events, const bool *
     return 0;
 }
 
-/* Looks at the first bytes, which stay in the socket. 0 once they tell the wire. */
-static int look(int fd, struct loop *loop, uint32_t *events, const bool *stop,
-                struct greeting *ret_greeting)
-{
-    uint8_t bytes[GREETING_LEN];
-    for (;;) {
-        int err = wait_for_more(loop, events, stop);
-        if (err < 0)
-            return err;
-        bool is_last = *events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
-        *events = 0;
-        ssize_t there = socket_peek(fd, bytes, sizeof(bytes));
-        if (there < 0 && there != -EAGAIN)
-            return (int)there;
-        *ret_greeting = greeting_judge(bytes, there < 0 ? 0 : (size_t)there);
-        if (ret_greeting->wire || ret_greeting->unserved)
-            return 0;
-        if (is_last)
-            return -ENOTCONN;
-    }
-}
-
 int wires_refuse(const char *unserved, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EPROTONOSUPPORT,
@@ -71,24 +49,54 @@ int wires_refuse(const char *unserved, struct ob_fault *fault)
                         unserved);
 }
 
+int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *fault)
+{
+    uint8_t bytes[GREETING_LEN];
+    ssize_t there = socket_peek(fd, bytes, sizeof(bytes));
+    if (there == -EAGAIN || there == -ENOTCONN)
+        return (int)there;
+    if (there < 0)
+        return ob_fault_set(fault, (int)there, "the peer's socket failed: %s",
+                            strerror((int)-there));
+    struct greeting greeting = greeting_judge(bytes, (size_t)there);
+    if (greeting.unserved)
+        return wires_refuse(greeting.unserved, fault);
+    if (!greeting.wire)
+        return -EAGAIN;
+    *ret_wire = greeting.wire;
+    return 0;
+}
+
+/* Looks at the first bytes until they tell. */
+static int look(int fd, struct loop *loop, uint32_t *events, const bool *stop,
+                const struct engine_ops **ret_wire, struct ob_fault *fault)
+{
+    for (;;) {
+        int err = wait_for_more(loop, events, stop);
+        if (err < 0)
+            return err == -ECANCELED
+                       ? err
+                       : ob_fault_set(fault, err, "can't wait for the peer: %s", strerror(-err));
+        bool is_last = *events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
+        *events = 0;
+        err = wires_peek(fd, ret_wire, fault);
+        if (err != -EAGAIN)
+            return err;
+        if (is_last)
+            return -ENOTCONN;
+    }
+}
+
 int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire,
                  struct ob_fault *fault)
 {
-    struct greeting greeting = {0};
     uint32_t events = 0;
     struct loop_source *source;
     /* By edge: a level would stay up while a peer that stutters has sent less than it takes. */
     int err = loop_add(loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, heard, &events, &source);
-    if (err == 0) {
-        err = look(fd, loop, &events, stop, &greeting);
-        loop_remove(source);
-    }
-    if (err == -ENOTCONN || err == -ECANCELED)
-        return err;
     if (err < 0)
         return ob_fault_set(fault, err, "the peer's socket failed: %s", strerror(-err));
-    if (!greeting.wire)
-        return wires_refuse(greeting.unserved, fault);
-    *ret_wire = greeting.wire;
-    return 0;
+    err = look(fd, loop, &events, stop, ret_wire, fault);
+    loop_remove(source);
+    return err;
 }

@@ -14,6 +14,11 @@ const struct engine_ops *wires_find(const char *name);
 /* Opens what their code needs of the system, once in a process. */
 void wires_prepare(void);
 
+/* Which wire the first bytes of the peer on fd are of; they stay in the socket. 0; -EAGAIN when
+ * they are too few; -ENOTCONN when the peer has gone; or another errno with the fault filled,
+ * -EPROTONOSUPPORT for a wire that has no engine. */
+int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *fault);
+
 /* Waits until the peer on fd has begun its first message and tells which wire that is of; what it
  * has sent stays in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
  * was set by a callback of the loop, or another errno with the fault filled, -EPROTONOSUPPORT for a

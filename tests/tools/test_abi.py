@@ -11,6 +11,7 @@ from guestlab import paths
 GROWN = {
     "device.h": [("ob_device_desc", "uint64_t colour;"), ("ob_device_ops", "void (*paint)(void *state);")],
     "program.h": [("ob_program", "void (*paint)(void *config);")],
+    "server.h": [("ob_server_options", "uint64_t colour;")],
     "client.h": [("ob_client_options", "uint64_t colour;")],
 }
 ENVIRONMENT = {**os.environ, "PKG_CONFIG_PATH": str(paths.BUILD / "root/lib/pkgconfig")}

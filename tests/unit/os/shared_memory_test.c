@@ -163,15 +163,55 @@ static void touch_strange_memory(void)
     int fd = file_of(1);
     const volatile uint8_t *address = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
     shared_memory_guard();
+    shared_memory_guard(); /* which changes nothing */
     ftruncate(fd, 0);
     (void)*address;
 }
 
+static void touch_strange_memory_unhandled(void)
+{
+    signal(SIGBUS, SIG_DFL); /* cmocka has a handler */
+    touch_strange_memory();
+}
+
+static void leave(int number)
+{
+    _exit(number == SIGBUS ? 42 : 43);
+}
+
+static void leave_with_info(int number, siginfo_t *info, void *context)
+{
+    _exit(number == SIGBUS && info->si_addr && context ? 44 : 45);
+}
+
+static void touch_strange_memory_handled(void)
+{
+    signal(SIGBUS, leave);
+    touch_strange_memory();
+}
+
+static void touch_strange_memory_handled_with_info(void)
+{
+    const struct sigaction action = {.sa_sigaction = leave_with_info, .sa_flags = SA_SIGINFO};
+    sigaction(SIGBUS, &action, NULL);
+    touch_strange_memory();
+}
+
 static void other_faults_still_kill(void **state)
 {
-    int status = end_of_child(touch_strange_memory);
+    int status = end_of_child(touch_strange_memory_unhandled);
     assert_true(WIFSIGNALED(status));
     assert_int_equal(WTERMSIG(status), SIGBUS);
+}
+
+static void other_faults_go_to_the_handler_before(void **state)
+{
+    int status = end_of_child(touch_strange_memory_handled);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 42);
+    status = end_of_child(touch_strange_memory_handled_with_info);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 44);
 }
 
 static void memory_that_is_cut_reads_zero(void **state)
@@ -285,6 +325,7 @@ int main(void)
         TEST(parts_of_a_file_share_its_mapping),
         TEST(no_memory_is_an_error),
         TEST(other_faults_still_kill),
+        TEST(other_faults_go_to_the_handler_before),
         TEST(memory_that_is_cut_reads_zero),
         TEST(what_is_no_memory_is_named),
         TEST(huge_pages_that_are_cut_read_zero),

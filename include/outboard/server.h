@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Server: devices served from a loop of your own. A program that only serves one device is better
+ * off with ob_program_main() (program.h), which has a command line, a listener and all that
+ * launchers expect.
+ *
+ * A server serves one device to one VMM at a time. It has one file descriptor to wait for and one
+ * function to call when that is readable:
+ *
+ *     ob_server_new(device, NULL, &server, &fault);
+ *     ob_server_connect(server, accept(listener, NULL, NULL), &fault);
+ *     for (;;) {
+ *         struct ob_fault why = {0};
+ *         poll(... ob_server_fd(server), POLLIN ...);
+ *         if (ob_server_dispatch(server, &why) < 0)
+ *             ...    // the VMM has gone or was dropped; the next one may connect
+ *     }
+ *
+ * Between two VMMs the device stays as it is, and what it watches (watch.h, timer.h) goes on.
+ *
+ * A process may have several servers, but only one thread may use them and their devices: all
+ * callbacks of a device run in ob_server_dispatch(). The library starts one thread, which closes
+ * what VMMs send and does nothing else. It installs a handler of SIGBUS, since a VMM can cut shared
+ * memory short; faults elsewhere go to the handler that was there before. It changes no other
+ * signal. Nothing here writes to standard error but ob_log() and ob_device_warn().
+ *
+ * A device that polls (ob_device_ops.poll) is called as long as it has something to do: the
+ * descriptor stays readable meanwhile. Otherwise a server does not poll, so a register access takes
+ * a few microseconds longer than with ob_program_main().
+ */
+#ifndef OUTBOARD_SERVER_H
+#define OUTBOARD_SERVER_H
+
+#include <outboard/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ob_server;
+
+/** How to serve. Copied by ob_server_new(). */
+struct ob_server_options {
+    size_t size; /* sizeof(struct ob_server_options) */
+    /* "mpqemu" or "vfio-user"; NULL: what the VMM turns out to speak. */
+    const char *wire;
+    /* Guest memory is never mapped here but reached by messages, which vfio-user alone has. Holds
+     * for the device from then on. Not for devices that use ob_dma_read(), ob_dma_write() or
+     * ob_dma_map() (dma.h). */
+    bool dma_by_messages;
+};
+
+/**
+ * Make a server, which has no VMM yet.
+ *
+ * @device:     stays the caller's; free the server first.
+ * @options:    NULL: all defaults.
+ * @ret_server: free it with ob_server_free().
+ * @fault:      may be NULL.
+ *
+ * Returns 0; -EINVAL when an argument is missing, the options have no size, or no wire has that
+ * name; -EBUSY when the device is served already; -ENOMEM; or another negative errno when the
+ * kernel refuses what it takes (descriptors, a thread).
+ */
+OB_API int ob_server_new(struct ob_device *device, const struct ob_server_options *options,
+                         struct ob_server **ret_server, struct ob_fault *fault);
+
+/** A descriptor that is readable when ob_server_dispatch() has something to do. It stays the
+ * server's, and the same, until the server is freed. Wait for it by level: poll(2), select(2) or
+ * epoll(7) without EPOLLET. */
+OB_API int ob_server_fd(const struct ob_server *server);
+
+/**
+ * Serve the VMM at the other end of a socket.
+ *
+ * @fd:    a connected stream socket of AF_UNIX. On success it becomes the server's, which closes it
+ *         when the VMM has gone; otherwise it stays the caller's.
+ * @fault: may be NULL.
+ *
+ * Returns 0; -EINVAL when there is no server; -EBUSY when it has a VMM; -EBADF, -ENOTSOCK,
+ * -EPROTOTYPE or -ENOTCONN when @fd is not such a socket; -ENOTSUP when the wire can't carry the
+ * device; -ENOMEM; or another negative errno.
+ */
+OB_API int ob_server_connect(struct ob_server *server, int fd, struct ob_fault *fault);
+
+/** Whether the server has a VMM. */
+OB_API bool ob_server_is_connected(const struct ob_server *server);
+
+/**
+ * Do what is due: read the VMM's messages, call the device, answer. It never waits, and it handles
+ * a bounded number of messages. Not to be called by a callback of the device, nor may those free
+ * the server.
+ *
+ * @fault: filled when the VMM was dropped; may be NULL.
+ *
+ * Returns 0; or a negative errno, once, when the server has lost its VMM: -ENOTCONN when the VMM
+ * has gone, -EPROTO when it broke the rules of the wire, -ENOTSUP when the wire that it speaks
+ * can't carry the device, or the errno of its socket. The socket is closed then, and
+ * ob_server_connect() takes the next. -EINVAL when there is no server.
+ */
+OB_API int ob_server_dispatch(struct ob_server *server, struct ob_fault *fault);
+
+/** Free the server, and close the VMM's socket. The device may be served by another afterwards.
+ * NULL is fine. */
+OB_API void ob_server_free(struct ob_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
