@@ -35,6 +35,7 @@
 #include "proxy/backoff.h"
 #include "proxy/channel_open.h"
 #include "proxy/claimants.h"
+#include "proxy/flow.h"
 #include "proxy/framing.h"
 #include "proxy/proxy.h"
 #include "proxy/tenant.h"
@@ -404,7 +405,8 @@ static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
         proxy_log("%s", channel->proxy->trouble.text);
         channel->complained = true;
     }
-    int err = ob_session_receive(session, bytes, len, clock_now_ns());
+    int err = ob_session_receive_lent(session, bytes, len, clock_now_ns());
+    flow_read_all(session); /* whoever calls may change the bytes again */
     if (err == 0)
         return;
     if (err != -EACCES || !channel->proxy->options->is_private) { /* the command tells of keys */

@@ -65,3 +65,12 @@ void flow_end(struct flow *flow, uint32_t reason)
     flow->stream = NULL;
     flow->service = NULL;
 }
+
+void flow_read_all(struct ob_session *session)
+{
+    for (struct ob_stream *stream; (stream = ob_session_next_readable(session));) {
+        struct flow *flow = ob_stream_user(stream);
+        if (flow && flow->ops->readable)
+            flow->ops->readable(flow);
+    }
+}

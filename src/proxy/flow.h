@@ -14,7 +14,8 @@
 struct flow;
 struct proxy;
 
-/* Events of struct ob_session_events. Those that a kind of flow does not care for are NULL. */
+/* Events of struct ob_session_events; `readable` comes from flow_read_all(). Those that a kind of
+ * flow does not care for are NULL. */
 struct flow_ops {
     void (*opened)(struct flow *flow);
     void (*refused)(struct flow *flow, uint32_t reason);
@@ -48,5 +49,8 @@ void flow_move(struct flow *from, struct flow *to, const struct flow_ops *ops);
 
 /* Gives up the stream as ob_stream_reset() does, and what the flow holds. An empty flow is fine. */
 void flow_end(struct flow *flow, uint32_t reason);
+
+/* Lets each flow read what the session has brought its stream since the last call. */
+void flow_read_all(struct ob_session *session);
 
 #endif

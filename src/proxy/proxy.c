@@ -169,6 +169,7 @@ static void stop_for_channel(struct proxy *proxy)
 static bool work(struct proxy *proxy)
 {
     channel_receive(proxy->channel);
+    flow_read_all(proxy->session); /* of a session that a claimant brought, too */
     relay_pump_ready(proxy);
     enum channel_verdict verdict = channel_transmit(proxy->channel);
     if (verdict == CHANNEL_OVER)

@@ -60,7 +60,7 @@ struct proxy {
     struct ob_session *session; /* the tenant's */
     struct channel *channel;
     struct list flows;
-    struct list ready;     /* relays whose streams have bytes for them */
+    struct list ready;     /* relays whose output the peer has read to its end */
     struct list lingering; /* relays that only wait for their client's kernel */
     struct list listeners;
     struct controls controls;

@@ -313,9 +313,7 @@ static void on_opened(struct flow *flow)
 
 static void on_stream_readable(struct flow *flow)
 {
-    struct relay *relay = list_entry(flow, struct relay, flow);
-    list_remove(&relay->ready);
-    list_append(&flow->proxy->ready, &relay->ready);
+    pump(list_entry(flow, struct relay, flow));
 }
 
 void relay_pump_ready(struct proxy *proxy)

@@ -33,7 +33,8 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
  * afterwards. child: the command at the other end of fd, which a break hangs up; NULL: none. */
 void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *child);
 
-/* Writes what came for relays since the last call: to be called after each read of the channel. */
+/* Goes on with relays whose output the peer has read to its end since the last call: to be called
+ * after each read of the channel. */
 void relay_pump_ready(struct proxy *proxy);
 
 /* Closes those whose streams are over and whose last bytes are still on their way. */

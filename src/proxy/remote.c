@@ -106,6 +106,8 @@ static void want_readable(struct flow *flow)
     want->told = OB_REASON_NONE;
     want->retry_ns = RETRY_FIRST_NS;
     proxy_log("the other end listens at %s for %s", want->where, service_text(want->forward));
+    if (ob_stream_peek(flow->stream, &(const void *){NULL}) == 0) /* the end came with it */
+        want_over(flow, OB_REASON_CANCELLED);
 }
 
 static const struct flow_ops want_ops = {

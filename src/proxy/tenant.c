@@ -66,13 +66,6 @@ static void on_refused(void *user, struct ob_stream *stream, uint32_t reason)
         flow->ops->refused(flow, reason);
 }
 
-static void on_readable(void *user, struct ob_stream *stream)
-{
-    struct flow *flow = flow_of(stream);
-    if (flow && flow->ops->readable)
-        flow->ops->readable(flow);
-}
-
 static void on_writable(void *user, struct ob_stream *stream)
 {
     struct flow *flow = flow_of(stream);
@@ -117,7 +110,6 @@ int tenant_new(struct proxy *proxy, const struct tenant_ops *ops, struct tenant 
                    .incoming = on_incoming,
                    .opened = on_opened,
                    .refused = on_refused,
-                   .readable = on_readable,
                    .writable = on_writable,
                    .finished = on_finished,
                    .reset = on_reset},
