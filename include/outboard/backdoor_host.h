@@ -28,6 +28,8 @@
 extern "C" {
 #endif
 
+/** Without a size: liboutboard-backdoor is linked statically, so it and the program are of one
+ * version. */
 struct ob_backdoor_ops {
     /** Called once, before the first command. @size: of the data channel, bytes. May be NULL. */
     void (*init)(uint64_t size);

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A program that was built before a struct got a field works with the library that has the field, and the other way."""
+import errno
 import os
 import re
 import shutil
@@ -9,10 +10,11 @@ import pytest
 from guestlab import paths
 
 GROWN = {
-    "device.h": [("ob_device_desc", "uint64_t colour;"), ("ob_device_ops", "void (*paint)(void *state);")],
+    "device.h": [("ob_device_desc", "uint64_t colour;"), ("ob_device_ops", "uint64_t colour;")],
     "program.h": [("ob_program", "void (*paint)(void *config);")],
     "server.h": [("ob_server_options", "uint64_t colour;")],
     "client.h": [("ob_client_options", "uint64_t colour;")],
+    "session.h": [("ob_session_config", "uint64_t colour;")],
 }
 ENVIRONMENT = {**os.environ, "PKG_CONFIG_PATH": str(paths.BUILD / "root/lib/pkgconfig")}
 LED = ["cc", "-o", "led", str(paths.TREE / "examples/led.c")]
@@ -48,24 +50,50 @@ def newer_headers(tmp_path_factory):
     return folder
 
 
-def test_an_old_program_works_with_a_newer_library(newer_headers, tmp_path):
-    tree = tmp_path / "tree"
-    for name in ("src", "meson.build", "meson_options.txt", "tools"):
-        source = paths.TREE / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name) if source.exists() else None
+@pytest.fixture(scope="module")
+def newer_library(newer_headers, tmp_path_factory):
+    """A folder with the shared library, version 9, built with structs that have grown."""
+    library = tmp_path_factory.mktemp("lib")
+    source = paths.TREE / "src"
     sources = sorted(path for folder in ("base", "wire", "memory", "pci", "device", "server", "client", "session", "os", "program", "remote")
-                     for path in (tree / "src" / folder).rglob("*.c"))  # fmt: skip
-    library = tmp_path / "lib"
-    library.mkdir()
+                     for path in (source / folder).rglob("*.c"))  # fmt: skip
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-std=gnu17", "-D_GNU_SOURCE", '-DOUTBOARD_VERSION="9"', f"-I{newer_headers}",
-                    f"-I{tree / 'src'}", "-Wl,-soname,liboutboard.so.0", f"-Wl,--version-script={tree / 'src/outboard.map'}",
+                    f"-I{source}", "-Wl,-soname,liboutboard.so.0", f"-Wl,--version-script={source / 'outboard.map'}",
                     "-o", library / "liboutboard.so.0", *sources, "-ljansson"], check=True)  # fmt: skip
+    return library
+
+
+def test_an_old_program_works_with_a_newer_library(newer_library, tmp_path):
     subprocess.run([*LED, *flags("--cflags"), "-L", str(paths.BUILD / "root/lib"), "-loutboard"], cwd=tmp_path, check=True)
-    done = look(tmp_path, library)
+    done = look(tmp_path, newer_library)
     assert "1af4:10f2" in done.stdout, done.stderr
-    version = subprocess.run(["./led", "--version"], cwd=tmp_path, env={**os.environ, "LD_LIBRARY_PATH": str(library)},
+    version = subprocess.run(["./led", "--version"], cwd=tmp_path, env={**os.environ, "LD_LIBRARY_PATH": str(newer_library)},
                              capture_output=True, text=True, check=True)  # fmt: skip
     assert version.stdout == "led 9\n", "the newer library was used"
+
+
+def use_every_struct(folder, headers, library, *flags):
+    """Builds every_struct.c with those headers; what it says and its status with that library."""
+    subprocess.run(["cc", "-Wall", "-Wno-override-init", "-o", "every_struct", paths.TREE / "tests/tools/every_struct.c", f"-I{headers}", *flags,
+                    "-L", str(paths.BUILD / "root/lib"), "-loutboard"], cwd=folder, check=True)  # fmt: skip
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library)}
+    done = subprocess.run(["./every_struct"], cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.splitlines(), done.returncode
+
+
+def test_old_structs_with_a_newer_library(newer_library, tmp_path):
+    assert use_every_struct(tmp_path, paths.TREE / "include", newer_library) == ([], 0)
+
+
+def test_newer_structs_with_this_library(newer_headers, tmp_path):
+    assert use_every_struct(tmp_path, newer_headers, paths.BUILD / "root/lib") == ([], 0)
+
+
+def test_newer_structs_that_use_what_this_library_does_not_know(newer_headers, tmp_path):
+    lines, status = use_every_struct(tmp_path, newer_headers, paths.BUILD / "root/lib", "-DSETS=.colour = 7")
+    assert [line.split(":")[0] for line in lines] == ["session", "client", "ops", "server"], lines
+    assert status == 4
+    assert all(f" {-errno.E2BIG} " in line + " " for line in lines), lines
 
 
 @pytest.mark.parametrize("uses", [False, True])
