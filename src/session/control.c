@@ -129,12 +129,11 @@ static void put_open(struct ob_session *session, struct ob_stream *stream)
         .metadata = request->bytes + request->service_len,
         .metadata_len = request->metadata_len,
     };
-    stream_enter_table(stream, streams->next_ours);
+    stream_enter_table(stream, streams->next_ours); /* its link lies where the request was */
     streams->next_ours += 2;
     streams->unanswered_ours++;
     stream->unanswered = true;
     finish(session, SESSION_OPEN, stream->id, session_open_put(payload_at(session), &open));
-    stream->request = NULL;
     free(request);
 }
 

@@ -93,40 +93,46 @@ struct stream_rx {
 };
 
 struct stream_tx {
-    struct chain unsent;   /* written: a copy */
-    const uint8_t *lent;   /* or lent: where it lies */
-    size_t lent_len;       /* of it, not yet wholly handed to the channel */
-    size_t ahead;          /* bytes in front of unsent or lent that are in frames being sent */
-    uint64_t sent;         /* bytes in frames, in all */
-    uint64_t limit;        /* sent may not pass it: what the peer granted so far */
-    uint64_t acknowledged; /* bytes that the peer said it consumed */
-    int32_t deficit;       /* deficit round robin: bytes it may send in this turn */
-    bool ending;           /* shut down: FIN comes after the last byte */
-    bool ended;            /* FIN was sent */
-    bool told_finished;    /* the application knows that the peer's has read it all */
-    bool want_room;        /* a write fell short: tell when there is room */
-    bool want_back;        /* memory is lent: tell when it is all sent */
+    struct chain unsent;    /* written: a copy */
+    const uint8_t *lent;    /* or lent: where it lies */
+    size_t lent_len;        /* of it, not yet wholly handed to the channel */
+    uint64_t sent;          /* bytes in frames, in all */
+    uint64_t limit;         /* sent may not pass it: what the peer granted so far */
+    uint64_t acknowledged;  /* bytes that the peer said it consumed */
+    uint32_t ahead;         /* bytes in front of unsent or lent that are in frames being sent */
+    int32_t deficit : 24;   /* deficit round robin: bytes it may send in this turn */
+    bool ending : 1;        /* shut down: FIN comes after the last byte */
+    bool ended : 1;         /* FIN was sent */
+    bool told_finished : 1; /* the application knows that the peer's has read it all */
+    bool want_room : 1;     /* a write fell short: tell when there is room */
+    bool want_back : 1;     /* memory is lent: tell when it is all sent */
 };
 
+static_assert(LIMIT_SESSION_BATCH * (SESSION_HEADER_LEN + LIMIT_SESSION_DATA) < 1 << 23,
+              "a deficit has 24 bits");
+
+/* An end has tens of thousands of these, so flags are bits. */
 struct ob_stream {
     struct ob_session *session;
     void *user;
     uint64_t id; /* 0 until OPEN is sent */
-    struct ob_stream *hash_next;
+    union {
+        struct open_request *request; /* while id is 0 */
+        struct ob_stream *hash_next;  /* afterwards */
+    };
     struct list all;      /* streams.live, .over or .freed */
     struct list control;  /* tx.control while frames are pending; tx.opening before OPEN */
     struct list active;   /* tx.active while data may go */
     struct list readable; /* rx.readable until ob_session_next_readable() gives it */
     struct list notify;   /* tx.notify while `writable` is due */
-    struct open_request *request;
     struct stream_rx rx;
     struct stream_tx tx;
     uint32_t reason;
     uint16_t pending;
     uint8_t state;
-    bool ours;       /* we opened it */
-    bool unanswered; /* counted in unanswered_ours or unanswered_theirs */
-    bool orphan;     /* its owner has freed it; it goes once it owes nothing */
+    bool ours : 1;       /* we opened it */
+    bool unanswered : 1; /* counted in unanswered_ours or unanswered_theirs */
+    bool orphan : 1;     /* its owner has freed it; it goes once it owes nothing */
 };
 
 struct refusal {

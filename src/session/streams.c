@@ -9,6 +9,7 @@
  * dropped.
  */
 #include "session/streams.h"
+#include "base/auto.h"
 #include "session/queues.h"
 #include "session/session.h"
 #include "session/unread.h"
@@ -32,6 +33,12 @@ int streams_init(struct ob_session *session)
     return streams->buckets && streams->refusals ? 0 : -ENOMEM;
 }
 
+static void drop_request(struct ob_stream *stream)
+{
+    if (stream->id == 0)
+        free(take_ptr(&stream->request));
+}
+
 static void destroy(struct ob_stream *stream)
 {
     struct streams *streams = &stream->session->streams;
@@ -40,7 +47,7 @@ static void destroy(struct ob_stream *stream)
     streams->ours -= stream->ours;
     chain_clear(&stream->rx.unread);
     chain_clear(&stream->tx.unsent);
-    free(stream->request);
+    drop_request(stream);
     free(stream);
 }
 
@@ -175,8 +182,7 @@ void stream_detach(struct ob_stream *stream, uint32_t reason)
     stream->tx.lent = NULL;
     stream->tx.lent_len = 0;
     stream->tx.ahead = 0;
-    free(stream->request);
-    stream->request = NULL;
+    drop_request(stream);
     stream->pending = 0;
     stream->state = STREAM_OVER;
     stream->reason = reason;

@@ -52,7 +52,7 @@ static void unplan(struct ob_session *session)
     struct ob_stream *stream = frame->stream;
     tx->seq--;
     session->stats.frames_transmitted--;
-    stream->tx.ahead -= frame->len;
+    stream->tx.ahead -= (uint32_t)frame->len;
     stream->tx.sent -= frame->len;
     stream->tx.deficit += (int32_t)(SESSION_HEADER_LEN + frame->len);
     list_remove(&stream->active);
@@ -122,7 +122,7 @@ static void emit(struct ob_session *session, struct ob_stream *stream, const uin
     frame->payload = payload;
     frame->len = len;
     stream->tx.deficit -= (int32_t)(SESSION_HEADER_LEN + len);
-    stream->tx.ahead += len;
+    stream->tx.ahead += (uint32_t)len;
     stream->tx.sent += len;
     stream_schedule(stream);
 }
