@@ -55,6 +55,7 @@ static size_t put(const struct exec_frame *frame, uint8_t *out)
     struct exec_start start;
     struct exec_exit exit;
     uint16_t rows, columns;
+    uint32_t bytes;
     char variable[EXEC_VARIABLE_MAX + 1];
     int number;
     if (frame->type == EXEC_VARIABLE && exec_get_variable(frame, variable) == 0)
@@ -65,6 +66,8 @@ static size_t put(const struct exec_frame *frame, uint8_t *out)
         return exec_put_signal(number, out);
     if (frame->type == EXEC_RESIZE && exec_get_resize(frame, &rows, &columns) == 0)
         return exec_put_resize(rows, columns, out);
+    if (frame->type == EXEC_TAKEN && exec_get_taken(frame, &bytes) == 0)
+        return exec_put_taken(bytes, out);
     if (frame->type == EXEC_EXIT && exec_get_exit(frame, &exit) == 0)
         return exec_put_exit(&exit, out);
     return 0;

@@ -2,9 +2,11 @@
 #include "proxy_input.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/auto.h"
 #include "os/clock.h"
 
 /* A paste that outruns the channel waits so long in the terminal for the channel to move. */
@@ -98,4 +100,14 @@ size_t input_take(struct input *input, void *ret_bytes, size_t size, bool *ret_e
     memmove(input->held, input->held + len, input->len);
     *ret_end = len == 0 && !input->is_open;
     return len;
+}
+
+void input_close(struct input *input)
+{
+    /* The descriptor stays taken, so that no other file gets its number. */
+    AUTO_FD nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (nothing >= 0)
+        dup2(nothing, STDIN_FILENO);
+    input->is_open = false;
+    input->len = 0;
 }

@@ -38,6 +38,9 @@ bool input_read(struct input *input);
 size_t input_unescape(struct input *input, const uint8_t *bytes, size_t len, uint8_t *ret_bytes,
                       bool *ret_ended);
 
+/* Nobody wants it any more: what is held goes, and so does our end of it, which its writer sees. */
+void input_close(struct input *input);
+
 /* Moves up to size held bytes out. *ret_end: nothing more will come, and nothing is held. */
 size_t input_take(struct input *input, void *ret_bytes, size_t size, bool *ret_end);
 

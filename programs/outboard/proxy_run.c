@@ -40,6 +40,7 @@ struct session {
     struct ending ending;
     struct input input;
     bool stdin_told;      /* the other end knows that nothing more comes */
+    uint32_t under_way;   /* of version 3: bytes of standard input that are not taken yet */
     char *arguments;      /* of the command, each ended by a NUL */
     size_t arguments_len; /* still to be sent */
     char *arguments_at;   /* the first of these */
@@ -136,13 +137,21 @@ static void put_signal(struct session *session)
         put_out(session, exec_put_resize(size.ws_row, size.ws_col, session->out));
 }
 
+/* Bytes of standard input that may go in one frame now. */
+static size_t stdin_room(const struct session *session)
+{
+    size_t room = session->version >= 3 ? EXEC_INPUT_WINDOW - session->under_way : EXEC_PAYLOAD_MAX;
+    return room < EXEC_PAYLOAD_MAX ? room : EXEC_PAYLOAD_MAX;
+}
+
 static void put_stdin(struct session *session)
 {
     bool end;
     size_t len =
-        input_take(&session->input, session->out + EXEC_HEADER_LEN, EXEC_PAYLOAD_MAX, &end);
+        input_take(&session->input, session->out + EXEC_HEADER_LEN, stdin_room(session), &end);
     if (len == 0 && (!end || session->stdin_told))
         return;
+    session->under_way += session->version >= 3 ? (uint32_t)len : 0;
     session->stdin_told = end; /* by a frame of no bytes */
     exec_put_header(EXEC_STDIN, len, session->out);
     put_out(session, EXEC_HEADER_LEN + len);
@@ -161,6 +170,16 @@ static int exit_status(const struct session *session, const struct exec_exit *ex
     }
 }
 
+/* The command took some of its input. 0, or -EPROTO. */
+static int take_taken(struct session *session, const struct exec_frame *frame)
+{
+    uint32_t bytes;
+    if (exec_get_taken(frame, &bytes) < 0 || bytes > session->under_way)
+        return -EPROTO;
+    session->under_way -= bytes;
+    return 0;
+}
+
 /* 0, or -EPROTO. session->status is known once the session is over. */
 static int take_frame(struct session *session, const struct exec_frame *frame)
 {
@@ -174,6 +193,11 @@ static int take_frame(struct session *session, const struct exec_frame *frame)
                               frame->payload, frame->len);
         if (status != 0)
             session->status = status;
+        return 0;
+    case EXEC_TAKEN:
+        return take_taken(session, frame);
+    case EXEC_CLOSED:
+        input_close(&session->input);
         return 0;
     case EXEC_EXIT:
         if (exec_get_exit(frame, &exit) < 0)
@@ -294,30 +318,45 @@ static int run(struct client *client, const struct client_options *options, int 
     return status;
 }
 
-/* Reaches the other end, of version 2 or else of 1, and runs the command. The exit status. */
+/* How an end of this version names what is wanted; false: it has no name of its own for that. */
+static bool name_service(const struct client_options *options, int version,
+                         char ret_name[OB_SESSION_SERVICE_MAX + 1])
+{
+    static const char *const services[] = {NULL, RUN_SERVICE, RUN_SERVICE_2, RUN_SERVICE_3};
+    const char *declared = options->service;
+    if (!declared)
+        strcpy(ret_name, services[version]);
+    else if (version == 3)
+        return (size_t)snprintf(ret_name, OB_SESSION_SERVICE_MAX + 1, "%s%s", RUN_SERVICE_3_PREFIX,
+                                declared) <= OB_SESSION_SERVICE_MAX;
+    else
+        snprintf(ret_name, OB_SESSION_SERVICE_MAX + 1, "%s", declared);
+    return true;
+}
+
+/* Reaches the other end, of the newest version that it has, and runs the command. The exit status.
+ */
 static int open_and_run(const struct client_options *options)
 {
     struct client client;
-    uint32_t reason = OB_REASON_NONE;
-    int version = 2;
-    int status = client_open("run", options, &client);
-    if (status == 0)
-        status = client_open_stream(&client, "RUN",
-                                    options->service ? options->service : RUN_SERVICE_2, &reason);
-    if (reason == OB_REASON_NO_SERVICE && !options->service) {
-        version = 1;
-        reason = OB_REASON_NONE;
-        client_close(&client);
-        status = client_open("run", options, &client);
+    const int oldest = options->service ? 2 : 1;
+    char name[OB_SESSION_SERVICE_MAX + 1];
+    for (int version = 3;; version--) {
+        uint32_t reason = OB_REASON_NONE;
+        if (!name_service(options, version, name))
+            continue;
+        int status = client_open("run", options, &client);
         if (status == 0)
-            status = client_open_stream(&client, "RUN", RUN_SERVICE, &reason);
+            status = client_open_stream(&client, "RUN", name, &reason);
+        bool is_older = reason == OB_REASON_NO_SERVICE && version > oldest;
+        if (status == 0)
+            status = run(&client, options, version);
+        else if (reason != OB_REASON_NONE && !is_older)
+            client_say_refusal(&client, options->service ? options->service : RUN_SERVICE, reason);
+        client_close(&client);
+        if (!is_older)
+            return status;
     }
-    if (status == 0)
-        status = run(&client, options, version);
-    else if (reason != OB_REASON_NONE)
-        client_say_refusal(&client, options->service ? options->service : RUN_SERVICE, reason);
-    client_close(&client);
-    return status;
 }
 
 int proxy_run_command(int argc, char **argv)

@@ -146,6 +146,9 @@
 /* Bytes of arguments of one command that a peer runs: more than execve(2) ever takes. */
 #define LIMIT_RUN_ARGUMENTS (6u << 20)
 
+/* Bytes of standard input that wait for one command that a peer runs. */
+#define LIMIT_RUN_INPUT 262144u
+
 /* Child processes of one program at a time. */
 #define LIMIT_CHILDREN 512
 

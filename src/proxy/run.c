@@ -3,10 +3,9 @@
  * A run is WAITING for START, then RUNNING, then ENDED when the command has ended and both of its
  * outputs have; then EXIT goes out and the stream is shut down.
  *
- * Frames from the client are taken off the stream one by one; STDIN goes to the command piece by
- * piece, and while the command takes nothing, no further frame is looked at: its input's back
- * pressure is the stream's credit. Output is read into one frame, which is lent to the session;
- * the next read waits until it is given back.
+ * Frames from the client are taken off the stream one by one; run_input.c holds STDIN until the
+ * command takes it. Output is read into one frame, which is lent to the session; the next read
+ * waits until it is given back.
  *
  * If the client goes away, the command and its group get SIGHUP.
  */
@@ -27,9 +26,8 @@
 #include "endpoint/command.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
+#include "proxy/run_input.h"
 #include "wire/exec.h"
-
-#define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
 
 enum state {
     WAITING,
@@ -51,7 +49,7 @@ struct run {
     const struct service *service; /* NULL: START says what to run */
     enum state state;
     struct command_pipes pipes;
-    struct loop_source *in_source; /* NULL with a terminal: out's tells */
+    struct run_input input; /* with a terminal, out's events tell that it is writable */
     struct output out, err;
     struct child *child; /* NULL: not started, or ended */
     struct exec_exit exit;
@@ -59,11 +57,8 @@ struct run {
     size_t arguments_len;
     int start_err;                             /* why it can't be started, found before START */
     char terminal_type[EXEC_VARIABLE_MAX + 1]; /* "TERM=..."; empty: none */
-    bool in_writable;
-    bool in_ended;          /* the command was told that nothing more comes */
-    bool err_first;         /* whose turn it is */
-    bool lent;              /* the session has out_frame */
-    size_t in_len, in_done; /* STDIN at hand: payload, and how much of it the command took */
+    bool err_first;                            /* whose turn it is */
+    bool lent;                                 /* the session has out_frame */
     uint8_t in_frame[EXEC_FRAME_MAX];
     size_t in_frame_len; /* bytes of the client's next frame so far */
     uint8_t out_frame[EXEC_FRAME_MAX];
@@ -83,52 +78,13 @@ static void destroy(struct run *run, uint32_t reason)
     if (run->child && reason != OB_REASON_NONE)
         child_hang_up(run->child);
     child_forget(run->child);
-    loop_remove(run->in_source);
+    run_input_done(&run->input);
     close_output(&run->out);
     close_output(&run->err);
     command_pipes_close(&run->pipes);
     flow_end(&run->flow, reason);
     free(run->arguments);
     free(run);
-}
-
-static void close_input(struct run *run)
-{
-    const char end = END_OF_FILE;
-    if (run->in_ended || run->pipes.in < 0)
-        return;
-    run->in_ended = true;
-    if (run->pipes.in == run->pipes.out) {
-        ssize_t put = write(run->pipes.in, &end, 1);
-        (void)put; /* a terminal that is full of input has a command that does not wait for it */
-        return;
-    }
-    loop_remove(take_ptr(&run->in_source));
-    close(run->pipes.in);
-    run->pipes.in = -1;
-}
-
-/* Gives the command what is left of STDIN. Returns whether it took all of it. */
-static bool feed(struct run *run)
-{
-    while (run->in_done < run->in_len) {
-        if (run->pipes.in < 0) /* it reads no more: the rest goes nowhere */
-            break;
-        if (!run->in_writable)
-            return false;
-        ssize_t put = write(run->pipes.in, run->in_frame + EXEC_HEADER_LEN + run->in_done,
-                            run->in_len - run->in_done);
-        if (put >= 0)
-            run->in_done += (size_t)put;
-        else if (errno == EAGAIN)
-            run->in_writable = false;
-        else if (run->pipes.in != run->pipes.out)
-            close_input(run);
-        else
-            break;
-    }
-    run->in_len = run->in_done = 0;
-    return true;
 }
 
 static void on_exit_status(void *argument, int status)
@@ -147,15 +103,17 @@ static void on_output_event(void *argument, uint32_t events)
     struct run *run = output->run;
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
         output->readable = true;
-    if (events & (EPOLLOUT | EPOLLERR) && output->fd == run->pipes.in)
-        run->in_writable = true;
+    if (events & (EPOLLOUT | EPOLLERR) && output->fd == run->input.fd)
+        run->input.is_writable = true;
     advance(run);
 }
 
 static void on_input_event(void *argument, uint32_t events)
 {
     struct run *run = argument;
-    run->in_writable = true;
+    run->input.is_writable = true;
+    if (events & EPOLLERR)
+        run_input_refuse(&run->input);
     advance(run);
 }
 
@@ -171,9 +129,12 @@ static int watch(struct run *run)
     int err = watch_output(run, &run->out, EXEC_STDOUT, run->pipes.out);
     if (err == 0 && run->pipes.err >= 0)
         err = watch_output(run, &run->err, EXEC_STDERR, run->pipes.err);
-    if (err == 0 && run->pipes.in != run->pipes.out)
-        err = loop_add(run->flow.proxy->loop, run->pipes.in, EPOLLOUT | EPOLLET, on_input_event,
-                       run, &run->in_source);
+    bool is_terminal = run->pipes.in == run->pipes.out;
+    run_input_begin(&run->input, is_terminal ? run->pipes.in : take_fd(&run->pipes.in),
+                    is_terminal);
+    if (err == 0 && !is_terminal)
+        err = loop_add(run->flow.proxy->loop, run->input.fd, EPOLLOUT | EPOLLET, on_input_event,
+                       run, &run->input.source);
     return err;
 }
 
@@ -297,11 +258,12 @@ static int on_resize(struct run *run, const struct exec_frame *frame)
     struct winsize size = {0};
     if (exec_get_resize(frame, &size.ws_row, &size.ws_col) < 0)
         return -EPROTO;
-    if (run->pipes.out >= 0 && run->pipes.in == run->pipes.out)
+    if (run->pipes.out >= 0 && run->input.is_terminal)
         ioctl(run->pipes.out, TIOCSWINSZ, &size);
     return 0;
 }
 
+/* 0, -EPROTO or -ENOMEM. */
 static int on_frame(struct run *run, const struct exec_frame *frame)
 {
     if (run->state == WAITING && frame->type != EXEC_START)
@@ -310,11 +272,7 @@ static int on_frame(struct run *run, const struct exec_frame *frame)
     case EXEC_START:
         return on_start(run, frame);
     case EXEC_STDIN:
-        if (frame->len == 0)
-            close_input(run);
-        run->in_len = frame->len; /* it lies in in_frame, from where feed() takes it */
-        run->in_done = 0;
-        return 0;
+        return run_input_take(&run->input, frame->payload, frame->len);
     case EXEC_SIGNAL:
         return on_signal_frame(run, frame);
     case EXEC_RESIZE:
@@ -324,17 +282,18 @@ static int on_frame(struct run *run, const struct exec_frame *frame)
     }
 }
 
-/* Takes frames off the stream while the command takes its input. 0 or a negative errno. */
+/* Takes frames off the stream and feeds the command. 0 or a negative errno. */
 static int take_frames(struct run *run)
 {
-    while (feed(run)) {
+    for (run_input_feed(&run->input); !run_input_full(&run->input); run_input_feed(&run->input)) {
         struct exec_frame frame;
         ssize_t len = exec_get(run->in_frame, run->in_frame_len, &frame);
         size_t want = EXEC_HEADER_LEN;
         if (len > 0) {
             run->in_frame_len = 0;
-            if (on_frame(run, &frame) < 0)
-                return -EPROTO;
+            int err = on_frame(run, &frame);
+            if (err < 0)
+                return err;
             continue;
         }
         if (len == -EPROTO)
@@ -370,6 +329,16 @@ static void pump_output(struct run *run, struct output *output)
     }
 }
 
+/* Sends what the client is to know about its input. */
+static void report_input(struct run *run)
+{
+    if (run->lent)
+        return;
+    size_t len = run_input_report(&run->input, run->out_frame);
+    if (len > 0)
+        run->lent = ob_stream_lend(run->flow.stream, run->out_frame, len) == 0;
+}
+
 /* What the client says after the end is dropped, until it says no more and the run is over. */
 static void drain(struct run *run)
 {
@@ -402,6 +371,7 @@ static void advance(struct run *run)
         destroy(run, OB_REASON_FAILED);
         return;
     }
+    report_input(run);
     pump_output(run, run->err_first ? &run->err : &run->out);
     pump_output(run, run->err_first ? &run->out : &run->err);
     run->err_first = !run->err_first;
@@ -432,7 +402,8 @@ static const struct flow_ops ops = {
     .reset = on_reset,
 };
 
-void run_serve(struct proxy *proxy, struct ob_stream *stream, const struct service *service)
+void run_serve(struct proxy *proxy, struct ob_stream *stream, const struct service *service,
+               bool tells_input)
 {
     struct run *run = calloc(1, sizeof(*run));
     if (!run ||
@@ -443,6 +414,7 @@ void run_serve(struct proxy *proxy, struct ob_stream *stream, const struct servi
     }
     run->service = service;
     run->pipes = (struct command_pipes){-1, -1, -1};
+    run_input_init(&run->input, tells_input);
     run->out.fd = run->err.fd = -1;
     ob_stream_accept(stream);
 }

@@ -108,15 +108,18 @@ static const struct service *find(const struct services *services, const char *n
 static void open_declared(struct proxy *proxy, struct ob_stream *stream, const char *name,
                           const struct ob_open *open)
 {
+    bool is_3 = strncmp(name, RUN_SERVICE_3_PREFIX, strlen(RUN_SERVICE_3_PREFIX)) == 0;
+    if (is_3)
+        name += strlen(RUN_SERVICE_3_PREFIX);
     const struct service *service = find(&proxy->options->services, name);
     bool wants_run = open->metadata_len == strlen(RUN_METADATA) &&
                      memcmp(open->metadata, RUN_METADATA, open->metadata_len) == 0;
-    if (!service || (wants_run && service->kind == SERVICE_CONNECT))
+    if (!service || (wants_run && service->kind == SERVICE_CONNECT) || (is_3 && !wants_run))
         ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
     else if (service->kind == SERVICE_CONNECT)
         connect_to(proxy, stream, name, &service->address, NULL);
     else if (wants_run)
-        run_serve(proxy, stream, service);
+        run_serve(proxy, stream, service, is_3);
     else
         start_command(proxy, stream, service);
 }
@@ -135,7 +138,8 @@ static void open_destination(struct proxy *proxy, struct ob_stream *stream, cons
 
 static bool is_run(const char *name)
 {
-    return strcmp(name, RUN_SERVICE) == 0 || strcmp(name, RUN_SERVICE_2) == 0;
+    return strcmp(name, RUN_SERVICE) == 0 || strcmp(name, RUN_SERVICE_2) == 0 ||
+           strcmp(name, RUN_SERVICE_3) == 0;
 }
 
 void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open)
@@ -153,7 +157,7 @@ void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struc
     else if (!is_run(name))
         open_declared(proxy, stream, name, open);
     else if (options->allow_run || options->trust_peer)
-        run_serve(proxy, stream, NULL);
+        run_serve(proxy, stream, NULL, strcmp(name, RUN_SERVICE_3) == 0);
     else
         ob_stream_refuse(stream, OB_REASON_FORBIDDEN);
 }

@@ -18,7 +18,7 @@ ssize_t exec_get(const void *bytes, size_t len, struct exec_frame *ret_frame)
     uint8_t type = rd_u8(&rd);
     uint8_t zero = rd_u8(&rd);
     uint16_t payload_len = rd_u16(&rd);
-    if (type < EXEC_START || type > EXEC_VARIABLE || zero != 0 || payload_len > EXEC_PAYLOAD_MAX)
+    if (type < EXEC_START || type > EXEC_CLOSED || zero != 0 || payload_len > EXEC_PAYLOAD_MAX)
         return -EPROTO;
     if (rd.left < payload_len)
         return -EAGAIN;
@@ -142,6 +142,23 @@ size_t exec_put_resize(uint16_t rows, uint16_t columns, uint8_t ret_bytes[EXEC_F
     wr_u16(&wr, rows);
     wr_u16(&wr, columns);
     return finish(EXEC_RESIZE, &wr, ret_bytes);
+}
+
+int exec_get_taken(const struct exec_frame *frame, uint32_t *ret_bytes)
+{
+    struct rd rd = rd_init(frame->payload, frame->len);
+    uint32_t bytes = rd_u32(&rd);
+    if (rd_done(&rd) < 0)
+        return -EPROTO;
+    *ret_bytes = bytes;
+    return 0;
+}
+
+size_t exec_put_taken(uint32_t bytes, uint8_t ret_bytes[EXEC_FRAME_MAX])
+{
+    struct wr wr = begin(ret_bytes);
+    wr_u32(&wr, bytes);
+    return finish(EXEC_TAKEN, &wr, ret_bytes);
 }
 
 int exec_get_exit(const struct exec_frame *frame, struct exec_exit *ret_exit)

@@ -18,6 +18,10 @@
 #define EXEC_PAYLOAD_MAX 16384
 #define EXEC_FRAME_MAX   (EXEC_HEADER_LEN + EXEC_PAYLOAD_MAX)
 
+/* Bytes of STDIN that a client of version 3 may have sent without being told that they are taken.
+ */
+#define EXEC_INPUT_WINDOW 262144u
+
 /* Bytes of arguments in START. */
 #define EXEC_START_ARGUMENTS_MAX (EXEC_PAYLOAD_MAX - 5)
 
@@ -32,6 +36,9 @@ enum exec_type {
     /* Version 2, before START: */
     EXEC_ARGUMENTS = 8, /* client: the first bytes of the arguments, of which START has the last */
     EXEC_VARIABLE = 9,  /* client: NAME=VALUE, for the command's environment */
+    /* Version 3: */
+    EXEC_TAKEN = 10,  /* server: u32, so many more bytes of STDIN have been taken */
+    EXEC_CLOSED = 11, /* server: the command reads no more, so send no more STDIN */
 };
 
 enum exec_exit_kind {
@@ -69,6 +76,7 @@ int exec_get_variable(const struct exec_frame *frame, char ret_variable[EXEC_VAR
 int exec_get_start(const struct exec_frame *frame, struct exec_start *ret_start);
 int exec_get_signal(const struct exec_frame *frame, int *ret_signal);
 int exec_get_resize(const struct exec_frame *frame, uint16_t *ret_rows, uint16_t *ret_columns);
+int exec_get_taken(const struct exec_frame *frame, uint32_t *ret_bytes);
 int exec_get_exit(const struct exec_frame *frame, struct exec_exit *ret_exit);
 
 /* The header of a frame whose payload of len bytes follows. */
@@ -79,6 +87,7 @@ ssize_t exec_put_variable(const char *variable, uint8_t ret_bytes[EXEC_FRAME_MAX
 ssize_t exec_put_start(const struct exec_start *start, uint8_t ret_bytes[EXEC_FRAME_MAX]);
 size_t exec_put_signal(int signal, uint8_t ret_bytes[EXEC_FRAME_MAX]);
 size_t exec_put_resize(uint16_t rows, uint16_t columns, uint8_t ret_bytes[EXEC_FRAME_MAX]);
+size_t exec_put_taken(uint32_t bytes, uint8_t ret_bytes[EXEC_FRAME_MAX]);
 size_t exec_put_exit(const struct exec_exit *exit, uint8_t ret_bytes[EXEC_FRAME_MAX]);
 
 #endif

@@ -183,6 +183,30 @@ def test_one_signal_ends_it_after_a_while(ends):
         assert b"has not ended within 5 s" in run.stderr.read()
 
 
+DEAF = "trap 'exit 7' TERM; sleep 1000 & echo ready; wait"
+
+
+@pytest.mark.parametrize("words", [["sh", "-c", DEAF], ["--service=deaf"]])
+def test_a_signal_passes_input_that_is_not_read(lab, words):
+    """For a command that START names and for a declared one."""
+    _, guest = lab.pair(["--allow-run", f"-sdeaf=exec:{DEAF}"])
+    with start(guest, *words) as run:
+        assert run.stdout.readline() == b"ready\n"
+        feed_without_end(run)
+        run.send_signal(signal.SIGTERM)
+        assert (run.wait(PATIENCE_S), run.stderr.read()) == (7, b"")
+
+
+def test_input_that_the_command_closed_is_refused(guest):
+    """As ssh does: who writes gets EPIPE, though the command goes on."""
+    with start(guest, "sh", "-c", "exec <&-; echo ready; exec sleep 1000") as run:
+        assert run.stdout.readline() == b"ready\n"
+        with pytest.raises(BrokenPipeError):
+            while True:
+                run.stdin.write(bytes(65536))
+        assert run.poll() is None
+
+
 def test_nohup_is_kept(guest):
     with start(guest, "sh", "-c", "echo ready; read x; exit 3", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as run:
         assert run.stdout.readline() == b"ready\n"

@@ -60,6 +60,17 @@ static void start_that_is_too_long(void **state)
     assert_int_equal(exec_put_start(&start, bytes), -E2BIG);
 }
 
+static void taken_is_a_number(void **state)
+{
+    uint8_t bytes[EXEC_FRAME_MAX];
+    uint32_t taken;
+    struct exec_frame frame = take(bytes, exec_put_taken(0x10203, bytes), EXEC_TAKEN);
+    assert_memory_equal(bytes, "\12\0\4\0\3\2\1\0", 8);
+    assert_int_equal(exec_get_taken(&frame, &taken), 0);
+    assert_int_equal(taken, 0x10203);
+    REFUSES_OTHER_LENGTHS(frame, exec_get_taken, &taken);
+}
+
 static void variables(void **state)
 {
     static const char *const bad[] = {"", "=", "=x", "TERM", "A=\n", "A=\33[c", "A=\177"};
@@ -127,7 +138,7 @@ static void headers_that_are_no_frame(void **state)
 {
     struct exec_frame frame;
     assert_int_equal(exec_get("\0\0\0\0", 4, &frame), -EPROTO);
-    assert_int_equal(exec_get("\12\0\0\0", 4, &frame), -EPROTO);
+    assert_int_equal(exec_get("\14\0\0\0", 4, &frame), -EPROTO);
     assert_int_equal(exec_get("\2\1\0\0", 4, &frame), -EPROTO);
     assert_int_equal(exec_get("\2\0\1\100", 4, &frame), -EPROTO); /* one byte too long */
     assert_int_equal(exec_get("\2\0\0\100", 4, &frame), -EAGAIN);
@@ -141,6 +152,7 @@ int main(void)
         TEST(start_that_is_too_long),
         TEST(variables),
         TEST(signals),
+        TEST(taken_is_a_number),
         TEST(sizes),
         TEST(exits),
         TEST(headers_that_are_no_frame),
