@@ -54,7 +54,11 @@ static int parse_host(char *host, struct rule *rule)
         *slash = '\0';
     if (!parse_number(host, rule->network)) {
         rule->pattern = PATTERN_NAME;
-        return slash ? -EINVAL : hostname_canonical_pattern(host, rule->name);
+        if (slash || hostname_canonical_pattern(host, rule->name) < 0)
+            return -EINVAL;
+        if (rule->name[strspn(rule->name, "*")] == '\0') /* "*." or "**" */
+            rule->pattern = PATTERN_ANY;
+        return 0;
     }
     max = strchr(host, ':') ? 128 : 32;
     bits = max;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A client is READING a line, WAITING for a session or for a PONG, or gets its status WRITTEN; with
- * OPEN its descriptor becomes a relay's. Bytes are looked at with MSG_PEEK and taken line by line,
- * so that what comes behind OPEN reaches the stream.
+ * OPEN its descriptor becomes a relay's. Bytes are looked at with MSG_PEEK and taken up to the end
+ * of the line, so that what comes behind OPEN reaches the stream. The part of a line that is there
+ * is taken too: in a socket a hundred tiny writes fill the room of a hundred thousand bytes.
  */
 #include "proxy/control.h"
 
@@ -44,6 +45,8 @@ struct control {
     int fd;
     struct loop_source *source;
     enum state state;
+    size_t line_len; /* of the line that is not whole yet */
+    char line[LIMIT_CONTROL_LINE];
     char *text; /* to be written */
     size_t text_len, text_done;
 };
@@ -67,15 +70,23 @@ static void hang_up(struct control *control)
         acceptor_refill(acceptor);
 }
 
-/* A line; there is always room for one in a socket whose client waits for it. */
+/* A line. There is room for one in a socket whose client reads its answers; the connection of a
+ * client that does not is shut down, so that none gets part of an answer. */
 static void say(int fd, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 static void say(int fd, const char *format, ...)
 {
+    char line[LIMIT_CONTROL_LINE];
     va_list args;
     va_start(args, format);
-    vdprintf(fd, format, args);
+    int len = vsnprintf(line, sizeof(line), format, args);
     va_end(args);
+    if (len >= (int)sizeof(line)) {
+        len = (int)sizeof(line);
+        line[len - 1] = '\n';
+    }
+    if (send(fd, line, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL) != len)
+        shutdown(fd, SHUT_RDWR);
 }
 
 static void on_answer(int fd, uint32_t reason)
@@ -140,13 +151,15 @@ static bool open_stream(struct control *control, const char *service, const char
 {
     int fd = control->fd;
     struct proxy *proxy = control->proxy;
+    char name[LIMIT_CONTROL_LINE]; /* the line goes with the control */
+    snprintf(name, sizeof(name), "%s", service);
     if (proxy->control && acceptor_reserve_is_used(proxy->control)) {
         on_answer(fd, OB_REASON_BUSY); /* there are no descriptors, and this is the last one */
         hang_up(control);
         return false;
     }
     forget(control);
-    relay_open(proxy, fd, service, metadata, on_answer);
+    relay_open(proxy, fd, name, metadata, on_answer);
     return false;
 }
 
@@ -200,40 +213,46 @@ static bool apply_line(struct control *control, char *line)
     return false;
 }
 
-/* Takes the next line off the socket. Returns its length, or a negative errno; -EAGAIN: not there
- * yet. */
-static ssize_t take_line(const struct control *control, char ret_line[LIMIT_CONTROL_LINE + 1])
+/* Takes bytes off the socket up to the end of the line. Returns 0 when the line is there, ended by
+ * a NUL; -EAGAIN: not yet; or another negative errno. */
+static int take_line(struct control *control)
 {
-    ssize_t got = recv(control->fd, ret_line, LIMIT_CONTROL_LINE, MSG_PEEK);
+    char *at = control->line + control->line_len;
+    size_t room = sizeof(control->line) - control->line_len;
+    ssize_t got = recv(control->fd, at, room, MSG_PEEK);
     if (got <= 0)
         return got < 0 && errno == EAGAIN ? -EAGAIN : -ENOTCONN;
-    const char *newline = memchr(ret_line, '\n', (size_t)got);
-    if (!newline)
-        return got == LIMIT_CONTROL_LINE ? -EPROTO : -EAGAIN;
-    size_t len = (size_t)(newline - ret_line);
-    got = socket_read(control->fd, ret_line, len + 1);
-    ret_line[len] = '\0';
-    return got == (ssize_t)len + 1 ? (ssize_t)len : -ENOTCONN;
+    const char *newline = memchr(at, '\n', (size_t)got);
+    size_t len = newline ? (size_t)(newline - at) + 1 : (size_t)got;
+    if (socket_read(control->fd, at, len) != (ssize_t)len)
+        return -ENOTCONN;
+    if (newline) {
+        at[len - 1] = '\0';
+        control->line_len = 0;
+        return 0;
+    }
+    control->line_len += len;
+    return len == room ? -EPROTO : -EAGAIN;
 }
 
 /* Does lines until one has to wait, or none is left, or others have waited long enough. */
 static void read_lines(struct control *control, bool hung_up)
 {
-    char line[LIMIT_CONTROL_LINE + 1];
     for (int i = 0; control->state == READING; i++) {
         if (i == LIMIT_CONTROL_BURST) {
             loop_change(control->source, EVENTS); /* which tells again of what is there */
             return;
         }
-        ssize_t len = take_line(control, line);
-        if (len < 0) {
-            if (len == -EPROTO)
-                say(control->fd, "ERROR a line has less than %d bytes\n", LIMIT_CONTROL_LINE);
-            if (len != -EAGAIN || hung_up)
+        int err = take_line(control);
+        if (err < 0) {
+            if (err == -EPROTO)
+                say(control->fd, "ERROR a line has less than %d bytes
+", LIMIT_CONTROL_LINE);
+            if (err != -EAGAIN || hung_up)
                 hang_up(control);
             return;
         }
-        if (!apply_line(control, line))
+        if (!apply_line(control, control->line))
             return;
     }
 }

@@ -45,6 +45,21 @@ static void networks_and_ports(void **state)
     rules_done(&rules);
 }
 
+/* A name of stars alone, with the dot of the root or without. */
+static void any_host_in_every_spelling(void **state)
+{
+    static const char *const texts[] = {"*:22", "*.:22", "**:22"};
+    const struct address number = {.kind = ADDRESS_TCP, .name = "192.0.2.1", .port = 22};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        struct rules rules = {0};
+        add(&rules, false, texts[i]);
+        add(&rules, true, "192.0.2.0/24:*");
+        assert_false(rules_allow(&rules, NULL, NULL, &number));
+        assert_false(rules_allow_name(&rules, "host", 22));
+        rules_done(&rules);
+    }
+}
+
 static void the_first_match_decides(void **state)
 {
     struct rules rules = {0};
@@ -117,6 +132,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(nothing_is_allowed_by_default),
         TEST(networks_and_ports),
+        TEST(any_host_in_every_spelling),
         TEST(the_first_match_decides),
         TEST(names_are_judged_before_they_are_resolved),
         TEST(other_families_are_never_allowed),
