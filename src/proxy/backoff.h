@@ -5,7 +5,8 @@
  * After an ordinary break the next session stands within a second, so the first tries follow at
  * once. A channel that opens and brings no session that lasts, time after time, has a cause that
  * waiting does not mend (another key, another framing, two ends that take it from each other), and
- * comes back ever more slowly.
+ * comes back ever more slowly. So does one that can't be opened: appearance.h tells when that
+ * changes, where it is a file.
  */
 #ifndef OUTBOARD_PROXY_BACKOFF_H
 #define OUTBOARD_PROXY_BACKOFF_H
@@ -13,7 +14,7 @@
 #include <stdint.h>
 
 #define BACKOFF_FIRST_NS   10000000u    /* before the first try */
-#define BACKOFF_OPEN_NS    250000000u   /* at most, while the channel can't be opened */
+#define BACKOFF_OPEN_NS    10000000000u /* at most, while the channel can't be opened */
 #define BACKOFF_UNHEARD_NS 1000000000u  /* at most, while it opens and nothing comes */
 #define BACKOFF_LAST_NS    30000000000u /* at most, while it opens in vain */
 #define BACKOFF_STEADY_NS  2000000000u  /* a session that has stood so long did last */

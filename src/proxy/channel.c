@@ -32,6 +32,7 @@
 #include "endpoint/pump.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "proxy/appearance.h"
 #include "proxy/backoff.h"
 #include "proxy/channel_open.h"
 #include "proxy/claimants.h"
@@ -56,6 +57,14 @@ enum state {
     UP,
 };
 
+/* How it is opened again. */
+struct retry {
+    struct timer timer;
+    struct backoff backoff;
+    struct appearance *appearance; /* of what can't be opened; NULL: not watched */
+    bool complained;               /* of a failure to open, since a session last stood */
+};
+
 struct channel {
     struct proxy *proxy;
     const struct channel_spec *spec;
@@ -69,11 +78,9 @@ struct channel {
     struct timer takeover;  /* the peer has not answered, a claimant takes its place */
     uint64_t received_then; /* bytes from the peer, when that timer was set */
     struct dial *dial;
-    struct timer retry;
-    struct backoff backoff;
-    bool over;       /* it is gone, and there can't be another */
-    bool heard;      /* any byte, since it was opened */
-    bool complained; /* of a failure to open, since a session last stood */
+    struct retry retry;
+    bool over;  /* it is gone, and there can't be another */
+    bool heard; /* any byte, since it was opened */
     uint8_t buffer[LIMIT_CHANNEL_READ];
 };
 
@@ -92,8 +99,9 @@ static void go_up(struct channel *channel)
 
 void channel_session_stands(struct channel *channel)
 {
-    backoff_stands(&channel->backoff, clock_now_ns());
-    channel->complained = false;
+    backoff_stands(&channel->retry.backoff, clock_now_ns());
+    channel->retry.complained = false;
+    appearance_free(take_ptr(&channel->retry.appearance));
 }
 
 static void go_down(struct channel *channel, enum state state)
@@ -108,7 +116,7 @@ static void retry_after(struct channel *channel, uint64_t wait_ns)
 {
     if (channel->proxy->history.ended_reason == OB_REASON_TAKEN && wait_ns < TAKEN_NS)
         wait_ns = TAKEN_NS;
-    timer_set(&channel->proxy->timers, &channel->retry, clock_now_ns() + wait_ns);
+    timer_set(&channel->proxy->timers, &channel->retry.timer, clock_now_ns() + wait_ns);
 }
 
 static void release_fds(struct channel *channel)
@@ -141,8 +149,8 @@ static void lose(struct channel *channel)
         timer_set(&proxy->timers, &channel->takeover, clock_now_ns());
         break;
     default:
-        retry_after(channel, channel->heard ? backoff_lost(&channel->backoff, clock_now_ns())
-                                            : backoff_unheard(&channel->backoff));
+        retry_after(channel, channel->heard ? backoff_lost(&channel->retry.backoff, clock_now_ns())
+                                            : backoff_unheard(&channel->retry.backoff));
         break;
     }
 }
@@ -194,13 +202,46 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
     return err;
 }
 
-static void complain(struct channel *channel, int err)
+/* What the user can do about it. */
+static const char *advice(int err)
+{
+    switch (err) {
+    case -ENOENT:
+    case -ENOTDIR:
+        return "; check its name";
+    case -EACCES:
+    case -EPERM:
+        return "; give this user the right to read and write it";
+    case -EBUSY:
+        return "; end the program that has it open";
+    case -ECONNREFUSED:
+        return "; start the program that listens there";
+    default:
+        return "";
+    }
+}
+
+static void on_appearance(void *argument)
+{
+    struct channel *channel = argument;
+    if (channel->state != CLOSED || channel->dial)
+        return;
+    backoff_init(&channel->retry.backoff);
+    retry_after(channel, 0);
+}
+
+/* It can't be opened: tells once, and tries again later, or when it has changed. */
+static void failed_to_open(struct channel *channel, int err)
 {
     struct proxy *proxy = channel->proxy;
     trouble_set(&proxy->trouble, "can't open %s: %s", channel->spec->text, strerror(-err));
-    if (!channel->complained)
-        proxy_log("%s; trying again", proxy->trouble.text);
-    channel->complained = true;
+    if (!channel->retry.complained)
+        proxy_log("%s%s; trying again", proxy->trouble.text, advice(err));
+    channel->retry.complained = true;
+    if (!channel->retry.appearance)
+        appearance_watch(proxy->loop, channel->spec, on_appearance, channel,
+                         &channel->retry.appearance);
+    retry_after(channel, backoff_failed(&channel->retry.backoff));
 }
 
 static void on_dialled(void *argument, int fd)
@@ -208,10 +249,8 @@ static void on_dialled(void *argument, int fd)
     struct channel *channel = argument;
     channel->dial = NULL;
     int err = fd < 0 ? fd : adopt(channel, fd, fd);
-    if (err < 0) {
-        complain(channel, err);
-        retry_after(channel, backoff_failed(&channel->backoff));
-    }
+    if (err < 0)
+        failed_to_open(channel, err);
 }
 
 static void on_connection(void *argument, int fd)
@@ -238,10 +277,8 @@ static void on_retry(void *argument)
 {
     struct channel *channel = argument;
     int err = open_now(channel);
-    if (err < 0) {
-        complain(channel, err);
-        retry_after(channel, backoff_failed(&channel->backoff));
-    }
+    if (err < 0)
+        failed_to_open(channel, err);
 }
 
 /* Once for descriptors that are given. 0 or a negative errno with the fault filled. */
@@ -313,8 +350,8 @@ int channel_new(struct proxy *proxy, struct channel **ret_channel, struct ob_fau
     pump_init(&channel->in, -1);
     pump_init(&channel->out, -1);
     channel->to = &channel->in;
-    backoff_init(&channel->backoff);
-    timer_init(&channel->retry, on_retry, channel);
+    backoff_init(&channel->retry.backoff);
+    timer_init(&channel->retry.timer, on_retry, channel);
     timer_init(&channel->takeover, on_takeover, channel);
     int err = start(channel, fault);
     if (err < 0)
@@ -330,7 +367,8 @@ void channel_free(struct channel *channel)
         return;
     release_fds(channel);
     dial_cancel(channel->dial);
-    timer_cancel(&channel->retry);
+    timer_cancel(&channel->retry.timer);
+    appearance_free(channel->retry.appearance);
     timer_cancel(&channel->takeover);
     claimants_free(channel->claimants);
     acceptor_free(channel->acceptor);
@@ -401,9 +439,9 @@ static void receive(struct channel *channel)
 static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
 {
     struct ob_session *session = channel->proxy->session;
-    if (framing_sees_stream(channel->proxy, bytes, len) && !channel->complained) {
+    if (framing_sees_stream(channel->proxy, bytes, len) && !channel->retry.complained) {
         proxy_log("%s", channel->proxy->trouble.text);
-        channel->complained = true;
+        channel->retry.complained = true;
     }
     int err = ob_session_receive_lent(session, bytes, len, clock_now_ns());
     flow_read_all(session); /* whoever calls may change the bytes again */

@@ -246,8 +246,7 @@ static void read_lines(struct control *control, bool hung_up)
         int err = take_line(control);
         if (err < 0) {
             if (err == -EPROTO)
-                say(control->fd, "ERROR a line has less than %d bytes
-", LIMIT_CONTROL_LINE);
+                say(control->fd, "ERROR a line has less than %d bytes\n", LIMIT_CONTROL_LINE);
             if (err != -EAGAIN || hung_up)
                 hang_up(control);
             return;

@@ -22,7 +22,7 @@
 
 /* Between two times of asking for the same address. */
 #define RETRY_FIRST_NS 1000000000u
-#define RETRY_LAST_NS  5000000000u
+#define RETRY_LAST_NS  30000000000u
 
 enum state {
     ASLEEP,

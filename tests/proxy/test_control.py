@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The control socket: ping, status, and what is no command."""
+import contextlib
 import json
+import pathlib
 import re
 import socket
 import stat
@@ -114,6 +116,43 @@ def test_lines_that_are_no_command(lab):
     except ConnectionResetError:
         pass
     assert guest.ask("STATUS").startswith("down: can't open")
+
+
+def test_line_that_comes_in_tiny_writes(lab):
+    """Each is a buffer of its own in a socket, and a few hundred fill it."""
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    sock = lab.connect(guest.control)
+    for byte in b"OPEN " + b"x" * 500 + b"\n":
+        sock.sendall(bytes([byte]))
+    assert receive(sock).startswith(b"REFUSED ")
+
+
+def test_client_that_reads_no_answers_gets_none_by_halves(lab):
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    sock = lab.connect(guest.control)
+    with pytest.raises((BrokenPipeError, ConnectionResetError)):
+        while True:
+            sock.sendall(b"PING\n" * 1000)
+    answers = b""
+    with contextlib.suppress(ConnectionResetError):
+        while some := sock.recv(65536):
+            answers += some
+    assert answers == b"DOWN\n" * (len(answers) // 5)
+    assert guest.ask("PING") == "DOWN"
+
+
+def test_channel_that_appears_is_taken_at_once(lab):
+    """However rare the tries have become: its folder is watched. How rare, tells a unit test."""
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    assert guest.ask("STATUS").startswith("down: can't open")
+    assert "check its name; trying again" in guest.log()
+    folder = f"inotify wd:1 ino:{lab.channel.parent.stat().st_ino:x}"
+    described = [path.read_text() for path in pathlib.Path(f"/proc/{guest.process.pid}/fdinfo").iterdir()]
+    assert any(folder in text for text in described)
+    lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    guest.wait_up()
+    described = [path.read_text() for path in pathlib.Path(f"/proc/{guest.process.pid}/fdinfo").iterdir()]
+    assert not any("inotify" in text for text in described)
 
 
 def test_clients_that_wait_do_not_hold_others_up(lab):

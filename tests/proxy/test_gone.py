@@ -12,6 +12,8 @@ import pytest
 from apps import is_reset, pattern, receive, send_until_blocked
 from proxylab import PATIENCE_S, PROGRAM
 
+INPUT_WINDOW = 262144  # of `run`; docs/proxy.md
+
 
 def reset(sock):
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -77,7 +79,8 @@ def test_unix_client_that_closes_behind_much_that_is_not_read(lab):
     assert len(receive(there)) == size
 
 
-def test_command_is_hung_up_when_its_client_dies_without_credit(lab, cleanup):
+def test_command_is_hung_up_when_its_client_dies_without_a_window(lab, cleanup):
+    """No more input may be under way than the server keeps for a command that does not read it."""
     host, guest = lab.pair([], ["--allow-run"])
     mark = lab.folder / "pid"
     os.mkfifo(mark)
@@ -88,12 +91,37 @@ def test_command_is_hung_up_when_its_client_dies_without_credit(lab, cleanup):
     cleanup.callback(client.kill)
     pidfd = os.pidfd_open(int(mark.read_text()))
     cleanup.callback(os.close, pidfd)
-    while not any(stream["credit"] == 0 for stream in host.status()["streams"]):
+    while not any(stream["bytes_sent"] > INPUT_WINDOW for stream in host.status()["streams"]):
         pass
     client.kill()
     assert select.select([pidfd], [], [], PATIENCE_S)[0], "the command outlives its client"
     while host.status()["streams"] or guest.status()["streams"]:
         pass
+
+
+def test_command_is_hung_up_when_its_older_client_dies_without_credit(lab, cleanup):
+    """Of version 1, which is held back by the credit of its stream alone."""
+    host, guest = lab.pair([], ["--allow-run"])
+    mark = lab.folder / "pid"
+    os.mkfifo(mark)
+    client = lab.connect(host.control)
+    words = b"sh\0-c\0" + f"echo $$ >{mark}; exec sleep 600".encode() + b"\0"
+    client.sendall(b"RUN @run\n" + frame(1, bytes(5) + words))
+    pidfd = os.pidfd_open(int(mark.read_text()))
+    cleanup.callback(os.close, pidfd)
+    client.setblocking(False)
+    stdin, done = frame(2, bytes(16384)), 0
+    while not any(stream["credit"] == 0 for stream in host.status()["streams"]):
+        if select.select([], [client], [], 0)[1]:
+            done = (done + client.send(stdin[done:])) % len(stdin)
+    client.close()
+    assert select.select([pidfd], [], [], PATIENCE_S)[0], "the command outlives its client"
+    while host.status()["streams"] or guest.status()["streams"]:
+        pass
+
+
+def frame(kind, payload):
+    return struct.pack("<BBH", kind, 0, len(payload)) + payload
 
 
 @pytest.mark.parametrize("command", ["true", "head -c 3000000 /dev/zero"])

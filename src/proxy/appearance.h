@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Appearance: tells when a channel's device or socket appears, is replaced or becomes accessible,
+ * so that retries may be rare.
+ */
+#ifndef OUTBOARD_PROXY_APPEARANCE_H
+#define OUTBOARD_PROXY_APPEARANCE_H
+
+#include "os/loop.h"
+#include "proxy/channel_spec.h"
+
+struct appearance;
+
+/* Calls appeared(argument) at each change of what spec names. -ENOTSUP: it names no file; or
+ * another negative errno: its folder can't be watched. */
+int appearance_watch(struct loop *loop, const struct channel_spec *spec,
+                     void (*appeared)(void *argument), void *argument,
+                     struct appearance **ret_appearance);
+
+/* NULL is fine. */
+void appearance_free(struct appearance *appearance);
+
+#endif
