@@ -142,8 +142,9 @@ struct ob_session_events {
     void (*refused)(void *user, struct ob_stream *stream, uint32_t reason);
     /*
      * There was nothing to read and now there is: bytes, or the end of the peer's direction. Not
-     * repeated before everything was consumed; so peek and consume until peek says -EAGAIN or 0,
-     * or until there is no room for more, and go on when there is. If this callback is NULL,
+     * repeated before everything was consumed, but once when the end comes behind unread bytes
+     * (`ended` of ob_stream_stats()); so peek and consume until peek says -EAGAIN or 0, or until
+     * there is no room for more, and go on when there is. If this callback is NULL,
      * ob_session_next_readable() gives the stream instead.
      */
     void (*readable)(void *user, struct ob_stream *stream);
@@ -450,7 +451,8 @@ struct ob_stream_stats {
     uint64_t unsent;         /* written or lent and not yet handed to the channel */
     uint64_t credit;         /* bytes that the peer would take now */
     uint64_t window;         /* bytes that we would take now */
-    uint64_t reserved[4];    /* 0 */
+    uint64_t ended;       /* 1: the peer has ended its direction; nothing comes behind `unread` */
+    uint64_t reserved[3]; /* 0 */
 };
 
 OB_API void ob_stream_stats(const struct ob_stream *stream, struct ob_stream_stats *ret_stats);

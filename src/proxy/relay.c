@@ -184,6 +184,23 @@ static bool end_writing(struct relay *relay)
     return write_some(relay, &span, 1) != -EAGAIN;
 }
 
+/* What the peer has sent to a command that is not there any more goes nowhere, once nothing can
+ * come behind it: the peer's end then, and not a reset that could overtake the command's output. */
+static bool drop_rest(struct relay *relay)
+{
+    struct ob_stream_stats stats;
+    ob_stream_stats(relay->flow.stream, &stats);
+    if (!stats.ended)
+        return false;
+    for (const void *bytes; stats.unread > 0; ob_stream_stats(relay->flow.stream, &stats)) {
+        ssize_t len = ob_stream_peek(relay->flow.stream, &bytes);
+        if (len <= 0)
+            return false;
+        ob_stream_consume(relay->flow.stream, (size_t)len);
+    }
+    return true;
+}
+
 /* Stream to descriptor. 0, or a negative errno when the descriptor failed. */
 static int pump_out(struct relay *relay)
 {
@@ -197,8 +214,10 @@ static int pump_out(struct relay *relay)
             relay->pump.writable = relay->stream_ended;
             return 0;
         }
-        if (relay->reads_no_more)
+        if (relay->reads_no_more && !drop_rest(relay))
             return 0;
+        if (relay->reads_no_more)
+            continue;
         ssize_t put = write_some(relay, spans, count);
         if (put < 0 && put != -EAGAIN)
             return (int)put;

@@ -177,11 +177,11 @@ static enum verdict on_fin(struct ob_session *session, struct ob_stream *stream,
     if (total != stream->rx.received)
         return VIOLATION(session, "FIN after %ju bytes, but %ju arrived", (uintmax_t)total,
                          (uintmax_t)stream->rx.received);
+    bool any = unread_any(stream);
     stream->rx.ended = true;
-    if (!unread_any(stream)) {
-        unread_tell(stream);
+    unread_tell(stream); /* also behind unread bytes: who leaves them unread learns the end by it */
+    if (!any)
         stream_confirm_end(stream);
-    }
     return VERDICT_GO_ON;
 }
 

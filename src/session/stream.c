@@ -242,5 +242,6 @@ void ob_stream_stats(const struct ob_stream *stream, struct ob_stream_stats *ret
         .unsent = stream_waiting(stream) + ahead,
         .credit = stream->tx.limit - stream->tx.sent,
         .window = stream->rx.limit - stream->rx.received,
+        .ended = stream->rx.ended,
     };
 }

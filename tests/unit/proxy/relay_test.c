@@ -7,10 +7,12 @@
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FORWARD "-L unix:@/front:web"
@@ -181,6 +183,48 @@ static void a_service_can_be_a_command(void **state)
     lab_stop(&lab);
 }
 
+struct sending {
+    struct lab *lab;
+    int fd;
+    size_t left;
+};
+
+/* Sends what there is room for. Whether all is sent, and has reached the command's end. */
+static bool has_reached_the_command(void *argument)
+{
+    static const uint8_t bytes[65536];
+    struct sending *sending = argument;
+    const struct list *flows = &sending->lab->ends[LAB_THE_OTHER].proxy.flows;
+    struct ob_stream_stats stats;
+    size_t len = sending->left < sizeof(bytes) ? sending->left : sizeof(bytes);
+    ssize_t put = len ? send(sending->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+    if (put > 0 && (sending->left -= (size_t)put) == 0)
+        shutdown(sending->fd, SHUT_WR);
+    if (sending->left > 0 || list_empty(flows))
+        return false;
+    ob_stream_stats(list_entry(flows->next, struct flow, link)->stream, &stats);
+    return stats.ended && stats.unread > 0;
+}
+
+/* What a command has left unread when it ends holds nothing, if its client had said all before. */
+static void a_command_that_does_not_read_leaves_no_flow(void **state)
+{
+    struct lab lab;
+    char fifo[108];
+    lab_start(&lab, "-L unix:@/front:late", "-s late=exec::<@/fifo");
+    assert_int_equal(mkfifo(lab_path(&lab, "fifo", fifo), 0600), 0);
+    lab_until_up(&lab);
+    /* More than a socket takes, and no more than that and a window. */
+    struct sending sending = {.lab = &lab, .fd = lab_connect(&lab, "front"), .left = 300000};
+    lab_until(&lab, has_reached_the_command, &sending);
+    close(open(fifo, O_WRONLY | O_CLOEXEC)); /* now it ends */
+    lab_expect_end(&lab, sending.fd);
+    lab_until(&lab, has_no_flows, &lab);
+    close(sending.fd);
+    unlink(fifo);
+    lab_stop(&lab);
+}
+
 static bool has_ended(void *argument)
 {
     const struct lab *lab = argument;
@@ -211,6 +255,7 @@ int main(void)
         TEST(a_client_that_goes_leaves_no_flow),
         TEST(what_is_not_declared_is_refused),
         TEST(a_service_can_be_a_command),
+        TEST(a_command_that_does_not_read_leaves_no_flow),
         TEST(a_channel_that_goes_breaks_its_streams),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

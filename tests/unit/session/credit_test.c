@@ -233,6 +233,30 @@ static void what_was_read_to_its_end_is_told_once(void **state)
     }
 }
 
+/* Whoever leaves bytes unread learns that no more will come. */
+static void an_end_behind_unread_bytes_is_told(void **state)
+{
+    for (int channel = 0; channel < 2; channel++) {
+        struct pair pair;
+        struct ob_stream *here, *there;
+        struct ob_stream_stats stats;
+        pair_up(&pair, configs[channel]);
+        pair_open(&pair, 0, &here, &there);
+        assert_int_equal(ob_stream_write(here, "unread", 6), 6);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[1].readable, 1);
+        ob_stream_stats(there, &stats);
+        assert_false(stats.ended);
+        ob_stream_shutdown(here);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[1].readable, 2);
+        ob_stream_stats(there, &stats);
+        assert_true(stats.ended);
+        assert_int_equal(stats.unread, 6);
+        pair_free(&pair);
+    }
+}
+
 /* Nothing was sent but the end. */
 static void an_end_without_bytes_is_told_too(void **state)
 {
@@ -256,6 +280,7 @@ int main(void)
         TEST(half_of_a_thousand_streams_stopped),
         TEST(writable_comes_once_and_in_time),
         TEST(what_was_read_to_its_end_is_told_once),
+        TEST(an_end_behind_unread_bytes_is_told),
         TEST(an_end_without_bytes_is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
