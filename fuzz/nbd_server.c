@@ -10,25 +10,19 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "block/nbd_dial.h"
 #include "block/nbd_link.h"
 #include "block_model.h"
 #include "check.h"
 #include "device/device.h"
+#include "fake/nbd_dial.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define OPERATIONS 8u
 #define LEN        4096u
-
-struct nbd_dial {
-    int ended_fd;
-    struct nbd_handle *handle;
-};
 
 struct operation {
     struct block_io io;
@@ -55,60 +49,23 @@ static void send_bytes(const void *bytes, size_t len)
 }
 
 /* All that the server has to say is there before libnbd looks. It then hangs up. */
-int nbd_dial_new(const char *uri, struct nbd_dial **ret_dial)
+struct nbd_handle *fake_nbd_dialled(void)
 {
     int fds[2];
-    struct nbd_dial *dial = calloc(1, sizeof(*dial));
-    CHECK(dial && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
-    dial->ended_fd = eventfd(1, EFD_CLOEXEC);
-    dial->handle = nbd_create();
-    CHECK(dial->handle);
+    struct nbd_handle *handle = nbd_create();
+    CHECK(handle && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
     server.fd = fds[1];
     if (server.size > 0 && server.bytes[0] & 0x80)
         send_bytes(greeting, sizeof(greeting) - 1);
     else if (server.size > 1)
         send_bytes(server.bytes + 1, server.size - 1);
-    nbd_aio_connect_socket(dial->handle, fds[0]);
-    while (nbd_aio_is_connecting(dial->handle) == 1 && nbd_poll(dial->handle, 0) > 0)
+    nbd_aio_connect_socket(handle, fds[0]);
+    while (nbd_aio_is_connecting(handle) == 1 && nbd_poll(handle, 0) > 0)
         ;
-    if (nbd_aio_is_ready(dial->handle) != 1) {
-        nbd_close(dial->handle);
-        dial->handle = NULL;
-    }
-    *ret_dial = dial;
-    return 0;
-}
-
-int nbd_dial_fd(const struct nbd_dial *dial)
-{
-    return dial->ended_fd;
-}
-
-bool nbd_dial_has_ended(struct nbd_dial *dial)
-{
-    return true;
-}
-
-struct nbd_handle *nbd_dial_take(struct nbd_dial *dial, struct ob_fault *fault)
-{
-    struct nbd_handle *handle = dial->handle;
-    dial->handle = NULL;
-    if (!handle)
-        ob_fault_set(fault, -1, "no handshake");
-    return handle;
-}
-
-void nbd_dial_hang_up(struct nbd_dial *dial)
-{
-}
-
-void nbd_dial_free(struct nbd_dial *dial)
-{
-    if (!dial)
-        return;
-    nbd_close(dial->handle);
-    close(dial->ended_fd);
-    free(dial);
+    if (nbd_aio_is_ready(handle) == 1)
+        return handle;
+    nbd_close(handle);
+    return NULL;
 }
 
 static void done(struct block_io *io, int err)

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "fake/libnbd.h"
+#include "fake/nbd_dial.h"
 
 #include <errno.h>
 #include <libnbd.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "block/nbd_dial.h"
 
 enum kind {
     READ,
@@ -33,11 +31,6 @@ struct nbd_handle {
     struct command pending[FAKE_NBD_PENDING];
 };
 
-struct nbd_dial {
-    int ended_fd;
-    struct nbd_handle *handle;
-};
-
 struct fake_nbd fake_nbd;
 
 static struct nbd_handle *connected; /* there is one at a time */
@@ -48,51 +41,15 @@ static void must(bool holds)
         abort();
 }
 
-int nbd_dial_new(const char *uri, struct nbd_dial **ret_dial)
+struct nbd_handle *fake_nbd_dialled(void)
 {
-    struct nbd_dial *dial = calloc(1, sizeof(*dial));
-    must(dial);
-    dial->ended_fd = eventfd(1, EFD_CLOEXEC);
-    if (!fake_nbd.is_absent) {
-        must(!connected);
-        dial->handle = connected = calloc(1, sizeof(*connected));
-        must(connected);
-        must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, connected->fds) == 0);
-    }
-    *ret_dial = dial;
-    return 0;
-}
-
-int nbd_dial_fd(const struct nbd_dial *dial)
-{
-    return dial->ended_fd;
-}
-
-bool nbd_dial_has_ended(struct nbd_dial *dial)
-{
-    return true;
-}
-
-struct nbd_handle *nbd_dial_take(struct nbd_dial *dial, struct ob_fault *fault)
-{
-    struct nbd_handle *handle = dial->handle;
-    dial->handle = NULL;
-    if (!handle)
-        ob_fault_set(fault, -ECONNREFUSED, "absent");
-    return handle;
-}
-
-void nbd_dial_hang_up(struct nbd_dial *dial)
-{
-}
-
-void nbd_dial_free(struct nbd_dial *dial)
-{
-    if (!dial)
-        return;
-    nbd_close(dial->handle);
-    close(dial->ended_fd);
-    free(dial);
+    if (fake_nbd.is_absent)
+        return NULL;
+    must(!connected);
+    connected = calloc(1, sizeof(*connected));
+    must(connected);
+    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, connected->fds) == 0);
+    return connected;
 }
 
 void nbd_close(struct nbd_handle *handle)

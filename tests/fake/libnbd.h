@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A libnbd(3) of memory, for block_nbd.c and nbd_link.c: commands wait until the test has them
- * answered, in any order. It stands in for nbd_dial.c too.
+ * answered, in any order. nbd_dial.h stands in for nbd_dial.c.
  *
  * It checks what a server may rely on: ranges that lie on the export, whole blocks, and no more
  * bytes at a time than were said. Memory is read and written when a command is answered.
