@@ -95,10 +95,10 @@ static uint64_t take_bytes(struct input *input, unsigned count)
 /* What the server does before it sleeps. */
 static void poll(struct guest *guest)
 {
-    for (unsigned i = 0; device_poll(guest->device) || device_listen(guest->device); i++)
+    for (unsigned i = 0; device_poll(guest->device) || device_before_sleep(guest->device); i++)
         CHECK(i < 10000);
-    CHECK(device_waits(guest->device) == (guest->nvme->requests.in_flight > 0));
-    CHECK(!device_holds(guest->device) || guest->nvme->queues.limit > 0);
+    CHECK(device_has_io_in_flight(guest->device) == (guest->nvme->requests.in_flight > 0));
+    CHECK(!device_has_deferred_work(guest->device) || guest->nvme->queues.limit > 0);
 }
 
 static void set_register(struct guest *guest, uint64_t offset, unsigned size, uint64_t value)

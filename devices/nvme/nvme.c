@@ -61,18 +61,18 @@ static bool poll(void *state)
     return was_active(nvme) || more;
 }
 
-static bool waits(void *state)
+static bool has_io_in_flight(void *state)
 {
     const struct nvme *nvme = state;
     return nvme->requests.in_flight > 0;
 }
 
-static bool holds(void *state)
+static bool has_deferred_work(void *state)
 {
     return interrupt_is_held(state);
 }
 
-static bool listen(void *state)
+static bool before_sleep(void *state)
 {
     struct nvme *nvme = state;
     interrupt_tell(nvme);
@@ -132,9 +132,9 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .write = write_register,
                                              .reset = reset,
                                              .poll = poll,
-                                             .waits = waits,
-                                             .holds = holds,
-                                             .listen = listen,
+                                             .has_io_in_flight = has_io_in_flight,
+                                             .has_deferred_work = has_deferred_work,
+                                             .before_sleep = before_sleep,
                                              .quiesce = quiesce,
                                              .pause = pause,
                                              .at_rest = at_rest,

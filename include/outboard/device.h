@@ -14,7 +14,8 @@
  * after they have shared the guest's memory. So from the loss of a VMM on, the device is dormant
  * until the next VMM accesses a BAR, rings a doorbell, resets the device or loads a state:
  *
- * - the library does not call poll, waits, holds or listen; a pause that ends, ends then;
+ * - the library does not call poll, has_io_in_flight, has_deferred_work or before_sleep; the end of
+ *   a pause is reported then;
  * - DMA (dma.h) returns -ENOTCONN, so that nothing of the VM before reaches the new one's memory;
  *   keep or drop what could not be transferred;
  * - interrupts (irq.h) are kept back, and signalled when the device wakes unless a reset woke it;
@@ -158,27 +159,27 @@ struct ob_device_ops {
     bool (*poll)(void *state);
 
     /**
-     * Whether what the device does is being done elsewhere, by a disk or a network, whose answer
-     * comes by a watched descriptor. The server then gives its processor to whoever needs it, and
-     * sooner waits than it would for the guest alone. NULL: never.
+     * Whether the device has I/O in flight, for example at a disk or a network, whose completion
+     * makes a watched descriptor ready. If so, the server yields its processor between polls, and
+     * sleeps sooner than it would for the guest alone. NULL: never.
      */
-    bool (*waits)(void *state);
+    bool (*has_io_in_flight)(void *state);
 
     /**
-     * Whether the device puts something off for a number of polls, interrupts that it gathers for
-     * example, and has to do it at once if the server waits. A server that may poll at all then
-     * goes on. Must end by itself. NULL: never.
+     * Whether the device defers work for a number of polls, for example to coalesce interrupts, and
+     * would have to do it at once if the server slept. If so, a server that may poll keeps polling.
+     * The device must do the work after a bounded number of polls. NULL: never.
      */
-    bool (*holds)(void *state);
+    bool (*has_deferred_work)(void *state);
 
     /**
-     * The server is about to wait for messages and watched descriptors. A device that looks for
-     * work in guest memory, and has told the guest that it need not write registers, tells it
-     * otherwise now and then looks once more: what came in between tells nobody.
+     * The server is about to sleep until a message or a watched descriptor. If the device polls
+     * guest memory and has told the guest not to write registers, it must now tell the guest to
+     * write them, and then check guest memory again: the guest may have added work before that.
      *
-     * Returns whether there is something to do; the server then calls poll instead of waiting.
+     * Returns whether there is work; the server then calls poll instead of sleeping.
      */
-    bool (*listen)(void *state);
+    bool (*before_sleep)(void *state);
 
     /**
      * The VMM is taking memory back on which the device holds spans (dma.h), or it has gone and

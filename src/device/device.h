@@ -80,11 +80,11 @@ void device_reset(struct ob_device *device);
 
 /* Has the device do what is due. Returns whether anything was done or more is due right now. */
 bool device_poll(struct ob_device *device);
-/* As ob_device_ops.waits(). */
-bool device_waits(const struct ob_device *device);
-/* As ob_device_ops.holds(). */
-bool device_holds(const struct ob_device *device);
+/* As ob_device_ops.has_io_in_flight(). */
+bool device_has_io_in_flight(const struct ob_device *device);
+/* As ob_device_ops.has_deferred_work(). */
+bool device_has_deferred_work(const struct ob_device *device);
 /* To be called before waiting. Returns whether there is something to do instead. */
-bool device_listen(struct ob_device *device);
+bool device_before_sleep(struct ob_device *device);
 
 #endif

@@ -7,17 +7,19 @@ bool device_poll(struct ob_device *device)
     return !device->dormant && device->ops.poll && device->ops.poll(device->state);
 }
 
-bool device_waits(const struct ob_device *device)
+bool device_has_io_in_flight(const struct ob_device *device)
 {
-    return !device->dormant && device->ops.waits && device->ops.waits(device->state);
+    return !device->dormant && device->ops.has_io_in_flight &&
+           device->ops.has_io_in_flight(device->state);
 }
 
-bool device_holds(const struct ob_device *device)
+bool device_has_deferred_work(const struct ob_device *device)
 {
-    return !device->dormant && device->ops.holds && device->ops.holds(device->state);
+    return !device->dormant && device->ops.has_deferred_work &&
+           device->ops.has_deferred_work(device->state);
 }
 
-bool device_listen(struct ob_device *device)
+bool device_before_sleep(struct ob_device *device)
 {
-    return !device->dormant && device->ops.listen && device->ops.listen(device->state);
+    return !device->dormant && device->ops.before_sleep && device->ops.before_sleep(device->state);
 }

@@ -86,7 +86,7 @@ static int turn(struct connection *connection)
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
     if (shared_memory_was_cut())
         return refuse_cut(connection);
-    if (err >= 0 && !engine_waits(engine))
+    if (err >= 0 && !engine_has_io_in_flight(engine))
         engine_works(engine); /* a disk that has nothing to do begins before the reply */
     int send_err = send_pending(connection);
     return err < 0 ? err : send_err;
@@ -111,9 +111,9 @@ static int look_around(struct connection *connection, int timeout_ms)
 static void was_active(struct connection *connection)
 {
     uint64_t now_ns = clock_now_ns();
-    bool waits = engine_waits(connection->engine);
+    bool in_flight = engine_has_io_in_flight(connection->engine);
     poll_tuner_active(connection->tuner, now_ns);
-    connection->tuner = waits ? &connection->waiting : &connection->idle;
+    connection->tuner = in_flight ? &connection->waiting : &connection->idle;
     connection->tuner->activity_ns = now_ns;
 }
 
@@ -125,8 +125,8 @@ static bool polls(struct connection *connection)
         was_active(connection);
         return true;
     }
-    bool holds = connection->tuner->limit_ns > 0 && engine_holds(connection->engine);
-    if (!holds && !poll_tuner_polls(connection->tuner, clock_now_ns()))
+    bool deferred = connection->tuner->limit_ns > 0 && engine_has_deferred_work(connection->engine);
+    if (!deferred && !poll_tuner_polls(connection->tuner, clock_now_ns()))
         return false;
     if (connection->tuner == &connection->waiting)
         sched_yield();
@@ -161,7 +161,7 @@ static int block(struct connection *connection)
     if (err == 0)
         err = choose_events(connection);
     if (err == 0) {
-        bool is_busy = engine_works(engine) || engine_listen(engine);
+        bool is_busy = engine_works(engine) || engine_before_sleep(engine);
         err = look_around(connection, is_busy ? 0 : -1);
     }
     if (err < 0)
@@ -237,7 +237,7 @@ static int settle(struct connection *connection, bool *ret_more)
     int err = poke(connection);
     if (err == 0)
         err = choose_events(connection);
-    *ret_more = more || (err == 0 && engine_listen(connection->engine));
+    *ret_more = more || (err == 0 && engine_before_sleep(connection->engine));
     return err;
 }
 

@@ -216,17 +216,17 @@ bool engine_works(struct engine *engine)
     return device_poll(engine->device);
 }
 
-bool engine_waits(const struct engine *engine)
+bool engine_has_io_in_flight(const struct engine *engine)
 {
-    return device_waits(engine->device);
+    return device_has_io_in_flight(engine->device);
 }
 
-bool engine_holds(const struct engine *engine)
+bool engine_has_deferred_work(const struct engine *engine)
 {
-    return device_holds(engine->device);
+    return device_has_deferred_work(engine->device);
 }
 
-bool engine_listen(struct engine *engine)
+bool engine_before_sleep(struct engine *engine)
 {
-    return device_listen(engine->device);
+    return device_before_sleep(engine->device);
 }

@@ -143,11 +143,11 @@ int engine_poke(struct engine *engine);
 /* Has the device do what is due. Whether anything was done or more is due right now. */
 bool engine_works(struct engine *engine);
 /* Whether what was asked for is being done elsewhere, which needs a processor too. */
-bool engine_waits(const struct engine *engine);
+bool engine_has_io_in_flight(const struct engine *engine);
 /* Whether something was put off that has to be done at once if the owner waits. */
-bool engine_holds(const struct engine *engine);
+bool engine_has_deferred_work(const struct engine *engine);
 /* To be called before waiting. Whether there is something to do instead. */
-bool engine_listen(struct engine *engine);
+bool engine_before_sleep(struct engine *engine);
 
 /* For engine_ops.pump(): whether a message of len bytes can be sent now, leaving room for a reply;
  * if so engine_reply_room() and engine_reply() take it. */

@@ -40,19 +40,19 @@ static bool on_poll(void *state)
     return true;
 }
 
-static bool on_waits(void *state)
+static bool on_io_in_flight(void *state)
 {
     ((struct seen *)state)->waits++;
     return true;
 }
 
-static bool on_holds(void *state)
+static bool on_deferred_work(void *state)
 {
     ((struct seen *)state)->holds++;
     return true;
 }
 
-static bool on_listen(void *state)
+static bool on_sleep(void *state)
 {
     ((struct seen *)state)->listens++;
     return true;
@@ -85,9 +85,9 @@ static const struct ob_device_ops ops = {.read = on_read,
                                          .doorbell = on_ring,
                                          .reset = on_reset,
                                          .poll = on_poll,
-                                         .waits = on_waits,
-                                         .holds = on_holds,
-                                         .listen = on_listen,
+                                         .has_io_in_flight = on_io_in_flight,
+                                         .has_deferred_work = on_deferred_work,
+                                         .before_sleep = on_sleep,
                                          .pause = on_pause,
                                          .disconnected = on_disconnected};
 
@@ -181,13 +181,13 @@ static void a_dormant_device_is_not_asked_to_do_anything(void **state)
     struct fixture f;
     set_up(&f);
     assert_false(device_poll(f.device));
-    assert_false(device_waits(f.device));
-    assert_false(device_holds(f.device));
-    assert_false(device_listen(f.device));
+    assert_false(device_has_io_in_flight(f.device));
+    assert_false(device_has_deferred_work(f.device));
+    assert_false(device_before_sleep(f.device));
     assert_int_equal(f.seen.polls + f.seen.waits + f.seen.holds + f.seen.listens, 0);
     device_bar_read(f.device, 0, 0, 4);
-    assert_true(device_poll(f.device) && device_waits(f.device));
-    assert_true(device_holds(f.device) && device_listen(f.device));
+    assert_true(device_poll(f.device) && device_has_io_in_flight(f.device));
+    assert_true(device_has_deferred_work(f.device) && device_before_sleep(f.device));
     tear_down(&f);
 }
 

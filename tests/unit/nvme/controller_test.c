@@ -47,12 +47,12 @@ static void test_disable_waits_for_io_in_flight(void **state)
 static void test_the_controller_waits_while_io_is_in_flight(void **state)
 {
     fixture_start_enabled(&fixture, 1);
-    assert_false(device_waits(fixture.device));
+    assert_false(device_has_io_in_flight(fixture.device));
     fixture.disk.holds = true;
     send_io(NVME_IO_READ, 0, 8);
-    assert_true(device_waits(fixture.device));
+    assert_true(device_has_io_in_flight(fixture.device));
     fake_disk_finish(&fixture.disk, 0, 0);
-    assert_false(device_waits(fixture.device));
+    assert_false(device_has_io_in_flight(fixture.device));
     fixture_stop(&fixture);
 }
 

@@ -94,7 +94,7 @@ static void test_a_wait_ends_before_the_server_sleeps(void **state)
 {
     start();
     go_on_until_a_wait();
-    device_listen(fixture.device);
+    device_before_sleep(fixture.device);
     assert_true(is_up());
     fixture_stop(&fixture);
 }
@@ -163,7 +163,7 @@ static void test_a_server_that_sleeps_seldom_waits(void **state)
     for (unsigned i = 0; i < 10000; i++) {
         send();
         waits += !is_up();
-        device_listen(fixture.device);
+        device_before_sleep(fixture.device);
         assert_true(is_up());
         take();
     }

@@ -128,7 +128,7 @@ static void test_a_register_is_asked_for_only_by_who_listens(void **state)
     for (unsigned i = 0; i < 2 * QUEUE_LEN; i++) {
         uint16_t from = (uint16_t)fixture.tail[1];
         uint16_t to = (uint16_t)((from + 1) % QUEUE_LEN);
-        assert_false(device_listen(fixture.device));
+        assert_false(device_before_sleep(fixture.device));
         assert_true(would_write(2, from, to));
         send_flush();
         fixture_poll(&fixture);
@@ -163,10 +163,10 @@ static void test_who_listens_looks_once_more(void **state)
 {
     start();
     send_flush(); /* before the guest could see that it is to tell */
-    assert_true(device_listen(fixture.device));
+    assert_true(device_before_sleep(fixture.device));
     fixture_poll(&fixture);
     assert_true(is_done(0));
-    assert_false(device_listen(fixture.device));
+    assert_false(device_before_sleep(fixture.device));
     fixture_stop(&fixture);
 }
 
@@ -243,7 +243,7 @@ static void test_a_full_queue_asks_for_its_head(void **state)
         fake_disk_finish(&fixture.disk, 0, 0);
     fixture_poll(&fixture);
     assert_false(is_done(QUEUE_LEN - 1));
-    assert_false(device_listen(fixture.device));
+    assert_false(device_before_sleep(fixture.device));
     assert_true(would_write(3, 0, 1));
     set_doorbell(3, 1);
     fixture_poll(&fixture);
@@ -273,7 +273,7 @@ static void test_a_reset_ends_it(void **state)
     fixture_poll(&fixture);
     assert_false(fixture.nvme->shadow.on);
     memset(fixture.memory + EVENTS, 0xaa, PAGE);
-    assert_false(device_listen(fixture.device));
+    assert_false(device_before_sleep(fixture.device));
     assert_int_equal(event(2), 0xaaaaaaaa);
     fixture_stop(&fixture);
 }
@@ -285,7 +285,7 @@ static void test_memory_that_is_taken_back_is_left_alone(void **state)
     put32(fixture.memory + LAST_PAGE + 8, 1);
     fixture_map(&fixture, false);
     assert_false(device_poll(fixture.device));
-    assert_false(device_listen(fixture.device));
+    assert_false(device_before_sleep(fixture.device));
     assert_int_equal(fixture.disk.flushes, 0);
     fixture_put(&fixture, 1, &flush);
     fixture_map(&fixture, true);

@@ -98,7 +98,7 @@ static bool hold(void *state)
     return true;
 }
 
-static bool listen_for_work(void *state)
+static bool look_again(void *state)
 {
     struct fixture *f = state;
     f->listened++;
@@ -112,7 +112,7 @@ static void set_up(struct fixture *f)
 {
     static const struct ob_device_desc desc = {.name = "test"};
     static const struct ob_device_ops ops = {
-        .poll = work, .holds = hold, .listen = listen_for_work};
+        .poll = work, .has_deferred_work = hold, .before_sleep = look_again};
     *f = (struct fixture){0};
     fake_host_init(&f->fake);
     assert_int_equal(loop_new(&f->loop), 0);
