@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "os/carried.h"
 #include "os/event.h"
 
 /* The thread calls nothing deep. */
@@ -48,20 +49,6 @@ static void close_foreign(int fd)
     close(fd);
 }
 
-static void close_carried(struct msghdr *message)
-{
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
-        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
-            close_foreign(fd);
-        }
-    }
-}
-
 /* Receives what is left in a socket that is shut down, so it has an end: closed with the socket, a
  * descriptor in it would linger. */
 static void drain(int fd)
@@ -79,7 +66,9 @@ static void drain(int fd)
                                  .msg_controllen = sizeof(control.bytes)};
         if (recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) <= 0)
             return;
-        close_carried(&message);
+        struct carried carried = carried_begin(&message);
+        for (int carried_fd; (carried_fd = carried_take(&carried)) >= 0;)
+            close_foreign(carried_fd);
     }
 }
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/carried.h"
 #include "os/clock.h"
 #include "os/closer.h"
 
@@ -68,16 +69,9 @@ static bool take_received(struct received_fds *fds, int fd)
 static bool collect_fds(struct msghdr *message, struct received_fds *ret_fds)
 {
     bool all = !(message->msg_flags & MSG_CTRUNC);
-    for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(message); cmsg; cmsg = CMSG_NXTHDR(message, cmsg)) {
-        if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-            continue;
-        size_t count = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(int));
-            all = take_received(ret_fds, fd) && all;
-        }
-    }
+    struct carried carried = carried_begin(message);
+    for (int fd; (fd = carried_take(&carried)) >= 0;)
+        all = take_received(ret_fds, fd) && all;
     return all;
 }
 

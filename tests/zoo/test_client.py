@@ -3,12 +3,12 @@
 import contextlib
 import os
 import pathlib
+import select
 import socket
 import struct
 import subprocess
 import sys
 import threading
-import time
 
 import mpqemu
 import pytest
@@ -48,12 +48,13 @@ class Program:
 
     def __init__(self, folder, name, wire="vfio-user"):
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.output = folder / "output"
+        self.text = b""
         argv, environment = self.command(folder, name, theirs.fileno(), wire)
-        with open(self.output, "wb") as output:
-            self.process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()], env=environment
-            )
+        self.output, output = os.pipe()
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=[theirs.fileno()], env=environment
+        )
+        os.close(output)
         theirs.close()
         self.sock = ours
         if name == BACKDOOR:
@@ -77,19 +78,22 @@ class Program:
         self.listener.settimeout(PATIENCE_S)
         return [ROOT / "bin/backdoor", "info"], environment | {"OUTBOARD_BACKDOOR": str(path)}
 
-    def said(self):
-        return self.output.read_text(errors="replace")
+    def said(self, until):
+        """What it says until then, or until it and who has its output have ended."""
+        while not until(self.text):
+            assert select.select([self.output], [], [], PATIENCE_S)[0], f"it hangs, and has said {self.text!r}"
+            some = os.read(self.output, 65536)
+            if not some:
+                break
+            self.text += some
+        return self.text
 
     def end(self, animals):
         """It ends, having said something. A file that can't be closed holds up its end, but not what it says."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.process.poll() is None and not (animals and self.said().endswith("\n")):
-            assert time.monotonic() < deadline, f"it hangs, and has said {self.said()!r}"
-            time.sleep(0.005)
+        assert self.said(lambda text: animals and text.endswith(b"\n"))
         for animal in animals:
             animal.close()
         self.process.wait(PATIENCE_S)
-        assert self.said()
 
     def __enter__(self):
         return self
@@ -98,6 +102,7 @@ class Program:
         self.process.kill()
         self.process.wait()
         self.sock.close()
+        os.close(self.output)
 
 
 class Remote(vfio_user_server.Server):
@@ -153,15 +158,20 @@ def test_a_reply_with_a_descriptor(tmp_path, name, reply, animals, offer_to, kin
         remote = Remote(program.sock, REPLIES[reply], offer)
         if name == VMM:
             remote.lies[vfio_user.SET_IRQS] = lambda server, message: take_and_signal(server, message)
-        remote.start()
-        try:
-            program.end(animals.made if kind is zoo.fuse else [])
-        finally:
-            program.process.kill()
-            for animal in animals.made:
-                animal.close()
-            remote.join()
+        end_against(program, remote, animals, kind)
     assert made, "the reply was never asked for"
+
+
+def end_against(program, remote, animals, kind):
+    """The program ends by itself while the thread `remote` answers it."""
+    remote.start()
+    try:
+        program.end(animals.made if kind is zoo.fuse else [])
+    finally:
+        program.process.kill()
+        for animal in animals.made:
+            animal.close()
+        remote.join()
 
 
 def take_and_signal(server, message):
@@ -189,15 +199,7 @@ def test_an_mpqemu_reply_with_a_descriptor(tmp_path, name, animals, offer_to, ki
                     else:
                         proxy.send(reply)
 
-        thread = threading.Thread(target=ignoring_the_end(answer))
-        thread.start()
-        try:
-            program.end(animals.made if kind is zoo.fuse else [])
-        finally:
-            program.process.kill()
-            for animal in animals.made:
-                animal.close()
-            thread.join()
+        end_against(program, threading.Thread(target=ignoring_the_end(answer)), animals, kind)
 
 
 def ignoring_the_end(act):
