@@ -84,6 +84,7 @@ static int lamp_start(struct lamp *lamp, const char *path, uint32_t *power)
 static void lamp_accept(struct lamp *lamp)
 {
     struct ob_fault fault = {0};
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     int fd = accept4(lamp->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0)
         return;

@@ -23,7 +23,6 @@
 
 struct config {
     const char *fails; /* the stage that fails, or NULL */
-    struct ob_device *device;
 };
 
 static int apply_fails(void *argument, const char *value, struct ob_fault *fault)

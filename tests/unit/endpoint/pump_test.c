@@ -17,7 +17,7 @@ struct fixture {
     unsigned events;
 };
 
-static void count(void *argument, uint32_t events)
+static void on_event(void *argument, uint32_t events)
 {
     ((struct fixture *)argument)->events++;
 }
@@ -32,7 +32,7 @@ static void set_up(struct fixture *f)
     pump_init(&f->pump, pair[0]);
     f->pump.is_socket = f->pump.drains = true;
     f->other = pair[1];
-    assert_int_equal(pump_watch(&f->pump, f->loop, PUMP_READS | PUMP_WRITES, count, f), 0);
+    assert_int_equal(pump_watch(&f->pump, f->loop, PUMP_READS | PUMP_WRITES, on_event, f), 0);
     assert_true(loop_wait(f->loop, 0) >= 0);
 }
 

@@ -160,6 +160,7 @@ struct arrival {
 static bool has_connection(void *argument)
 {
     struct arrival *arrival = argument;
+    // cppcheck-suppress nullPointer ; accept4(2) fills nothing then
     arrival->got = accept4(arrival->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     return arrival->got >= 0;
 }

@@ -67,7 +67,7 @@ static void unmasking_waits_its_turn_and_nobody_for_it(void **state)
     close(resample);
 }
 
-static void count(void *argument)
+static void on_raised(void *argument)
 {
     unsigned *interrupts = argument;
     ++*interrupts;
@@ -77,7 +77,7 @@ static void what_is_signalled_while_the_line_is_up_is_not_told(void **state)
 {
     unsigned interrupts = 0;
     const struct ob_client_options options = {
-        .size = sizeof(options), .callbacks = {.intx_raised = count}, .argument = &interrupts};
+        .size = sizeof(options), .callbacks = {.intx_raised = on_raised}, .argument = &interrupts};
     struct fixture f;
     uint64_t signals;
     fixture_start_greeted(&f, &options);
@@ -103,7 +103,7 @@ static void eventfds_that_the_remote_has_filled_are_waited_for_by_nobody(void **
 {
     unsigned interrupts = 0;
     const struct ob_client_options options = {
-        .size = sizeof(options), .callbacks = {.intx_raised = count}, .argument = &interrupts};
+        .size = sizeof(options), .callbacks = {.intx_raised = on_raised}, .argument = &interrupts};
     struct fixture f;
     uint64_t signals;
     fixture_start_greeted(&f, &options);

@@ -110,7 +110,7 @@ static void regions_that_touch_are_one(void **state)
 static void memory_that_the_wire_can_not_say_is_refused(void **state)
 {
     struct fixture f;
-    static uint8_t page[PAGE];
+    static uint8_t page[PAGE] = {0};
     start(&f);
     const struct ob_client_region regions[] = {
         {.len = PAGE, .fd = -1, .memory = page},

@@ -162,7 +162,7 @@ static size_t say_eventfds(struct fake_remote *remote, struct message *message)
     vfio_user_region_io_fds_put(message->payload, 16, &io_fds);
     for (unsigned i = 0; i < 2; i++) {
         const struct vfio_user_sub_region sub = {.offset = 0x40 + 4 * i, .size = 4};
-        vfio_user_sub_region_put(message->payload + 16 + 40 * i, 40, &sub);
+        vfio_user_sub_region_put(message->payload + 16 + 40UL * i, 40, &sub);
     }
     remote->reply_fds[0] = *(const int *)remote->context;
     remote->num_reply_fds = 1;

@@ -37,6 +37,12 @@ static void start(struct fixture *f, struct speech *speech, const char *version)
     f->remote.context = speech;
 }
 
+/* The first byte of what the remote says. */
+static void say_first(struct speech *speech, uint8_t byte)
+{
+    speech->bytes[0] = byte;
+}
+
 static void who_can_migrate_says_so(void **state)
 {
     static const struct {
@@ -49,12 +55,12 @@ static void who_can_migrate_says_so(void **state)
     start(&f, &speech, NULL);
     for (unsigned i = 0; i < 4; i++) {
         bool pre_copy = false;
-        speech.bytes[0] = cases[i].flags;
+        say_first(&speech, cases[i].flags);
         assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_can_migrate(f.client, &pre_copy)),
                          cases[i].err);
         assert_int_equal(pre_copy, cases[i].pre_copy);
     }
-    speech.bytes[0] = 1;
+    say_first(&speech, 1);
     assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_can_migrate(f.client, NULL)), 0);
     f.remote.refused[VFIO_USER_DEVICE_FEATURE] = ENOTTY;
     assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_can_migrate(f.client, NULL)), -ENOTSUP);
@@ -69,11 +75,11 @@ static void a_run_state_is_one_that_there_is(void **state)
     enum ob_client_run_state run_state = OB_CLIENT_STOPPED;
     start(&f, &speech, NULL);
     for (unsigned i = OB_CLIENT_RUN_ERROR; i <= OB_CLIENT_PRE_COPY; i++) {
-        speech.bytes[0] = (uint8_t)i;
+        say_first(&speech, (uint8_t)i);
         assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_get_run_state(f.client, &run_state)), 0);
         assert_int_equal(run_state, i);
     }
-    speech.bytes[0] = OB_CLIENT_PRE_COPY + 1;
+    say_first(&speech, OB_CLIENT_PRE_COPY + 1);
     assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_get_run_state(f.client, &run_state)), -EPROTO);
     assert_int_equal(run_state, OB_CLIENT_PRE_COPY); /* untouched */
     fixture_check_state(&f, OB_CLIENT_LOST);

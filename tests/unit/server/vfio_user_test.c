@@ -348,9 +348,9 @@ static void a_doorbell_without_an_eventfd_is_left_out(void **state)
         ask(&f, VFIO_USER_DEVICE_GET_REGION_IO_FDS, payload, sizeof(payload), NULL, 0, &reply), 0);
     assert_int_equal(reply.num_fds, 0);
     assert_int_equal(fake_open_count(&f.fake), before);
-    struct vfio_user_region_io_fds answer = {0};
-    vfio_user_region_io_fds_get(reply.payload, VFIO_USER_REGION_IO_FDS_LEN, &answer);
-    assert_int_equal(answer.count, 0);
+    struct vfio_user_region_io_fds told = {0};
+    vfio_user_region_io_fds_get(reply.payload, VFIO_USER_REGION_IO_FDS_LEN, &told);
+    assert_int_equal(told.count, 0);
     f.fake.refuses_watch = false;
     assert_int_equal(
         ask(&f, VFIO_USER_DEVICE_GET_REGION_IO_FDS, payload, sizeof(payload), NULL, 0, &reply), 0);
