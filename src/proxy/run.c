@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,6 +23,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "endpoint/command.h"
+#include "endpoint/pump.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
 #include "proxy/run_input.h"
@@ -39,9 +39,7 @@ enum state {
 struct output {
     struct run *run;
     enum exec_type type;
-    int fd; /* -1: it has ended */
-    struct loop_source *source;
-    bool readable;
+    struct pump pump; /* without a descriptor: it has ended */
 };
 
 struct run {
@@ -49,7 +47,7 @@ struct run {
     const struct service *service; /* NULL: START says what to run */
     enum state state;
     struct command_pipes pipes;
-    struct run_input input; /* with a terminal, out's events tell that it is writable */
+    struct run_input input;
     struct output out, err;
     struct child *child; /* NULL: not started, or ended */
     struct exec_exit exit;
@@ -66,11 +64,10 @@ struct run {
 
 static void advance(struct run *run);
 
-static void close_output(struct output *output)
+/* Its descriptor is one of run.pipes, and closed with them. */
+static void end_output(struct output *output)
 {
-    loop_remove(take_ptr(&output->source));
-    output->fd = -1;
-    output->readable = false;
+    pump_stop(&output->pump);
 }
 
 static void destroy(struct run *run, uint32_t reason)
@@ -79,8 +76,8 @@ static void destroy(struct run *run, uint32_t reason)
         child_hang_up(run->child);
     child_forget(run->child);
     run_input_done(&run->input);
-    close_output(&run->out);
-    close_output(&run->err);
+    end_output(&run->out);
+    end_output(&run->err);
     command_pipes_close(&run->pipes);
     flow_end(&run->flow, reason);
     free(run->arguments);
@@ -99,29 +96,23 @@ static void on_exit_status(void *argument, int status)
 
 static void on_output_event(void *argument, uint32_t events)
 {
-    struct output *output = argument;
-    struct run *run = output->run;
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-        output->readable = true;
-    if (events & (EPOLLOUT | EPOLLERR) && output->fd == run->input.fd)
-        run->input.is_writable = true;
-    advance(run);
+    advance(((struct output *)argument)->run);
 }
 
 static void on_input_event(void *argument, uint32_t events)
 {
     struct run *run = argument;
-    run->input.is_writable = true;
-    if (events & EPOLLERR)
+    if (run->input.pipe.broken)
         run_input_refuse(&run->input);
     advance(run);
 }
 
 static int watch_output(struct run *run, struct output *output, enum exec_type type, int fd)
 {
-    *output = (struct output){.run = run, .type = type, .fd = fd};
-    return loop_add(run->flow.proxy->loop, fd, EPOLLIN | EPOLLOUT | EPOLLET, on_output_event,
-                    output, &output->source);
+    *output = (struct output){.run = run, .type = type};
+    pump_init(&output->pump, fd);
+    return pump_watch(&output->pump, run->flow.proxy->loop, PUMP_READS | PUMP_WRITES,
+                      on_output_event, output);
 }
 
 static int watch(struct run *run)
@@ -129,13 +120,14 @@ static int watch(struct run *run)
     int err = watch_output(run, &run->out, EXEC_STDOUT, run->pipes.out);
     if (err == 0 && run->pipes.err >= 0)
         err = watch_output(run, &run->err, EXEC_STDERR, run->pipes.err);
-    bool is_terminal = run->pipes.in == run->pipes.out;
-    run_input_begin(&run->input, is_terminal ? run->pipes.in : take_fd(&run->pipes.in),
-                    is_terminal);
-    if (err == 0 && !is_terminal)
-        err = loop_add(run->flow.proxy->loop, run->input.fd, EPOLLOUT | EPOLLET, on_input_event,
-                       run, &run->input.source);
-    return err;
+    if (run->pipes.in == run->pipes.out) {
+        run_input_begin_terminal(&run->input, &run->out.pump);
+        return err;
+    }
+    run_input_begin(&run->input, take_fd(&run->pipes.in));
+    return err < 0 ? err
+                   : pump_watch(&run->input.pipe, run->flow.proxy->loop, PUMP_WRITES,
+                                on_input_event, run);
 }
 
 /* 0, -E2BIG or -ENOMEM. */
@@ -315,13 +307,13 @@ static int take_frames(struct run *run)
 static void pump_output(struct run *run, struct output *output)
 {
     uint8_t *payload = run->out_frame + EXEC_HEADER_LEN;
-    if (!output->readable || run->lent)
+    if (!output->pump.readable || run->lent)
         return;
-    ssize_t got = read(output->fd, payload, EXEC_PAYLOAD_MAX);
-    if (got < 0 && errno == EAGAIN) {
-        output->readable = false;
-    } else if (got <= 0) {
-        close_output(output); /* a terminal says EIO at its end */
+    ssize_t got = pump_read(&output->pump, payload, EXEC_PAYLOAD_MAX);
+    if (got == -EAGAIN)
+        return;
+    if (got <= 0) {
+        end_output(output); /* a terminal says EIO at its end */
     } else {
         exec_put_header(output->type, (size_t)got, run->out_frame);
         run->lent =
@@ -375,7 +367,8 @@ static void advance(struct run *run)
     pump_output(run, run->err_first ? &run->err : &run->out);
     pump_output(run, run->err_first ? &run->out : &run->err);
     run->err_first = !run->err_first;
-    if (run->state == RUNNING && !run->child && run->out.fd < 0 && run->err.fd < 0 && !run->lent)
+    if (run->state == RUNNING && !run->child && run->out.pump.fd < 0 && run->err.pump.fd < 0 &&
+        !run->lent)
         send_exit(run);
 }
 
@@ -415,6 +408,7 @@ void run_serve(struct proxy *proxy, struct ob_stream *stream, const struct servi
     run->service = service;
     run->pipes = (struct command_pipes){-1, -1, -1};
     run_input_init(&run->input, tells_input);
-    run->out.fd = run->err.fd = -1;
+    pump_init(&run->out.pump, -1);
+    pump_init(&run->err.pump, -1);
     ob_stream_accept(stream);
 }

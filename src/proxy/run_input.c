@@ -7,7 +7,6 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
-#include "os/loop.h"
 #include "wire/exec.h"
 
 #define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
@@ -16,58 +15,69 @@ static_assert(LIMIT_RUN_INPUT == EXEC_INPUT_WINDOW, "what a client may send has 
 
 void run_input_init(struct run_input *input, bool tells)
 {
-    *input = (struct run_input){.fd = -1, .tells = tells};
+    *input = (struct run_input){.tells = tells};
+    pump_init(&input->pipe, -1);
 }
 
-void run_input_begin(struct run_input *input, int fd, bool is_terminal)
+void run_input_begin(struct run_input *input, int pipe_fd)
 {
-    input->fd = fd;
-    input->is_terminal = is_terminal;
+    pump_init(&input->pipe, pipe_fd);
+    input->pump = &input->pipe;
 }
 
-static void close_fd(struct run_input *input)
+void run_input_begin_terminal(struct run_input *input, struct pump *terminal)
 {
-    loop_remove(take_ptr(&input->source));
-    if (input->fd >= 0 && !input->is_terminal)
-        close(input->fd);
-    input->fd = -1;
+    input->pump = terminal;
+    input->is_terminal = true;
+}
+
+static bool is_open(const struct run_input *input)
+{
+    return input->pump && input->pump->fd >= 0;
+}
+
+static void close_pipe(struct run_input *input)
+{
+    int fd = pump_stop(&input->pipe);
+    auto_close(&fd);
+    input->pump = NULL;
 }
 
 /* Once the command has taken everything before it. */
 static void tell_end(struct run_input *input)
 {
-    const char end = END_OF_FILE;
-    if (input->told_end || input->fd < 0)
+    char end = END_OF_FILE;
+    const struct iovec span = {.iov_base = &end, .iov_len = 1};
+    if (input->told_end || !is_open(input))
         return;
     input->told_end = true;
     if (input->is_terminal) {
-        ssize_t put = write(input->fd, &end, 1);
+        ssize_t put = pump_write(input->pump, &span, 1);
         (void)put; /* a terminal that is full of input has a command that does not wait for it */
     } else {
-        close_fd(input);
+        close_pipe(input);
     }
 }
 
 void run_input_refuse(struct run_input *input)
 {
     chain_clear(&input->queue);
-    if (input->is_terminal || input->fd < 0)
+    if (input->is_terminal || !is_open(input))
         return; /* a terminal may be opened again */
-    close_fd(input);
+    close_pipe(input);
     input->closed_due = input->tells && !input->ended;
 }
 
 void run_input_feed(struct run_input *input)
 {
     const uint8_t *bytes;
-    while (input->queue.len && input->is_writable && input->fd >= 0) {
+    while (input->queue.len && is_open(input) && input->pump->writable) {
         size_t len = chain_peek(&input->queue, 0, &bytes);
-        ssize_t put = write(input->fd, bytes, len);
+        const struct iovec span = {.iov_base = (void *)bytes, .iov_len = len};
+        ssize_t put = pump_write(input->pump, &span, 1);
         if (put >= 0)
             chain_consume(&input->queue, (size_t)put);
-        else if (errno == EAGAIN)
-            input->is_writable = false;
-        else
+        else if (put != -EAGAIN)
             run_input_refuse(input);
     }
     if (input->ended && !input->queue.len)
@@ -81,7 +91,7 @@ int run_input_take(struct run_input *input, const void *bytes, size_t len)
     if (input->tells && len > LIMIT_RUN_INPUT - input->under_way)
         return -EPROTO;
     input->under_way += input->tells ? (uint32_t)len : 0;
-    if (input->fd < 0 || input->told_end)
+    if (!is_open(input) || input->told_end)
         return 0; /* it goes nowhere */
     return chain_append(&input->queue, bytes, len);
 }
@@ -109,6 +119,6 @@ size_t run_input_report(struct run_input *input, uint8_t *ret_frame)
 
 void run_input_done(struct run_input *input)
 {
-    close_fd(input);
+    close_pipe(input);
     chain_clear(&input->queue);
 }

@@ -15,12 +15,12 @@
 #include <stdint.h>
 
 #include "base/chain.h"
+#include "endpoint/pump.h"
 
 struct run_input {
-    int fd; /* -1: there is none, or it is closed */
+    struct pump pipe;  /* with a terminal, without a descriptor */
+    struct pump *pump; /* what is written to: the pipe, or the terminal's; NULL: none, or closed */
     bool is_terminal;
-    struct loop_source *source; /* NULL with a terminal */
-    bool is_writable;
     bool tells; /* the client is told what the command took */
     bool ended; /* nothing more comes from the client */
     bool told_end;
@@ -32,8 +32,9 @@ struct run_input {
 /* tells: the client knows EXEC_TAKEN and EXEC_CLOSED. */
 void run_input_init(struct run_input *input, bool tells);
 
-/* The command has started. fd is the input's, unless it is a terminal. */
-void run_input_begin(struct run_input *input, int fd, bool is_terminal);
+/* The command has started. The pipe becomes the input's; the terminal is its output's. */
+void run_input_begin(struct run_input *input, int pipe_fd);
+void run_input_begin_terminal(struct run_input *input, struct pump *terminal);
 
 /* Bytes from the client; none of them: the end. 0, -EPROTO (beyond the window) or -ENOMEM. */
 int run_input_take(struct run_input *input, const void *bytes, size_t len);

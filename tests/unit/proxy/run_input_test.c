@@ -18,8 +18,8 @@ static int begin(struct run_input *input, bool tells)
     int ends[2];
     assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
     run_input_init(input, tells);
-    run_input_begin(input, ends[1], false);
-    input->is_writable = true;
+    run_input_begin(input, ends[1]);
+    input->pipe.writable = true;
     return ends[0];
 }
 
@@ -50,7 +50,7 @@ static void a_whole_window_is_kept_and_not_a_byte_more(void **state)
 {
     struct run_input input;
     int reader = begin(&input, true);
-    input.is_writable = false;
+    input.pipe.writable = false;
     for (size_t sent = 0; sent < EXEC_INPUT_WINDOW; sent += sizeof(block)) {
         assert_false(run_input_full(&input));
         assert_int_equal(run_input_take(&input, block, sizeof(block)), 0);
@@ -76,16 +76,16 @@ static void a_client_that_heeds_the_window_is_never_stuck(void **state)
         sent += len;
         window -= (uint32_t)len;
         run_input_feed(&input);
-        if (!input.is_writable || sent % 3 == 0) {
+        if (!input.pipe.writable || sent % 3 == 0) {
             got += drain(reader);
-            input.is_writable = true;
+            input.pipe.writable = true;
             run_input_feed(&input);
         }
         window += reported(&input);
     }
     while (input.queue.len) {
         got += drain(reader);
-        input.is_writable = true;
+        input.pipe.writable = true;
         run_input_feed(&input);
     }
     assert_int_equal(got + drain(reader), sent);
@@ -97,13 +97,13 @@ static void an_older_client_is_held_back_by_its_stream(void **state)
 {
     struct run_input input;
     int reader = begin(&input, false);
-    input.is_writable = false;
+    input.pipe.writable = false;
     for (size_t sent = 0; sent < LIMIT_RUN_INPUT; sent += sizeof(block)) {
         assert_false(run_input_full(&input));
         assert_int_equal(run_input_take(&input, block, sizeof(block)), 0);
     }
     assert_true(run_input_full(&input));
-    input.is_writable = true;
+    input.pipe.writable = true;
     run_input_feed(&input);
     assert_false(run_input_full(&input));
     assert_int_equal(reported(&input), 0);
@@ -116,12 +116,12 @@ static void the_end_comes_behind_the_last_byte(void **state)
     struct run_input input;
     uint8_t byte;
     int reader = begin(&input, true);
-    input.is_writable = false;
+    input.pipe.writable = false;
     assert_int_equal(run_input_take(&input, "x", 1), 0);
     assert_int_equal(run_input_take(&input, NULL, 0), 0);
     run_input_feed(&input);
     assert_int_equal(read(reader, &byte, 1), -1);
-    input.is_writable = true;
+    input.pipe.writable = true;
     run_input_feed(&input);
     assert_int_equal(read(reader, &byte, 1), 1);
     assert_int_equal(read(reader, &byte, 1), 0);
