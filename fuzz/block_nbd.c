@@ -107,7 +107,7 @@ static void finish(struct run *run)
     for (unsigned i = 0; i < 10000 && block->in_flight > 0; i++) {
         fake_nbd.answers = 64;
         fake_nbd.err = 0;
-        block->ops->wait(block, 0);
+        block->ops->reap(block);
     }
     CHECK(block->in_flight == 0 && model_busy(&run->model) == 0 && fake_nbd.pending == 0);
     block->ops->close(block);

@@ -201,7 +201,8 @@ static void finish(struct model *model)
     block->stops = false;
     for (unsigned i = 0; i < 10000 && (block->in_flight > 0 || kernel.taken_count > 0); i++) {
         end_one(0, 0, 0);
-        block->ops->wait(block, 0);
+        block->ops->submit(block);
+        block->ops->reap(block);
     }
     CHECK(block->in_flight == 0 && model_busy(model) == 0 && kernel.taken_count == 0);
 }

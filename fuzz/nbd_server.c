@@ -107,7 +107,7 @@ static void serve(struct block *block)
         send_bytes(server.bytes + 1, server.size - 1);
     for (unsigned i = 0; i < 1000 && block->in_flight > 0; i++) {
         unsigned signs = block->signs + block->answers;
-        block->ops->wait(block, 0);
+        block->ops->reap(block);
         if (signs == block->signs + block->answers)
             break;
     }

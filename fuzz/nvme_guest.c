@@ -120,6 +120,13 @@ static uint32_t status(struct guest *guest)
     return (uint32_t)device_bar_read(guest->device, BAR, NVME_REG_CSTS, 4);
 }
 
+/* What is in flight ends. */
+static void end_all(struct guest *guest)
+{
+    fake_disk_finish_all(&guest->disk);
+    device_poll(guest->device);
+}
+
 static void map_memory(struct guest *guest, bool whole)
 {
     const struct memory_region_desc regions[] = {
@@ -130,7 +137,12 @@ static void map_memory(struct guest *guest, bool whole)
          .fd = guest->memory_fd,
          .writable = true},
     };
-    CHECK(memory_replace(device_memory(guest->device), regions, whole ? 2 : 1, NULL) == 0);
+    int err = memory_replace(device_memory(guest->device), regions, whole ? 2 : 1, NULL);
+    CHECK(err >= 0);
+    if (err == MEMORY_HELD)
+        device_quiesce(guest->device);
+    while (!device_is_quiet(guest->device))
+        end_all(guest);
 }
 
 /* Reads the completions of a queue. Each must belong to a command that waits. */
@@ -421,7 +433,8 @@ static void write_config(struct guest *guest)
 
 static void reset(struct guest *guest)
 {
-    device_reset(guest->device);
+    while (!device_reset_when_quiet(guest->device))
+        end_all(guest);
     has_stopped(guest);
     place(guest);
     enable(guest);
@@ -518,6 +531,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (guest.disk.pending_count == 0 && !guest.model.lost_sight)
             model_settle(&guest.model);
     }
+    while (!device_leave(guest.device))
+        end_all(&guest);
     ob_device_free(guest.device);
     loop_free(guest.loop);
     model_check(&guest.model);

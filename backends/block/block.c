@@ -4,9 +4,6 @@
 
 #include <time.h>
 
-/* Several blocks take turns of this length. */
-#define TURN_MS 5u
-
 uint64_t block_clock_ms(void)
 {
     struct timespec now;
@@ -37,21 +34,6 @@ static void set_stops(struct block *const blocks[], unsigned count, bool stops)
     }
 }
 
-static void wait_for_all(struct block *const blocks[], unsigned count, uint64_t end_ms)
-{
-    uint64_t now_ms = block_clock_ms();
-    while (count_awaited(blocks, count) > 0 && now_ms < end_ms) {
-        for (unsigned i = 0; i < count; i++) {
-            uint64_t left_ms = now_ms < end_ms ? end_ms - now_ms : 0;
-            bool alone = count_awaited(blocks, count) == 1;
-            if (is_awaited(blocks[i]))
-                blocks[i]->ops->wait(blocks[i],
-                                     alone || left_ms < TURN_MS ? (unsigned)left_ms : TURN_MS);
-            now_ms = block_clock_ms();
-        }
-    }
-}
-
 static void give_up(struct block *block)
 {
     if (is_awaited(block) && block->ops->give_up)
@@ -60,20 +42,48 @@ static void give_up(struct block *block)
     block->stuck_at = block->answers;
 }
 
-void blocks_drain(struct block *const blocks[], unsigned count, unsigned timeout_ms)
+void block_drain_begin(struct block_drain *drain, struct block *const blocks[], unsigned count,
+                       unsigned timeout_ms, uint64_t now_ms)
 {
-    const uint64_t begin_ms = block_clock_ms();
+    *drain = (struct block_drain){.blocks = blocks,
+                                  .count = count,
+                                  .runs = true,
+                                  .stop_ms = now_ms + timeout_ms / 2,
+                                  .end_ms = now_ms + timeout_ms};
     for (unsigned i = 0; i < count; i++)
         if (blocks[i]->in_flight > 0)
-            blocks[i]->ops->wait(blocks[i], 0);
-    wait_for_all(blocks, count, begin_ms + timeout_ms / 2);
-    if (count_awaited(blocks, count) == 0)
-        return;
-    set_stops(blocks, count, true);
-    wait_for_all(blocks, count, begin_ms + timeout_ms);
-    for (unsigned i = 0; i < count; i++)
-        give_up(blocks[i]);
-    set_stops(blocks, count, false);
+            blocks[i]->ops->reap(blocks[i]);
+}
+
+void block_drain_end(struct block_drain *drain)
+{
+    if (drain->stops)
+        set_stops(drain->blocks, drain->count, false);
+    drain->runs = drain->stops = false;
+}
+
+bool block_drain_step(struct block_drain *drain, uint64_t now_ms)
+{
+    if (!drain->runs)
+        return true;
+    if (count_awaited(drain->blocks, drain->count) > 0 && !drain->stops &&
+        now_ms >= drain->stop_ms) {
+        drain->stops = true;
+        set_stops(drain->blocks, drain->count, true);
+    }
+    if (count_awaited(drain->blocks, drain->count) > 0) {
+        if (now_ms < drain->end_ms)
+            return false;
+        for (unsigned i = 0; i < drain->count; i++)
+            give_up(drain->blocks[i]);
+    }
+    block_drain_end(drain);
+    return true;
+}
+
+uint64_t block_drain_next_ms(const struct block_drain *drain)
+{
+    return drain->stops ? drain->end_ms : drain->stop_ms;
 }
 
 void block_silence_begin(struct block_silence *silence, const struct block *block, uint64_t now_ms)

@@ -67,8 +67,6 @@ struct block_ops {
     bool (*submit)(struct block *block);
     /* Calls done() of what has ended; waits for nothing. */
     void (*reap)(struct block *block);
-    /* Waits until something has ended, or for that long; calls done() as reap() does. */
-    void (*wait)(struct block *block, unsigned timeout_ms);
     /* block->stops has been set: what the back end has not begun ends with -EAGAIN. May be NULL. */
     void (*stop)(struct block *block);
     /* Called every second or so, never waits. Looks whether the image has another size by now,
@@ -119,11 +117,29 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
 int block_nbd_open(const struct block_options *options, struct block **ret_block,
                    struct ob_fault *fault);
 
-/* Waits until nothing is in flight in any of the blocks, what done() starts included, but no longer
- * than the time-out, whatever ends meanwhile. After half of it, operations are stopped between
- * their pieces; after all of it, they are given up where that is possible. A block that has not
- * answered since the last wait for it has failed is not waited for again. */
-void blocks_drain(struct block *const blocks[], unsigned count, unsigned timeout_ms);
+/* A drain lasts until nothing is in flight in any of the blocks, what done() starts included, but
+ * no longer than its time-out, whatever ends meanwhile. After half of it, operations are stopped
+ * between their pieces; after all of it, they are given up where that is possible. A block that has
+ * not answered since the last drain of it has failed is not waited for again. Nothing here waits:
+ * the blocks are submitted and reaped as ever. */
+struct block_drain {
+    struct block *const *blocks; /* the caller's, for as long as it runs */
+    unsigned count;
+    bool runs;
+    bool stops; /* operations, between their pieces */
+    uint64_t stop_ms;
+    uint64_t end_ms;
+};
+
+/* now_ms: block_clock_ms(). */
+void block_drain_begin(struct block_drain *drain, struct block *const blocks[], unsigned count,
+                       unsigned timeout_ms, uint64_t now_ms);
+/* To be called when something has ended, and at block_drain_next_ms(). Whether the drain is over.
+ */
+bool block_drain_step(struct block_drain *drain, uint64_t now_ms);
+uint64_t block_drain_next_ms(const struct block_drain *drain);
+/* Ends it before its time. */
+void block_drain_end(struct block_drain *drain);
 
 /* How long a block has been silent while something was in flight. A server that is slow answers now
  * and then; one that hangs does not. One that sends bytes without end, and never a whole answer, is

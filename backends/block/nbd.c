@@ -347,11 +347,11 @@ static void come_back(struct nbd *nbd)
 }
 
 /* Lets libnbd work, and goes on with what follows from that. As nbd_link_work(). */
-static bool work(struct nbd *nbd, unsigned timeout_ms)
+static bool work(struct nbd *nbd)
 {
     struct ob_fault fault = {0};
     bool was_up = nbd->link.state == NBD_UP;
-    bool any = nbd_link_work(&nbd->link, timeout_ms, &fault);
+    bool any = nbd_link_work(&nbd->link, &fault);
     nbd->block.signs += was_up && any;
     if (nbd->link.state == NBD_LOST)
         lose(nbd);
@@ -369,12 +369,12 @@ static void reap(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
     if (block->in_flight > 0)
-        work(nbd, 0);
+        work(nbd);
 }
 
 static void ready(void *argument, unsigned events)
 {
-    work(argument, 0);
+    work(argument);
 }
 
 /* libnbd sends at once what the socket takes; the loop waits until it takes the rest. */
@@ -392,15 +392,7 @@ static void give_up(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
     nbd_link_shut(&nbd->link);
-    work(nbd, 0);
-}
-
-static void wait_for_one(struct block *block, unsigned timeout_ms)
-{
-    struct nbd *nbd = nbd_of(block);
-    deliver(nbd); /* refused at once */
-    if (block->in_flight > 0)
-        work(nbd, timeout_ms);
+    work(nbd);
 }
 
 static void let_go(struct nbd *nbd)
@@ -455,7 +447,7 @@ static bool resized(struct block *block)
     if (block->away && !nbd->rests) {
         tell_of_absence(nbd);
         nbd_link_retry(&nbd->link);
-        work(nbd, 0);
+        work(nbd);
     }
     if (nbd->link.state != NBD_UP || nbd->link.export.size == block->size)
         return false;
@@ -491,7 +483,6 @@ static const struct block_ops ops = {
     .start = start,
     .submit = submit,
     .reap = reap,
-    .wait = wait_for_one,
     .resized = resized,
     .restart = restart,
     .rest = rest,

@@ -185,22 +185,22 @@ void nbd_link_update_watch(struct nbd_link *link)
 }
 
 /* Returns whether anything happened. */
-static bool take_steps(struct nbd_link *link, unsigned timeout_ms)
+static bool take_steps(struct nbd_link *link)
 {
     unsigned steps = 0;
     int worked = 0;
     do {
-        worked = nbd_poll(link->handle, steps > 0 ? 0 : (int)timeout_ms);
+        worked = nbd_poll(link->handle, 0);
         steps += worked != 0;
     } while (worked > 0 && steps < NBD_STEPS);
     return steps > 0;
 }
 
-bool nbd_link_work(struct nbd_link *link, unsigned timeout_ms, struct ob_fault *fault)
+bool nbd_link_work(struct nbd_link *link, struct ob_fault *fault)
 {
     bool any = false;
     if (link->state == NBD_UP) {
-        any = take_steps(link, timeout_ms);
+        any = take_steps(link);
         if (is_gone(link))
             link->state = NBD_LOST;
     } else if (link->state == NBD_OPENING && nbd_dial_has_ended(link->dial)) {
@@ -218,6 +218,6 @@ void nbd_link_shut(struct nbd_link *link)
     int fd = link->state == NBD_UP ? nbd_aio_get_fd(link->handle) : -1;
     if (fd >= 0)
         shutdown(fd, SHUT_RDWR);
-    while (link->state == NBD_UP && nbd_link_work(link, 0, NULL))
+    while (link->state == NBD_UP && nbd_link_work(link, NULL))
         ;
 }

@@ -79,10 +79,10 @@ int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn 
                    void *argument);
 void nbd_link_update_watch(struct nbd_link *link);
 
-/* Lets libnbd work, NBD_STEPS at most, without waiting; timeout_ms: how long its first step may
- * wait. False when nothing happened in that time. A link that comes UP has learnt its export anew,
- * or is closed again if that can't stand in for the one before, with the fault filled. */
-bool nbd_link_work(struct nbd_link *link, unsigned timeout_ms, struct ob_fault *fault);
+/* Lets libnbd work, NBD_STEPS at most, without waiting. False when nothing happened. A link that
+ * comes UP has learnt its export anew, or is closed again if that can't stand in for the one
+ * before, with the fault filled. */
+bool nbd_link_work(struct nbd_link *link, struct ob_fault *fault);
 /* Ends all that is in flight: nothing touches memory afterwards. The link is LOST. */
 void nbd_link_shut(struct nbd_link *link);
 

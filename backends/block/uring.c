@@ -328,16 +328,6 @@ static void reap(struct block *block)
     }
 }
 
-static void wait_for_one(struct block *block, unsigned timeout_ms)
-{
-    struct uring *uring = uring_of(block);
-    struct __kernel_timespec left = {.tv_sec = timeout_ms / 1000,
-                                     .tv_nsec = (long long)(timeout_ms % 1000) * 1000000};
-    struct io_uring_cqe *completion;
-    io_uring_submit_and_wait_timeout(&uring->ring, &completion, 1, &left, NULL);
-    reap(block);
-}
-
 static void stop(struct block *block)
 {
     struct uring *uring = uring_of(block);
@@ -537,7 +527,6 @@ static const struct block_ops ops = {
     .start = start,
     .submit = submit,
     .reap = reap,
-    .wait = wait_for_one,
     .stop = stop,
     .resized = resized,
     .close = close_block,

@@ -145,7 +145,7 @@ void controller_update(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
     bool enabled = controller->cc & NVME_CC_EN;
-    if (nvme->paused) /* registers keep what the guest wants for when it runs again */
+    if (nvme->paused || nvme->quiesce.on) /* registers keep what the guest wants for later */
         return;
     update_shutdown(nvme);
     if (controller->state == NVME_ON && !enabled)
@@ -182,7 +182,7 @@ static void reset_later(struct nvme *nvme)
 
 void controller_reset(struct nvme *nvme)
 {
-    namespaces_drain(nvme);
+    quiesce_end(nvme);
     if (nvme->requests.in_flight > 0) {
         reset_later(nvme);
         return;

@@ -12,7 +12,7 @@ bool gate_runs(const struct nvme *nvme)
 
 bool gate_fetches(const struct nvme *nvme)
 {
-    return gate_runs(nvme) && !nvme->paused;
+    return gate_runs(nvme) && !nvme->paused && !nvme->quiesce.on;
 }
 
 bool gate_goes_on(const struct nvme *nvme)

@@ -84,11 +84,3 @@ void namespace_ended(struct nvme *nvme)
 {
     nvme->requests.in_flight--;
 }
-
-void namespaces_drain(struct nvme *nvme)
-{
-    struct block *blocks[NVME_NAMESPACES];
-    for (unsigned i = 0; i < nvme->namespaces.count; i++)
-        blocks[i] = nvme->namespaces.list[i].block;
-    blocks_drain(blocks, nvme->namespaces.count, NVME_DRAIN_MS);
-}

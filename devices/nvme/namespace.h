@@ -56,7 +56,5 @@ void namespaces_restart(struct nvme *nvme);
 void namespaces_rest(struct nvme *nvme);
 bool namespaces_submit(struct nvme *nvme);
 void namespaces_reap(struct nvme *nvme);
-/* Waits until nothing is in flight in any back end, NVME_DRAIN_MS at most. */
-void namespaces_drain(struct nvme *nvme);
 
 #endif

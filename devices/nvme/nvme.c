@@ -47,7 +47,7 @@ static bool poll(void *state)
     namespaces_reap(nvme);
     if (nvme->paused) { /* what is in flight ends, and no more */
         interrupt_tell(nvme);
-        return namespaces_submit(nvme);
+        return namespaces_submit(nvme) || quiesce_poll(nvme);
     }
     shadow_look(nvme);
     completion_post_waiting(nvme);
@@ -57,6 +57,7 @@ static bool poll(void *state)
     queue_admin_update(nvme);
     controller_update(nvme);
     more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
+    more |= quiesce_poll(nvme);
     interrupt_round(nvme);
     return was_active(nvme) || more;
 }
@@ -76,16 +77,22 @@ static bool before_sleep(void *state)
 {
     struct nvme *nvme = state;
     interrupt_tell(nvme);
-    return !nvme->paused && shadow_listen(nvme);
+    return !nvme->paused && !nvme->quiesce.on && shadow_listen(nvme);
 }
 
 static void quiesce(void *state)
 {
-    namespaces_drain(state);
+    quiesce_begin(state);
+}
+
+static int quiesced(void *state)
+{
+    return quiesce_ask(state);
 }
 
 static void disconnected(void *state)
 {
+    quiesce_end(state);
     namespaces_rest(state);
 }
 
@@ -136,6 +143,7 @@ static int new_device(struct nvme *nvme, struct ob_fault *fault)
                                              .has_deferred_work = has_deferred_work,
                                              .before_sleep = before_sleep,
                                              .quiesce = quiesce,
+                                             .quiesced = quiesced,
                                              .pause = pause,
                                              .at_rest = at_rest,
                                              .save = nvme_state_save,
@@ -181,6 +189,8 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
     if (err == 0)
         err = watchdog_init(nvme);
     if (err == 0)
+        err = quiesce_init(nvme);
+    if (err == 0)
         err = namespaces_watch(nvme);
     if (err < 0) {
         ob_fault_set(fault, err, "can't watch the images: %s", strerror(-err));
@@ -201,6 +211,7 @@ void nvme_free(struct nvme *nvme)
         return;
     namespaces_done(nvme);
     watchdog_done(nvme);
+    quiesce_done(nvme);
     requests_done(nvme);
     free(nvme);
 }

@@ -10,6 +10,7 @@
  *   io.c ...       I/O commands: dataset.c, compare.c
  *   shadow.c       how the guest says without a register that it has moved a head or a tail
  *   doorbell.c     what follows when it has moved one
+ *   quiesce.c      how it lets go of guest memory
  *   watchdog.c     images that are late, or have another size
  *   feature.c      settings of the controller
  *   async_event.c  events of which the guest is told
@@ -42,6 +43,7 @@
 #include "log.h"
 #include "namespace.h"
 #include "queue.h"
+#include "quiesce.h"
 #include "request.h"
 #include "shadow.h"
 #include "watchdog.h"
@@ -57,6 +59,7 @@ struct nvme {
     struct nvme_log log;
     struct nvme_namespaces namespaces;
     struct nvme_watchdog watchdog;
+    struct nvme_quiesce quiesce;
     struct nvme_compare compare;
     enum nvme_interrupts interrupts;
     unsigned seen_turnover; /* when it was polled last */

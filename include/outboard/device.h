@@ -182,10 +182,12 @@ struct ob_device_ops {
     bool (*before_sleep)(void *state);
 
     /**
-     * The VMM is taking memory back on which the device holds spans (dma.h), or it has gone and
-     * takes all of it back: end or cancel the I/O that is in flight and give all spans back before
-     * returning. Until then the VMM may wait, so wait for nothing else. NULL: the memory is kept
-     * mapped until its spans are given back, and I/O in flight goes on in it.
+     * The VMM takes back memory on which the device holds spans (dma.h), resets the function, or
+     * has gone: begin to end or cancel the I/O in flight, and give all spans back. Return at once.
+     * From now on start nothing new, until quiesced() has returned something other than 0, or
+     * disconnected() or reset() is called. Requests of ob_dma_submit() can't end meanwhile: cancel
+     * those that the I/O needs. NULL: the memory is kept mapped until its spans are given back, and
+     * I/O in flight goes on in it.
      */
     void (*quiesce)(void *state);
 
@@ -237,6 +239,19 @@ struct ob_device_ops {
      * came in halves for example. Called after quiesce, also when the device is about to be freed.
      */
     void (*disconnected)(void *state);
+
+    /**
+     * Whether the device has done what quiesce() asked for. The library asks after quiesce() and
+     * then after any callback of the device, which goes on to be polled. Meanwhile the VMM waits
+     * for its answer, and the next VMM for its turn, so set a time limit. If poll() ended the last
+     * of the I/O, it returns true. NULL: it is done when quiesce() returns.
+     *
+     * Returns 1 when all spans are given back and nothing is in flight; 0 when not yet; or a
+     * negative errno when waiting longer is no use: the memory of spans that are left stays mapped.
+     * Memory that a VMM took back by vfio-user is only reported as free when its spans are given
+     * back, however long that takes.
+     */
+    int (*quiesced)(void *state);
 };
 
 /**
@@ -255,7 +270,8 @@ struct ob_device_ops {
 OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
                          void *state, struct ob_device **ret_device, struct ob_fault *fault);
 
-/** Free a device with all that it holds of the guest. NULL is fine. Not from a callback of it. */
+/** Free a device with all that it holds of the guest. The library calls quiesce() if the device has
+ * a VMM, and does not wait for it. NULL is fine. Not from a callback of it. */
 OB_API void ob_device_free(struct ob_device *device);
 
 /**

@@ -95,12 +95,13 @@ OB_API bool ob_server_is_connected(const struct ob_server *server);
  *
  * Returns 0; or a negative errno, once, when the server has lost its VMM: -ENOTCONN when the VMM
  * has gone, -EPROTO when it broke the rules of the wire, -ENOTSUP when the wire that it speaks
- * can't carry the device, or the errno of its socket. The socket is closed then, and
+ * can't carry the device, or the errno of its socket. It returns that when the device has let go of
+ * the VMM's memory (ob_device_ops.quiesced); until then it returns 0. The socket is closed then, and
  * ob_server_connect() takes the next. -EINVAL when there is no server.
  */
 OB_API int ob_server_dispatch(struct ob_server *server, struct ob_fault *fault);
 
-/** Free the server, and close the VMM's socket. The device may be served by another afterwards.
+/** Free the server, and close the VMM's socket; the device is not waited for. The device may be served by another afterwards.
  * NULL is fine. */
 OB_API void ob_server_free(struct ob_server *server);
 

@@ -28,8 +28,6 @@ int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *op
     };
     list_init(&device->endings);
     memory_init(&device->memory, host->memory);
-    if (ops->quiesce)
-        memory_on_leaving(&device->memory, ops->quiesce, state);
     err = device->name ? device_pci_new(device, desc, fault) : -ENOMEM;
     if (err < 0) {
         device_free(device);
@@ -66,6 +64,20 @@ void device_forget_ending(struct device_ending *ending)
     list_remove(&ending->link);
 }
 
+bool device_reset_when_quiet(struct ob_device *device)
+{
+    if (!device->resetting) {
+        if (device->messenger)
+            device->messenger->cancel_all(device->messenger->context, -ECANCELED);
+        device_pci_reset(device); /* no DMA, no interrupt while it ends what is in flight */
+        device_quiesce(device);
+    }
+    device->resetting = !device_is_quiet(device);
+    if (!device->resetting)
+        device_reset(device);
+    return !device->resetting;
+}
+
 void device_reset(struct ob_device *device)
 {
     if (device->messenger)
@@ -78,8 +90,9 @@ void device_reset(struct ob_device *device)
 
 void device_disconnect(struct ob_device *device)
 {
-    if (device->ops.quiesce)
-        device->ops.quiesce(device->state);
+    if (!device->leaving)
+        device_quiesce(device);
+    device->quiescing = device->leaving = device->resetting = false;
     device->dormant = true;
     device_pci_disconnect(device);
     memory_done(&device->memory);

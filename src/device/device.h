@@ -71,11 +71,24 @@ void device_disconnect(struct ob_device *device);
 /* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
 
+/* Has the device begin to let go of the guest's memory, unless it is at it. Never waits. */
+void device_quiesce(struct ob_device *device);
+/* Whether it has let go, or waiting for it is no use. To be asked again after any callback of the
+ * device until it is so: the device does nothing new until then. */
+bool device_is_quiet(struct ob_device *device);
+/* The peer has gone: both in one, to be called again until it is true, before
+ * device_disconnect(). */
+bool device_leave(struct ob_device *device);
+
 /* As ob_device_ops.pause(), when it changes something. A dormant device resumes when it wakes. */
 void device_pause(struct ob_device *device, bool paused);
 /* As ob_device_ops.at_rest(). */
 int device_at_rest(struct ob_device *device, struct ob_fault *fault);
 
+/* Resets the device once it has let go of the guest's memory: whether it has been done; if not, to
+ * be called again after any callback of the device. */
+bool device_reset_when_quiet(struct ob_device *device);
+/* Resets a device that has nothing in flight, or whatever it has in flight. */
 void device_reset(struct ob_device *device);
 
 /* Has the device do what is due. Returns whether anything was done or more is due right now. */

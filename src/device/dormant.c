@@ -17,6 +17,30 @@ void device_pause(struct ob_device *device, bool paused)
     update_pause(device);
 }
 
+void device_quiesce(struct ob_device *device)
+{
+    if (!device->quiescing && device->ops.quiesce)
+        device->ops.quiesce(device->state);
+    device->quiescing = true;
+}
+
+bool device_is_quiet(struct ob_device *device)
+{
+    if (device->quiescing && device->ops.quiesced)
+        device->quiescing = device->ops.quiesced(device->state) == 0;
+    else
+        device->quiescing = false;
+    return !device->quiescing;
+}
+
+bool device_leave(struct ob_device *device)
+{
+    if (!device->leaving)
+        device_quiesce(device);
+    device->leaving = true;
+    return device_is_quiet(device);
+}
+
 int device_at_rest(struct ob_device *device, struct ob_fault *fault)
 {
     return device->ops.at_rest ? device->ops.at_rest(device->state, fault) : 1;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the loop asks of a device in each of its turns. A dormant device has nothing to do. */
+/* What the loop asks of a device in each of its turns. A dormant device has nothing to do but to
+ * end what is in flight when it is asked to let go of memory. */
 #include "device/internal.h"
 
 bool device_poll(struct ob_device *device)
 {
-    return !device->dormant && device->ops.poll && device->ops.poll(device->state);
+    const bool works = !device->dormant || device->quiescing;
+    return works && device->ops.poll && device->ops.poll(device->state);
 }
 
 bool device_has_io_in_flight(const struct ob_device *device)

@@ -13,12 +13,6 @@ void memory_init(struct memory *memory, struct memory_host host)
     *memory = (struct memory){.host = host};
 }
 
-void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument)
-{
-    memory->leaving = leaving;
-    memory->leaving_argument = argument;
-}
-
 void memory_never_map(struct memory *memory)
 {
     memory->never_maps = true;
@@ -72,8 +66,9 @@ static void find_held(struct ob_dma_region *region, void *ret_held)
         *(bool *)ret_held = true;
 }
 
-/* Installs a set in the place of the one before. Regions of both stay current throughout. */
-static void install(struct memory *memory, const struct region_index *index, unsigned count)
+/* Installs a set in the place of the one before. Regions of both stay current throughout. 0 or
+ * MEMORY_HELD. */
+static int install(struct memory *memory, const struct region_index *index, unsigned count)
 {
     struct region_index old = memory->index;
     bool held = false;
@@ -83,9 +78,8 @@ static void install(struct memory *memory, const struct region_index *index, uns
     memory->index = *index;
     memory->count = count;
     memory->last = NULL;
-    if (held && memory->leaving)
-        memory->leaving(memory->leaving_argument);
     empty(memory, &old);
+    return held ? MEMORY_HELD : 0;
 }
 
 void memory_done(struct memory *memory)
@@ -198,9 +192,7 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
         err = insert(memory, &made, &descs[i], i, fault);
     if (err < 0)
         empty(memory, &made);
-    else
-        install(memory, &made, count);
-    return err;
+    return err < 0 ? err : install(memory, &made, count);
 }
 
 int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions,
@@ -236,14 +228,14 @@ const struct ob_dma_region *memory_next(const struct memory *memory, uint64_t gp
     return region_index_next(&memory->index, gpa);
 }
 
-static void remove_region(struct memory *memory, struct ob_dma_region *region)
+/* 0 or MEMORY_HELD. */
+static int remove_region(struct memory *memory, struct ob_dma_region *region)
 {
     region_index_remove(&memory->index, region);
     region->current = false;
     memory->last = NULL;
     memory->count--;
-    if (memory_is_held(region) && memory->leaving)
-        memory->leaving(memory->leaving_argument);
+    return memory_is_held(region) ? MEMORY_HELD : 0;
 }
 
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
@@ -252,8 +244,7 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
     if (!memory_has(memory, gpa, len))
         return -ENOENT;
     *ret_region = find(memory, gpa);
-    remove_region(memory, *ret_region);
-    return 0;
+    return remove_region(memory, *ret_region);
 }
 
 int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region)
@@ -261,9 +252,8 @@ int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region)
     struct ob_dma_region *region = region_index_find(&memory->index, 0, UINT64_MAX);
     if (!region)
         return -ENOENT;
-    remove_region(memory, region);
     *ret_region = region;
-    return 0;
+    return remove_region(memory, region);
 }
 
 void memory_drop(struct memory *memory, struct ob_dma_region *region)

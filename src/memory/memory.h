@@ -73,23 +73,22 @@ struct memory {
     unsigned count;
     struct ob_dma_region *last; /* the region of the last look-up, or NULL */
     struct dirty_log dirty;
-    void (*leaving)(void *argument);
-    void *leaving_argument;
     bool never_maps;
 };
 
 void memory_init(struct memory *memory, struct memory_host host);
-/* Has leaving(argument) called whenever regions leave the set on which spans are held, for the
- * spans to be given back. */
-void memory_on_leaving(struct memory *memory, void (*leaving)(void *argument), void *argument);
+/* Regions have left the set on which spans are still held: whoever holds them is to be asked to let
+ * go. Nobody is called from here. */
+#define MEMORY_HELD 1
+
 /* Descriptors of regions that come from now on are not mapped: only the VMM reaches them. */
 void memory_never_map(struct memory *memory);
 /* Empties the set. */
 void memory_done(struct memory *memory);
 
-/* Replaces the whole set; on failure the old one stays. Returns 0, -EINVAL for a region that is
- * empty, not page aligned, wraps or overlaps another, -EOVERFLOW for one beyond its file, -ENOMEM,
- * or the host's errno. */
+/* Replaces the whole set; on failure the old one stays. Returns 0, MEMORY_HELD, -EINVAL for a
+ * region that is empty, not page aligned, wraps or overlaps another, -EOVERFLOW for one beyond its
+ * file, -ENOMEM, or the host's errno. */
 int memory_replace(struct memory *memory, const struct memory_region_desc *descs, unsigned count,
                    struct ob_fault *fault);
 
@@ -98,8 +97,8 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
 int memory_add(struct memory *memory, const struct memory_region_desc *desc, unsigned max_regions,
                struct ob_fault *fault);
 
-/* Removes the region of exactly this address and length, or returns -ENOENT. The caller gets the
- * set's reference to it, for memory_is_held() and memory_drop(). */
+/* Removes the region of exactly this address and length: 0, MEMORY_HELD, or -ENOENT. The caller
+ * gets the set's reference to it, for memory_is_held() and memory_drop(). */
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region);
 /* As memory_remove(), with any region; -ENOENT when there is none. */

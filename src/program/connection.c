@@ -255,6 +255,14 @@ int connection_dispatch(struct connection *connection, bool *ret_more, struct ob
     return explain(connection, err, fault);
 }
 
+/* The device lets go of the memory of a peer that has gone; nothing else waits for that. */
+static void leave(struct connection *connection)
+{
+    int err = 0;
+    while (err >= 0 && !engine_leave(connection->engine))
+        err = loop_wait(connection->loop, engine_works(connection->engine) ? 0 : -1);
+}
+
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
                      const bool *stop, struct ob_fault *fault)
 {
@@ -269,5 +277,6 @@ int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned 
     shared_memory_forget_cut();
     err = explain(&connection, serve(&connection), fault);
     connection_end(&connection);
+    leave(&connection);
     return err == -ENOTCONN ? 0 : err;
 }

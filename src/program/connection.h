@@ -32,7 +32,8 @@ struct connection {
     bool hung_up;    /* and the peer has gone */
 };
 
-/* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop.
+/* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop,
+ * then runs the loop until the device has let go of the peer's memory, as far as it can.
  * fd stays the caller's. Returns 0 when the peer has gone or *stop was set, else a negative errno
  * with the fault filled. */
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,

@@ -267,9 +267,18 @@ static void close_socket(struct program *program)
     }
 }
 
+/* What the device began when its last VMM had gone ends too: a flush, for example. */
+static void let_go(struct program *program)
+{
+    int err = 0;
+    while (program->device && err >= 0 && !device_leave(program->device))
+        err = loop_wait(program->loop, device_poll(program->device) ? 0 : -1);
+}
+
 static void end(struct program *program)
 {
     close_socket(program);
+    let_go(program);
     ob_device_free(program->device);
     if (program->device && program->author->destroy)
         program->author->destroy(program->config);

@@ -38,6 +38,8 @@ struct ob_server {
     uint32_t heard; /* by it: events since the last look */
     struct engine *engine;
     struct connection connection;
+    int over; /* why the VMM has gone, while the device lets go of its memory */
+    struct ob_fault fault;
 };
 
 static void on_again(void *argument, uint32_t events)
@@ -188,10 +190,11 @@ static void disconnect(struct ob_server *server)
         return;
     loop_remove(server->greeting);
     server->greeting = NULL;
-    if (server->engine)
+    if (server->engine && server->over == 0)
         connection_end(&server->connection);
     engine_free(server->engine);
     server->engine = NULL;
+    server->over = 0;
     socket_close(take_fd(&server->fd));
 }
 
@@ -220,13 +223,40 @@ static int dispatch_loop(struct ob_server *server, struct ob_fault *fault)
     return err < 0 ? ob_fault_set(fault, err, "can't wait for descriptors: %s", strerror(-err)) : 0;
 }
 
+/* The VMM has gone: the device lets go of its memory. *ret_more as connection_dispatch(); once the
+ * device has, why the VMM has gone. */
+static int leave(struct ob_server *server, bool *ret_more, struct ob_fault *fault)
+{
+    int err = loop_wait(server->loop, 0);
+    *ret_more = err >= 0 && engine_works(server->engine);
+    if (err >= 0 && !engine_leave(server->engine))
+        return 0;
+    if (fault)
+        *fault = server->fault;
+    return server->over;
+}
+
+static int serve(struct ob_server *server, bool *ret_more, struct ob_fault *fault)
+{
+    if (!server->engine)
+        return dispatch_loop(server, fault);
+    if (server->over < 0)
+        return leave(server, ret_more, fault);
+    server->fault = (struct ob_fault){0};
+    int err = connection_dispatch(&server->connection, ret_more, &server->fault);
+    if (err >= 0)
+        return 0;
+    server->over = err;
+    connection_end(&server->connection);
+    return leave(server, ret_more, fault);
+}
+
 int ob_server_dispatch(struct ob_server *server, struct ob_fault *fault)
 {
     bool more = false;
     if (!server)
         return ob_fault_set(fault, -EINVAL, "there is no server");
-    int err = server->engine ? connection_dispatch(&server->connection, &more, fault)
-                             : dispatch_loop(server, fault);
+    int err = serve(server, &more, fault);
     if (err < 0)
         disconnect(server);
     else if (more)

@@ -91,7 +91,7 @@ static void forget_region(struct ob_client *client, uint64_t gpa, uint64_t len)
 {
     struct memory *memory = &client->remote->memory;
     struct ob_dma_region *region;
-    if (memory_remove(memory, gpa, len, &region) == 0)
+    if (memory_remove(memory, gpa, len, &region) >= 0)
         memory_drop(memory, region);
 }
 

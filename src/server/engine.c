@@ -55,12 +55,24 @@ static void close_fds(struct engine *engine, struct fd_list *fds)
     fds->count = 0;
 }
 
+static void stop(struct engine *engine)
+{
+    if (engine->started && engine->ops->stop)
+        engine->ops->stop(engine);
+    engine->started = false;
+}
+
+bool engine_leave(struct engine *engine)
+{
+    stop(engine);
+    return device_leave(engine->device);
+}
+
 void engine_free(struct engine *engine)
 {
     if (!engine)
         return;
-    if (engine->started && engine->ops->stop)
-        engine->ops->stop(engine);
+    stop(engine);
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
     device_disconnect(engine->device);

@@ -121,6 +121,11 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
 /* Closes descriptors that nobody took and takes back what the peer gave to the device. */
 void engine_free(struct engine *engine);
 
+/* The connection is over: has the device let go of the peer's memory. Whether it has, or waiting is
+ * no use; if not, to be called again after any callback of the device, before engine_free(), which
+ * waits for nothing. The engine takes no more bytes. */
+bool engine_leave(struct engine *engine);
+
 /* Where to receive next, and how much; 0 bytes while replies must be sent first, or while a frame
  * waits for something. */
 uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);

@@ -41,7 +41,8 @@ struct mpqemu_row {
     uint32_t len[2]; /* of the payload, by dialect */
     unsigned min_fds, max_fds;
     enum answer answer;
-    /* Returns 0, or -EPROTO with the fault filled; *ret_value goes into the answer. */
+    /* Returns 0, ENGINE_LATER, or -EPROTO with the fault filled; *ret_value goes into the answer.
+     */
     int (*handle)(struct request *request, uint64_t *ret_value);
 };
 
@@ -55,7 +56,7 @@ static int take_nothing(struct request *request, uint64_t *ret_value)
     return 0;
 }
 
-static int sync_sysmem(struct request *request, uint64_t *ret_value)
+static int replace_memory(struct request *request)
 {
     struct mpqemu_sysmem sysmem = {0};
     struct memory_region_desc descs[LIMIT_MPQEMU_FDS];
@@ -70,7 +71,21 @@ static int sync_sysmem(struct request *request, uint64_t *ret_value)
     struct ob_fault *fault = &request->server->engine.fault;
     if (err == 0)
         err = memory_replace(device_memory(request->device), descs, count, fault);
+    if (err == MEMORY_HELD)
+        device_quiesce(request->device);
     return err < 0 ? ob_fault_set(fault, -EPROTO, "SYNC_SYSMEM: refused") : 0;
+}
+
+/* What comes behind it waits until the device has let go of memory that is gone, as far as it
+ * can. */
+static int sync_sysmem(struct request *request, uint64_t *ret_value)
+{
+    struct mpqemu_server *server = request->server;
+    int err = server->replaced ? 0 : replace_memory(request);
+    if (err < 0)
+        return err;
+    server->replaced = !device_is_quiet(request->device);
+    return server->replaced ? ENGINE_LATER : 0;
 }
 
 static int config_access(struct request *request, struct mpqemu_config_access *ret_access)
@@ -137,8 +152,7 @@ static int set_irqfd(struct request *request, uint64_t *ret_value)
 
 static int device_reset_request(struct request *request, uint64_t *ret_value)
 {
-    device_reset(request->device);
-    return 0;
+    return device_reset_when_quiet(request->device) ? 0 : ENGINE_LATER;
 }
 
 #define SYSMEM_LEN 192u

@@ -31,5 +31,7 @@ struct fake_disk {
 void fake_disk_init(struct fake_disk *fake, uint8_t fill);
 /* Ends the pending operation of that number, modulo how many there are. */
 void fake_disk_finish(struct fake_disk *fake, unsigned index, int err);
+/* Ends all of them well, unless the disk hangs. */
+void fake_disk_finish_all(struct fake_disk *fake);
 
 #endif

@@ -39,12 +39,14 @@ static int echo(struct vfio_user_request *request)
     return 0;
 }
 
-/* Drops the region that was removed: 0, or ENGINE_LATER while the device holds it. */
+/* Drops the region that was removed: 0, or ENGINE_LATER while the device holds it, even if it has
+ * given up letting go of it. */
 static int drop_removed(struct vfio_user_server *server)
 {
-    if (memory_is_held(server->unmapping))
+    struct ob_device *device = server->engine.device;
+    if (!device_is_quiet(device) || memory_is_held(server->unmapping))
         return ENGINE_LATER;
-    memory_drop(device_memory(server->engine.device), server->unmapping);
+    memory_drop(device_memory(device), server->unmapping);
     server->unmapping = NULL;
     return 0;
 }
@@ -52,17 +54,28 @@ static int drop_removed(struct vfio_user_server *server)
 /* One region after the other, going on where it had to wait. */
 static int unmap_all(struct vfio_user_server *server)
 {
-    struct memory *memory = device_memory(server->engine.device);
+    struct ob_device *device = server->engine.device;
     int err = 0;
-    while (err == 0 && (server->unmapping || memory_remove_any(memory, &server->unmapping) == 0))
+    while (err == 0) {
+        int removed =
+            server->unmapping ? 0 : memory_remove_any(device_memory(device), &server->unmapping);
+        if (removed < 0)
+            return 0;
+        if (removed == MEMORY_HELD)
+            device_quiesce(device);
         err = drop_removed(server);
+    }
     return err;
 }
 
 static int unmap_one(struct vfio_user_server *server, uint64_t iova, uint64_t size)
 {
-    struct memory *memory = device_memory(server->engine.device);
-    int err = server->unmapping ? 0 : memory_remove(memory, iova, size, &server->unmapping);
+    struct ob_device *device = server->engine.device;
+    int err = 0;
+    if (!server->unmapping)
+        err = memory_remove(device_memory(device), iova, size, &server->unmapping);
+    if (err == MEMORY_HELD)
+        device_quiesce(device);
     return err < 0 ? err : drop_removed(server);
 }
 

@@ -95,7 +95,8 @@ static int version(struct vfio_user_request *request)
 
 static int reset(struct vfio_user_request *request)
 {
-    device_reset(request->device);
+    if (!device_reset_when_quiet(request->device))
+        return ENGINE_LATER;
     vfio_user_migration_reset(request->server);
     return 0;
 }

@@ -397,7 +397,7 @@ static void dma_needs_bus_mastering(void **state)
     assert_memory_equal(bytes, "\3\4\3\4", 4);
     assert_int_equal(ob_dma_map(f.device, 0x1000, 4, OB_DMA_FROM_DEVICE, &span, 1), 1);
     assert_true(ob_dma_is_current(f.device, &span));
-    assert_int_equal(share(&f, 4), 0);
+    assert_int_equal(share(&f, 4), MEMORY_HELD);
     assert_false(ob_dma_is_current(f.device, &span));
     ob_dma_unmap(f.device, &span, 1);
     tear_down(&f);

@@ -235,7 +235,7 @@ static void a_span_outlives_its_region(void **state)
     assert_int_equal(replace(&f, &first, 1), 0);
     assert_int_equal(memory_map(&f.memory, 8, 8, true, &span, 1), 1);
     assert_true(span.region->current);
-    assert_int_equal(replace(&f, &second, 1), 0);
+    assert_int_equal(replace(&f, &second, 1), MEMORY_HELD);
     assert_false(span.region->current);
     assert_int_equal(f.fake.mappings, 2);
     assert_int_equal(*(uint8_t *)span.address, fake_file_byte(7, 8));
@@ -268,7 +268,7 @@ static void the_same_memory_named_again_stays_current(void **state)
     assert_int_equal(memory_write(&f.memory, PAGE, "x", 1), 0);
     assert_int_equal(*(char *)span.address, 'x');
 
-    assert_int_equal(replace(&f, &shifted, 1), 0);
+    assert_int_equal(replace(&f, &shifted, 1), MEMORY_HELD);
     assert_false(span.region->current);
     memory_unmap(&f.memory, &span, 1);
     tear_down(&f);
@@ -329,39 +329,30 @@ static void too_many_regions_are_refused(void **state)
     tear_down(&f);
 }
 
-struct held {
-    struct fixture *fixture;
-    struct ob_dma_span span;
-    unsigned told;
-};
-
-static void give_back(void *argument)
-{
-    struct held *held = argument;
-    held->told++;
-    assert_false(held->span.region->current);
-    memory_unmap(&held->fixture->memory, &held->span, 1);
-}
-
-static void spans_are_asked_back_before_their_region_goes(void **state)
+static void a_region_that_goes_is_said_to_be_held(void **state)
 {
     struct fixture f;
-    struct held held = {.fixture = &f};
+    struct ob_dma_span span;
+    struct ob_dma_region *removed = NULL;
     set_up(&f);
-    memory_on_leaving(&f.memory, give_back, &held);
     const struct memory_region_desc both[] = {region(0, PAGE, 0, f.seven),
                                               region(PAGE, PAGE, 0, f.eight)};
     assert_int_equal(replace(&f, both, 2), 0);
-    assert_int_equal(memory_map(&f.memory, PAGE, 16, true, &held.span, 1), 1);
+    assert_int_equal(memory_map(&f.memory, PAGE, 16, true, &span, 1), 1);
     assert_int_equal(replace(&f, both, 2), 0);     /* the same again */
     assert_int_equal(replace(&f, both + 1, 1), 0); /* one that nobody holds goes */
-    assert_int_equal(held.told, 0);
-    assert_int_equal(replace(&f, both, 1), 0);
-    assert_int_equal(held.told, 1);
+    assert_int_equal(replace(&f, both, 1), MEMORY_HELD);
+    assert_false(span.region->current);
+    assert_int_equal(f.fake.mappings, 2);
+    memory_unmap(&f.memory, &span, 1);
     assert_int_equal(f.fake.mappings, 1);
-    assert_int_equal(memory_map(&f.memory, 0, 16, true, &held.span, 1), 1);
-    memory_done(&f.memory);
-    assert_int_equal(held.told, 2);
+    assert_int_equal(memory_map(&f.memory, 0, 16, true, &span, 1), 1);
+    assert_int_equal(memory_remove(&f.memory, 0, PAGE, &removed), MEMORY_HELD);
+    assert_true(memory_is_held(removed));
+    memory_unmap(&f.memory, &span, 1);
+    assert_false(memory_is_held(removed));
+    memory_drop(&f.memory, removed);
+    assert_int_equal(f.fake.mappings, 0);
     tear_down(&f);
 }
 
@@ -423,7 +414,7 @@ int main(void)
         TEST(a_refused_table_leaves_spans_current),
         TEST(a_failed_allocation_leaves_the_old_table),
         TEST(too_many_regions_are_refused),
-        TEST(spans_are_asked_back_before_their_region_goes),
+        TEST(a_region_that_goes_is_said_to_be_held),
         TEST(borrowed_memory_is_reached_and_left_alone),
         TEST(a_region_is_had_by_its_exact_place),
     };

@@ -108,7 +108,7 @@ static void a_removed_region_lives_as_long_as_its_spans(void **state)
     set_up(&f);
     assert_int_equal(add(&f, 4, 4, f.file), 0);
     assert_int_equal(memory_map(&f.memory, 4 * PAGE, 8, true, &span, 1), 1);
-    assert_int_equal(memory_remove(&f.memory, 4 * PAGE, 4 * PAGE, &region), 0);
+    assert_int_equal(memory_remove(&f.memory, 4 * PAGE, 4 * PAGE, &region), MEMORY_HELD);
     assert_true(memory_is_held(region));
     assert_false(region->current);
     memory_unmap(&f.memory, &span, 1);

@@ -78,9 +78,32 @@ static void test_reset_waits_for_io_in_flight(void **state)
     fixture.disk.holds = true;
     send_io(NVME_IO_READ, 0, 8);
     send_io(NVME_IO_WRITE, 0, 8);
-    device_reset(fixture.device);
+    assert_false(device_reset_when_quiet(fixture.device)); /* nothing waits */
+    assert_int_equal(fixture.disk.pending_count, 2);
+    fixture_reset(&fixture);
     assert_int_equal(fixture.disk.pending_count, 0);
     assert_int_equal(status(), 0);
+    fixture_stop(&fixture);
+}
+
+/* New commands wait for the controller to run on; those in flight end and are completed. */
+static void test_nothing_is_begun_while_it_lets_go(void **state)
+{
+    fixture_start_enabled(&fixture, 1);
+    fixture.disk.holds = true;
+    send_io(NVME_IO_READ, 0, 8);
+    device_quiesce(fixture.device);
+    send_io(NVME_IO_READ, 0, 8);
+    fixture_set_register(&fixture, NVME_REG_CC, 4, 0x00464001); /* nor a shutdown */
+    assert_int_equal(fixture.disk.pending_count, 1);
+    assert_false(device_is_quiet(fixture.device));
+    fixture_set_register(&fixture, NVME_REG_CC, 4, 0x00460001);
+    fake_disk_finish(&fixture.disk, 0, 0);
+    assert_true(device_poll(fixture.device)); /* so that it is asked */
+    assert_int_equal(fixture.disk.pending_count, 0);
+    assert_true(device_is_quiet(fixture.device));
+    fixture_poll(&fixture);
+    assert_int_equal(status() & NVME_CSTS_SHST_MASK, NVME_CSTS_SHST_OCCURS);
     fixture_stop(&fixture);
 }
 
@@ -264,6 +287,7 @@ int main(void)
         TEST(test_the_controller_waits_while_io_is_in_flight),
         TEST(test_enabling_again_while_io_is_in_flight),
         TEST(test_reset_waits_for_io_in_flight),
+        TEST(test_nothing_is_begun_while_it_lets_go),
         TEST(test_shutdown_flushes_after_the_last_write),
         TEST(test_disable_during_a_shutdown),
         TEST(test_a_shutdown_while_off_does_not_outlive_enabling),

@@ -9,6 +9,13 @@
 #include "bytes.h"
 #include "support.h"
 
+/* What is in flight ends, as far as the disk lets it. */
+static void end_all(struct fixture *fixture)
+{
+    fake_disk_finish_all(&fixture->disk);
+    device_poll(fixture->device);
+}
+
 void fixture_map(struct fixture *fixture, bool last_page)
 {
     const struct memory_region_desc regions[] = {
@@ -16,8 +23,12 @@ void fixture_map(struct fixture *fixture, bool last_page)
         {.gpa = READ_ONLY, .len = PAGE, .fd = fixture->fd},
         {.gpa = LAST_PAGE, .len = PAGE, .offset = LAST_PAGE, .fd = fixture->fd, .writable = true},
     };
-    assert_int_equal(
-        memory_replace(device_memory(fixture->device), regions, last_page ? 3 : 2, NULL), 0);
+    int err = memory_replace(device_memory(fixture->device), regions, last_page ? 3 : 2, NULL);
+    assert_true(err >= 0);
+    if (err == MEMORY_HELD)
+        device_quiesce(fixture->device);
+    while (!device_is_quiet(fixture->device))
+        end_all(fixture);
 }
 
 void fixture_start(struct fixture *fixture)
@@ -57,8 +68,16 @@ void fixture_start_enabled(struct fixture *fixture, unsigned count)
         create_queues(fixture, (uint16_t)i);
 }
 
+void fixture_reset(struct fixture *fixture)
+{
+    while (!device_reset_when_quiet(fixture->device))
+        end_all(fixture);
+}
+
 void fixture_stop(struct fixture *fixture)
 {
+    while (!device_leave(fixture->device))
+        end_all(fixture);
     ob_device_free(fixture->device);
     nvme_free(fixture->nvme);
     assert_true(fixture->disk.closed);

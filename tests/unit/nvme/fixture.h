@@ -44,6 +44,8 @@ void fixture_start(struct fixture *fixture);
 void fixture_start_enabled(struct fixture *fixture, unsigned count);
 /* Frees all; operations in flight are waited for. */
 void fixture_stop(struct fixture *fixture);
+/* Resets the function, as an engine does. */
+void fixture_reset(struct fixture *fixture);
 
 void fixture_map(struct fixture *fixture, bool last_page);
 uint64_t fixture_register(struct fixture *fixture, uint64_t offset, unsigned size);
