@@ -49,6 +49,16 @@ def test_a_handshake_without_a_rule_is_caught(rule, tmp_path):
     assert errors("handshake.pml", None, {f"FORGET_{rule}": None}, tmp_path) == 1
 
 
+def test_nothing_recorded_convinces_a_clone_and_no_greeting_ends_a_session_with_a_key(tmp_path):
+    assert errors("keyed.pml", None, {}, tmp_path) == 0
+
+
+@pytest.mark.parametrize("change", ["FORGET_DRAW", "FORGET_CHALLENGE", "FORGET_GUARD", "REACH"])
+def test_a_handshake_with_a_key_without_a_rule_is_caught(change, tmp_path):
+    """REACH: and a session does come to stand, so the claims are about something."""
+    assert errors("keyed.pml", None, {change: None}, tmp_path) == 1
+
+
 def test_memory_is_bounded_and_nothing_deadlocks(tmp_path):
     assert errors("credit.pml", None, {}, tmp_path) == 0
 
