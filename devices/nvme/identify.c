@@ -104,7 +104,7 @@ static void put_subsystem_name(uint8_t *at, const struct nvme *nvme)
 
 static void identify_controller(const struct nvme *nvme, uint8_t *data)
 {
-    put16(data + ID_VID, NVME_PCI_VENDOR);
+    put16(data + ID_VID, ob_device_vendor_id(nvme->device));
     put16(data + ID_SSVID, NVME_PCI_VENDOR);
     put_text(data + ID_SERIAL, 20, nvme->serial);
     put_text(data + ID_MODEL, 40, "Outboard NVMe");

@@ -202,7 +202,7 @@ static int sum_create(void *config, struct ob_device **ret_device, struct ob_fau
         .size = sizeof(desc),
         .name = "sum",
         .vendor_id = 0x1af4, /* QEMU's; 10f0 to 10ff are for experiments */
-        .device_id = 0x10f3,
+        .device_id = 0x10f4,
         .class_code = 0xff0000,
         .intx = true,
         .bars = {{.kind = OB_BAR_MEM32, .size = 4096}},

@@ -12,9 +12,6 @@
 
 #include "vfio_user.h"
 
-#define BACKDOOR_VENDOR_ID 0x1af4
-#define BACKDOOR_DEVICE_ID 0x10f0
-
 /* PCI Local Bus 3.0, section 6.1 and 6.2.2 */
 #define PCI_IDS            0
 #define PCI_COMMAND        4

@@ -19,6 +19,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ids.h"
+
 struct pci_device {
     const char *name; /* its address: 0000:00:03.0 */
     int folder;       /* its folder in sysfs, opened */
@@ -44,10 +46,9 @@ static long read_id(int folder, const char *name)
     return strtol(text, NULL, 16);
 }
 
-static bool is_backdoor(int folder)
+static bool is_backdoor(int folder, const struct backdoor_ids *ids)
 {
-    return read_id(folder, "vendor") == BACKDOOR_VENDOR_ID &&
-           read_id(folder, "device") == BACKDOOR_DEVICE_ID;
+    return read_id(folder, "vendor") == ids->vendor && read_id(folder, "device") == ids->device;
 }
 
 static int is_visible(const struct dirent *entry)
@@ -56,7 +57,7 @@ static int is_visible(const struct dirent *entry)
 }
 
 /* Finds the backdoor with the lowest address and opens its folder, or returns -1. */
-static int find(const char *devices, char *ret_name)
+static int find(const char *devices, const struct backdoor_ids *ids, char *ret_name)
 {
     struct dirent **entries;
     int found = -1;
@@ -65,7 +66,7 @@ static int find(const char *devices, char *ret_name)
         char path[PATH_MAX];
         snprintf(path, sizeof(path), "%s/%s", devices, entries[i]->d_name);
         int folder = found < 0 ? open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-        if (folder >= 0 && is_backdoor(folder)) {
+        if (folder >= 0 && is_backdoor(folder, ids)) {
             found = folder;
             snprintf(ret_name, CHANNEL_NAME_LEN, "%.*s", CHANNEL_NAME_LEN - 1, entries[i]->d_name);
         } else if (folder >= 0) {
@@ -239,15 +240,20 @@ static const struct channel_ops pci_ops = {
 
 int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob_fault *fault)
 {
+    struct backdoor_ids ids;
     backdoor->ops = &pci_ops;
+    int err = backdoor_ids(&ids, fault);
+    if (err < 0)
+        return err;
     const struct pci_device device = {.name = backdoor->name,
-                                      .folder = find(folder, backdoor->name)};
+                                      .folder = find(folder, &ids, backdoor->name)};
     if (device.folder < 0)
         return ob_fault_set(fault, -ENODEV,
-                            "no backdoor: no PCI device 1af4:10f0 is here and OUTBOARD_BACKDOOR is "
+                            "no backdoor: no PCI device %04x:%04x is here and OUTBOARD_BACKDOOR is "
                             "not set; give this machine the device, or name the socket of an "
-                            "outboard-backdoor --wire=vfio-user");
-    int err = check_driver(&device, fault);
+                            "outboard-backdoor --wire=vfio-user",
+                            ids.vendor, ids.device);
+    err = check_driver(&device, fault);
     if (err == 0)
         err = map_bars(&device, backdoor, fault);
     if (err == 0)

@@ -17,22 +17,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ids.h"
 #include "unwanted.h"
 
 static int check_ids(struct ob_backdoor *backdoor, struct ob_fault *fault)
 {
+    struct backdoor_ids wanted;
     uint8_t ids[4];
-    int err =
+    int err = backdoor_ids(&wanted, fault);
+    if (err < 0)
+        return err;
+    err =
         vfio_user_read(&backdoor->user, VFIO_USER_CONFIG_REGION, PCI_IDS, ids, sizeof(ids), fault);
     if (err < 0)
         return err;
     unsigned vendor_id = ids[0] | (unsigned)ids[1] << 8;
     unsigned device_id = ids[2] | (unsigned)ids[3] << 8;
-    if (vendor_id != BACKDOOR_VENDOR_ID || device_id != BACKDOOR_DEVICE_ID)
+    if (vendor_id != wanted.vendor || device_id != wanted.device)
         return ob_fault_set(fault, -ENODEV,
-                            "the device at %s is no backdoor (1af4:10f0) but %04x:%04x; name the "
+                            "the device at %s is no backdoor (%04x:%04x) but %04x:%04x; name the "
                             "socket of outboard-backdoor in OUTBOARD_BACKDOOR",
-                            backdoor->name, vendor_id, device_id);
+                            backdoor->name, wanted.vendor, wanted.device, vendor_id, device_id);
     return 0;
 }
 

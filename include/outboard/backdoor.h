@@ -12,6 +12,8 @@
  *   `outboard-backdoor --wire=vfio-user --socket-path=PATH`. A program that has more rights than
  *   the user who started it (set-user-ID, file capabilities) does not look at it;
  * - the backdoor's PCI device (1af4:10f0), through /sys/bus/pci. This needs root.
+ * If the variable OUTBOARD_BACKDOOR_PCI_ID has ids, the backdoor has those instead of 1af4:10f0. The
+ * same programs do not look at it.
  *
  * Link with libbackdoor (`pkg-config backdoor`), static or shared; it needs libc alone.
  *
@@ -38,6 +40,10 @@ extern "C" {
 
 /** The environment variable that names a backdoor's socket. Empty counts as not set. */
 #define OB_BACKDOOR_ENVIRONMENT "OUTBOARD_BACKDOOR"
+
+/** The environment variable with the PCI ids of the backdoor, "VENDOR:DEVICE" in hexadecimal, if its
+ * process was started with --pci-id. Empty counts as not set: 1af4:10f0. */
+#define OB_BACKDOOR_PCI_ID_ENVIRONMENT "OUTBOARD_BACKDOOR_PCI_ID"
 
 struct ob_backdoor;
 

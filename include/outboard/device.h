@@ -294,6 +294,11 @@ OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
 OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                                     const uint8_t *writable, size_t len);
 
+/** The vendor id in configuration space: that of ob_device_desc, or of --pci-id (program.h). For
+ * devices that repeat it in a register or a command's data. @device NULL: 0xffff. Any callback of the
+ * device. */
+OB_API uint16_t ob_device_vendor_id(const struct ob_device *device);
+
 /** Tell a person, in one sentence, of something odd that changes nothing about serving the device:
  * a line of the program's log, as ob_log() (program.h) writes it. Say each thing once. Any callback
  * of the device. */

@@ -12,7 +12,7 @@
  * between open and create, so that later stages can't open paths, connect or start programs.
  *
  * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
- * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW, --trace[=FILE],
+ * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW, --pci-id=VENDOR:DEVICE, --trace[=FILE],
  * --print-capabilities,
  * --help, --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one
  * clear line when it ends.

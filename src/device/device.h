@@ -52,6 +52,9 @@ void device_tell_of_end(struct ob_device *device, struct device_ending *ending,
                         void (*ended)(struct device_ending *ending));
 void device_forget_ending(struct device_ending *ending);
 
+/* Other ids of the PCI function than those of its description; before a VMM has seen the device. */
+void device_set_pci_ids(struct ob_device *device, uint16_t vendor_id, uint16_t device_id);
+
 /* For messages. */
 const char *device_name(const struct ob_device *device);
 const struct server_host *device_host(const struct ob_device *device);

@@ -94,6 +94,17 @@ bool device_bar_has_memory(const struct ob_device *device, unsigned bar, uint64_
            len <= memory->range.len - (offset - memory->range.offset);
 }
 
+void device_set_pci_ids(struct ob_device *device, uint16_t vendor_id, uint16_t device_id)
+{
+    pci_function_set_ids(&device->pci->function, vendor_id, device_id);
+}
+
+uint16_t ob_device_vendor_id(const struct ob_device *device)
+{
+    const uint8_t *config = device ? device->pci->function.config : NULL;
+    return config ? (uint16_t)(config[0] | config[1] << 8) : 0xffff;
+}
+
 int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                              const uint8_t *writable, size_t len)
 {

@@ -161,6 +161,13 @@ int pci_function_init(struct pci_function *function, const struct ob_device_desc
     return 0;
 }
 
+void pci_function_set_ids(struct pci_function *function, uint16_t vendor_id, uint16_t device_id)
+{
+    put16(function->defaults, PCI_VENDOR_ID, vendor_id);
+    put16(function->defaults, PCI_DEVICE_ID, device_id);
+    pci_function_reset(function);
+}
+
 void pci_function_done(struct pci_function *function)
 {
     free(function->config);

@@ -43,6 +43,8 @@ struct pci_function {
  */
 int pci_function_init(struct pci_function *function, const struct ob_device_desc *desc,
                       struct ob_fault *fault);
+/* Other ids than those of the description; before the function is fitted to a wire. */
+void pci_function_set_ids(struct pci_function *function, uint16_t vendor_id, uint16_t device_id);
 void pci_function_done(struct pci_function *function);
 
 /* As ob_device_add_capability(). */

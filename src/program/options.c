@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "base/pci_id.h"
 #include "program/activation.h"
 #include "program/author.h"
 #include "program/wires.h"
@@ -84,6 +85,19 @@ static int apply_dma(void *config, const char *value, struct ob_fault *fault)
     return ob_fault_set(fault, -EINVAL, "'%s' is neither 'shared' nor 'messages'", value);
 }
 
+static int apply_pci_id(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    if (pci_id_parse(value, &options->vendor_id, &options->device_id) < 0)
+        return ob_fault_set(
+            fault, -EINVAL,
+            "got '%.40s', expected VENDOR:DEVICE in hexadecimal, as 1af4:10f0, and a vendor "
+            "below ffff",
+            value);
+    options->has_pci_id = true;
+    return 0;
+}
+
 static int apply_trace(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
@@ -98,6 +112,7 @@ static const struct ob_option common[] = {
     {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
+    {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
     {"trace", "FILE", "write a line for each message, to FILE or standard error", apply_trace},
 };
 

@@ -13,7 +13,9 @@ struct options {
     unsigned socket_mode;          /* permissions of that socket */
     const struct engine_ops *wire; /* NULL: the one that the peer turns out to speak */
     unsigned poll_us;
-    const char *trace;    /* where a trace goes; "": standard error, NULL: nowhere */
+    const char *trace; /* where a trace goes; "": standard error, NULL: nowhere */
+    bool has_pci_id;   /* other ids than the device's description has: */
+    uint16_t vendor_id, device_id;
     bool dma_by_messages; /* guest memory is never mapped here */
 };
 

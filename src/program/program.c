@@ -163,6 +163,8 @@ static int create(struct program *program, struct ob_fault *fault)
         return err;
     if (program->options.dma_by_messages)
         memory_never_map(device_memory(program->device));
+    if (program->options.has_pci_id)
+        device_set_pci_ids(program->device, program->options.vendor_id, program->options.device_id);
     if (program->options.trace)
         program_host_trace(program->device, &program->trace);
     err = program_host_use_loop(program->device, program->loop);

@@ -33,6 +33,11 @@ def u64(data, at):
     return struct.unpack_from("<Q", data, at)[0]
 
 
+@pytest.mark.parametrize("options, vendor", [((), 0x1AF4), (("--pci-id=1b36:10",), 0x1B36)], ids=["default", "--pci-id"])
+def test_identify_has_the_vendor_of_configuration_space(controller, image, options, vendor):
+    assert u16(controller(image, options=options).identify(1), 0) == vendor
+
+
 def test_identify_controller(controller, image):
     data = controller(f"{image},serial=DISK-0001").identify(1)
     assert data[4:24] == b"DISK-0001".ljust(20)

@@ -162,7 +162,7 @@ def your_device(shell, example):
     if example != begin:
         printed = shell.run(example.replace("...", MACHINE))
     if "inspect" in example:
-        assert "1af4:10f3" in printed and "0x0000000000001000" in printed
+        assert "1af4:10f4" in printed and "0x0000000000001000" in printed
     if "--trace" in example:
         assert "BAR_READ" in printed
 

@@ -113,7 +113,7 @@ def test_a_copy_of_the_template_runs_in_a_guest(boot, serve, tmp_path):
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     _, device = serve(folder / "build/sum", name="sum")
     guest = boot(arguments=attached(device))
-    function = guest.run("dirname $(grep -lx 0x10f3 /sys/bus/pci/devices/*/device)").strip()
+    function = guest.run("dirname $(grep -lx 0x10f4 /sys/bus/pci/devices/*/device)").strip()
     guest.run(rf"printf '\7\0' | dd of={function}/config bs=1 seek=4 conv=notrunc 2>/dev/null")  # may master the bus
     bar = int(guest.read(f"{function}/resource").splitlines()[0].split()[0], 16)
     guest.run(f"devmem {bar:#x} 64 0; devmem {bar + 8:#x} 32 1024; devmem {bar + 12:#x} 32 1")

@@ -17,6 +17,7 @@
 
 /* A device; what is 0 is as a good backdoor with one page has it. */
 struct fake {
+    const char *device_id; /* NULL: 0x10f0 */
     const char *vendor;
     uint64_t size; /* what the size register says */
     off_t bar_len[2];
@@ -48,7 +49,7 @@ static void add(const char *address, struct fake fake)
     uint64_t size = fake.size ? fake.size : 4096;
     const uint8_t config[64] = {[PCI_COMMAND] = fake.decoding_off ? 0 : PCI_COMMAND_MEMORY};
     write_file(folder, "vendor", vendor, strlen(vendor), 7);
-    write_file(folder, "device", "0x10f0\n", 7, 7);
+    write_file(folder, "device", fake.device_id ? fake.device_id : "0x10f0\n", 7, 7);
     write_file(folder, "config", config, sizeof(config), 64);
     write_file(folder, "enable", "0\n", 2, 2);
     write_file(folder, "resource0", &size, sizeof(size), fake.bar_len[0] ? fake.bar_len[0] : 4096);
@@ -173,6 +174,36 @@ static void check_tells_a_dead_device(void **state)
     ob_backdoor_close(backdoor);
 }
 
+static void takes_the_ids_of_the_environment(void **state)
+{
+    add("0000:00:03.0", (struct fake){.size = 8});
+    add("0000:00:04.0", (struct fake){.size = 16, .device_id = "0x10f9\n"});
+    assert_int_equal(setenv("OUTBOARD_BACKDOOR_PCI_ID", "1AF4:10f9", 1), 0);
+    struct ob_backdoor *backdoor = open_good();
+    assert_string_equal(ob_backdoor_name(backdoor), "0000:00:04.0");
+    ob_backdoor_close(backdoor);
+    setenv("OUTBOARD_BACKDOOR_PCI_ID", "8086:1", 1);
+    refuses(-ENODEV, "no PCI device 8086:0001 is here");
+    setenv("OUTBOARD_BACKDOOR_PCI_ID", "", 1);
+    backdoor = open_good();
+    assert_string_equal(ob_backdoor_name(backdoor), "0000:00:03.0");
+    ob_backdoor_close(backdoor);
+    unsetenv("OUTBOARD_BACKDOOR_PCI_ID");
+}
+
+static void refuses_ids_that_are_none(void **state)
+{
+    static const char *const bad[] = {":",        "1af4",       "1af4:",      ":10f0", "1af4:10f0 ",
+                                      "01af4:1",  " 1af4:10f0", "1af4:010f0", "-1:1",  "1af4:10g0",
+                                      "1af4:1:1", "0x1:0x1",    "1af4:+1"};
+    add("0000:00:04.0", (struct fake){0});
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        setenv("OUTBOARD_BACKDOOR_PCI_ID", bad[i], 1);
+        refuses(-EINVAL, "OUTBOARD_BACKDOOR_PCI_ID: got '");
+    }
+    unsetenv("OUTBOARD_BACKDOOR_PCI_ID");
+}
+
 static void refuses_without_a_device(void **state)
 {
     refuses(-ENODEV, "no PCI device 1af4:10f0 is here");
@@ -250,6 +281,8 @@ int main(void)
         FOLDER_TEST(copies_any_range_and_no_byte_more),
         FOLDER_TEST(refuses_what_lies_beyond_the_data),
         FOLDER_TEST(check_tells_a_dead_device),
+        FOLDER_TEST(takes_the_ids_of_the_environment),
+        FOLDER_TEST(refuses_ids_that_are_none),
         FOLDER_TEST(refuses_without_a_device),
         FOLDER_TEST(refuses_without_sysfs),
         FOLDER_TEST(refuses_a_device_with_a_driver),

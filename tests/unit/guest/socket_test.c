@@ -93,7 +93,7 @@ static void answer_read(const uint8_t *request, struct reply *reply)
     memcpy(&count, request + HEADER_LEN + 12, sizeof(count));
     reply->len = HEADER_LEN + 16 + count;
     if (region == VFIO_USER_CONFIG_REGION)
-        put32(reply->bytes + HEADER_LEN + 16, BACKDOOR_DEVICE_ID << 16 | BACKDOOR_VENDOR_ID);
+        put32(reply->bytes + HEADER_LEN + 16, 0x10f0u << 16 | 0x1af4);
     else
         put64(reply->bytes + HEADER_LEN + 16, DATA_LEN);
 }
@@ -411,6 +411,13 @@ static void other_devices_are_refused(void **state)
 {
     refuses((struct lie){REPLY_IDS, set_ids, 0x58451234}, -ENODEV,
             "is no backdoor (1af4:10f0) but 1234:5845");
+    setenv("OUTBOARD_BACKDOOR_PCI_ID", "1234:5845", 1);
+    refuses((struct lie){REPLY_IDS, set_ids, 0x10f01af4}, -ENODEV,
+            "is no backdoor (1234:5845) but 1af4:10f0");
+    setenv("OUTBOARD_BACKDOOR_PCI_ID", "none", 1);
+    refuses((struct lie){REPLY_IDS, set_ids, 0x10f01af4}, -EINVAL,
+            "OUTBOARD_BACKDOOR_PCI_ID: got 'none'");
+    unsetenv("OUTBOARD_BACKDOOR_PCI_ID");
 }
 
 static void set_echo(struct reply *reply, size_t offset)

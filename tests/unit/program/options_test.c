@@ -73,6 +73,7 @@ static void defaults_are_there(void **state)
     assert_null(options.wire);
     assert_int_equal(options.poll_us, 100);
     assert_false(options.dma_by_messages);
+    assert_false(options.has_pci_id);
 }
 
 static void every_option_is_applied(void **state)
@@ -80,14 +81,25 @@ static void every_option_is_applied(void **state)
     struct config config;
     struct options options;
     struct ob_fault fault;
-    const char *const words[] = {
-        "--socket-path",  "/a b",       "--wire=vfio-user", "--poll-us=0", "--dma=shared",
-        "--dma=messages", "--name=x=y", "--loud",           "--loud",      NULL};
+    const char *const words[] = {"--socket-path",
+                                 "/a b",
+                                 "--wire=vfio-user",
+                                 "--poll-us=0",
+                                 "--dma=shared",
+                                 "--dma=messages",
+                                 "--name=x=y",
+                                 "--loud",
+                                 "--loud",
+                                 "--pci-id=1AF4:2",
+                                 NULL};
     assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
     assert_int_equal(options.fd, -1);
     assert_string_equal(options.socket_path, "/a b");
     assert_int_equal(options.poll_us, 0);
     assert_true(options.dma_by_messages);
+    assert_true(options.has_pci_id);
+    assert_int_equal(options.vendor_id, 0x1af4);
+    assert_int_equal(options.device_id, 2);
     assert_string_equal(config.name, "x=y");
     assert_int_equal(config.loud, 2);
 }
@@ -151,6 +163,8 @@ static void mistakes_are_named(void **state)
         {{"--fd=1x"}, -EINVAL, "--fd: '1x'"},
         {{"--fd= 1"}, -EINVAL, "--fd: ' 1'"},
         {{"--poll-us=20001"}, -EINVAL, "from 0 to 20000"},
+        {{"--pci-id=1af4"}, -EINVAL, "--pci-id: got '1af4', expected VENDOR:DEVICE"},
+        {{"--pci-id=ffff:1"}, -EINVAL, "--pci-id: got 'ffff:1', expected VENDOR:DEVICE"},
         {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
         {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
         {{"--wire=mpqemu", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
