@@ -118,7 +118,7 @@ static int parse(char *text, struct image_option *option, struct ob_fault *fault
         err = apply(option, word, fault);
     }
     if (err == 0 && block->direct && image_is_nbd(block->path))
-        err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is none", block->path);
+        err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is no file", block->path);
     if (err == 0 && !option->serial[0])
         make_serial(option);
     block->raw = option->format && strcmp(option->format, "raw") == 0;

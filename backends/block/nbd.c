@@ -331,7 +331,7 @@ static void lose(struct nbd *nbd)
                    nbd->block.away
                        ? "trying to make it again"
                        : "with it, perhaps, writes that no flush had covered, so all its "
-                         "commands fail until the guest enables the controller anew");
+                         "commands fail until the guest reenables the controller");
     deliver(nbd);
     nbd_link_close(&nbd->link);
 }

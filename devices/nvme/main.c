@@ -118,8 +118,7 @@ static const struct ob_option options[] = {
      apply_image},
     {"timeout-ms", "N", "give an image up that has not answered for so long (default 20000)",
      apply_timeout},
-    {"interrupts", "msix|msi|intx", "what the function has besides INTx (default msix)",
-     apply_interrupts},
+    {"interrupts", "msix|msi|intx", "interrupts besides INTx (default msix)", apply_interrupts},
     {0},
 };
 

@@ -42,7 +42,7 @@ static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
     if (!ns->late)
         ob_device_warn(nvme->device, "image %.80s has not answered for %u ms; %s", block->name,
                        nvme->watchdog.timeout_ms,
-                       block->ops->give_up ? "what it was asked for is given up"
+                       block->ops->give_up ? "its requests are given up"
                                            : "its commands stay outstanding until it does");
     ns->late = true;
     if (block->ops->give_up)
@@ -53,7 +53,7 @@ static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
 static void is_back(struct nvme *nvme, struct nvme_namespace *ns)
 {
     if (!ns->block->ops->give_up)
-        ob_device_warn(nvme->device, "image %.80s goes on", ns->block->name);
+        ob_device_warn(nvme->device, "image %.80s answers again", ns->block->name);
     ns->late = false;
 }
 

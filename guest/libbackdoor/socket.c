@@ -59,7 +59,7 @@ static const char *objection(int fd, const struct vfio_user_region *region)
         return "its size or place is impossible";
     int seals = fcntl(fd, F_GET_SEALS); /* first: what knows none may have fstat() wait */
     if (seals < 0)
-        return "what it comes with is no memory (memfd)";
+        return "its descriptor is no memory (memfd)";
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
         (uint64_t)status.st_size < region->size ||
         region->offset > (uint64_t)status.st_size - region->size)

@@ -85,7 +85,7 @@ static int gone(const struct vfio_user *user, struct ob_fault *fault)
 
 static int broken(const struct vfio_user *user, const char *how, struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -EPROTO, "what listens at %s is no vfio-user server: %s", user->name,
+    return ob_fault_set(fault, -EPROTO, "the listener at %s is no vfio-user server: %s", user->name,
                         how);
 }
 

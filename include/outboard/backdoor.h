@@ -2,12 +2,12 @@
 /*
  * The guest's side of the backdoor: a program in a virtual machine calls code on the host.
  *
- * A backdoor is a data channel, memory that both sides see, and commands, 64-bit numbers whose
- * meaning the host's code gives them (backdoor_host.h). ob_backdoor_call() returns when that code
- * has.
+ * A backdoor consists of a data channel, memory that both sides share, and commands. A command is a
+ * 64-bit number; the host's code defines its meaning (backdoor_host.h). ob_backdoor_call() returns
+ * when that code has.
  *
- * The same program works with and without a virtual machine; ob_backdoor_open() looks at what is
- * there, in this order:
+ * The same program works with and without a virtual machine; ob_backdoor_open() tries these, in
+ * this order:
  * - the environment variable OUTBOARD_BACKDOOR names the socket of a process that was started by
  *   `outboard-backdoor --wire=vfio-user --socket-path=PATH`. A program that has more rights than
  *   the user who started it (set-user-ID, file capabilities) does not look at it;
@@ -19,11 +19,11 @@
  *
  * Threads: all functions may be called from any thread at any time, but for ob_backdoor_close(),
  * which must be the last. Calls and copies are made one after the other, also where several
- * processes use one PCI device; a child of fork(2) must open the backdoor anew for that. Who uses
- * which part of the data channel is for threads and processes to agree upon.
+ * processes use one PCI device; a child of fork(2) must open the backdoor itself for that. Threads
+ * and processes have to agree on the use of the data channel's parts.
  *
- * Faults: where a function takes a struct ob_fault (it may be NULL), a failure fills it with a
- * sentence that says what is missing and what to do.
+ * Faults: where a function takes a struct ob_fault (it may be NULL), a failure fills it with the
+ * missing part and the remedy.
  */
 #ifndef OUTBOARD_BACKDOOR_H
 #define OUTBOARD_BACKDOOR_H
@@ -71,7 +71,7 @@ OB_API int ob_backdoor_open(struct ob_backdoor **ret_backdoor, struct ob_fault *
 /** Close a backdoor and unmap its data channel. NULL is fine. */
 OB_API void ob_backdoor_close(struct ob_backdoor *backdoor);
 
-/** What was opened: the PCI address ("0000:00:03.0") or the path of the socket. */
+/** The opened backdoor: the PCI address ("0000:00:03.0") or the path of the socket. */
 OB_API const char *ob_backdoor_name(const struct ob_backdoor *backdoor);
 
 /** Size of the data channel, bytes; a multiple of 8 that is not 0. */
@@ -105,8 +105,8 @@ OB_API int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const 
                              size_t len);
 
 /**
- * Have the host's code run a command, and wait until it has. The host sees what was written to the
- * data channel before; what the host wrote is there afterwards.
+ * Have the host's code run a command, and wait until it has. The host sees earlier writes to the
+ * data channel; afterwards, the caller sees the host's writes.
  *
  * @command: handed to the host's code as it is.
  *

@@ -4,8 +4,8 @@
  *
  * The backdoor is a PCI device (1af4:10f0) with two BARs. BAR 0 tells the guest the size of the
  * data channel and takes commands; BAR 1 is the data channel, memory that guest and host both see.
- * The guest's store that completes a command returns when your code has returned. What a command
- * means, and in which byte order, is yours to say.
+ * The guest's store that completes a command returns when your code has returned. Your code defines
+ * the meaning of a command and its byte order.
  *
  * There are two ways in:
  * - A shared object with the functions backdoor_init, backdoor and backdoor_fini, as declared below
@@ -14,8 +14,8 @@
  * - A program of your own that calls ob_backdoor_main() and links with liboutboard-backdoor
  *   (`pkg-config outboard-backdoor`).
  *
- * The data channel is the guest's too: it may change while you look at it. Copy, then check. What
- * you print waits for its reader, and the guest with it; ob_log() (program.h) does not.
+ * The data channel is the guest's too: it may change while you look at it. Copy, then check. Output
+ * to stdout waits for its reader, and the guest with it; ob_log() (program.h) does not wait.
  */
 #ifndef OUTBOARD_BACKDOOR_HOST_H
 #define OUTBOARD_BACKDOOR_HOST_H

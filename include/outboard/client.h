@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Client: a VMM's side of a remote device, whoever serves it: a program of this project, QEMU's
- * x-remote (mpqemu), or any vfio-user server.
+ * Client: a VMM's side of a remote device. The server is a program of this project, QEMU's x-remote
+ * (mpqemu), or any vfio-user server.
  *
- * A client connects, publishes guest memory, probes what the device is, and then forwards the
- * guest's accesses. Nothing that the remote does or fails to do harms the VMM: every call ends
- * within a bound, which is `timeout_ms` for each message that it takes (the greeting takes 15, what
- * goes over vfio-user in parts takes one for each), reads of a device that does not answer give all
- * ones as they do on a PCI bus, and the reason is kept as a fault.
+ * A client connects, publishes guest memory, probes the device, and then forwards the guest's
+ * accesses. Nothing that the remote does or fails to do harms the VMM: every call ends within a
+ * bound, which is `timeout_ms` for each message that it takes (the greeting takes 15; a vfio-user
+ * transfer in parts takes one for each part), reads of a device that does not answer give all ones
+ * as they do on a PCI bus, and the reason is kept as a fault.
  *
  * A remote is alive, hung (it has not answered in time, though it may yet) or lost (its socket
  * ended, it broke the rules of the wire, or a policy gave it up). While it is hung no call waits
  * for it any more. If late answers come they are recognized as late, and it is alive again. A
- * remote may also refuse what it is asked: the call returns -EREMOTEIO, ob_client_refusal() tells
- * why, and nothing else has changed.
+ * remote may also refuse a request: the call returns -EREMOTEIO, ob_client_refusal() returns the
+ * reason, and the client's state is unchanged.
  *
  * Everything here works over every wire, unless it says "vfio-user": then it returns -EOPNOTSUPP
  * over mpqemu. A vfio-user remote is greeted by the first call that needs it, which therefore may
- * also return -EPROTONOSUPPORT (another version of the protocol), -EPROTO (what the remote says of
- * itself makes no sense), -ENODEV (its device is no PCI device), -EREMOTEIO (it refuses the
+ * also return -EPROTONOSUPPORT (another version of the protocol), -EPROTO (the remote's description
+ * of itself is inconsistent), -ENODEV (its device is no PCI device), -EREMOTEIO (it refuses the
  * greeting, with -EBUSY as the refusal when it serves another VMM) or -ENOTCONN (it did not answer
  * in time, or has closed the connection); the remote is lost then.
  *
@@ -49,11 +49,11 @@ enum ob_client_state {
     OB_CLIENT_LOST, /* for good; its socket is closed */
 };
 
-/** What follows when a remote does not answer in time. */
+/** The policy for a remote that does not answer in time. */
 enum ob_client_policy {
     OB_CLIENT_REPORT, /* it is hung until its late answers come */
     OB_CLIENT_FAIL,   /* it is lost */
-    OB_CLIENT_ASK,    /* what the callback `hung` says */
+    OB_CLIENT_ASK,    /* the callback `hung` decides */
 };
 
 struct ob_client_callbacks {
@@ -97,7 +97,7 @@ enum ob_client_irq {
     OB_CLIENT_IRQ_KINDS,
 };
 
-/** What a probe finds. */
+/** The result of a probe. */
 struct ob_client_info {
     uint16_t vendor_id;
     uint16_t device_id;
@@ -161,9 +161,9 @@ OB_API int ob_client_fd(const struct ob_client *client);
 OB_API void ob_client_dispatch(struct ob_client *client);
 
 /**
- * Find out what the device is, in the accesses by which QEMU's proxy does: ids, then for each BAR,
- * and for offset 0x28, what stays of writing all ones. BARs keep their addresses. A vfio-user
- * remote says itself how large its BARs are.
+ * Probe the device, by the accesses of QEMU's proxy: ids, then for each BAR, and for offset 0x28,
+ * the bits that remain after a write of all ones. BARs keep their addresses. A vfio-user remote
+ * says itself how large its BARs are.
  *
  * Returns 0; -ENODEV when all ids are ones; -EPROTO when a BAR can't be (its size is no power of
  * two, or too much for its kind); or the errno of an access.
@@ -196,8 +196,8 @@ OB_API int ob_client_config_write(struct ob_client *client, uint32_t offset, uns
  *
  * @region: 0 to 5: a BAR; OB_CLIENT_REGION_ROM (vfio-user) or OB_CLIENT_REGION_CONFIG.
  *
- * Returns as ob_client_config_read(), -EINVAL for what the region does not have. What a read that
- * fails did not get is ones.
+ * Returns as ob_client_config_read(), -EINVAL for a range outside the region. If a read fails, the
+ * bytes that it did not get are ones.
  */
 OB_API int ob_client_read_bytes(struct ob_client *client, unsigned region, uint64_t offset,
                                 void *ret_buf, size_t len);
@@ -205,7 +205,7 @@ OB_API int ob_client_write_bytes(struct ob_client *client, unsigned region, uint
                                  const void *buf, size_t len);
 
 /**
- * Do what firmware does after a probe: give every BAR an address and let it be decoded.
+ * Act as firmware after a probe: give every BAR an address and enable decoding.
  *
  * @memory: where memory BARs go, upwards from here; below 4 GiB.
  * @port:   where port BARs go, upwards from here.
@@ -240,8 +240,8 @@ struct ob_client_write {
  * Write many registers, in order: one message where the remote takes that (vfio-user with
  * write_multiple), else one each.
  *
- * Returns as ob_client_bar_write(), or -ENOMEM; -EINVAL when one of them is none that it would
- * take, and then nothing was written.
+ * Returns as ob_client_bar_write(), or -ENOMEM; -EINVAL when ob_client_bar_write() would refuse one
+ * of them; then nothing was written.
  */
 OB_API int ob_client_bar_write_many(struct ob_client *client, const struct ob_client_write *writes,
                                     unsigned count);
@@ -252,7 +252,7 @@ struct ob_client_area {
     uint64_t len;         /* bytes */
     int fd;               /* the client's, open until the remote is lost or it is freed */
     uint64_t file_offset; /* of the area in it */
-    /* The remote can't cut the file short. Touching what is not sealed may raise SIGBUS. */
+    /* The remote can't cut the file short. An access to an unsealed file may raise SIGBUS. */
     bool sealed;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Client, interrupts: where INTx and the vectors of a remote device go. What client.h says of
- * errors, waiting and threads holds for these calls too.
+ * Client, interrupts: the destinations of INTx and of the vectors of a remote device. The rules of
+ * client.h for errors, waiting and threads apply.
  */
 #ifndef OUTBOARD_CLIENT_IRQ_H
 #define OUTBOARD_CLIENT_IRQ_H
@@ -45,7 +45,8 @@ OB_API void ob_client_intx_eoi(struct ob_client *client);
 OB_API int ob_client_set_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
                                  unsigned count, const int *fds);
 
-/** vfio-user: mask or unmask vectors; what happens meanwhile is signalled after. As above. */
+/** vfio-user: mask or unmask vectors; an interrupt while masked is signalled when unmasked. As
+ * above. */
 OB_API int ob_client_mask_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
                                   unsigned count, bool masked);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Client, memory: which guest memory a remote device may touch, and which pages of it the device
- * has written. What client.h says of errors, waiting and threads holds for these calls too.
+ * Client, memory: guest memory that a remote device may access, and the log of pages that it has
+ * written. The rules of client.h for errors, waiting and threads apply.
  */
 #ifndef OUTBOARD_CLIENT_MEMORY_H
 #define OUTBOARD_CLIENT_MEMORY_H
@@ -25,13 +25,13 @@ struct ob_client_region {
 };
 
 /**
- * Tell the remote what guest memory is, in place of what it was told before. To be done first: an
- * mpqemu remote learns the dialect from it, and QEMU's own ends when it is told of no memory.
+ * Give the remote a memory table, which replaces the previous one. Call it first: an mpqemu remote
+ * learns the dialect from it, and QEMU's own remote ends if its table is empty.
  *
  * Regions that touch in the guest and in the same file (the same @fd) are sent as one.
  *
- * Over vfio-user, regions that are new are mapped and those that are not named are unmapped; what
- * stays is left alone.
+ * Over vfio-user, new regions are mapped, and regions that are not named are unmapped; the others
+ * are unchanged.
  *
  * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps or overlaps
  * another; -E2BIG when more than 7 are left to be sent over mpqemu, or more than 64 are given;
@@ -72,15 +72,15 @@ struct ob_client_range {
 };
 
 /**
- * vfio-user: have the device keep a log of the pages that it writes. What it writes by messages is
- * logged here and reported with the rest.
+ * vfio-user: have the device keep a log of the pages that it writes. Its writes by messages are
+ * logged here and reported with the others.
  *
  * @page_size: bytes a bit stands for, a power of two of at least 4096.
  * @ranges:    whole pages; at most 64.
- * @count:     0: all memory, and what is mapped later too.
+ * @count:     0: all memory, including memory that is mapped later.
  *
- * Returns 0; -EINVAL, -E2BIG or -EBUSY (it is on) for what can't be logged; -ENOMEM; or the errno
- * of a call.
+ * Returns 0; -EINVAL, -E2BIG or -EBUSY (the log is on) for ranges that can't be logged; -ENOMEM; or
+ * the errno of a call.
  */
 OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
                                const struct ob_client_range *ranges, unsigned count);
@@ -88,7 +88,7 @@ OB_API int ob_client_log_stop(struct ob_client *client);
 
 /**
  * vfio-user: which pages of a range were written since they were last reported. All of a region
- * that was unmapped meanwhile is among them when the remote has forgotten what it wrote there.
+ * that was unmapped meanwhile is among them if the remote has no log of it any more.
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Client, migration: stops a remote device, saves its state and loads it elsewhere. What client.h
- * says of errors, waiting and threads holds for these calls too.
+ * Client, migration: stops a remote device, saves its state and loads it elsewhere. The rules of
+ * client.h for errors, waiting and threads apply.
  */
 #ifndef OUTBOARD_CLIENT_STATE_H
 #define OUTBOARD_CLIENT_STATE_H
@@ -14,13 +14,13 @@
 extern "C" {
 #endif
 
-/** What a device that can be migrated does; the numbers are those of Linux' VFIO. */
+/** Run states of a device that can be migrated; the numbers are those of Linux' VFIO. */
 enum ob_client_run_state {
     OB_CLIENT_RUN_ERROR, /* a change of state failed; reset it, or give it up */
     OB_CLIENT_STOPPED,
     OB_CLIENT_RUNNING,
     OB_CLIENT_SAVING,  /* stopped; ob_client_save() gives its state (STOP_COPY) */
-    OB_CLIENT_LOADING, /* stopped; takes what ob_client_load() gives (RESUMING) */
+    OB_CLIENT_LOADING, /* stopped; ob_client_load() gives it a state (RESUMING) */
     OB_CLIENT_RUNNING_P2P,
     OB_CLIENT_PRE_COPY, /* running; ob_client_save() may give some of its state already */
 };
@@ -34,7 +34,7 @@ enum ob_client_run_state {
  */
 OB_API int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy);
 
-/** vfio-user: what state the device is in. Returns 0 or the errno of a call. */
+/** vfio-user: the device's run state. Returns 0 or the errno of a call. */
 OB_API int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *ret_state);
 
 /**

@@ -2,12 +2,12 @@
 /*
  * Device: one PCI function, described once and served over any wire.
  *
- * A device program fills a struct ob_device_desc with what the function is and a struct
- * ob_device_ops with what it does, makes an ob_device of both and hands it to ob_program_main()
- * (program.h), or to a server on a loop of its own (server.h). All callbacks run on the one thread
- * that serves the device; every function here must be called on that thread unless it says
- * otherwise. Another thread may call nothing of a device; it signals a wake-up (wake.h), and the
- * serving thread does the rest.
+ * A device program describes the function in a struct ob_device_desc, puts its callbacks into a
+ * struct ob_device_ops, makes an ob_device of both and hands it to ob_program_main() (program.h),
+ * or to a server on a loop of its own (server.h). All callbacks run on the one thread that serves
+ * the device; every function here must be called on that thread unless it says otherwise. Another
+ * thread may call nothing of a device; it signals a wake-up (wake.h), and the serving thread does
+ * the rest.
  *
  * A device has one VMM at a time and outlives it: when a VMM has gone, the device keeps its state,
  * and the next VMM finds it as it was left. Most VMMs reset it before their guest uses it, but only
@@ -17,9 +17,9 @@
  * - the library does not call poll, has_io_in_flight, has_deferred_work or before_sleep; the end of
  *   a pause is reported then;
  * - DMA (dma.h) returns -ENOTCONN, so that nothing of the VM before reaches the new one's memory;
- *   keep or drop what could not be transferred;
+ *   keep or drop the data that was not transferred;
  * - interrupts (irq.h) are kept back, and signalled when the device wakes unless a reset woke it;
- * - watched descriptors (watch.h) go on being watched, and timers (timer.h) fire, so I/O ends.
+ * - watched descriptors (watch.h) are still watched, and timers (timer.h) fire, so I/O ends.
  *
  * A VMM that only reads and writes configuration space wakes nothing.
  */
@@ -83,7 +83,7 @@ struct ob_doorbell {
 #define OB_DOORBELL_NUMBERS 2048 /* several doorbells may share a number */
 #define OB_DOORBELLS        4096
 
-/** What a function is. Copied by ob_device_new(). */
+/** The description of a function. Copied by ob_device_new(). */
 struct ob_device_desc {
     size_t size;      /* sizeof(struct ob_device_desc) */
     const char *name; /* for messages: "backdoor" */
@@ -112,13 +112,13 @@ struct ob_device_desc {
     /* Registers that wires which can do so connect to a callback without the VMM; may be NULL. */
     const struct ob_doorbell *doorbells;
     unsigned num_doorbells;
-    /* What ob_device_ops.save() writes: at most so many bytes (0: the device can't be saved), in a
-     * layout with this version. What the library holds of the device is saved besides. */
+    /* The largest state that ob_device_ops.save() writes, in bytes (0: the device can't be saved),
+     * and the version of its layout. The library saves its own state of the device too. */
     size_t state_len;
     uint32_t state_version;
 };
 
-/** What a function does. Copied by ob_device_new(). Unused callbacks may be NULL. */
+/** The behaviour of a function. Copied by ob_device_new(). Unused callbacks may be NULL. */
 struct ob_device_ops {
     size_t size; /* sizeof(struct ob_device_ops) */
 
@@ -137,8 +137,8 @@ struct ob_device_ops {
     /** The guest writes a register; arguments as for read. NULL: writes are ignored. */
     void (*write)(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 
-    /** The guest has written doorbells with this number, once or more often. What it wrote is not
-     * known: the device looks in guest memory. If the VMM does not know doorbells, or takes fewer
+    /** The guest has written doorbells with this number, once or more often. The written value is
+     * not known: the device reads guest memory. If the VMM does not know doorbells, or takes fewer
      * eventfds than the BAR has numbers (QEMU takes 16), the library calls write for the others. */
     void (*doorbell)(void *state, unsigned number);
 
@@ -149,9 +149,9 @@ struct ob_device_ops {
     void (*reset)(void *state);
 
     /**
-     * Do what is due: work that a register write has only noted, completions that are there to be
-     * seen. Called between messages and before the server waits, so it must be cheap when nothing
-     * is due, and give way after a bounded amount of work.
+     * Do the work that is due: work that a register write has noted, and completions that have
+     * arrived. Called between messages and before the server waits, so it must be cheap when
+     * nothing is due, and give way after a bounded amount of work.
      *
      * Returns whether anything was done or more is due right now; the server then comes back
      * without waiting, and learns from it how long it pays to poll.
@@ -187,14 +187,14 @@ struct ob_device_ops {
      * From now on start nothing new, until quiesced() has returned something other than 0, or
      * disconnected() or reset() is called. Requests of ob_dma_submit() can't end meanwhile: cancel
      * those that the I/O needs. NULL: the memory is kept mapped until its spans are given back, and
-     * I/O in flight goes on in it.
+     * I/O in flight continues in it.
      */
     void (*quiesce)(void *state);
 
     /**
      * The VM is about to be stopped, or runs again. A paused device starts nothing of its own
-     * accord: no DMA, no interrupt. What is on its way may end, until at_rest() says that it has,
-     * or be kept for save(). Registers may still be accessed; what a write asks for waits.
+     * accord: no DMA, no interrupt. Requests in flight may end, until at_rest() reports it, or be
+     * kept for save(). Registers may still be accessed; a write must not start a request.
      */
     void (*pause)(void *state, bool paused);
 
@@ -222,11 +222,11 @@ struct ob_device_ops {
 
     /**
      * Take on a state that save() wrote, maybe in another process. The device is paused and has
-     * been reset; what the library holds of it (configuration space, memory BARs, MSI-X, the level
-     * of INTx) is as it was saved. Trust nothing of it.
+     * been reset; the library's part (configuration space, memory BARs, MSI-X, the level of INTx)
+     * is as it was saved. Trust nothing of it.
      *
      * @version: ob_device_desc.state_version of the device that wrote it, never above this one's.
-     * @fault:   says what is wrong with it.
+     * @fault:   gives the reason of a failure.
      *
      * Returns 0 or a negative errno; then the device is reset again.
      */
@@ -235,14 +235,14 @@ struct ob_device_ops {
 
     /**
      * The VMM has gone, and its memory and interrupts with it; the device is dormant until the next
-     * one takes it over. For what makes sense only in the midst of the VM's doings, an access that
-     * came in halves for example. Called after quiesce, also when the device is about to be freed.
+     * one takes it over. Discard state that is meaningful only to that VM, such as the first half
+     * of a register access. Called after quiesce, also when the device is about to be freed.
      */
     void (*disconnected)(void *state);
 
     /**
-     * Whether the device has done what quiesce() asked for. The library asks after quiesce() and
-     * then after any callback of the device, which goes on to be polled. Meanwhile the VMM waits
+     * Whether the request of quiesce() is done. The library asks after quiesce() and then after any
+     * callback of the device, which is still polled. Meanwhile the VMM waits
      * for its answer, and the next VMM for its turn, so set a time limit. If poll() ended the last
      * of the I/O, it returns true. NULL: it is done when quiesce() returns.
      *
@@ -257,11 +257,11 @@ struct ob_device_ops {
 /**
  * Make a device.
  *
- * @desc:       what it is.
- * @ops:        what it does.
+ * @desc:       its description.
+ * @ops:        its callbacks.
  * @state:      handed to every callback; stays the caller's.
  * @ret_device: the device; free it with ob_device_free().
- * @fault:      says what was wrong with @desc; may be NULL.
+ * @fault:      filled if @desc is wrong; may be NULL.
  *
  * Returns 0, -EINVAL when the description is impossible (a field that is missing or out of its
  * bounds, fields that contradict each other), -E2BIG when it has fields that this library does not

@@ -3,19 +3,20 @@
  * DMA: a device's way to the guest's memory.
  *
  * Guest memory is a table of regions that the VMM shares by descriptor and may replace at any
- * message. The copying calls look a range up anew each time. A mapped range keeps the memory behind
- * it alive until it is unmapped, whatever the VMM does meanwhile; ob_dma_is_current() tells whether
- * the VMM still means it to be the guest's.
+ * message. The copying calls look a range up each time. A mapped range keeps the memory behind it
+ * alive until it is unmapped, whatever the VMM does meanwhile; ob_dma_is_current() tells whether
+ * it is still the guest's.
  *
  * A call without a device, a buffer or a direction that there is returns -EINVAL, which a request
  * gets as its result.
  *
- * The guest can write to its memory at any moment: copy what must be checked, then check the copy.
+ * The guest can write to its memory at any moment: copy data that must be checked, then check the
+ * copy.
  *
  * A VMM may tell where memory is and share no descriptor for it. Then the calls that copy or map at
  * once return -EREMOTE, and only ob_dma_submit() gets there, by asking the VMM. A device that uses
  * nothing but ob_dma_submit() need not know the difference, and can be run with --dma=messages:
- * then no memory is ever mapped, and a device process that is taken over holds none of the guest's.
+ * then no memory is ever mapped, and a compromised device process has no guest memory.
  */
 #ifndef OUTBOARD_DMA_H
 #define OUTBOARD_DMA_H
@@ -31,7 +32,7 @@ enum ob_dma_direction {
     OB_DMA_FROM_DEVICE, /* the device writes guest memory */
 };
 
-struct ob_dma_region; /* what a span holds on to */
+struct ob_dma_region; /* the memory that a span keeps mapped */
 
 /** A copy that may take its time. The device owns it, and the buffer, until done is called. */
 struct ob_dma_request {
@@ -88,17 +89,17 @@ OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf
 /** Start a copy from or to guest memory, wherever it is. Any callback of the device. */
 OB_API void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request);
 
-/** Forget a copy: done is not called, the buffer is not touched any more. What was on its way to
- * the guest's memory may still arrive there. */
+/** Forget a copy: done is not called, the buffer is not touched any more. A write in flight to the
+ * guest's memory may still arrive there. */
 OB_API void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request);
 
 /**
  * Map a range of guest memory for zero-copy I/O.
  *
  * @iova, @len: the range, in bytes.
- * @direction:  what the device will do with it.
+ * @direction:  the device's access.
  * @ret_spans:  filled in address order.
- * @max_spans:  how many fit.
+ * @max_spans:  the room in @ret_spans.
  *
  * Returns the number of spans, each to be given back by ob_dma_unmap(), or -EFAULT, -EREMOTE,
  * -EACCES, -EPERM, -ENOTCONN as above, -E2BIG when more than @max_spans would be needed. On failure
@@ -114,8 +115,8 @@ OB_API void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, un
 /**
  * Look at a command that the device has read from guest memory. If the first one after a VMM has
  * come is nothing but zeroes, the VMM probably keeps the guest's memory to itself (QEMU's
- * share=off): what the guest writes is not seen here, and nothing else tells. The log says so then,
- * once for each VMM.
+ * share=off): the guest's writes are not visible here, and there is no other symptom. The log
+ * reports it, once for each VMM.
  *
  * @command, @len: the bytes as they were read; a useful command must not be all zeroes.
  *

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Fault: the one record of what went wrong, where, and what to do about it.
+ * Fault: the record of a failure: its object, its cause, and the remedy.
  *
  * Libraries never print. They return a negative errno and, where a person will have to act, fill
  * one of these; the program prints it once.

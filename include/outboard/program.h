@@ -11,11 +11,10 @@
  * Neither options nor open may leave a thread behind. A later version may confine the process
  * between open and create, so that later stages can't open paths, connect or start programs.
  *
- * ob_program_main() gives a device program what launchers expect of a backend: --fd=N or
- * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW, --pci-id=VENDOR:DEVICE, --trace[=FILE],
- * --print-capabilities,
- * --help, --version, the notify protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one
- * clear line when it ends.
+ * ob_program_main() gives a device program the interface of a back end: --fd=N or
+ * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW,
+ * --pci-id=VENDOR:DEVICE, --trace[=FILE], --print-capabilities, --help, --version, the notify
+ * protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear line when it ends.
  *
  * Before anything else it opens those of descriptors 0 to 2 that are closed, on /dev/null, and has
  * SIGPIPE and SIGXFSZ ignored unless the program has handlers for them.
@@ -32,16 +31,16 @@ extern "C" {
 /** An option of the program's own: "--NAME=VALUE", or "--NAME" when it takes no value. */
 struct ob_option {
     const char *name;    /* without the dashes */
-    const char *metavar; /* what the value is, for --help; NULL: takes no value */
+    const char *metavar; /* name of the value for --help; NULL: takes no value */
     const char *help;    /* one line */
     /**
      * The option was given.
      *
      * @config: the pointer given to ob_program_main().
      * @value:  NULL when the option takes none; lives as long as the process.
-     * @fault:  to be filled on failure: what is wrong with @value and what would be right.
+     * @fault:  to be filled on failure: the wrong @value and the expected ones.
      *
-     * Returns 0 or a negative errno, which is told in words if @fault has none.
+     * Returns 0 or a negative errno, which is reported as text if @fault is empty.
      */
     int (*apply)(void *config, const char *value, struct ob_fault *fault);
 };
@@ -66,7 +65,7 @@ struct ob_program {
      * say than that errno does.
      */
     int (*create)(void *config, struct ob_device **ret_device, struct ob_fault *fault);
-    /** Undo what create() did besides the device, which is freed already. May be NULL. */
+    /** Undo create(), except for the device, which is freed already. May be NULL. */
     void (*destroy)(void *config);
     /**
      * Open all that the device needs and that has a path or a name: files, libraries, connections.
@@ -76,7 +75,7 @@ struct ob_program {
      * does, and nothing left open: neither close() nor create() is called then.
      */
     int (*open)(void *config, struct ob_fault *fault);
-    /** Undo what open() did. Also called if create() has failed. May be NULL. */
+    /** Undo open(). Also called if create() has failed. May be NULL. */
     void (*close)(void *config);
 };
 
@@ -84,8 +83,8 @@ struct ob_program {
  * Run a device program until SIGTERM comes. With --fd of a connected socket it also ends with that
  * peer; where it listens, nothing that a peer does ends it.
  *
- * @program: what the program is: name, summary, type and create at least. Up to 16 options, none
- *           of which may have a name that all programs have.
+ * @program: its description: at least name, summary, type and create. Up to 16 options, none of
+ *           which may have a name that all programs have.
  * @config:  handed to its callbacks.
  *
  * Returns the exit status: 0 after a clean end, 1 when something failed, 2 for wrong usage. Call it

@@ -16,11 +16,12 @@
  *             ...    // the VMM has gone or was dropped; the next one may connect
  *     }
  *
- * Between two VMMs the device stays as it is, and what it watches (watch.h, timer.h) goes on.
+ * Between two VMMs the device keeps its state, and its descriptors and timers (watch.h, timer.h)
+ * are still served.
  *
  * A process may have several servers, but only one thread may use them and their devices: all
- * callbacks of a device run in ob_server_dispatch(). The library starts one thread, which closes
- * what VMMs send and does nothing else. It installs a handler of SIGBUS, since a VMM can cut shared
+ * callbacks of a device run in ob_server_dispatch(). The library starts one thread, which only
+ * closes descriptors that VMMs sent. It installs a handler of SIGBUS, since a VMM can cut shared
  * memory short; faults elsewhere go to the handler that was there before. It changes no other
  * signal. Nothing here writes to standard error but ob_log() and ob_device_warn().
  *
@@ -42,7 +43,7 @@ struct ob_server;
 /** How to serve. Copied by ob_server_new(). */
 struct ob_server_options {
     size_t size; /* sizeof(struct ob_server_options) */
-    /* "mpqemu" or "vfio-user"; NULL: what the VMM turns out to speak. */
+    /* "mpqemu" or "vfio-user"; NULL: the VMM's first message selects it. */
     const char *wire;
     /* Guest memory is never mapped here but reached by messages, which vfio-user alone has. Holds
      * for the device from then on. Not for devices that use ob_dma_read(), ob_dma_write() or
@@ -60,7 +61,7 @@ struct ob_server_options {
  *
  * Returns 0; -EINVAL when an argument is missing, the options have no size, or no wire has that
  * name; -EBUSY when the device is served already; -ENOMEM; or another negative errno when the
- * kernel refuses what it takes (descriptors, a thread).
+ * kernel refuses a resource (descriptors, a thread).
  */
 OB_API int ob_server_new(struct ob_device *device, const struct ob_server_options *options,
                          struct ob_server **ret_server, struct ob_fault *fault);
@@ -87,9 +88,9 @@ OB_API int ob_server_connect(struct ob_server *server, int fd, struct ob_fault *
 OB_API bool ob_server_is_connected(const struct ob_server *server);
 
 /**
- * Do what is due: read the VMM's messages, call the device, answer. It never waits, and it handles
- * a bounded number of messages. Not to be called by a callback of the device, nor may those free
- * the server.
+ * Do the work that is due: read the VMM's messages, call the device, answer. It never waits, and it
+ * handles a bounded number of messages. Not to be called by a callback of the device, nor may those
+ * free the server.
  *
  * @fault: filled when the VMM was dropped; may be NULL.
  *

@@ -4,7 +4,7 @@
  *
  * The channel may be a virtio-serial port, a serial line, vsock, a socket, a pair of pipes. The
  * engine does no I/O and has no clock: the caller carries bytes between it and the channel and
- * says what time it is. The wire is specified in docs/session-protocol.md.
+ * passes the time. The wire is specified in docs/session-protocol.md.
  *
  *   while (running) {
  *       poll(channel: readable; writable if ob_session_has_output();
@@ -25,8 +25,8 @@
  *
  * Which streams can be read is told by the callback `readable`, frame by frame, or is asked with
  * ob_session_next_readable() after all bytes have been taken. The second way is the faster one:
- * what many frames have brought to a stream is read at once, and with ob_session_receive_lent()
- * without a copy, too.
+ * the bytes of many frames of a stream are read at once, and with ob_session_receive_lent() without
+ * a copy, too.
  *
  * A stream handle is like a descriptor: whatever happens to the stream or to the session, it stays
  * valid until its owner calls ob_stream_free(). The owner is who called ob_stream_open(), or who
@@ -65,11 +65,11 @@ struct ob_stream;
 #define OB_SESSION_KEY_MIN 8
 #define OB_SESSION_KEY_MAX 256
 
-/* What the channel promises, which decides the framing. Both ends must say the same. */
+/* The kind of the channel, which selects the framing. Both ends must have the same. */
 enum ob_channel {
     /*
      * It begins and ends with the peer's life, and loses nothing in between: a connected socket,
-     * vsock, a pipe. Whoever breaks the framing is dropped (-EPROTO).
+     * vsock, a pipe. A peer that breaks the framing is disconnected (-EPROTO).
      */
     OB_CHANNEL_STREAM,
     /*
@@ -86,8 +86,8 @@ enum ob_reason {
     OB_REASON_CANCELLED = 1,   /* the owner of the other end freed the stream before its end */
     OB_REASON_NO_SERVICE = 2,  /* no service has this name */
     OB_REASON_FORBIDDEN = 3,   /* the service exists, but not for this peer */
-    OB_REASON_UNREACHABLE = 4, /* what stands behind the service does not answer or refuses */
-    OB_REASON_FAILED = 5,      /* what stands behind the service broke off */
+    OB_REASON_UNREACHABLE = 4, /* the service's destination does not answer or refuses */
+    OB_REASON_FAILED = 5,      /* the service's destination broke the connection */
     OB_REASON_BUSY = 6,        /* too many streams */
     OB_REASON_NO_MEMORY = 7,
     OB_REASON_TIMEOUT = 8,
@@ -107,7 +107,7 @@ enum ob_reason {
 /* A reason in a few words, for logs; never NULL. Any thread. */
 OB_API const char *ob_reason_text(uint32_t reason);
 
-/* What an incoming OPEN asks for. Neither text ends in a NUL; both are gone after the callback. */
+/* The content of an incoming OPEN. Neither text ends in a NUL; both are gone after the callback. */
 struct ob_open {
     const char *service;
     size_t service_len;
@@ -116,7 +116,7 @@ struct ob_open {
 };
 
 /*
- * What the application is told. Any may be NULL; without `incoming` every OPEN is refused with
+ * Events for the application. Any may be NULL; without `incoming` every OPEN is refused with
  * OB_REASON_NO_SERVICE. `user` is that of the configuration.
  */
 struct ob_session_events {
@@ -127,7 +127,7 @@ struct ob_session_events {
      * reason. Or, with OB_REASON_KEY or OB_REASON_VERSION: none came to stand.
      */
     void (*ended)(void *user, uint32_t reason);
-    /* The peer wants no more streams from us; those that stand go on. */
+    /* The peer accepts no more streams from us; open streams continue. */
     void (*going_away)(void *user, uint32_t reason);
     /* The answer to ob_session_ping(). */
     void (*pong)(void *user, uint64_t round_trip_ns);
@@ -144,7 +144,7 @@ struct ob_session_events {
      * There was nothing to read and now there is: bytes, or the end of the peer's direction. Not
      * repeated before everything was consumed, but once when the end comes behind unread bytes
      * (`ended` of ob_stream_stats()); so peek and consume until peek says -EAGAIN or 0, or until
-     * there is no room for more, and go on when there is. If this callback is NULL,
+     * there is no room for more, and continue when there is room. If this callback is NULL,
      * ob_session_next_readable() gives the stream instead.
      */
     void (*readable)(void *user, struct ob_stream *stream);
@@ -160,13 +160,13 @@ struct ob_session_events {
     void (*finished)(void *user, struct ob_stream *stream);
     /*
      * The stream is over before its end: the peer reset it, memory ran out, or the session ended.
-     * What was lent is the caller's again. Only ob_stream_free() makes sense now.
+     * Lent buffers are the caller's again. Only ob_stream_free() is useful now.
      */
     void (*reset)(void *user, struct ob_stream *stream, uint32_t reason);
     void (*reserved[8])(void); /* NULL */
 };
 
-/* Zero it, then set its size and what differs; a 0 takes the default in brackets. */
+/* Zero it, then set its size and other fields; 0 means the default in brackets. */
 struct ob_session_config {
     size_t size; /* sizeof(struct ob_session_config) */
     enum ob_channel channel;
@@ -214,8 +214,8 @@ struct ob_session_config {
 OB_API int ob_session_new(const struct ob_session_config *config, struct ob_session **ret_session);
 
 /**
- * Free an engine and all of its streams: their handles are dead. No callback is called. What was
- * lent is the caller's again. NULL is allowed.
+ * Free an engine and all of its streams: their handles are dead. No callback is called. Lent
+ * buffers are the caller's again. NULL is allowed.
  */
 OB_API void ob_session_free(struct ob_session *session);
 
@@ -225,7 +225,7 @@ OB_API void ob_session_free(struct ob_session *session);
  *
  * @now_ns: monotonic time in nanoseconds; any origin, but one origin per engine.
  *
- * Returns 0 or what the configured random() returned; then the channel counts as down.
+ * Returns 0 or the error of the configured random(); then the channel counts as down.
  */
 OB_API int ob_session_transport_up(struct ob_session *session, uint64_t now_ns);
 
@@ -303,10 +303,11 @@ OB_API void ob_session_transmitted(struct ob_session *session, ssize_t len);
 /* When ob_session_tick() wants to be called: a time, maybe past, or OB_SESSION_NEVER. */
 OB_API uint64_t ob_session_deadline(const struct ob_session *session);
 
-/* Do what is due: repeat a greeting, probe a line, count silence. Early calls do no harm. */
+/* Do the work that is due: repeat a greeting, probe a line, count silence. Early calls do no harm.
+ * */
 OB_API void ob_session_tick(struct ob_session *session, uint64_t now_ns);
 
-/* Take no more streams from the peer, and tell it so. Those that stand go on. */
+/* Accept no more streams from the peer, and notify it. Open streams continue. */
 OB_API void ob_session_go_away(struct ob_session *session, uint32_t reason);
 
 /* Measure the round trip: `pong` tells. Returns 0, -ENOTCONN (no session), -EBUSY (one is out). */
@@ -315,7 +316,7 @@ OB_API int ob_session_ping(struct ob_session *session, uint64_t now_ns);
 /* Whether a session stands, and its tag (0 when none does). */
 OB_API uint64_t ob_session_tag(const struct ob_session *session);
 
-/* What went wrong last, as a sentence; never NULL, code 0 when nothing did. */
+/* The last fault; never NULL, code 0 if there was no fault. */
 OB_API const struct ob_fault *ob_session_fault(const struct ob_session *session);
 
 struct ob_session_stats {
@@ -338,7 +339,7 @@ OB_API void ob_session_stats(const struct ob_session *session, struct ob_session
 /**
  * Open a stream.
  *
- * @service:  name, not empty; what it means is the peer's affair.
+ * @service:  name, not empty; the peer defines its meaning.
  * @metadata: bytes for the peer's application, NULL when @metadata_len is 0.
  *
  * Writing may begin at once; it is held until the peer accepts. `opened`, `refused` or `reset`
@@ -366,8 +367,7 @@ OB_API void ob_stream_refuse(struct ob_stream *stream, uint32_t reason);
  * @ret_bytes: the first of them; valid until the next ob_stream_consume(), ob_stream_read() or
  *             ob_stream_free() on this stream, or until the callback returns, or until
  *             ob_session_next_readable() returns NULL. Inside `readable`, and after
- *             ob_session_receive_lent(), it mostly points into what was received: nothing was
- *             copied.
+ *             ob_session_receive_lent(), it mostly points into the received bytes, without a copy.
  *
  * Returns how many bytes lie there (more may follow behind), 0 at the end of the stream (the peer
  * has shut its direction and all was consumed), -EAGAIN (nothing now; `readable` will tell) or
@@ -386,7 +386,7 @@ OB_API ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes);
  */
 OB_API int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_max);
 
-/* Consume @len bytes of what peek showed, and so give the peer credit for as many. */
+/* Consume @len bytes that peek showed, and give the peer the same amount of credit. */
 OB_API void ob_stream_consume(struct ob_stream *stream, size_t len);
 
 /* Peek, copy and consume: read(2) with the results of ob_stream_peek(). */
@@ -413,8 +413,8 @@ OB_API ssize_t ob_stream_write(struct ob_stream *stream, const void *bytes, size
 OB_API int ob_stream_lend(struct ob_stream *stream, const void *bytes, size_t len);
 
 /**
- * Send the end of our direction after all that was written (half close). The other direction goes
- * on. Calling it again does nothing.
+ * Send the end of our direction after all written bytes (half-close). The other direction
+ * continues. Another call has no effect.
  *
  * Returns 0 or -ECONNRESET.
  */
@@ -422,13 +422,13 @@ OB_API int ob_stream_shutdown(struct ob_stream *stream);
 
 /**
  * Give a stream up. If both directions had their end (ob_stream_shutdown() called, peek says 0)
- * this is an orderly close: what was written and not lent is still sent. In every other case the
- * stream is reset and the peer learns @reason; OB_REASON_NONE then reads OB_REASON_CANCELLED.
- * The handle is dead afterwards, what was lent is the caller's. NULL is allowed.
+ * this is an orderly close: written bytes that were not lent are still sent. In every other case
+ * the stream is reset and the peer learns @reason; OB_REASON_NONE then reads OB_REASON_CANCELLED.
+ * The handle is dead afterwards, and lent buffers are the caller's. NULL is allowed.
  */
 OB_API void ob_stream_reset(struct ob_stream *stream, uint32_t reason);
 
-/* ob_stream_reset() with OB_REASON_NONE: what close(2) is to a descriptor. */
+/* ob_stream_reset() with OB_REASON_NONE, like close(2) of a descriptor. */
 OB_API void ob_stream_free(struct ob_stream *stream);
 
 /* The application's own pointer, NULL at first. */

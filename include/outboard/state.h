@@ -2,11 +2,11 @@
 /*
  * State: the fields of a saved state, little endian, one after the other.
  *
- * What ob_device_ops.save() writes, ob_device_ops.load() must read in the same order. So a device
- * names its fields once, in a function that is called for both: each ob_state_ function below
- * writes the value when the fields are being saved, and reads it when they are being loaded. An
- * error is sticky: behind the first field that does not fit, nothing is written, and zeroes are
- * read.
+ * ob_device_ops.load() must read the fields in the order in which ob_device_ops.save() writes them.
+ * A device therefore names its fields once, in a function that is called for both: each ob_state_
+ * function below writes the value when the fields are being saved, and reads it when they are being
+ * loaded. An error is sticky: behind the first field that does not fit, nothing is written, and
+ * zeroes are read.
  *
  * Fields that are loaded are only read, never judged. A device loads into memory of its own, checks
  * all of it, and then takes it on.
@@ -50,8 +50,9 @@ OB_API void ob_state_bytes(struct ob_state_fields *fields, void *bytes, size_t l
 /**
  * Whether all went well.
  *
- * Returns how many bytes were written or read; -ENOSPC when what was saved found no room; -EINVAL
- * when what was loaded is shorter or longer than its fields, or a truth value is none.
+ * Returns how many bytes were written or read; -ENOSPC when there was no room for saved fields;
+ * -EINVAL when the loaded bytes are shorter or longer than the fields, or a truth value is neither
+ * 0 nor 1.
  */
 OB_API int ob_state_done(const struct ob_state_fields *fields);
 

@@ -4,8 +4,8 @@
  *
  * A device that has threads of its own (a codec, a blocking library) may not call it from them: no
  * function of device.h, dma.h, irq.h, timer.h and watch.h may run while the serving thread is at
- * work. What a thread may do is to leave its result where the device finds it, and signal a
- * wake-up; the serving thread then calls the device.
+ * work. A thread may store its result for the device and signal a wake-up; the serving thread then
+ * calls the device.
  *
  *     static void finished(void *argument) { ... ob_irq_raise(device); }  // the serving thread
  *     ob_wake_new(device, finished, state, &state->wake, fault);          // in create()
@@ -23,7 +23,8 @@ extern "C" {
 struct ob_wake;
 
 /** A wake-up was signalled, once or more often since the last call. @argument: that of
- * ob_wake_new(). What the signalling threads wrote before they signalled can be read. */
+ * ob_wake_new(). The callback sees all writes that the signalling threads made before they
+ * signalled. */
 typedef void (*ob_wake_fn)(void *argument);
 
 /**

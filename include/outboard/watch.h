@@ -16,14 +16,14 @@
 extern "C" {
 #endif
 
-/** What a descriptor is watched for, or-ed. */
+/** Events of a watched descriptor, or-ed. */
 enum ob_watch_event {
     OB_WATCH_READABLE = 1u << 0,
     OB_WATCH_WRITABLE = 1u << 1,
 };
 
 /**
- * A watched descriptor is ready. Hang-ups and errors count as ready for whatever was asked for.
+ * A watched descriptor is ready. Hang-ups and errors count as ready for each requested event.
  *
  * @argument: the pointer given to ob_device_watch().
  * @events:   enum ob_watch_event, or-ed.
@@ -41,8 +41,8 @@ typedef void (*ob_watch_fn)(void *argument, unsigned events);
  * @argument: handed to @ready.
  *
  * Returns 0, -EINVAL (no device, no @ready, no or unknown @events), -EBADF, -ENOMEM, or the errno
- * of epoll_ctl(2); before the device is served, what can't be watched is told by the program
- * instead. Any callback of the device, or before serving.
+ * of epoll_ctl(2); before the device is served, the program reports a descriptor that can't be
+ * watched. Any callback of the device, or before serving.
  */
 OB_API int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,
                            void *argument);

@@ -51,10 +51,9 @@ static void print_help(void)
         "private socket. All end together. Options are outboard-nvme's, and so are an image's\n"
         "properties, besides these:\n"
         "\n"
-        "  format=NAME    raw, qcow2, vmdk, vdi, vhdx, vpc, qed, luks...; if not said, what the\n"
-        "                 path's ending means, else raw: a guest can write what a file begins "
-        "with\n"
-        "  snapshot       what the guest writes is forgotten at the end\n"
+        "  format=NAME    raw, qcow2, vmdk, vdi, vhdx, vpc, qed, luks...; by default that of\n"
+        "                 the path's ending, else raw: a guest can write the beginning of a file\n"
+        "  snapshot       the guest's writes are discarded at the end\n"
         "  key-file=PATH  the key of an encrypted image\n"
         "  nbd            by qemu-nbd also if the image is raw");
 }

@@ -88,7 +88,7 @@ static int parse_accesses(char **words, int count, struct access *ret_accesses)
         while (at + len < count && strcmp(words[at + len], ",") != 0)
             len++;
         if (found == MAX_ACCESSES || !parse_access(words + at, len, &ret_accesses[found])) {
-            complain("access %d is none of `read WHERE OFFSET [SIZE]` and "
+            complain("access %d is neither `read WHERE OFFSET [SIZE]` nor "
                      "`write WHERE OFFSET [SIZE] VALUE`, or one too many",
                      found + 1);
             return -1;

@@ -18,7 +18,7 @@ static void print_help(void)
          "       outboard proxy status [OPTION...]\n"
          "\n"
          "Carries many connections over one channel between two ends, host and guest say, each of\n"
-         "which runs this program. The other end reaches nothing here but what is allowed:\n");
+         "which runs this program. The other end can open only the allowed services:\n");
     proxy_options_help();
 }
 

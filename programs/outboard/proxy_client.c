@@ -44,7 +44,7 @@ static const struct {
     {'s', "service", "NAME", "run the command that the other end declares by this name"},
     {'t', "terminal", NULL, "give the command a terminal"},
     {'j', "json", NULL, "print JSON"},
-    {'n', "count", "N", "ping so many times (1)"},
+    {'n', "count", "N", "number of pings (1)"},
 };
 
 #define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))

@@ -29,7 +29,7 @@ const char remote_options_help[] =
     "  --fd=N           use this open socket instead of connecting to a path\n"
     "  --wire=NAME      vfio-user, mpqemu, mpqemu-v8 (the dialect of the v8 patch series), or "
     "auto:\n"
-    "                   what the device speaks, found out at a path (default; --fd: mpqemu)\n"
+    "                   the device's wire; found out at a path (default; --fd: mpqemu)\n"
     "  --timeout-ms=N   wait so long for an answer (default 1000)\n"
     "  --wait[=SECONDS] try again until the device is there and free (default: once)\n"
     "  --help           print this text\n";
@@ -131,7 +131,7 @@ static int open_over_any(const struct remote *remote, struct ob_client_info *ret
     struct ob_fault first = {0};
     int err = open_over(remote, "vfio-user", ret_info, ret_client, &first);
     if (err == -EPROTO)
-        return ob_fault_set(fault, err, "%s: what listens there is no vfio-user device: %.120s",
+        return ob_fault_set(fault, err, "%s: the listener is no vfio-user device: %.120s",
                             remote->path, first.text);
     if (err != -ENOTCONN)
         return err < 0 ? ob_fault_set(fault, err, "%s", first.text) : 0;
@@ -139,8 +139,8 @@ static int open_over_any(const struct remote *remote, struct ob_client_info *ret
     err = open_over(remote, "mpqemu", ret_info, ret_client, &second);
     if (err == -ENOTCONN)
         return ob_fault_set(fault, err,
-                            "%s: what listens there speaks neither vfio-user nor mpqemu: it closes "
-                            "the connection",
+                            "%s: the listener speaks neither vfio-user nor mpqemu: it closes the "
+                            "connection",
                             remote->path);
     return err < 0 ? ob_fault_set(fault, err, "%s", second.text) : 0;
 }
@@ -160,9 +160,9 @@ static int open_once(const struct remote *remote, struct ob_client_info *ret_inf
                             "%s: the device is busy: it serves a VMM; try again when that has gone",
                             where);
     if (err == -ETIMEDOUT)
-        return ob_fault_set(
-            fault, err, "%s: %.120s; whoever listens there serves somebody else, or is no device",
-            where, cause.text);
+        return ob_fault_set(fault, err,
+                            "%s: %.120s; the listener serves another client, or is no device",
+                            where, cause.text);
     return err < 0 ? ob_fault_set(fault, err, "%s", cause.text) : 0;
 }
 

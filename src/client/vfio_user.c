@@ -174,9 +174,10 @@ static int take_answer(struct client *client, const struct vfio_user_header *hea
         at++;
     const struct client_call *call = &client->calls[at];
     if (at == client->num_calls || (uint16_t)call->command != header->command)
-        return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote answered what was not asked (message id %u, command %u)",
-                            header->id, header->command);
+        return ob_fault_set(
+            &client->fault, -EPROTO,
+            "the remote answered a request that was not sent (message id %u, command %u)",
+            header->id, header->command);
     struct client_answer answer = {0};
     int err = 0;
     if (header->flags & VFIO_USER_ERROR)

@@ -23,7 +23,7 @@ int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
 {
     struct vfio_user_version version;
     if (vfio_user_version_get(buf, len, &version) < 0)
-        return ob_fault_set(fault, -EPROTO, "the remote's VERSION is not what it should be");
+        return ob_fault_set(fault, -EPROTO, "the remote's VERSION is malformed");
     if (version.major != 0)
         return ob_fault_set(fault, -EPROTONOSUPPORT,
                             "the remote speaks major version %u of vfio-user, not 0",
@@ -135,10 +135,11 @@ int vfio_user_region_parse(const uint8_t *buf, size_t len, unsigned index,
     if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP && whole)
         err = add_area(&region, 0, region.size);
     if (err < 0)
-        return ob_fault_set(fault, -EPROTO,
-                            "what the remote says of region %u contradicts itself (region %u, size "
-                            "0x%" PRIx64 ", capabilities at %u)",
-                            index, info.index, info.size, info.cap_offset);
+        return ob_fault_set(
+            fault, -EPROTO,
+            "region %u: the remote's description contradicts itself (region %u, size "
+            "0x%" PRIx64 ", capabilities at %u)",
+            index, info.index, info.size, info.cap_offset);
     *ret_region = region;
     return 0;
 }
@@ -148,8 +149,8 @@ int vfio_user_irqs_parse(const uint8_t *buf, size_t len, unsigned index, uint32_
 {
     struct vfio_user_irq_info info;
     if (vfio_user_irq_info_get(buf, len, &info) < 0 || info.index != index)
-        return ob_fault_set(fault, -EPROTO, "what the remote says of interrupts %u is not about it",
-                            index);
+        return ob_fault_set(fault, -EPROTO,
+                            "interrupts %u: the remote's description names other ones", index);
     *ret_count = info.count;
     return 0;
 }

@@ -44,8 +44,8 @@ static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
         return err;
     ob_device_warn(device,
                    "the VMM does not share the memory at 0x%" PRIx64
-                   ", which this device needs; QEMU shares what -object "
-                   "memory-backend-memfd,share=on makes",
+                   ", which this device needs; share it, which QEMU does with -object "
+                   "memory-backend-memfd,share=on",
                    iova);
     device->told.of_memory = true;
     return err;

@@ -47,7 +47,7 @@ int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size)
 static int refuse(const char *part, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EINVAL,
-                        "%s in the state is not what this device has: give it the options of "
+                        "%s in the state does not match this device: give it the options of "
                         "the one that was saved",
                         part);
 }

@@ -123,7 +123,7 @@ static const struct {
 } verdicts[] = {
     {"help", OPTIONS_HELP, "print this text"},
     {"version", OPTIONS_VERSION, "print the version"},
-    {"print-capabilities", OPTIONS_CAPABILITIES, "print what the program can do, as JSON"},
+    {"print-capabilities", OPTIONS_CAPABILITIES, "print the program's capabilities as JSON"},
 };
 
 #define COMMON_COUNT  (sizeof(common) / sizeof(common[0]))

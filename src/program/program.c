@@ -168,7 +168,7 @@ static int create(struct program *program, struct ob_fault *fault)
     if (program->options.trace)
         program_host_trace(program->device, &program->trace);
     err = program_host_use_loop(program->device, program->loop);
-    return err < 0 ? ob_fault_set(fault, err, "can't wait for what the device waits for: %s",
+    return err < 0 ? ob_fault_set(fault, err, "can't watch the device's descriptors: %s",
                                   strerror(-err))
                    : 0;
 }

@@ -189,7 +189,7 @@ static const struct option_row {
     const char *help;
     int (*apply)(struct proxy_options *options, const char *value, struct ob_fault *fault);
 } rows[] = {
-    {'c', "channel", "CHANNEL", "what leads to the other end", apply_channel},
+    {'c', "channel", "CHANNEL", "channel to the other end", apply_channel},
     {'L', "local", FORWARDS_HELP ":SERVICE", "listen here, for a service of the other end",
      apply_local},
     {'D', "dynamic", FORWARDS_HELP, "listen here for SOCKS5, connect from the other end",

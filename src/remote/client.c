@@ -213,8 +213,7 @@ int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
 {
     struct ob_client_info info = {0};
     if (!ret_info)
-        return ob_fault_set(fault, -EINVAL,
-                            "there is no place for what is found: ret_info is NULL");
+        return ob_fault_set(fault, -EINVAL, "probe: ret_info is NULL");
     int err = client->wire->probe(client, &info, fault);
     if (err < 0)
         return ob_fault_set(fault, err, "the probe failed: %s",

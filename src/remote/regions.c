@@ -261,7 +261,7 @@ static int check_eventfds(const struct client_reply *reply, struct ob_fault *fau
     for (unsigned i = 0; i < reply->fds.count; i++)
         if (event_check(reply->fds.fd[i]) < 0)
             return ob_fault_set(fault, -EPROTO,
-                                "eventfds: got a descriptor %u that is none from the remote", i);
+                                "eventfds: descriptor %u does not come from the remote", i);
     return 0;
 }
 

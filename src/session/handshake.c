@@ -193,8 +193,7 @@ static enum verdict malformed(struct ob_session *session, int error,
     if (error == -EPROTONOSUPPORT)
         return fail(session, hello->version, OB_REASON_VERSION, error,
                     "the peer speaks another version of the session protocol");
-    return verdict_broken(session, -EPROTO, OB_REASON_PROTOCOL,
-                          "what the peer sends as a greeting is none");
+    return verdict_broken(session, -EPROTO, OB_REASON_PROTOCOL, "the peer's greeting is malformed");
 }
 
 /* Two ends that listen could be made to prove themselves to each other by somebody who connects to
@@ -217,7 +216,7 @@ static enum verdict key_wrong(struct ob_session *session, const struct session_h
         text = "both ends listen: with a key, one of them has to connect";
     else if (!key_fits(session, hello))
         text = session->config.key ? "the peer has no key, and this end asks for one"
-                                   : "the peer asks for a key, and this end has none";
+                                   : "the peer asks for a key, and this end has no key";
     return fail(session, hello->nonce, OB_REASON_KEY, -EACCES, text);
 }
 

@@ -136,13 +136,13 @@ def refuse_as_http(connection):
 def test_one_of_another_protocol_is_no_device(listener):
     done = look(listener(refuse_as_http))
     assert done.returncode == 1
-    assert "what listens there is no vfio-user device" in done.stderr
+    assert "the listener is no vfio-user device" in done.stderr
 
 
 def test_one_that_says_nothing(listener):
     done = look(listener(lambda connection: connection.recv(4096, socket.MSG_WAITALL)), "--timeout-ms=100")
     assert done.returncode == 1
-    assert "does not answer" in done.stderr and "serves somebody else, or is no device" in done.stderr
+    assert "does not answer" in done.stderr and "serves another client, or is no device" in done.stderr
 
 
 def no_pci(server, message):

@@ -360,8 +360,8 @@ def chain(following, areas=()):
 
 
 LIES = {
-    "another id": (READ, wrong_reply(id=0x7777), "what was not asked"),
-    "another command": (READ, wrong_reply(command=vfio_user.REGION_WRITE), "what was not asked"),
+    "another id": (READ, wrong_reply(id=0x7777), "a request that was not sent"),
+    "another command": (READ, wrong_reply(command=vfio_user.REGION_WRITE), "a request that was not sent"),
     "neither command nor reply": (READ, wrong_reply(flags=5), "flags 0x5 (offset 8)"),
     "a short frame": (READ, wrong_reply(size=15), "15 bytes (offset 4)"),
     "a huge frame": (READ, wrong_reply(size=2**32 - 1), "4294967295 bytes (offset 4)"),

@@ -111,7 +111,7 @@ def test_server_that_speaks_something_else(listener):
         peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         said = client.communicate(timeout=30)[1]
     assert client.returncode == NO_BACKDOOR
-    assert f"what listens at {path} is no vfio-user server: its message is not the reply to ours" in said
+    assert f"the listener at {path} is no vfio-user server: its message is not the reply to ours" in said
 
 
 def test_server_of_another_device(serve, tmp_path):

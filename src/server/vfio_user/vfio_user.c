@@ -229,7 +229,8 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
         return err;
     reply(&request, header, err);
     if (!server->negotiated)
-        return ob_fault_set(&engine->fault, -EPROTO, "VERSION came in vain: %d", -err);
+        return ob_fault_set(&engine->fault, -EPROTO, "VERSION: the client is refused with errno %d",
+                            -err);
     return 0;
 }
 
