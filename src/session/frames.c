@@ -156,7 +156,7 @@ static enum verdict on_credit(struct ob_session *session, struct ob_stream *stre
     if (credit.window > LIMIT_SESSION_WINDOW)
         return VIOLATION(session, "CREDIT grants %u bytes", credit.window);
     if (credit.consumed + credit.window < tx->limit)
-        return VIOLATION(session, "CREDIT reduces the granted credit");
+        return VIOLATION(session, "CREDIT takes back granted credit");
     tx->acknowledged = credit.consumed;
     tx->limit = credit.consumed + credit.window;
     stream_schedule(stream);

@@ -223,7 +223,7 @@ def test_commands_of_a_file_that_hangs_end_when_it_goes_on(controller, hung_file
         assert not disk.queue.peek()
     hung_file.go_on()
     assert {disk.queue.wait(command).status for command in commands} == {SUCCESS}
-    while "goes on" not in nvme.machine.process.log.read_text():
+    while "answers again" not in nvme.machine.process.log.read_text():
         nvme.machine.register(CSTS)
 
 
