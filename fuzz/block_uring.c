@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "block/ring.h"
 #include "block_model.h"
 #include "check.h"
 #include "device/device.h"
@@ -34,9 +35,8 @@ static struct {
     bool no_punch, no_zero_range;
 } kernel;
 
-int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags)
+int ring_make(struct io_uring *ring)
 {
-    CHECK(entries == ENTRIES);
     *ring = (struct io_uring){.ring_fd = -1, .features = IORING_FEAT_EXT_ARG};
     ring->sq.khead = &kernel.sq_head;
     ring->sq.sqes = kernel.sqes;

@@ -37,8 +37,8 @@
 
 #include "block/image_format.h"
 #include "block/image_lock.h"
+#include "block/ring.h"
 
-#define RING_ENTRIES  1024u
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
@@ -489,16 +489,6 @@ static int check_blocks(const struct uring *uring, const struct block_options *o
                         options->path, uring->align, uring->align);
 }
 
-/* One thread has the ring and comes to the kernel all the time, so that completions need not
- * interrupt it (Linux 6.0). The files are not registered with the ring: it would keep them, and
- * their locks, for a while after the process has ended. */
-static int make_ring(struct io_uring *ring)
-{
-    int err = io_uring_queue_init(RING_ENTRIES, ring,
-                                  IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN);
-    return err == -EINVAL ? io_uring_queue_init(RING_ENTRIES, ring, 0) : err;
-}
-
 /* Containers' seccomp filters forbid io_uring, and so does kernel.io_uring_disabled. */
 static bool is_forbidden(int err)
 {
@@ -512,7 +502,7 @@ static int allocate(struct uring *uring, struct ob_fault *fault)
     memset(uring->zeroes, 0, ZEROES_LEN);
     for (unsigned i = 0; i < ZEROES_IOVECS; i++)
         uring->zero_iov[i] = (struct iovec){.iov_base = uring->zeroes, .iov_len = ZEROES_LEN};
-    int err = make_ring(&uring->ring);
+    int err = ring_make(&uring->ring);
     if (is_forbidden(err))
         ob_fault_set(fault, err,
                      "io_uring is forbidden here, and files need it (%s; kernel.io_uring_disabled, "

@@ -8,13 +8,16 @@
  *   create   the device is made: ob_program.create()
  *   serve    READY=1 is told and the peer's first byte read; ob_device_ops are called
  *   end      the device is freed, then ob_program.destroy() and close() are called
- * Neither options nor open may leave a thread behind. A later version may confine the process
- * between open and create, so that later stages can't open paths, connect or start programs.
+ * Neither options nor open may leave a thread behind. With --cell=default or required the process
+ * is confined between open and create: later stages can't open paths, connect or start programs,
+ * and a system call that the policy does not list ends the process, with its name on standard
+ * error.
  *
  * ob_program_main() gives a device program the interface of a back end: --fd=N or
  * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW,
- * --pci-id=VENDOR:DEVICE, --trace[=FILE], --print-capabilities, --help, --version, the notify
- * protocol of systemd (READY=1, STATUS=), an end at SIGTERM, and one clear line when it ends.
+ * --pci-id=VENDOR:DEVICE, --cell=HOW, --cell-policy=FILE, --user=UID, --print-cell, --trace[=FILE],
+ * --print-capabilities, --help, --version, the notify protocol of systemd (READY=1, STATUS=), an
+ * end at SIGTERM, and one clear line when it ends.
  *
  * Before anything else it opens those of descriptors 0 to 2 that are closed, on /dev/null, and has
  * SIGPIPE and SIGXFSZ ignored unless the program has handlers for them.
@@ -77,6 +80,14 @@ struct ob_program {
     int (*open)(void *config, struct ob_fault *fault);
     /** Undo open(). Also called if create() has failed. May be NULL. */
     void (*close)(void *config);
+    /* Lines that are added to the policy of system calls: share/outboard/policy/default.policy has
+     * the format. NULL: none. */
+    const char *policy;
+    /**
+     * Whether the device opens paths or connects after open(). Its cell then keeps paths and the
+     * network, and so protects less. May be NULL: no.
+     */
+    bool (*reaches_out)(void *config);
 };
 
 /**

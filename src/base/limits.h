@@ -186,4 +186,7 @@
 /* Addresses at which a peer may have us listen at a time. */
 #define LIMIT_PEER_LISTENERS 64
 
+/* Bytes of a file of --cell-policy. */
+#define LIMIT_POLICY_LEN 65536u
+
 #endif

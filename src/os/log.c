@@ -130,6 +130,13 @@ static void open_sink(void)
     state.open = true;
 }
 
+void log_prepare(void)
+{
+    pthread_mutex_lock(&state.lock);
+    open_sink();
+    pthread_mutex_unlock(&state.lock);
+}
+
 static void print(const char *format, struct log_rate rate, const char *text)
 {
     struct log_kind forgotten;

@@ -26,6 +26,10 @@ int log_start(const char *program);
 /* Before the program becomes another one: the signals are as log_start() found them. */
 void log_give_back_signals(void);
 
+/* Opens what lines go through, as the first line does otherwise: for a program that will have no
+ * paths. */
+void log_prepare(void);
+
 /* From now on nothing waits. Before, as a command does that ends soon, a line waits for room until
  * one has waited in vain for a second. */
 void log_never_wait(void);

@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/number.h"
 #include "base/pci_id.h"
@@ -105,6 +106,46 @@ static int apply_trace(void *config, const char *value, struct ob_fault *fault)
     return 0;
 }
 
+static int apply_cell(void *config, const char *value, struct ob_fault *fault)
+{
+    static const char *const names[] = {[OPTIONS_CELL_NONE] = "none",
+                                        [OPTIONS_CELL_DEFAULT] = "default",
+                                        [OPTIONS_CELL_REQUIRED] = "required"};
+    struct options *options = config;
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(value, names[i]) == 0) {
+            options->cell = (enum options_cell)i;
+            return 0;
+        }
+    return ob_fault_set(fault, -EINVAL, "got '%.40s', expected none, default or required", value);
+}
+
+static int apply_print_cell(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->print_cell = true;
+    return 0;
+}
+
+static int apply_cell_policy(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->cell_policy = value;
+    return 0;
+}
+
+static int apply_user(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    uint64_t number = 0;
+    int err = ob_option_number(value, 1, UINT32_MAX - 1, &number, fault);
+    if (err == 0 && geteuid() != 0)
+        return ob_fault_set(fault, -EPERM, "only root can become another user");
+    if (err == 0)
+        options->user = (unsigned)number;
+    return err;
+}
+
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket, or who connects to it", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
@@ -113,6 +154,10 @@ static const struct ob_option common[] = {
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
     {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
+    {"cell", "HOW", "none (default); default: what the kernel allows; required: all", apply_cell},
+    {"cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
+    {"user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
+    {"print-cell", NULL, "enter the cell, print what it is, and end", apply_print_cell},
     {"trace", "FILE", "write a line for each message, to FILE or standard error", apply_trace},
 };
 
@@ -263,7 +308,9 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     int err = check_wire(program, &options, fault);
     if (err == 0)
         err = check_dma(program, &options, fault);
-    int verdict = err < 0 ? err : check_peer(&options, fault);
+    int verdict = err < 0              ? err
+                  : options.print_cell ? (int)OPTIONS_CELL
+                                       : check_peer(&options, fault);
     if (verdict >= 0)
         *ret_options = options;
     return verdict;

@@ -7,6 +7,12 @@
 
 #include "server/engine.h"
 
+enum options_cell {
+    OPTIONS_CELL_NONE,
+    OPTIONS_CELL_DEFAULT,
+    OPTIONS_CELL_REQUIRED
+};
+
 struct options {
     int fd;                        /* the peer's socket, or one that listens; -1: none given */
     const char *socket_path;       /* where to listen, NULL: nowhere */
@@ -16,7 +22,11 @@ struct options {
     const char *trace; /* where a trace goes; "": standard error, NULL: nowhere */
     bool has_pci_id;   /* other ids than the device's description has: */
     uint16_t vendor_id, device_id;
-    bool dma_by_messages; /* guest memory is never mapped here */
+    enum options_cell cell;
+    bool print_cell;
+    const char *cell_policy; /* a file; NULL: none */
+    unsigned user;           /* that root becomes in the cell; 0: one is drawn */
+    bool dma_by_messages;    /* guest memory is never mapped here */
 };
 
 /* What the command line asks for instead of serving. */
@@ -25,6 +35,7 @@ enum options_verdict {
     OPTIONS_HELP,
     OPTIONS_VERSION,
     OPTIONS_CAPABILITIES,
+    OPTIONS_CELL,
     OPTIONS_SLIP, /* the program can't serve at all: its author has to mend it */
 };
 

@@ -10,10 +10,13 @@
  * open() of an author may leave none behind. (The kernel may count a thread that was joined for
  * some microseconds more.)
  *
- * Cell: here the process can be confined. It has no other thread, has used no ring, and has read no
- * byte of a peer. From here on it opens no path, connects to nothing and starts no program.
+ * Cell: the process is confined, if options ask for it (sandbox/cell.h). It has no other thread,
+ * has used no ring, and has read no byte of a peer. From here on it opens no path, connects to
+ * nothing and starts no program. A child removes the socket at the end, since no path leads there
+ * any more.
  *
- * Threads: the thread that closes what peers send is started, and aio is set up.
+ * Threads: the thread that closes what peers send is started, and aio is set up. Then only calls of
+ * the policy are left.
  *
  * Create: the device is made from what is open.
  *
@@ -50,6 +53,8 @@
 #include "program/connection.h"
 #include "program/host.h"
 #include "program/options.h"
+#include "program/program_cell.h"
+#include "program/socket_remover.h"
 #include "program/wires.h"
 
 #define EXIT_USAGE 2
@@ -61,6 +66,8 @@ struct program {
     struct options options;
     int notify_fd; /* -1: no launcher listens */
     bool opened;   /* author->open() has been */
+    struct program_cell cell;
+    int remover_fd; /* -1: the socket is removed here */
     struct trace trace;
     int socket_fd; /* the peer's, or a listener; -1: not open, or closed again */
     bool listens;
@@ -146,6 +153,24 @@ static int open_all(struct program *program, struct ob_fault *fault)
     if (err == 0)
         wires_prepare();
     return err;
+}
+
+/* The last that needs paths, then the cell. */
+static int enter_cell(struct program *program, struct ob_fault *fault)
+{
+    int err = program_cell_prepare(&program->cell, program->author, program->config,
+                                   &program->options, fault);
+    if (err < 0 || !program->cell.policy)
+        return err;
+    if (program->options.socket_path) {
+        err = socket_remover_start(program->options.socket_path, &program->place);
+        if (err < 0)
+            return ob_fault_set(fault, err, "can't start what removes the socket: %s",
+                                strerror(-err));
+        program->remover_fd = err;
+    }
+    log_prepare();
+    return program_cell_leave(&program->cell, fault);
 }
 
 /* The thread that closes what peers send is made here and nowhere else. */
@@ -260,7 +285,10 @@ static void close_socket(struct program *program)
     if (fd < 0)
         return;
     if (program->options.socket_path) {
-        socket_remove(program->options.socket_path, &program->place);
+        if (program->remover_fd >= 0)
+            socket_remover_finish(take_fd(&program->remover_fd));
+        else
+            socket_remove(program->options.socket_path, &program->place);
         socket_listener_close(fd);
     } else if (program->listens) {
         closer_close(fd); /* it may be the launcher's too, so it is not shut down */
@@ -290,13 +318,18 @@ static void end(struct program *program)
     trace_close(&program->trace);
     closer_stop();
     auto_close(&program->signal_fd);
+    auto_close(&program->remover_fd);
 }
 
 static int run(struct program *program, struct ob_fault *fault)
 {
     int err = open_all(program, fault);
     if (err == 0)
+        err = enter_cell(program, fault);
+    if (err == 0)
         err = start_threads(fault);
+    if (err == 0)
+        err = program_cell_close(&program->cell, fault);
     if (err == 0)
         err = create(program, fault);
     if (err == 0)
@@ -311,6 +344,7 @@ static int serve(const struct ob_program *author, const struct options *options,
                               .config = config,
                               .options = *options,
                               .notify_fd = -1,
+                              .remover_fd = -1,
                               .socket_fd = -1,
                               .signal_fd = -1};
     struct ob_fault fault = {0};
@@ -323,6 +357,18 @@ static int serve(const struct ob_program *author, const struct options *options,
     else
         log_line("%s, ending", program.stop ? "asked to stop" : "the peer has gone");
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int print_cell(const struct ob_program *author, const struct options *options, void *config)
+{
+    struct program_cell cell;
+    struct ob_fault fault = {0};
+    if (program_cell_prepare(&cell, author, config, options, &fault) < 0) {
+        log_line("%s", fault.text);
+        return EXIT_FAILURE;
+    }
+    program_cell_print(&cell);
+    return standard_output_end(EXIT_SUCCESS);
 }
 
 void ob_log(const char *format, ...)
@@ -359,6 +405,8 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     case OPTIONS_CAPABILITIES:
         options_print_capabilities(program);
         return standard_output_end(EXIT_SUCCESS);
+    case OPTIONS_CELL:
+        return print_cell(program, &options, config);
     case OPTIONS_SLIP:
         log_line("%s", fault.text);
         return EXIT_FAILURE;

@@ -19,6 +19,8 @@ struct policy;
 
 /* The policy of every device program, share/outboard/policy/default.policy. */
 extern const char policy_default[];
+/* What a device that reaches out has besides. */
+extern const char policy_reach[];
 
 /* 0 or a negative errno with the fault filled. */
 int policy_new(struct policy **ret_policy, struct ob_fault *fault);

@@ -74,6 +74,22 @@ static void defaults_are_there(void **state)
     assert_int_equal(options.poll_us, 100);
     assert_false(options.dma_by_messages);
     assert_false(options.has_pci_id);
+    assert_int_equal(options.cell, OPTIONS_CELL_NONE);
+    assert_null(options.cell_policy);
+}
+
+static void a_cell_is_asked_for(void **state)
+{
+    struct config config;
+    struct options options;
+    struct ob_fault fault;
+    const char *const words[] = {"--fd=5", "--cell=required", "--cell-policy=/my.policy", NULL};
+    const char *const question[] = {"--print-cell", "--cell=default", NULL};
+    assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
+    assert_int_equal(options.cell, OPTIONS_CELL_REQUIRED);
+    assert_string_equal(options.cell_policy, "/my.policy");
+    assert_int_equal(parse(question, &config, &options, &fault), OPTIONS_CELL);
+    assert_int_equal(options.cell, OPTIONS_CELL_DEFAULT);
 }
 
 static void every_option_is_applied(void **state)
@@ -166,6 +182,8 @@ static void mistakes_are_named(void **state)
         {{"--pci-id=1af4"}, -EINVAL, "--pci-id: got '1af4', expected VENDOR:DEVICE"},
         {{"--pci-id=ffff:1"}, -EINVAL, "--pci-id: got 'ffff:1', expected VENDOR:DEVICE"},
         {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
+        {{"--cell=open"}, -EINVAL, "--cell: got 'open', expected none, default or required"},
+        {{"--user=0"}, -EINVAL, "--user: '0' is not a number from 1"},
         {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
         {{"--wire=mpqemu", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
         {{"--dma=messages", "--wire=mpqemu"}, -EINVAL, "mpqemu has no such messages"},
@@ -216,6 +234,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(defaults_are_there),
+        TEST(a_cell_is_asked_for),
         TEST(every_option_is_applied),
         TEST(dma_by_messages_settles_the_wire),
         TEST(questions_come_before_service),

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a backdoor library that was taken over can't do in a cell, and can without one."""
+import errno
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+import mpqemu
+import pytest
+from conftest import CONTROL, DATA, PROGRAM
+from guestlab import paths
+from registers import RESULT
+from server import EXERCISE, Server
+from vfio_user import PATIENCE_S
+
+# What is refused, its number in escapes.c, and the system call that is named.
+DEEDS = {
+    "open a file": (0, "openat"),
+    "make a file": (1, "openat"),
+    "look at a path": (2, "newfstatat"),
+    "make a TCP socket": (3, "socket"),
+    "make a Unix socket": (4, "socket"),
+    "make a netlink socket": (5, "socket"),
+    "start a process": (6, "clone"),
+    "use a keyring": (7, "keyctl"),
+    "make a ring": (8, "io_uring_setup"),
+    "make a folder": (9, "mkdir"),
+    "ptrace another process": (10, "ptrace"),
+    "read another process": (11, "process_vm_readv"),
+    "send a signal": (12, "kill"),
+    "get hold of another process": (13, "pidfd_open"),
+    "map executable memory": (14, "mmap"),
+    "make memory executable": (15, "mprotect"),
+    "mount": (17, "mount"),
+    "make a namespace": (18, "unshare"),
+    "start a program": (19, "execve"),
+}
+FOR_ROOT = ("mount", "make a namespace")
+# With these a device that has no cell would be gone, or what the machine allows is not ours to say.
+NOT_WITHOUT = ("start a program", "make a ring", "use a keyring")
+
+
+def build(folder, *flags):
+    path = folder / "escapes.so"
+    source = pathlib.Path(__file__).with_name("escapes.c")
+    include = paths.BUILD / "root/include"
+    subprocess.run(["cc", "-shared", "-fPIC", "-pthread", *flags, f"-I{include}", "-o", path, source], check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def escapes(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("escapes"))
+
+
+@pytest.fixture
+def sibling(cleanup):
+    """Another process of the same user."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "import sys; sys.stdin.buffer.read()"], stdin=theirs, start_new_session=True
+        )
+    cleanup.callback(process.wait, PATIENCE_S)
+    cleanup.callback(ours.close)
+    return process
+
+
+@pytest.fixture
+def taken_over(spawn, cleanup, escapes):
+    """taken_over(option...): a Proxy and the process of a device whose library does what it is told."""
+
+    def start(*options):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        proxy = cleanup.enter_context(mpqemu.Proxy(ours, mpqemu.SHIPPED))
+        argv = [PROGRAM, f"--library={escapes}", f"--fd={theirs.fileno()}", *options]
+        process = spawn(argv, name="device", inherit=[theirs])
+        proxy.send(proxy.sysmem())
+        proxy.config_write(0x10, 4, CONTROL)
+        proxy.config_write(0x14, 4, DATA)
+        proxy.config_write(0x04, 2, 2)
+        return proxy, process
+
+    return start
+
+
+def do(proxy, deed, process=0):
+    """What the deed gives: 0 or a negative errno."""
+    assert proxy.bar_write(CONTROL, 8, process << 32 | deed) == 0
+    return struct.unpack("<q", struct.pack("<Q", proxy.bar_read(DATA, 8)))[0]
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_cell_refuses_it_by_name(taken_over, sibling, name):
+    deed, call = DEEDS[name]
+    proxy, process = taken_over("--cell=default")
+    proxy.send(proxy.bar("BAR_WRITE", CONTROL, 8, sibling.pid << 32 | deed))
+    assert process.wait(PATIENCE_S) == -signal.SIGSYS
+    lines = process.log.read_text().splitlines()
+    assert f"outboard-backdoor: cell: refused the system call '{call}'" in lines[-1]
+    assert sibling.poll() is None
+
+
+@pytest.mark.parametrize("name", [name for name in DEEDS if name not in NOT_WITHOUT])
+def test_without_a_cell_it_can_be_done(taken_over, sibling, name):
+    if name in FOR_ROOT and os.geteuid() != 0:
+        pytest.skip("only root may do that at all")
+    proxy, _ = taken_over("--cell=none")
+    answer = do(proxy, DEEDS[name][0], sibling.pid)
+    if answer in (-errno.EPERM, -errno.EACCES):
+        pytest.skip(f"this machine refuses it to any process of this user: {os.strerror(-answer)}")
+    assert answer == 0
+
+
+def test_memory_has_a_bound(taken_over):
+    proxy, _ = taken_over("--cell=default")
+    assert do(proxy, 16) == -errno.ENOMEM
+
+
+def test_a_policy_of_the_user_is_added_and_paths_stay_away(taken_over, tmp_path):
+    policy = tmp_path / "my.policy"
+    policy.write_text("openat # the library looks for its table\n")
+    proxy, _ = taken_over("--cell=default", f"--cell-policy={policy}")
+    assert do(proxy, 0) in (-errno.ENOENT, -errno.EACCES)
+    assert do(proxy, 1) in (-errno.EROFS, -errno.EACCES, -errno.ENOENT)
+
+
+def run(*options):
+    return subprocess.run([PROGRAM, *options], capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+def test_a_policy_that_is_none_is_named(tmp_path):
+    policy = tmp_path / "my.policy"
+    policy.write_text("openat\nopnat\n")
+    done = run("--library=none", f"--cell-policy={policy}", "--cell=default", "--print-cell")
+    assert done.returncode == 1
+    assert f"{policy}:2: got 'opnat', expected the name of a system call" in done.stderr
+    done = run("--library=none", "--cell-policy=/there/is/none", "--cell=default", "--print-cell")
+    assert done.returncode == 1 and "can't read /there/is/none" in done.stderr
+
+
+def test_print_cell_says_what_the_program_could_do():
+    done = run("--print-cell")
+    assert (done.returncode, done.stdout) == (0, "no cell (--cell=none)\n")
+    done = run("--cell=default", "--print-cell")
+    assert done.returncode == 0
+    assert [line[:32].rstrip() for line in done.stdout.splitlines()] == [
+        "own user id",
+        "own namespaces",
+        "empty root",
+        "no capabilities",
+        "limits of memory and processes",
+        "no inspection by its user",
+        "no privileges by exec",
+        "Landlock",
+        "listed system calls only",
+    ]
+    assert done.stdout.splitlines()[-1].endswith(" yes")
+
+
+def test_a_thread_of_the_library_is_found(tmp_path):
+    library = build(tmp_path, "-DWITH_THREAD")
+    done = run("--cell=required", f"--library={library}", f"--socket-path={tmp_path / 'device.sock'}")
+    assert done.returncode == 1
+    assert "--cell=required: own namespaces: got " in done.stderr
+    if "Invalid argument" not in done.stderr:
+        pytest.skip("this machine refuses user namespaces before it looks at threads")
+    assert "a thread was running" in done.stderr
+    assert not (tmp_path / "device.sock").exists()
+
+
+def test_the_socket_is_removed_and_root_has_an_own_user(tmp_path, library):
+    server = Server(tmp_path, PROGRAM, "--cell=default", f"--library={library}")
+    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    user = int(fields["Uid"].split()[0])
+    assert user == (0x70000000 + server.process.pid if os.geteuid() == 0 else os.geteuid())
+    assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2"
+    server.client()
+    server.end()  # which looks for the socket
+
+
+def test_a_device_in_a_cell_serves_one_vmm_after_the_other(tmp_path):
+    server = Server(tmp_path, EXERCISE, "--cell=default")
+    for _ in range(3):
+        client = server.client()
+        assert len(client.read(0, RESULT, 8)) == 8
+        client.close()
+    server.end()
+
+
+def test_only_root_becomes_another_user():
+    done = run("--user=1234", "--cell=default", "--print-cell")
+    if os.geteuid() == 0:
+        assert done.returncode == 0 and done.stdout.splitlines()[0].endswith(" yes")
+    else:
+        assert done.returncode == 2 and "only root can become another user" in done.stderr
