@@ -11,9 +11,9 @@
 
 /* As the kernel has it since 6.12; older headers have a shorter one. */
 struct ruleset {
-    uint64_t file_rights;
-    uint64_t port_rights; /* ABI 4 */
-    uint64_t scopes;      /* ABI 6 */
+    uint64_t file_rights; // cppcheck-suppress unusedStructMember ; the kernel's
+    uint64_t port_rights; // cppcheck-suppress unusedStructMember ; ABI 4
+    uint64_t scopes;      // cppcheck-suppress unusedStructMember ; ABI 6
 };
 
 #define PORT_RIGHTS UINT64_C(3) /* to bind, to connect */

@@ -71,20 +71,20 @@ static void a_drain_stops_and_gives_up_in_its_time(void **state)
 {
     struct patient silent = make(1);
     struct block *blocks[] = {&silent.block};
-    struct block_drain drain;
-    block_drain_begin(&drain, blocks, 1, 1000, 7000);
-    assert_int_equal(block_drain_next_ms(&drain), 7500);
-    assert_false(block_drain_step(&drain, 7499));
+    struct block_drain ending;
+    block_drain_begin(&ending, blocks, 1, 1000, 7000);
+    assert_int_equal(block_drain_next_ms(&ending), 7500);
+    assert_false(block_drain_step(&ending, 7499));
     assert_int_equal(silent.stops, 0);
-    assert_false(block_drain_step(&drain, 7500));
+    assert_false(block_drain_step(&ending, 7500));
     assert_int_equal(silent.stops, 1);
-    assert_int_equal(block_drain_next_ms(&drain), 8000);
-    assert_false(block_drain_step(&drain, 7999));
+    assert_int_equal(block_drain_next_ms(&ending), 8000);
+    assert_false(block_drain_step(&ending, 7999));
     assert_int_equal(silent.given_up, 0);
-    assert_true(block_drain_step(&drain, 8000));
+    assert_true(block_drain_step(&ending, 8000));
     assert_int_equal(silent.given_up, 1);
     assert_false(silent.block.stops);
-    assert_true(block_drain_step(&drain, 8001));
+    assert_true(block_drain_step(&ending, 8001));
     assert_int_equal(silent.given_up, 1);
 }
 

@@ -197,7 +197,9 @@ static bool has_reached_the_command(void *argument)
     const struct list *flows = &sending->lab->ends[LAB_THE_OTHER].proxy.flows;
     struct ob_stream_stats stats;
     size_t len = sending->left < sizeof(bytes) ? sending->left : sizeof(bytes);
-    ssize_t put = len ? send(sending->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+    ssize_t put = 0;
+    if (sending->left > 0)
+        put = send(sending->fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (put > 0 && (sending->left -= (size_t)put) == 0)
         shutdown(sending->fd, SHUT_WR);
     if (sending->left > 0 || list_empty(flows))
