@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,9 +18,11 @@ static int add_file(struct policy *policy, const char *path, struct ob_fault *fa
     AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t len = !text ? -1 : fd < 0 ? -1 : read(fd, text, LIMIT_POLICY_LEN + 1);
     if (len < 0)
+        // cppcheck-suppress memleak ; AUTO_FREE
         return ob_fault_set(fault, -errno, "--cell-policy: can't read %.100s: %s", path,
                             strerror(errno));
     if (len > LIMIT_POLICY_LEN || strlen(text) != (size_t)len)
+        // cppcheck-suppress memleak ; AUTO_FREE
         return ob_fault_set(fault, -EINVAL,
                             "--cell-policy: %.100s: got a binary file or more than %u bytes, "
                             "expected lines of text",
