@@ -50,7 +50,7 @@ void stream_finish(struct ob_stream *stream)
 void stream_confirm_end(struct ob_stream *stream)
 {
     if (stream->state == STREAM_OPEN && !stream->orphan && stream->rx.ended &&
-        stream->rx.consumed == stream->rx.received && !stream->tx.ending)
+        stream->rx.consumed == stream->rx.received && !stream->tx.ended)
         stream_owe(stream, PENDING_CREDIT);
 }
 

@@ -257,6 +257,26 @@ static void an_end_behind_unread_bytes_is_told(void **state)
     }
 }
 
+/* A peer that was shut down and still waits for credit has not ended its direction. */
+static void what_was_read_is_told_while_an_end_waits_for_credit(void **state)
+{
+    for (int channel = 0; channel < 2; channel++) {
+        struct pair pair;
+        struct ob_stream *here, *there;
+        uint8_t byte, bytes[WINDOW + 1] = {0};
+        pair_up(&pair, configs[channel]);
+        pair_open(&pair, 0, &here, &there);
+        assert_int_equal(ob_stream_lend(there, bytes, sizeof(bytes)), 0);
+        ob_stream_shutdown(there);
+        ob_stream_shutdown(here);
+        pair_run(&pair);
+        assert_int_equal(ob_stream_read(there, &byte, 1), 0);
+        pair_run(&pair);
+        assert_int_equal(pair.ends[0].finished, 1);
+        pair_free(&pair);
+    }
+}
+
 /* Nothing was sent but the end. */
 static void an_end_without_bytes_is_told_too(void **state)
 {
@@ -281,6 +301,7 @@ int main(void)
         TEST(writable_comes_once_and_in_time),
         TEST(what_was_read_to_its_end_is_told_once),
         TEST(an_end_behind_unread_bytes_is_told),
+        TEST(what_was_read_is_told_while_an_end_waits_for_credit),
         TEST(an_end_without_bytes_is_told_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
