@@ -145,11 +145,11 @@ static void spell_host(const struct model_rule *rule, unsigned how, char ret_tex
 {
     char text[TEXT];
     unsigned bits = rule->bits;
-    if (rule->kind == ANY) {
+    if (rule->kind == ANY && !rule->name[0]) {
         strcpy(ret_text, "*");
         return;
     }
-    if (rule->kind == NAME) {
+    if (rule->kind != NETWORK) {
         spell_name(rule->name, how, ret_text);
         return;
     }
@@ -184,8 +184,8 @@ static struct model_rule take_rule(struct input *input)
     rule.last_port = one < other ? other : one;
     if (rule.kind == NAME) {
         take_name(input, true, rule.name);
-        if (strcmp(rule.name, "*") == 0)
-            rule.kind = ANY;
+        if (rule.name[strspn(rule.name, "*")] == '\0')
+            rule.kind = ANY; /* addresses too */
     }
     if (rule.kind == NETWORK) {
         rule.network = take_number(input);

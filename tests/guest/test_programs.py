@@ -208,7 +208,7 @@ def test_a_program_links_both_libraries_statically(tmp_path):
         }
         """
     )
-    libraries = [ROOT / "lib/libbackdoor.a", ROOT / "lib/liboutboard.a", "-ljansson"]
+    libraries = [ROOT / "lib/libbackdoor.a", ROOT / "lib/liboutboard.a", "-ljansson", "-lseccomp"]
     run("cc", f"-I{ROOT}/include", source, *libraries, "-o", tmp_path / "both")
     assert run(tmp_path / "both", env={"PATH": "/usr/bin", "OUTBOARD_BACKDOOR": "/nowhere"}).stdout
 

@@ -55,11 +55,13 @@ def newer_library(newer_headers, tmp_path_factory):
     """A folder with the shared library, version 9, built with structs that have grown."""
     library = tmp_path_factory.mktemp("lib")
     source = paths.TREE / "src"
-    sources = sorted(path for folder in ("base", "wire", "memory", "pci", "device", "server", "client", "session", "os", "program", "remote")
+    sources = sorted(path for folder in ("base", "wire", "memory", "pci", "device", "server", "client", "session", "os",
+                                    "sandbox", "program", "remote")
                      for path in (source / folder).rglob("*.c"))  # fmt: skip
+    sources += [paths.BUILD / "release/src" / name for name in ("default_policy.c", "reach_policy.c")]
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-std=gnu17", "-D_GNU_SOURCE", '-DOUTBOARD_VERSION="9"', f"-I{newer_headers}",
                     f"-I{source}", "-Wl,-soname,liboutboard.so.0", f"-Wl,--version-script={source / 'outboard.map'}",
-                    "-o", library / "liboutboard.so.0", *sources, "-ljansson"], check=True)  # fmt: skip
+                    "-o", library / "liboutboard.so.0", *sources, "-ljansson", "-lseccomp"], check=True)  # fmt: skip
     return library
 
 
