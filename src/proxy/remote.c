@@ -90,23 +90,29 @@ static void want_over(struct flow *flow, uint32_t reason)
         turn_down(want, reason);
 }
 
-static void want_readable(struct flow *flow)
+/* Where it listens. What a peer says behind that is of no use. */
+static void take_where(struct want *want, const char *text, size_t len)
 {
-    struct want *want = list_entry(flow, struct want, flow);
-    ssize_t len = ob_stream_read(flow->stream, want->where, sizeof(want->where) - 1);
-    if (len == 0) {
-        want_over(flow, OB_REASON_CANCELLED);
+    if (want->state == LISTENING)
         return;
-    }
-    if (len < 0)
-        return;
+    memcpy(want->where, text, len);
     want->where[len] = '\0';
     want->where[strcspn(want->where, "\n")] = '\0';
     want->state = LISTENING;
     want->told = OB_REASON_NONE;
     want->retry_ns = RETRY_FIRST_NS;
     proxy_log("the other end listens at %s for %s", want->where, service_text(want->forward));
-    if (ob_stream_peek(flow->stream, &(const void *){NULL}) == 0) /* the end came with it */
+}
+
+/* Reads to the end of what there is: nothing is told again before. */
+static void want_readable(struct flow *flow)
+{
+    struct want *want = list_entry(flow, struct want, flow);
+    char text[ADDRESS_TEXT_MAX - 1];
+    ssize_t len;
+    while ((len = ob_stream_read(flow->stream, text, sizeof(text))) > 0)
+        take_where(want, text, (size_t)len);
+    if (len == 0)
         want_over(flow, OB_REASON_CANCELLED);
 }
 
