@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define INPUT_MAX     2000
 #define IDLE_MAX      40
 #define SETTLE_NS     45000000000u
-#define SETTLE_ROUNDS 4000
+#define SETTLE_ROUNDS 20000
 #define STOP_ROUNDS   40
 #define LIMIT_USUAL   (KERNEL_FDS - 28u)
 
@@ -321,7 +321,7 @@ static void configure(const uint8_t head[HEAD], struct proxy_options *ret_option
         .key_len = head[1] & 32 ? 16 : 0,
         .keepalive_s = head[1] & 64 ? 5 : 0,
         .idle_timeout_s = head[1] & 128 ? 20 : 0,
-        .window = head[3] & 1 ? 65536 : 1u + head[3] * 8u,
+        .window = head[3] & 1 ? 65536 : 64u + head[3] * 8u,
         .socket_mode = 0600,
     };
 }
@@ -365,7 +365,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     world.peer_config = (struct ob_session_config){
         .size = sizeof(world.peer_config),
         .channel = options.channel.framing,
-        .window = 1 + data[5] * 64u,
+        .window = 64 + data[5] * 64u,
         .key = options.key_len && data[5] & 1 ? options.key : NULL,
         .key_len = options.key_len && data[5] & 1 ? options.key_len : 0,
         .listens = options.channel.kind != CHANNEL_LISTEN && data[5] & 2,
