@@ -57,6 +57,7 @@ static void part(struct end *end)
     peer->ended = true;
     if (resets)
         peer->error = ECONNRESET;
+    peer->was_reset = resets;
     peer->peer = NULL;
     kernel_wake(peer->fd);
     if (peer->unopened)

@@ -43,6 +43,7 @@ struct end {
     bool shut;       /* this end has said that nothing more comes from it */
     bool wants_room; /* a write found too little */
     bool abrupt;     /* to be closed with a reset */
+    bool was_reset;  /* by the other end; the error is told once, and then reads are at an end */
     bool is_writer;  /* of a pipe */
     bool unopened;   /* a terminal, whose other end alone keeps it */
     int fd;          /* the descriptor that has it; -1: none */

@@ -206,7 +206,7 @@ static bool hear(struct actor *actor, size_t len)
     struct end *end = input_of(actor);
     if (!end)
         return false;
-    bool can_tell = end->kind == END_TCP;
+    bool can_tell = end->kind == END_TCP && !end->was_reset;
     ssize_t got = end_read(end, bytes, len < CHUNK ? len : CHUNK, false);
     if (actor->role != ACTOR_TALKER)
         return got > 0;

@@ -243,7 +243,7 @@ static void world_wait(int timeout_ms)
         ;
     for (int i = 0; i < PEERS; i++)
         peer_pump(&world.peers[i]);
-    if (world.settling && timeout_ms < 0)
+    if (world.settling && timeout_ms < 0 && !kernel_has_events())
         kernel.now_ns += 1000000000;
 }
 
