@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import select
 import signal
 import socket
 import struct
@@ -20,6 +21,7 @@ from vfio_user import EVENTFD, MASK, NONE, PATIENCE_S, TRIGGER, UNMASK
 
 F_OFD_SETLK = 37
 LOOKS = 20  # that find a program asleep, one after the other: it does not spin
+LOOK_S = 0.005
 TRIES = 10
 GONE = (mpqemu.Gone, EOFError, BrokenPipeError, ConnectionResetError)
 
@@ -51,11 +53,19 @@ IRQS = {
 }
 
 
-def wait_for(condition, what):
+def wait_for(process, condition, what):
+    """No event tells of a state in /proc, so it is looked at again until it holds; the end of the process is an event,
+    and nothing changes behind it."""
     deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
+    ended = os.pidfd_open(process.pid)
+    try:
+        while not condition():
+            assert time.monotonic() < deadline, what
+            if select.select([ended], [], [], LOOK_S)[0]:
+                assert condition(), what
+                return
+    finally:
+        os.close(ended)
 
 
 def sleeps(pid):
@@ -70,7 +80,7 @@ class Device:
         self.image.write_bytes(bytes(zoo.LEN))
         self.server = Server(folder, PROGRAM, f"--image={self.image}", wire=wire)
         self.process = self.server.process
-        wait_for(self.is_asleep, "it does not come to rest")
+        wait_for(self.process, self.is_asleep, "it does not come to rest")
         self.before = self.server.descriptors()
 
     def is_asleep(self):
@@ -81,9 +91,9 @@ class Device:
 
     def end(self, kind, animals):
         """It ends when it is asked to. A file that can't be closed holds it up, but nothing of ours with it."""
-        wait_for(self.is_asleep, "it spins")
+        wait_for(self.process, self.is_asleep, "it spins")
         if kind is not zoo.fuse:
-            wait_for(self.is_whole, f"it has kept descriptors: {os.listdir(f'/proc/{self.process.pid}/fd')}, before {self.before}")
+            wait_for(self.process, self.is_whole, f"it has kept descriptors: {os.listdir(f'/proc/{self.process.pid}/fd')}, before {self.before}")
         self.process.send_signal(signal.SIGTERM)
         if kind is zoo.fuse:
             self.check_free()
@@ -96,12 +106,12 @@ class Device:
     def check_free(self):
         """Another can listen at the path and lock the image. No program is started for that: a fork would have a copy
         of the file that hangs."""
-        wait_for(lambda: not self.server.path.exists(), "it has not ended")
+        wait_for(self.process, lambda: not self.server.path.exists(), "it has not ended")
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(self.server.path))
             listener.listen()
         os.unlink(self.server.path)
-        wait_for(self.is_unlocked, "the image is locked")
+        wait_for(self.process, self.is_unlocked, "the image is locked")
 
     def is_unlocked(self):
         with open(self.image, "r+b") as image:
@@ -199,7 +209,7 @@ def test_vfio_user_interrupts(device, animals, client, kind):
             if is_event and action == TRIGGER:
                 vmm.set_irqs(index, NONE | TRIGGER, 0, 1)
             assert vmm.device_info()[2] == 9
-            wait_for(disk.is_asleep, "it spins")
+            wait_for(disk.process, disk.is_asleep, "it spins")
     disk.end(kind, all_of_them)
 
 

@@ -73,15 +73,21 @@ static void on_raised(void *argument)
     ++*interrupts;
 }
 
+/* A client that emulates INTx and counts how often the line goes up. */
+static void start_emulating(struct fixture *f, unsigned *interrupts)
+{
+    const struct ob_client_options options = {
+        .size = sizeof(options), .callbacks = {.intx_raised = on_raised}, .argument = interrupts};
+    fixture_start_greeted(f, &options);
+    assert_int_equal(FIXTURE_SERVED(f, 3, ob_client_emulate_intx(f->client)), 0);
+}
+
 static void what_is_signalled_while_the_line_is_up_is_not_told(void **state)
 {
     unsigned interrupts = 0;
-    const struct ob_client_options options = {
-        .size = sizeof(options), .callbacks = {.intx_raised = on_raised}, .argument = &interrupts};
     struct fixture f;
     uint64_t signals;
-    fixture_start_greeted(&f, &options);
-    assert_int_equal(FIXTURE_SERVED(&f, 3, ob_client_emulate_intx(f.client)), 0);
+    start_emulating(&f, &interrupts);
     ob_client_intx_eoi(f.client); /* of no interrupt */
     assert_int_equal(eventfd_read(f.client->intx.resample_fd, &signals), -1);
     for (unsigned round = 1; round <= 2; round++) {
@@ -102,12 +108,9 @@ static void what_is_signalled_while_the_line_is_up_is_not_told(void **state)
 static void eventfds_that_the_remote_has_filled_are_waited_for_by_nobody(void **state)
 {
     unsigned interrupts = 0;
-    const struct ob_client_options options = {
-        .size = sizeof(options), .callbacks = {.intx_raised = on_raised}, .argument = &interrupts};
     struct fixture f;
     uint64_t signals;
-    fixture_start_greeted(&f, &options);
-    assert_int_equal(FIXTURE_SERVED(&f, 3, ob_client_emulate_intx(f.client)), 0);
+    start_emulating(&f, &interrupts);
     assert_int_equal(eventfd_write(f.client->intx.trigger_fd, UINT64_MAX - 1), 0);
     assert_int_equal(eventfd_write(f.client->intx.resample_fd, UINT64_MAX - 1), 0);
     fixture_dispatch(&f);
