@@ -83,8 +83,8 @@ static void notify(const struct program *program, const char *state, const char 
     char line[OB_FAULT_TEXT_LEN], text[OB_FAULT_TEXT_LEN + 32];
     printable_copy(line, sizeof(line), detail, strlen(detail)); /* a newline begins the next one */
     snprintf(text, sizeof(text), "%sSTATUS=%s", state, line);
-    notify_send_to(program->notify_fd,
-                   text); /* a launcher that does not listen misses nothing it needs */
+    /* A launcher that does not listen misses nothing it needs. */
+    notify_send_to(program->notify_fd, text);
 }
 
 static void on_signal(void *argument, uint32_t events)
