@@ -108,42 +108,28 @@ static int apply_trace(void *config, const char *value, struct ob_fault *fault)
 
 static int apply_cell(void *config, const char *value, struct ob_fault *fault)
 {
-    static const char *const names[] = {[OPTIONS_CELL_NONE] = "none",
-                                        [OPTIONS_CELL_DEFAULT] = "default",
-                                        [OPTIONS_CELL_REQUIRED] = "required"};
     struct options *options = config;
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(value, names[i]) == 0) {
-            options->cell = (enum options_cell)i;
-            return 0;
-        }
-    return ob_fault_set(fault, -EINVAL, "got '%.40s', expected none, default or required", value);
+    return confine_parse_how(value, &options->cell.how, fault);
 }
 
 static int apply_print_cell(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    options->print_cell = true;
+    options->cell.print = true;
     return 0;
 }
 
 static int apply_cell_policy(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    options->cell_policy = value;
+    options->cell.policy = value;
     return 0;
 }
 
 static int apply_user(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    uint64_t number = 0;
-    int err = ob_option_number(value, 1, UINT32_MAX - 1, &number, fault);
-    if (err == 0 && geteuid() != 0)
-        return ob_fault_set(fault, -EPERM, "only root can become another user");
-    if (err == 0)
-        options->user = (unsigned)number;
-    return err;
+    return confine_parse_user(value, &options->cell.user, fault);
 }
 
 static const struct ob_option common[] = {
@@ -309,7 +295,7 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     if (err == 0)
         err = check_dma(program, &options, fault);
     int verdict = err < 0              ? err
-                  : options.print_cell ? (int)OPTIONS_CELL
+                  : options.cell.print ? (int)OPTIONS_CELL
                                        : check_peer(&options, fault);
     if (verdict >= 0)
         *ret_options = options;

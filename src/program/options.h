@@ -5,13 +5,8 @@
 
 #include <outboard/program.h>
 
+#include "sandbox/confine.h"
 #include "server/engine.h"
-
-enum options_cell {
-    OPTIONS_CELL_NONE,
-    OPTIONS_CELL_DEFAULT,
-    OPTIONS_CELL_REQUIRED
-};
 
 struct options {
     int fd;                        /* the peer's socket, or one that listens; -1: none given */
@@ -22,11 +17,8 @@ struct options {
     const char *trace; /* where a trace goes; "": standard error, NULL: nowhere */
     bool has_pci_id;   /* other ids than the device's description has: */
     uint16_t vendor_id, device_id;
-    enum options_cell cell;
-    bool print_cell;
-    const char *cell_policy; /* a file; NULL: none */
-    unsigned user;           /* that root becomes in the cell; 0: one is drawn */
-    bool dma_by_messages;    /* guest memory is never mapped here */
+    struct confine_options cell;
+    bool dma_by_messages; /* guest memory is never mapped here */
 };
 
 /* What the command line asks for instead of serving. */

@@ -66,7 +66,7 @@ struct program {
     struct options options;
     int notify_fd; /* -1: no launcher listens */
     bool opened;   /* author->open() has been */
-    struct program_cell cell;
+    struct confinement cell;
     int remover_fd; /* -1: the socket is removed here */
     struct trace trace;
     int socket_fd; /* the peer's, or a listener; -1: not open, or closed again */
@@ -170,7 +170,7 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
         program->remover_fd = err;
     }
     log_prepare();
-    return program_cell_leave(&program->cell, fault);
+    return confine_leave(&program->cell, fault);
 }
 
 /* The thread that closes what peers send is made here and nowhere else. */
@@ -329,7 +329,7 @@ static int run(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = start_threads(fault);
     if (err == 0)
-        err = program_cell_close(&program->cell, fault);
+        err = confine_close(&program->cell, fault);
     if (err == 0)
         err = create(program, fault);
     if (err == 0)
@@ -361,13 +361,13 @@ static int serve(const struct ob_program *author, const struct options *options,
 
 static int print_cell(const struct ob_program *author, const struct options *options, void *config)
 {
-    struct program_cell cell;
+    struct confinement cell;
     struct ob_fault fault = {0};
     if (program_cell_prepare(&cell, author, config, options, &fault) < 0) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;
     }
-    program_cell_print(&cell);
+    confine_print(&cell);
     return standard_output_end(EXIT_SUCCESS);
 }
 
