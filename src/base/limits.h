@@ -189,4 +189,7 @@
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u
 
+/* Bytes of a label of --label. */
+#define LIMIT_LABEL_LEN 1024u
+
 #endif

@@ -14,6 +14,7 @@
 #include "program/activation.h"
 #include "program/author.h"
 #include "program/wires.h"
+#include "sandbox/label.h"
 
 #define DEFAULT_POLL_US     100
 #define DEFAULT_SOCKET_MODE 0600
@@ -132,6 +133,13 @@ static int apply_user(void *config, const char *value, struct ob_fault *fault)
     return confine_parse_user(value, &options->cell.user, fault);
 }
 
+static int apply_label(void *config, const char *value, struct ob_fault *fault)
+{
+    struct options *options = config;
+    options->cell.label = value;
+    return 0;
+}
+
 static const struct ob_option common[] = {
     {"fd", "N", "serve the peer on this open socket, or who connects to it", apply_fd},
     {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
@@ -142,6 +150,7 @@ static const struct ob_option common[] = {
     {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
     {"cell", "HOW", "none (default); default: what the kernel allows; required: all", apply_cell},
     {"cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
+    {"label", "LABEL", "run under this AppArmor profile or SELinux context", apply_label},
     {"user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
     {"print-cell", NULL, "enter the cell, print what it is, and end", apply_print_cell},
     {"trace", "FILE", "write a line for each message, to FILE or standard error", apply_trace},
@@ -291,7 +300,10 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
                             argv[optind]);
-    int err = check_wire(program, &options, fault);
+    /* Before anything is taken that an exec would lose. */
+    int err = options.cell.label ? label_take(options.cell.label, argv, fault) : 0;
+    if (err == 0)
+        err = check_wire(program, &options, fault);
     if (err == 0)
         err = check_dma(program, &options, fault);
     int verdict = err < 0              ? err

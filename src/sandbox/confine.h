@@ -15,11 +15,12 @@ enum confine_how {
     CONFINE_REQUIRED, /* a part that the kernel refuses is an error */
 };
 
-/* --cell, --cell-policy, --user, --print-cell. */
+/* --cell, --cell-policy, --label, --user, --print-cell. */
 struct confine_options {
     enum confine_how how;
     bool print;
     const char *policy; /* a file of the user's; NULL: none */
+    const char *label;  /* for label_take(); NULL: what the launcher has given */
     uid_t user;         /* that root becomes; 0: one is drawn */
 };
 

@@ -34,7 +34,7 @@ def test_capabilities_are_json():
 def test_help_names_every_option():
     done = run("--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ["fd=N", "socket-path=PATH", "wire=", "poll-us=N", "dma=HOW", "library=PATH", "pages=N", "help", "version"]:
+    for option in ["fd=N", "socket-path=PATH", "wire=", "poll-us=N", "dma=HOW", "label=LABEL", "library=PATH", "pages=N", "help", "version"]:
         assert f"--{option}" in done.stdout
 
 
@@ -55,6 +55,8 @@ MISTAKES = {
     "wire": (["--wire=smoke"], 2, "--wire: no wire is called 'smoke'"),
     "poll": (["--poll-us=x"], 2, "--poll-us: 'x' is not a number"),
     "dma": (["--dma=mail"], 2, "--dma: 'mail' is neither 'shared' nor 'messages'"),
+    "no label": (["--fd=0", "--label="], 2, "--label: got 0 bytes, expected 1 to 1024"),
+    "unknown label": (["--fd=0", "--label=there-is-no-such-profile"], 2, "--label=there-is-no-such-profile: got '"),
     "dma by what": (["--fd=0", "--wire=mpqemu", "--dma=messages"], 2, "mpqemu has no such messages"),
     "no library": (["--fd=0"], 1, "--library=PATH"),
     "library missing": (["--fd=0", "--library=/no/such.so"], 1, "/no/such.so"),
