@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Device programs inside a guest, whose kernel has mandatory access control."""
+import errno
+import pathlib
+import subprocess
+
+from guestlab import paths
+from guestlab.initramfs import with_libraries
+
+ROOT = paths.BUILD / "root"
+PREFIX = "/usr/local"
+BACKDOOR = f"{PREFIX}/libexec/outboard/outboard-backdoor"
+NVME = f"{PREFIX}/libexec/outboard/outboard-nvme"
+LIBRARY = f"{PREFIX}/lib/outboard/deeds.so"
+IMAGES = "/var/lib/outboard/images"
+SOCKET = "/run/outboard/device"
+LOG = "/var/log/outboard/device"
+
+# What is refused, and its number in deeds.c.
+DEEDS = {
+    "read a file": 1,
+    "make a file": 2,
+    "open an image": 3,
+    "make a TCP socket": 4,
+    "make a netlink socket": 5,
+    "start a program": 6,
+    "mount": 7,
+    "trace a process": 8,
+    "signal a process": 9,
+    "map executable memory": 10,
+}
+
+USERS = {
+    "/etc/passwd": b"root:x:0:0::/:/bin/sh\nplain:x:1000:1000::/tmp:/bin/sh\n",
+    "/etc/group": b"root:x:0:\nplain:x:1000:\n",
+}
+
+# start PROGRAM OPTION...: a device that listens, as $device; its messages go into a log. stop: ends it.
+# deed NUMBER PROCESS: one line, what the device answers.
+SHELL = f"""
+start() {{
+    rm -f {SOCKET}
+    "$@" --socket-path={SOCKET} 2>{LOG} &
+    device=$!
+    until [ -S {SOCKET} ] || ! kill -0 $device 2>/dev/null; do usleep 10000; done
+}}
+stop() {{
+    kill $device
+    wait $device
+}}
+deed() {{
+    OUTBOARD_BACKDOOR={SOCKET} backdoor call $(($2 << 32 | $1)) && OUTBOARD_BACKDOOR={SOCKET} backdoor read 0 8 | od -An -td8
+}}
+"""
+
+
+def build_library(folder):
+    """deeds.c as a library of the backdoor."""
+    path = folder / "deeds.so"
+    source = pathlib.Path(__file__).with_name("deeds.c")
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{ROOT}/include", "-o", path, source], check=True)
+    return path
+
+
+def files(library):
+    """What a guest needs to run devices: they are installed as by "meson install" with its default prefix."""
+    names = ["libexec/outboard/outboard-backdoor", "libexec/outboard/outboard-nvme", "bin/outboard"]
+    found = with_libraries(*(str(ROOT / name) for name in names))
+    installed = {path.replace(str(ROOT), PREFIX): source for path, source in found.items()}
+    return {**installed, **USERS, LIBRARY: library, "/etc/lab.sh": SHELL.encode()}
+
+
+def prepare(guest, root=""):
+    """Folders and images of the devices; the kernel's log is to have each refusal."""
+    guest.run("echo 0 >/proc/sys/kernel/printk_ratelimit")
+    guest.run(
+        f"cd {root}/ && mkdir -p -m 755 run/outboard var/log/outboard var/lib/outboard/images &&"
+        f" chmod 755 . && truncate -s 1M .{IMAGES}/own.img .{IMAGES}/other.img ./var/lib/disk.img"
+    )
+
+
+class Lab:
+    """Runs scripts in the guest that have the functions of SHELL; wrap: what a script is handed to."""
+
+    def __init__(self, guest, wrap="sh -c {}"):
+        self.guest = guest
+        self.wrap = wrap
+
+    def run(self, script):
+        quoted = "'" + f". /etc/lab.sh; {script}".replace("'", r"'\''") + "'"
+        return self.guest.run(self.wrap.format(quoted))
+
+    def log(self):
+        return self.run(f"cat {LOG}")
+
+    def answers(self, *options, program=BACKDOOR):
+        """{deed: errno or 0}: what a backdoor that was taken over can do, started with these options."""
+        numbers = " ".join(map(str, DEEDS.values()))
+        said = self.run(
+            f"start {program} --library={LIBRARY} {' '.join(options)}; sleep 1000 & other=$!;"
+            f" for number in {numbers}; do deed $number $other; done; kill $other; stop"
+        )
+        answers = [-int(word) for word in said.split()]
+        assert len(answers) == len(DEEDS), said
+        return dict(zip(DEEDS, answers))
+
+
+def refused(answers):
+    """The deeds that the kernel refuses by access control."""
+    return {deed for deed, answer in answers.items() if answer in (errno.EACCES, errno.EPERM)}

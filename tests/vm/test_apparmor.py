@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The profiles of share/apparmor, loaded into a guest's kernel by AppArmor's own parser."""
+import maclab
+import pytest
+from guestlab import Guest, paths
+from guestlab.initramfs import with_libraries
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
+
+PARSER = "/sbin/apparmor_parser"
+PROFILES = paths.TREE / "share/apparmor"
+# The same program where no profile is attached.
+ELSEWHERE = "/opt/libexec/outboard/outboard-backdoor"
+
+
+def parser_files():
+    profiles = {f"/etc/apparmor.d/{path.relative_to(PROFILES)}": path for path in PROFILES.rglob("*") if path.is_file()}
+    abi = {"/etc/apparmor.d/abi/3.0": "/etc/apparmor.d/abi/3.0", "/etc/apparmor/parser.conf": b""}
+    return with_libraries(PARSER) | profiles | abi
+
+
+@pytest.fixture(scope="module")
+def lab(shared_logs, tmp_path_factory):
+    library = maclab.build_library(tmp_path_factory.mktemp("deeds"))
+    files = maclab.files(library) | parser_files() | {ELSEWHERE: maclab.ROOT / "libexec/outboard/outboard-backdoor"}
+    with Guest(shared_logs / "guest", programs=[maclab.ROOT / "bin/backdoor"], files=files) as guest:
+        maclab.prepare(guest)
+        guest.run("mount -t securityfs securityfs /sys/kernel/security")
+        guest.run(f"for file in /etc/apparmor.d/outboard-*; do {PARSER} --replace --skip-cache $file || exit; done")
+        yield maclab.Lab(guest)
+
+
+def denials(lab):
+    """What the kernel has refused since the last time."""
+    return lab.guest.run("dmesg -c | grep apparmor=.DENIED || true")
+
+
+def test_each_program_has_a_profile(lab):
+    loaded = lab.guest.read("/sys/kernel/security/apparmor/profiles").splitlines()
+    assert {"outboard-backdoor (enforce)", "outboard-nvme (enforce)", "outboard-nvme-nbd (enforce)"} <= set(loaded)
+
+
+@pytest.mark.parametrize("program", [BACKDOOR, NVME])
+@pytest.mark.parametrize("user", ["root", "plain"])
+def test_a_cell_is_complete_under_a_profile(lab, program, user):
+    denials(lab)
+    printed = lab.run(f"su {user} -c '{program} --cell=required --print-cell'")
+    assert "refused" not in printed and printed.splitlines()[1].endswith(" yes"), printed
+    assert denials(lab) == ""
+
+
+def test_the_backdoor_works_under_its_profile(lab):
+    denials(lab)
+    said = lab.run(
+        f"start {BACKDOOR} --cell=required --library={LIBRARY} --trace=/var/log/outboard/trace; deed 0 0;"
+        f" cat /proc/$device/attr/current; stop; grep -c . /var/log/outboard/trace; [ -e {SOCKET} ] || echo removed"
+    )
+    answer, profile, trace_len, socket = said.split("\n", 3)
+    assert (answer.strip(), profile, socket) == ("0", "outboard-backdoor (enforce)", "removed\n")
+    assert int(trace_len) > 0
+    assert denials(lab) == ""
+
+
+def test_a_disk_works_under_its_profile(lab):
+    denials(lab)
+    said = lab.run(f"start {NVME} --cell=required --image={IMAGES}/own.img; cat /proc/$device/attr/current; {PREFIX}/bin/outboard inspect {SOCKET}; stop")
+    assert said.startswith("outboard-nvme (enforce)") and "MSI-X" in said
+    assert denials(lab) == ""
+
+
+def test_a_disk_elsewhere_is_refused(lab):
+    lab.run(f"start {NVME} --cell=none --image=/var/lib/disk.img")
+    assert "can't open /var/lib/disk.img: Permission denied" in lab.log()
+
+
+def test_what_a_backdoor_can_do_without_a_cell(lab):
+    """AppArmor does not refuse executable memory."""
+    outside = {"map executable memory"}
+    assert maclab.refused(lab.answers("--cell=none")) == set(DEEDS) - outside
+    assert maclab.refused(lab.answers("--cell=none", program=ELSEWHERE)) == set()
+
+
+def test_a_label_is_taken_by_the_program_itself(lab):
+    said = lab.run(f"start {ELSEWHERE} --label=outboard-backdoor --library={LIBRARY}; cat /proc/$device/attr/current /proc/$device/comm; stop")
+    assert said.splitlines() == ["outboard-backdoor (enforce)", "outboard-backdo"]
+    assert "read a file" in maclab.refused(lab.answers("--label=outboard-backdoor", "--cell=none", program=ELSEWHERE))
+    assert lab.run(f"{BACKDOOR} --label=outboard-backdoor --version").startswith("outboard-backdoor ")
+
+
+@pytest.mark.parametrize(
+    "program, label, says",
+    [
+        (ELSEWHERE, "no-such-profile", "got 'No such file or directory'; load the profile"),
+        (ELSEWHERE, "some_u:some_r:some_t", "got 'Invalid argument'; boot with SELinux"),
+        (BACKDOOR, "outboard-nvme", "got 'Permission denied'; allow the change"),
+    ],
+)
+def test_a_label_that_is_refused_is_named(lab, program, label, says):
+    said = lab.run(f"{program} --label={label} --print-cell 2>&1; echo $?")
+    assert f"outboard-backdoor: --label={label}: {says}" in said and said.endswith("\n2\n")
+
+
+def test_only_a_disk_on_a_server_has_a_network(lab):
+    lab.guest.run("ip link set lo up")
+    command = f"{NVME} --image=nbd://127.0.0.1/ --socket-path={SOCKET} 2>&1 || true"
+    assert "Connection refused" in lab.run(command.replace(NVME, f"{NVME} --label=outboard-nvme-nbd"))
+    denials(lab)
+    assert "Connection refused" not in lab.run(command)
+    assert 'family="inet"' in denials(lab)
+
+
+def test_a_disk_on_a_server_has_no_images(lab):
+    command = f"{NVME} --label=outboard-nvme-nbd --image={IMAGES}/own.img --socket-path={SOCKET} 2>&1 || true"
+    assert "own.img: Permission denied" in lab.run(command)
