@@ -142,6 +142,12 @@ def prepared(shell, example):
     assert (shell.folder / "mine.so").exists()
 
 
+@runs("docs/testing.md: cd build/release/tests/escape")
+def escapes(shell, example):
+    printed = shell.run(example)
+    assert "make a TCP socket: killed socket" in printed and "make a TCP socket: done" in printed
+
+
 @runs("README.md: outboard pair", "man/outboard-backdoor.8: outboard pair")
 def pair_with_qemu(shell, example):
     shell.run(example.replace("...", MACHINE))

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "escape.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <linux/stat.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "call.h"
+
+#define PATH_LEN 128
+
+struct path {
+    char text[PATH_LEN];
+};
+
+static struct path in(const struct escape_world *world, const char *name)
+{
+    struct path path;
+    snprintf(path.text, sizeof(path.text), "%s/%s", world->folder, name);
+    return path;
+}
+
+static long open_a_file(const struct escape_world *world)
+{
+    return CALL(openat, AT_FDCWD, in(world, "file").text, O_RDONLY);
+}
+
+static long open_the_old_way(const struct escape_world *world)
+{
+    return CALL(open, in(world, "file").text, O_RDONLY);
+}
+
+static long open_the_new_way(const struct escape_world *world)
+{
+    const struct open_how how = {.flags = O_RDONLY};
+    return CALL(openat2, AT_FDCWD, in(world, "file").text, &how, sizeof(how));
+}
+
+static long make_a_file(const struct escape_world *world)
+{
+    return CALL(openat, AT_FDCWD, in(world, "made").text, O_CREAT | O_RDWR, 0600);
+}
+
+static long create_a_file(const struct escape_world *world)
+{
+    return CALL(creat, in(world, "made").text, 0600);
+}
+
+static long make_a_nameless_file(const struct escape_world *world)
+{
+    return CALL(openat, AT_FDCWD, world->folder, O_TMPFILE | O_RDWR, 0600);
+}
+
+/* What was opened read only can be opened once more, by its descriptor's path. */
+static long reopen_for_writing(const struct escape_world *world)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", world->readonly_fd);
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDWR);
+    return fd < 0 ? -errno : CALL(write, fd, "x", 1);
+}
+
+static long read_anothers_memory(const struct escape_world *world)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/%d/mem", world->sibling);
+    return CALL(openat, AT_FDCWD, path, O_RDWR);
+}
+
+static long stat_a_path(const struct escape_world *world)
+{
+    char status[256]; /* larger than any struct stat */
+    return CALL(newfstatat, AT_FDCWD, in(world, "file").text, status, 0);
+}
+
+/* fstat(3) is newfstatat(2) with this flag, and without a path. */
+static long stat_a_path_as_a_descriptor(const struct escape_world *world)
+{
+    char status[256];
+    return CALL(newfstatat, AT_FDCWD, in(world, "file").text, status, AT_EMPTY_PATH);
+}
+
+static long statx_a_path(const struct escape_world *world)
+{
+    struct statx status;
+    return CALL(statx, AT_FDCWD, in(world, "file").text, 0, STATX_TYPE, &status);
+}
+
+static long statx_a_path_as_a_descriptor(const struct escape_world *world)
+{
+    struct statx status;
+    return CALL(statx, AT_FDCWD, in(world, "file").text, AT_EMPTY_PATH, STATX_TYPE, &status);
+}
+
+static long test_a_path(const struct escape_world *world)
+{
+    return CALL(access, in(world, "file").text, R_OK);
+}
+
+static long read_a_link(const struct escape_world *world)
+{
+    char target[PATH_LEN];
+    return CALL(readlink, "/proc/self/exe", target, sizeof(target));
+}
+
+static long make_a_folder(const struct escape_world *world)
+{
+    return CALL(mkdir, in(world, "made").text, 0700);
+}
+
+static long make_a_link(const struct escape_world *world)
+{
+    return CALL(symlink, "file", in(world, "made").text);
+}
+
+static long make_a_name(const struct escape_world *world)
+{
+    return CALL(link, in(world, "file").text, in(world, "made").text);
+}
+
+static long remove_a_file(const struct escape_world *world)
+{
+    return CALL(unlink, in(world, "spare").text);
+}
+
+static long rename_a_file(const struct escape_world *world)
+{
+    return CALL(rename, in(world, "spare").text, in(world, "made").text);
+}
+
+static long cut_a_file(const struct escape_world *world)
+{
+    return CALL(truncate, in(world, "spare").text, 0);
+}
+
+static long change_a_mode(const struct escape_world *world)
+{
+    return CALL(chmod, in(world, "spare").text, 0600);
+}
+
+static long change_an_owner(const struct escape_world *world)
+{
+    return CALL(chown, in(world, "spare").text, -1, -1);
+}
+
+static long go_to_a_folder(const struct escape_world *world)
+{
+    return CALL(chdir, world->folder);
+}
+
+static long watch_a_folder(const struct escape_world *world)
+{
+    long fd = syscall(SYS_inotify_init1, 0);
+    return fd < 0 ? -errno : CALL(inotify_add_watch, fd, world->folder, IN_CREATE);
+}
+
+const struct escape_deed escape_paths[] = {
+    {"open a file", "openat", open_a_file, 0},
+    {"open a file by open(2)", "open", open_the_old_way, 0},
+    {"open a file by openat2(2)", "openat2", open_the_new_way, 0},
+    {"make a file", "openat", make_a_file, 0},
+    {"make a file by creat(2)", "creat", create_a_file, 0},
+    {"make a file without a name", "openat", make_a_nameless_file, ESCAPE_DEPENDS},
+    {"write to a file that was opened read only", "openat", reopen_for_writing, 0},
+    {"open the memory of a sibling", "openat", read_anothers_memory, ESCAPE_DEPENDS},
+    {"stat a path", "newfstatat", stat_a_path, 0},
+    {"stat a path like a descriptor", "newfstatat|ENOENT", stat_a_path_as_a_descriptor, 0},
+    {"statx a path", "statx", statx_a_path, 0},
+    {"statx a path like a descriptor", "statx|ENOENT", statx_a_path_as_a_descriptor, 0},
+    {"test a path", "access", test_a_path, 0},
+    {"read a link", "readlink", read_a_link, 0},
+    {"make a folder", "mkdir", make_a_folder, 0},
+    {"make a symbolic link", "symlink", make_a_link, 0},
+    {"make a second name", "link", make_a_name, 0},
+    {"remove a file", "unlink", remove_a_file, 0},
+    {"rename a file", "rename", rename_a_file, 0},
+    {"cut a file by its path", "truncate", cut_a_file, 0},
+    {"change a mode", "chmod", change_a_mode, 0},
+    {"change an owner", "chown", change_an_owner, 0},
+    {"go to a folder", "chdir", go_to_a_folder, 0},
+    {"watch a folder", "inotify_init1", watch_a_folder, 0},
+    {0},
+};

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a device program that was taken over can't do in its cell, and can without one.
+
+The deeds, and what a cell answers to each, are in deeds_*.c; the runner has a program do them (escape.h).
+"""
+import collections
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+
+import pytest
+from guestlab import paths
+
+RELEASE = paths.BUILD / "release"
+RUNNER = RELEASE / "tests/escape/escapes"
+HOOK = RELEASE / "tests/escape/escape_hook.so"
+INSTALLED = paths.BUILD / "root/libexec/outboard"
+LIBRARY = paths.BUILD / "root/share/outboard/examples/backdoor_library.so"
+
+# '@' is the runner's folder.
+PROGRAMS = {
+    "outboard-nvme": [INSTALLED / "outboard-nvme", "--image=@/image,readonly"],
+    "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
+    "alarm": [RELEASE / "examples/alarm"],
+    "led": [RELEASE / "examples/led"],
+    "sum": [RELEASE / "devices/sum"],
+    "exercise": [RELEASE / "tests/wire/exercise"],
+}
+WITH_A_RING = "outboard-nvme"
+
+# Root's programs, and those of an ordinary user; an ordinary user has its own alone.
+USERS = {"root": 0, "nobody": 65534} if os.geteuid() == 0 else {"user": os.geteuid()}
+MORE_USERS = USERS | ({"another": 12345} if os.geteuid() == 0 else {})
+
+# Batches wait for the kernel to take namespaces down, most of the time.
+AT_ONCE = 4
+BATCH_TIMEOUT_S = 600
+
+LINE = re.compile(r"^(ok|not ok) \d+ - ([^:]+): (.*?)(?: # SKIP (.*))?$")
+
+Outcome = collections.namedtuple("Outcome", "verdict text reason details")
+
+
+def deeds():
+    """Name: whether it takes a ring."""
+    lines = subprocess.run([RUNNER, "--list"], capture_output=True, text=True, check=True).stdout.splitlines()
+    return {line.split("\t")[0]: "\t" in line for line in lines}
+
+
+DEEDS = deeds()
+
+
+def attempts(programs, users):
+    for program in programs:
+        for user in users:
+            for deed, takes_ring in DEEDS.items():
+                if program == WITH_A_RING or not takes_ring:
+                    yield pytest.param(program, user, deed, id=f"{program}-{user}-{deed}")
+
+
+def run_batch(program, user, cell, names):
+    """What became of each deed of the batch."""
+    if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
+        return f"user {MORE_USERS[user]} can't enter the folder of this tree"
+    command = [RUNNER, f"--hook={HOOK}", f"--cell={cell}"]
+    if MORE_USERS[user] != os.geteuid():
+        command.append(f"--user={MORE_USERS[user]}")
+    done = subprocess.run(
+        [*command, ",".join(names), *PROGRAMS[program]], capture_output=True, text=True, timeout=BATCH_TIMEOUT_S
+    )
+    found, details = {}, []
+    for line in done.stdout.splitlines():
+        match = LINE.match(line)
+        if match:
+            details = []
+            found[match[2]] = Outcome(match[1], match[3], match[4], details)
+        else:
+            details.append(line)
+    assert set(found) == set(names), done.stderr
+    return found
+
+
+@pytest.fixture(scope="module")
+def batches(request):
+    """The deeds that the tests of this session want, by program, user and kind of cell; several batches run at once."""
+    wanted = collections.defaultdict(list)
+    for item in request.session.items:
+        if item.module is request.module:
+            parameters = item.callspec.params
+            key = parameters["program"], parameters["user"], CELLS[item.originalname]
+            wanted[key].append(parameters["deed"])
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        started = {key: pool.submit(run_batch, *key, names) for key, names in wanted.items()}
+    return started  # all have ended
+
+
+@pytest.fixture
+def outcome(batches, request, program, user, deed):
+    found = batches[program, user, CELLS[request.node.originalname]].result()
+    if isinstance(found, str):
+        pytest.skip(found)
+    return found[deed]
+
+
+@pytest.mark.parametrize(("program", "user", "deed"), [*attempts(PROGRAMS, USERS), *attempts([WITH_A_RING], set(MORE_USERS) - set(USERS))])
+def test_a_cell_refuses(outcome, program, user, deed):
+    assert outcome.verdict == "ok" and not outcome.reason, "\n".join([outcome.text, *outcome.details])
+
+
+@pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS))
+def test_without_a_cell_it_is_done(outcome, program, user, deed):
+    if outcome.reason:
+        pytest.skip(f"{outcome.reason}: {outcome.text}")
+    assert (outcome.verdict, outcome.text) == ("ok", "done"), "\n".join(outcome.details)
+
+
+CELLS = {"test_a_cell_refuses": "default", "test_without_a_cell_it_is_done": "none"}
