@@ -186,6 +186,13 @@
 /* Addresses at which a peer may have us listen at a time. */
 #define LIMIT_PEER_LISTENERS 64
 
+/* A process in a cell: open descriptors (a VMM that passes more is dropped), threads with workers of
+ * its rings (no more are made), and bytes of private memory (an allocation fails): a device's state,
+ * buffers and stacks. What a VMM shares does not count. */
+#define LIMIT_CELL_FILES     4096u
+#define LIMIT_CELL_PROCESSES 64u
+#define LIMIT_CELL_MEMORY    (1u << 30)
+
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u
 

@@ -8,6 +8,7 @@
 #include "sandbox/refusal.h"
 #include "sandbox/sanitized.h"
 #include "sandbox/stages.h"
+#include "sandbox/user_record.h"
 
 static const struct {
     const char *name, *excuse;
@@ -23,14 +24,26 @@ static const struct {
     [CELL_CALLS] = {"listed system calls only", "this build has sanitizers"},
 };
 
+/* Root takes an id of its own. An id that could not be recorded is taken all the same, and the part
+ * is reported as refused: another program may have it too. */
+static int take_user(uid_t wanted, int *ret_fd)
+{
+    uid_t user = wanted ? wanted : USER_RECORD_FIRST + (uid_t)getpid();
+    int fd = user_record_take(USER_RECORD_FOLDER, wanted ? wanted : USER_RECORD_FIRST,
+                              wanted ? 1 : USER_RECORD_COUNT, &user);
+    int err = stage_user(user);
+    *ret_fd = fd < 0 ? -1 : fd;
+    return err < 0 ? err : fd < 0 ? fd : 0;
+}
+
 void cell_leave(const struct cell_plan *plan, struct cell_report *report)
 {
     int *part = report->part;
+    report->user_fd = -1;
     for (unsigned i = 0; i < CELL_PARTS; i++)
         part[i] = CELL_LEFT_OUT;
     if (geteuid() == 0)
-        part[CELL_USER] =
-            stage_user(plan->user ? plan->user : STAGE_USER_FIRST + (unsigned)getpid());
+        part[CELL_USER] = take_user(plan->user, &report->user_fd);
     part[CELL_NAMESPACES] = stage_namespaces(!plan->reaches_out);
     if (!plan->reaches_out && part[CELL_NAMESPACES] == 0)
         part[CELL_ROOT] = stage_root();
@@ -64,6 +77,13 @@ const char *cell_part_excuse(enum cell_part part)
 const char *cell_part_remedy(enum cell_part part, int err)
 {
     switch (part) {
+    case CELL_USER:
+        if (err == -EBUSY)
+            return "another program runs as this user: give each its own --user=UID";
+        if (err == -EINVAL)
+            return "give --user=UID with an id of this user namespace (/proc/self/uid_map)";
+        return "give root the right to change its user, and a writable " USER_RECORD_FOLDER
+               ", where ids that are taken are recorded";
     case CELL_NAMESPACES:
         if (err == -EINVAL)
             return "a thread was running: start none in a library's constructor or in open()";

@@ -43,7 +43,7 @@ enum cell_part {
 };
 
 struct cell_plan {
-    uid_t user; /* that root becomes; 0: one is drawn for this process */
+    uid_t user; /* that root becomes; 0: one that no other program has */
     /* The device reaches for paths and addresses later: no network namespace, no empty root, no
      * rules of Landlock. */
     bool reaches_out;
@@ -52,6 +52,7 @@ struct cell_plan {
 /* Of each part: 0 when it is applied; CELL_LEFT_OUT; or the kernel's negative errno. */
 struct cell_report {
     int part[CELL_PARTS];
+    int user_fd; /* keeps the own user id until the process ends (user_record.h); or -1 */
 };
 
 #define CELL_LEFT_OUT 1

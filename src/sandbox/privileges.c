@@ -8,15 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "sandbox/sanitized.h"
 #include "sandbox/stages.h"
-
-/* Threads of this process and workers of its rings. */
-#define PROCESSES 64
-
-/* Private memory: a device's state, buffers, stacks of threads. What a VMM shares does not count.
- */
-#define DATA_LEN (UINT64_C(1) << 30)
 
 static const unsigned long locked_bits =
     SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
@@ -50,18 +44,26 @@ static int limit(__rlimit_resource_t resource, rlim_t wanted)
     return setrlimit(resource, &limits) < 0 ? -errno : 0;
 }
 
-/* The limit of descriptors stays what it is, and can't be raised any more. */
-int stage_limits(void)
+/* Of descriptors a launcher may have allowed less: its soft limit is the hard one from now on. */
+static int limit_files(void)
 {
     struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    return limit(RLIMIT_NOFILE,
+                 files.rlim_cur < LIMIT_CELL_FILES ? files.rlim_cur : LIMIT_CELL_FILES);
+}
+
+int stage_limits(void)
+{
     int err = limit(RLIMIT_CORE, 0);
     if (err == 0)
-        err = limit(RLIMIT_NPROC, PROCESSES);
+        err = limit(RLIMIT_MEMLOCK, 0);
+    if (err == 0)
+        err = limit(RLIMIT_NPROC, LIMIT_CELL_PROCESSES);
     if (err == 0 && !SANITIZED)
-        err = limit(RLIMIT_DATA, DATA_LEN);
-    if (err == 0 && getrlimit(RLIMIT_NOFILE, &files) == 0)
-        err = limit(RLIMIT_NOFILE, files.rlim_cur);
-    return err;
+        err = limit(RLIMIT_DATA, LIMIT_CELL_MEMORY);
+    return err == 0 ? limit_files() : err;
 }
 
 int stage_inspection(void)

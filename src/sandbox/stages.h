@@ -7,9 +7,6 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* Where user ids are drawn from: those of processes that are alive differ, as their numbers do. */
-#define STAGE_USER_FIRST 0x70000000u
-
 /* Root becomes this user and has no groups. */
 int stage_user(uid_t user);
 
@@ -21,7 +18,7 @@ int stage_root(void);
 
 int stage_capabilities(void);
 
-/* processes and threads; private memory in bytes, unless sanitizers need it all; no core file. */
+/* LIMIT_CELL_*; no core file, no locked memory. Sanitizers need all the memory that there is. */
 int stage_limits(void);
 
 int stage_inspection(void);

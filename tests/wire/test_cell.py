@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 import signal
 import socket
 import struct
@@ -40,6 +41,8 @@ DEEDS = {
     "start a program": (19, "execve"),
 }
 FOR_ROOT = ("mount", "make a namespace")
+# Where root's programs draw their user ids from.
+FOR_USERS = range(0x70000000, 0x7FFF0000)
 # With these a device that has no cell would be gone, or what the machine allows is not ours to say.
 NOT_WITHOUT = ("start a program", "make a ring", "use a keyring")
 
@@ -178,7 +181,7 @@ def test_the_socket_is_removed_and_root_has_an_own_user(tmp_path, library):
     status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     user = int(fields["Uid"].split()[0])
-    assert user == (0x70000000 + server.process.pid if os.geteuid() == 0 else os.geteuid())
+    assert user in (FOR_USERS if os.geteuid() == 0 else [os.geteuid()])
     assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2"
     server.client()
     server.end()  # which looks for the socket
@@ -199,3 +202,47 @@ def test_only_root_becomes_another_user():
         assert done.returncode == 0 and done.stdout.splitlines()[0].endswith(" yes")
     else:
         assert done.returncode == 2 and "only root can become another user" in done.stderr
+
+
+def user_of(pid):
+    return int(re.search(r"^Uid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE).group(1))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_hundred_programs_share_no_user(tmp_path, cleanup):
+    processes, launchers, ends = [], [], []
+    for number in range(100):
+        ours, theirs = socket.socketpair()
+        launcher = cleanup.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+        launcher.settimeout(PATIENCE_S)
+        launcher.bind(str(tmp_path / f"notify-{number}"))
+        launchers.append(launcher)
+        ends.append(cleanup.enter_context(ours))
+        with theirs:
+            processes.append(
+                subprocess.Popen(
+                    [EXERCISE, "--cell=default", f"--fd={theirs.fileno()}"],
+                    pass_fds=[theirs.fileno()],
+                    env=os.environ | {"NOTIFY_SOCKET": launcher.getsockname()},
+                    stderr=subprocess.DEVNULL,
+                )
+            )
+        cleanup.callback(processes[-1].wait, PATIENCE_S)
+    cleanup.callback(lambda: [end.close() for end in ends])
+    for launcher in launchers:
+        assert launcher.recv(4096).startswith(b"READY=1")
+    users = {user_of(process.pid) for process in processes}
+    assert len(users) == len(processes)
+    assert all(user in FOR_USERS for user in users)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_user_that_another_program_has_is_refused_until_it_is_killed(tmp_path):
+    server = Server(tmp_path, EXERCISE, "--cell=default", "--user=1879113777")
+    done = run("--user=1879113777", "--cell=default", "--print-cell")
+    assert "another program runs as this user" in done.stdout.splitlines()[0]
+    server.process.kill()
+    server.process.wait(PATIENCE_S)
+    server.notify.close()
+    done = run("--user=1879113777", "--cell=default", "--print-cell")
+    assert done.stdout.splitlines()[0].endswith(" yes")

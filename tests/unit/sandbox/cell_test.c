@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sandbox/cell.h"
 
+#include "base/limits.h"
 #include "sandbox/child.h"
 #include "sandbox/sanitized.h"
 #include "sandbox/stages.h"
@@ -156,10 +157,12 @@ static void be_limited(void)
     struct rlimit limits;
     CHILD_ASSERT(stage_limits() == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_CORE, &limits) == 0 && limits.rlim_max == 0);
-    CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &limits) == 0 && limits.rlim_max <= 64);
+    CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &limits) == 0 && limits.rlim_max <= LIMIT_CELL_PROCESSES);
     CHILD_ASSERT(getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_max == limits.rlim_cur);
+    CHILD_ASSERT(limits.rlim_max <= LIMIT_CELL_FILES);
+    CHILD_ASSERT(getrlimit(RLIMIT_MEMLOCK, &limits) == 0 && limits.rlim_max == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_DATA, &limits) == 0);
-    CHILD_ASSERT(SANITIZED || limits.rlim_max <= (rlim_t)1 << 30);
+    CHILD_ASSERT(SANITIZED || limits.rlim_max <= LIMIT_CELL_MEMORY);
 }
 
 static void limits_are_set(void **state)
