@@ -11,7 +11,7 @@
  * Neither options nor open may leave a thread behind. With --cell=default or required the process
  * is confined between open and create: later stages can't open paths, connect or start programs,
  * and a system call that the policy does not list ends the process, with its name on standard
- * error.
+ * error. After create, threads, memory for a VMM and copies of descriptors can't be made either.
  *
  * ob_program_main() gives a device program the interface of a back end: --fd=N or
  * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW,

@@ -134,6 +134,7 @@ void log_prepare(void)
 {
     pthread_mutex_lock(&state.lock);
     open_sink();
+    log_sink_settle(&state.sink);
     pthread_mutex_unlock(&state.lock);
 }
 

@@ -82,6 +82,12 @@ void log_sink_init(struct log_sink *sink, int fd)
         own(sink, false);
 }
 
+void log_sink_settle(struct log_sink *sink)
+{
+    if (sink->kind == LOG_SINK_ABSENT)
+        share(sink, true);
+}
+
 void log_sink_done(struct log_sink *sink)
 {
     auto_close(&sink->own_fd);

@@ -34,6 +34,8 @@ struct log_sink {
 };
 
 void log_sink_init(struct log_sink *sink, int fd);
+/* From now on nothing is opened: a FIFO that somebody opens to read later gets lines by splice(2). */
+void log_sink_settle(struct log_sink *sink);
 void log_sink_done(struct log_sink *sink);
 
 /* Writes a line, its newline included, all of it or nothing as far as the descriptor allows; up to

@@ -18,7 +18,7 @@
  * Threads: the thread that closes what peers send is started, and aio is set up. Then only calls of
  * the policy are left.
  *
- * Create: the device is made from what is open.
+ * Create: the device is made from what is open. Then the calls that only this stage needs end.
  *
  * Serve: READY is told, and now the first byte of a peer is read. A program that listens, at a path
  * or on a socket that its launcher has opened, serves one peer after the other until SIGTERM comes,
@@ -159,7 +159,7 @@ static int open_all(struct program *program, struct ob_fault *fault)
 static int enter_cell(struct program *program, struct ob_fault *fault)
 {
     int err = program_cell_prepare(&program->cell, program->author, program->config,
-                                   &program->options, fault);
+                                   &program->options, program->notify_fd, fault);
     if (err < 0 || !program->cell.policy)
         return err;
     if (program->options.socket_path) {
@@ -333,6 +333,8 @@ static int run(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = create(program, fault);
     if (err == 0)
+        err = confine_settle(&program->cell, fault);
+    if (err == 0)
         err = program->listens ? serve_listener(program, fault) : serve_connected(program, fault);
     end(program);
     return err;
@@ -363,7 +365,7 @@ static int print_cell(const struct ob_program *author, const struct options *opt
 {
     struct confinement cell;
     struct ob_fault fault = {0};
-    if (program_cell_prepare(&cell, author, config, options, &fault) < 0) {
+    if (program_cell_prepare(&cell, author, config, options, -1, &fault) < 0) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;
     }

@@ -7,8 +7,8 @@
 #include "sandbox/confine.h"
 
 /* Reads the policies. Options have been applied; what is given stays the caller's. 0 or a negative
- * errno with the fault filled. */
+ * errno with the fault filled. notify_fd: the launcher's, -1: none. */
 int program_cell_prepare(struct confinement *cell, const struct ob_program *author, void *config,
-                         const struct options *options, struct ob_fault *fault);
+                         const struct options *options, int notify_fd, struct ob_fault *fault);
 
 #endif

@@ -24,6 +24,7 @@ int trace_open(struct trace *trace, const char *path, const char *program, struc
         return ob_fault_set(fault, -errno, "--trace: can't open %s: %s", path, strerror(errno));
     *trace = (struct trace){.fd = fd, .prefix = program, .start_ns = clock_now_ns()};
     log_sink_init(&trace->sink, *path ? fd : STDERR_FILENO);
+    log_sink_settle(&trace->sink);
     return 0;
 }
 

@@ -64,6 +64,12 @@ void cell_close(struct policy *policy, const char *program, struct cell_report *
     report->part[CELL_CALLS] = err < 0 ? err : policy_load(policy);
 }
 
+void cell_settle(struct policy *policy, struct cell_report *report)
+{
+    if (report->part[CELL_CALLS] == 0)
+        report->part[CELL_CALLS] = policy_settle(policy);
+}
+
 const char *cell_part_name(enum cell_part part)
 {
     return parts[part].name;

@@ -16,6 +16,9 @@
  * Close: cell_close(), when the threads are there. A system call that has no line in the policy
  * (policy.h) is named on standard error and ends the process.
  *
+ * Settle: cell_settle(), when the device has been made. Lines with `create` end: the process makes no
+ * thread, no memory for others, and no copy of a descriptor any more.
+ *
  * There is no process namespace: without a fork it breaks threads and flushes of io_uring. Other
  * processes stay visible to kill(2), which the policy and Landlock refuse.
  *
@@ -62,6 +65,9 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report);
 /* A refused call is told under the program's name, which is kept. The policy must outlive the
  * process. */
 void cell_close(struct policy *policy, const char *program, struct cell_report *report);
+
+/* After cell_close(), which has reported whether there is a policy at all. */
+void cell_settle(struct policy *policy, struct cell_report *report);
 
 /* What the part takes away, in words. */
 const char *cell_part_name(enum cell_part part);

@@ -108,6 +108,14 @@ int confine_close(struct confinement *confinement, struct ob_fault *fault)
     return judge(confinement, CELL_CALLS, CELL_CALLS, fault);
 }
 
+int confine_settle(struct confinement *confinement, struct ob_fault *fault)
+{
+    if (!confinement->policy)
+        return 0;
+    cell_settle(confinement->policy, &confinement->report);
+    return judge(confinement, CELL_CALLS, CELL_CALLS, fault);
+}
+
 static void print_part(const struct confinement *confinement, enum cell_part part)
 {
     int result = confinement->report.part[part];
@@ -128,6 +136,7 @@ void confine_print(struct confinement *confinement)
     }
     cell_leave(&confinement->plan, &confinement->report);
     cell_close(confinement->policy, confinement->program, &confinement->report);
+    cell_settle(confinement->policy, &confinement->report);
     for (enum cell_part part = 0; part < CELL_PARTS; part++)
         print_part(confinement, part);
 }

@@ -46,12 +46,13 @@ int confine_prepare(struct confinement *confinement, const char *program,
 int confine_allow(struct confinement *confinement, const char *text, const char *origin,
                   struct ob_fault *fault);
 
-/* cell_leave() and cell_close(). A part that the kernel refuses is told in a line, or is a fault
+/* cell_leave(), cell_close() and cell_settle(). A part that the kernel refuses is told in a line, or is a fault
  * with CONFINE_REQUIRED. 0 or a negative errno. */
 int confine_leave(struct confinement *confinement, struct ob_fault *fault);
 int confine_close(struct confinement *confinement, struct ob_fault *fault);
+int confine_settle(struct confinement *confinement, struct ob_fault *fault);
 
-/* Goes through both and prints what came of them, for --print-cell. */
+/* Goes through all and prints what came of them, for --print-cell. */
 void confine_print(struct confinement *confinement);
 
 #endif

@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The lines become rules of one filter, which refuses what it does not list. Lines with `create`
+ * are rules of that filter too; when they end, a second filter is loaded that allows all but them.
+ * The kernel remembers which calls a filter allows whatever their arguments are, so the second one
+ * costs those calls nothing.
+ */
 #include "sandbox/policy.h"
 
 #include <errno.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/auto.h"
-#include "base/number.h"
+#include "sandbox/policy_line.h"
 #include "sandbox/refusal.h"
 
 /* Numbers of calls that this library has names for end here (Linux 6.1: set_mempolicy_home_node is
@@ -15,45 +23,57 @@
 #define NEW_CALLS_FROM 451
 #define NEW_CALLS_TO   600
 
-#define MAX_CONDITIONS 6 /* a call has as many arguments */
-#define LINE_LEN       256
+#define LINE_LEN   256
+#define LINES_STEP 64
+
+/* What loads the second filter: SECCOMP_SET_MODE_FILTER for all threads. A process can only take
+ * from its rights by it. */
+#define LOADING "seccomp a0=1 create\n"
 
 struct policy {
     scmp_filter_ctx filter;
+    struct policy_line *lines; /* until policy_settle() */
+    unsigned count;
+    struct policy_name defined[POLICY_NAMES];
     char *names[NEW_CALLS_FROM];
 };
 
-struct rule {
-    int call;
-    uint32_t action;
-    unsigned count;
-    struct scmp_arg_cmp conditions[MAX_CONDITIONS];
-};
+/* A filter with this action for what has no rule, and for all threads of the process. */
+static int make_filter(uint32_t action, scmp_filter_ctx *ret_filter)
+{
+    scmp_filter_ctx filter = seccomp_init(action);
+    int err = filter ? 0 : -ENOMEM;
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
+    if (err == 0)
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    if (err == 0)
+        *ret_filter = filter;
+    else if (filter)
+        seccomp_release(filter);
+    return err;
+}
 
 int policy_new(struct policy **ret_policy, struct ob_fault *fault)
 {
     struct policy *policy = calloc(1, sizeof(*policy));
     if (!policy)
         return ob_fault_set(fault, -ENOMEM, "no memory for the policy of system calls");
-    policy->filter = seccomp_init(SCMP_ACT_TRAP);
-    int err = policy->filter ? 0 : -ENOMEM;
-    if (err == 0)
-        err = seccomp_attr_set(policy->filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
-    if (err == 0)
-        err = seccomp_attr_set(policy->filter, SCMP_FLTATR_CTL_TSYNC, 1);
-    if (err == 0)
-        err = seccomp_attr_set(policy->filter, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+    int err = make_filter(SCMP_ACT_TRAP, &policy->filter);
     if (err == 0) /* how refusal.c ends the process */
         err = seccomp_rule_add(policy->filter, SCMP_ACT_KILL_PROCESS, REFUSAL_END, 0);
-    for (int call = NEW_CALLS_FROM; call < NEW_CALLS_TO && err == 0; call++)
-        err = seccomp_rule_add(policy->filter, SCMP_ACT_ERRNO(ENOSYS), call, 0);
     for (int call = 0; call < NEW_CALLS_FROM; call++)
         policy->names[call] = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call);
+    if (err == 0)
+        err = policy_add(policy, LOADING, "policy", fault);
     if (err < 0) {
         policy_free(policy);
         return ob_fault_set(fault, err, "can't prepare a policy of system calls: %s",
                             strerror(-err));
     }
+    policy_define(policy, "self", (uint32_t)getpid());
     *ret_policy = policy;
     return 0;
 }
@@ -66,82 +86,74 @@ void policy_free(struct policy *policy)
         free(policy->names[call]);
     if (policy->filter)
         seccomp_release(policy->filter);
+    free(policy->lines);
     free(policy);
 }
 
-/* "a2=7", "a2&4=0" or "errno=38". */
-static int parse_word(char *word, struct rule *rule)
+void policy_define(struct policy *policy, const char *name, uint32_t value)
 {
-    char *value_text = strchr(word, '=');
-    uint64_t argument = 0, mask = UINT64_MAX, value = 0;
-    if (!value_text)
-        return -EINVAL;
-    *value_text++ = '\0';
-    int err = number_parse(value_text, 0, UINT64_MAX, &value);
-    if (err == 0 && strcmp(word, "errno") == 0) {
-        rule->action = SCMP_ACT_ERRNO((uint32_t)value);
-        return value > 0 && value < 4096 ? 0 : -EINVAL;
+    for (unsigned i = 0; i < POLICY_NAMES; i++) {
+        if (policy->defined[i].text)
+            continue;
+        policy->defined[i] = (struct policy_name){.text = name, .value = value};
+        return;
     }
-    char *mask_text = strchr(word, '&');
-    if (mask_text) {
-        *mask_text++ = '\0';
-        if (err == 0)
-            err = number_parse(mask_text, 0, UINT64_MAX, &mask);
-    }
-    if (err < 0 || word[0] != 'a' ||
-        number_parse(word + 1, 10, MAX_CONDITIONS - 1, &argument) < 0 ||
-        rule->count == MAX_CONDITIONS)
-        return -EINVAL;
-    rule->conditions[rule->count++] = SCMP_CMP((unsigned)argument, SCMP_CMP_MASKED_EQ, mask, value);
-    return 0;
 }
 
-/* A line without its newline, which is overwritten. Returns a rule, 1 when the line is empty, or
- * -EINVAL. */
-static int parse_line(char *line, struct rule *ret_rule)
+/* An argument is other than a value if one of its bits is: a rule for each bit. */
+static int add_unequal(scmp_filter_ctx filter, uint32_t action, struct policy_line line)
 {
-    char *rest = NULL;
-    line[strcspn(line, "#")] = '\0';
-    const char *name = strtok_r(line, " \t\r", &rest);
-    if (!name)
-        return 1;
-    struct rule rule = {.action = SCMP_ACT_ALLOW, .call = seccomp_syscall_resolve_name(name)};
-    if (rule.call == __NR_SCMP_ERROR || rule.call == REFUSAL_END)
-        return -EINVAL;
-    for (char *word; (word = strtok_r(NULL, " \t\r", &rest));)
-        if (parse_word(word, &rule) < 0)
-            return -EINVAL;
-    *ret_rule = rule;
-    return 0;
+    int err = 0;
+    for (unsigned bit = 0; bit < 32 && err == 0; bit++) {
+        uint64_t mask = UINT64_C(1) << bit;
+        line.conditions[line.count] =
+            SCMP_CMP(line.unequal_argument, SCMP_CMP_MASKED_EQ, mask, ~line.unequal_value & mask);
+        err = seccomp_rule_add_array(filter, action, line.call, line.count + 1, line.conditions);
+    }
+    return err;
 }
 
-static int add_rule(struct policy *policy, const struct rule *rule)
+static int add_rule(scmp_filter_ctx filter, uint32_t action, const struct policy_line *line)
 {
-    if (rule->call < 0)
+    if (line->call < 0)
         return 0; /* a call that this machine does not have */
-    int err = seccomp_rule_add_array(policy->filter, rule->action, rule->call, rule->count,
-                                     rule->conditions);
+    int err = line->has_unequal ? add_unequal(filter, action, *line)
+                                : seccomp_rule_add_array(filter, action, line->call, line->count,
+                                                         line->conditions);
     return err == -EEXIST ? 0 : err;
+}
+
+static int add_line(struct policy *policy, const struct policy_line *line)
+{
+    if (policy->count % LINES_STEP == 0) {
+        size_t size = (policy->count + LINES_STEP) * sizeof(*line);
+        struct policy_line *more = realloc(policy->lines, size);
+        if (!more)
+            return -ENOMEM;
+        policy->lines = more;
+    }
+    policy->lines[policy->count++] = *line;
+    return add_rule(policy->filter, line->action, line);
 }
 
 int policy_add(struct policy *policy, const char *text, const char *origin, struct ob_fault *fault)
 {
     for (unsigned number = 1; *text; number++) {
-        char line[LINE_LEN];
+        char buffer[LINE_LEN];
         size_t len = strcspn(text, "\n");
-        struct rule rule;
+        struct policy_line line;
         int verdict = -EINVAL;
-        if (len < sizeof(line)) {
-            memcpy(line, text, len);
-            line[len] = '\0';
-            verdict = parse_line(line, &rule);
+        if (len < sizeof(buffer)) {
+            memcpy(buffer, text, len);
+            buffer[len] = '\0';
+            verdict = policy_line_parse(buffer, policy->defined, POLICY_NAMES, &line);
         }
         if (verdict == 0)
-            verdict = add_rule(policy, &rule);
+            verdict = add_line(policy, &line);
         if (verdict < 0)
             return ob_fault_set(fault, -EINVAL,
                                 "%.80s:%u: got '%.*s', expected the name of a system call, then "
-                                "aN=VALUE, aN&MASK=VALUE or errno=N",
+                                "aN=VALUE, aN&MASK=VALUE, aN!=VALUE, errno=N or create",
                                 origin, number, (int)(len < 60 ? len : 60), text);
         text += len + (text[len] == '\n');
     }
@@ -150,7 +162,43 @@ int policy_add(struct policy *policy, const char *text, const char *origin, stru
 
 int policy_load(struct policy *policy)
 {
-    return seccomp_load(policy->filter);
+    int err = 0;
+    for (int call = NEW_CALLS_FROM; call < NEW_CALLS_TO && err == 0; call++) {
+        err = seccomp_rule_add(policy->filter, SCMP_ACT_ERRNO(ENOSYS), call, 0);
+        if (err == -EEXIST) /* a line allows it */
+            err = 0;
+    }
+    return err < 0 ? err : seccomp_load(policy->filter);
+}
+
+/* What is allowed for ever does not end with what is allowed for a while. */
+static bool ends(const struct policy *policy, const struct policy_line *line)
+{
+    if (!line->is_temporary)
+        return false;
+    for (unsigned i = 0; i < policy->count; i++)
+        if (!policy->lines[i].is_temporary && policy_line_covers(&policy->lines[i], line))
+            return false;
+    return true;
+}
+
+int policy_settle(struct policy *policy)
+{
+    scmp_filter_ctx filter = NULL;
+    int err = make_filter(SCMP_ACT_ALLOW, &filter);
+    if (err == 0) /* policy_load() has given new privileges up, and no line allows that call */
+        err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
+    for (unsigned i = 0; i < policy->count && err == 0; i++)
+        if (ends(policy, &policy->lines[i]))
+            err = add_rule(filter, SCMP_ACT_TRAP, &policy->lines[i]);
+    if (err == 0)
+        err = seccomp_load(filter);
+    if (filter)
+        seccomp_release(filter);
+    free(policy->lines);
+    policy->lines = NULL;
+    policy->count = 0;
+    return err;
 }
 
 const char *policy_call_name(const struct policy *policy, int number)

@@ -5,18 +5,27 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+#include <ucontext.h>
 #include <unistd.h>
 
-/* A signal handler gets no argument of ours. */
+/* Room for the handler and the kernel's frame, which holds the vector registers. */
+#define STACK_LEN 16384
+
+#define ARGUMENTS 3 /* that a policy looks at, and a line names */
+
+/* A signal handler gets no argument of ours. The thread that loads the policy serves the peer, and
+ * has a stack for it: a refusal is named also if its own one is full. */
 static struct {
     const struct policy *policy;
     const char *program;
+    char stack[STACK_LEN];
 } refusal;
 
 /* A text that is put together without stdio, which a handler may not call. */
 struct text {
-    char bytes[256];
+    char bytes[320];
     size_t len;
 };
 
@@ -26,19 +35,46 @@ static void put(struct text *text, const char *part)
         text->bytes[text->len++] = *part++;
 }
 
-static void put_number(struct text *text, unsigned number)
+static void put_number(struct text *text, uint64_t number, unsigned base)
 {
-    char digits[12];
+    char digits[24];
     size_t at = sizeof(digits) - 1;
     digits[at] = '\0';
     do
-        digits[--at] = (char)('0' + number % 10);
-    while ((number /= 10) > 0);
+        digits[--at] = "0123456789abcdef"[number % base];
+    while ((number /= base) > 0);
     put(text, digits + at);
 }
 
+/* The first arguments of the call: a policy may allow it with others. */
+static void put_arguments(struct text *text, const ucontext_t *context)
+{
+#ifdef __x86_64__
+    static const int registers[ARGUMENTS] = {REG_RDI, REG_RSI, REG_RDX};
+    for (unsigned i = 0; i < ARGUMENTS; i++) {
+        put(text, i == 0 ? ", arguments 0x" : " 0x");
+        put_number(text, (uint64_t)context->uc_mcontext.gregs[registers[i]], 16);
+    }
+#endif
+}
+
+/* Without the C library, whose table of functions can be written to. errno is of no use any more. */
+static long call_kernel(long number, long first, long second, long third)
+{
+#ifdef __x86_64__
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(first), "S"(second), "d"(third)
+                     : "rcx", "r11", "memory");
+    return result;
+#else
+    return syscall(number, first, second, third);
+#endif
+}
+
 /* The line may stand in front of a pipe that nobody reads: it is written if there is room. */
-static void tell(int call)
+static void tell(int call, const ucontext_t *context)
 {
     struct text text = {.len = 0};
     const char *name = refusal.policy ? policy_call_name(refusal.policy, call) : NULL;
@@ -46,31 +82,32 @@ static void tell(int call)
     put(&text, ": cell: refused the system call '");
     put(&text, name ? name : "?");
     put(&text, "' (number ");
-    put_number(&text, (unsigned)call);
+    put_number(&text, (unsigned)call, 10);
+    put_arguments(&text, context);
     put(&text, "), which no line of the policy allows; if the program needs it, add the line '");
     put(&text, name ? name : "?");
     put(&text, "' to a file and give --cell-policy=FILE\n");
-    int flags = fcntl(STDERR_FILENO, F_GETFL);
+    long flags = call_kernel(SYS_fcntl, STDERR_FILENO, F_GETFL, 0);
     if (flags >= 0)
-        fcntl(STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
-    if (write(STDERR_FILENO, text.bytes, text.len) < 0) { /* there is nobody left to tell */
-    }
+        call_kernel(SYS_fcntl, STDERR_FILENO, F_SETFL, flags | O_NONBLOCK);
+    call_kernel(SYS_write, STDERR_FILENO, (long)text.bytes, (long)text.len);
 }
 
-/* There is no way back: REFUSAL_END is what the policy kills for, whatever the process has done to
- * its memory or to this handler. */
+/* There is no way back: REFUSAL_END is what the policy kills for. A fault in here ends the process
+ * too, since all signals are blocked. */
 static void on_refused(int number, siginfo_t *info, void *context)
 {
-    tell(info->si_syscall);
+    tell(info->si_syscall, context);
     for (;;)
-        syscall(REFUSAL_END, 0, 0, 0, 0);
+        call_kernel(REFUSAL_END, 0, 0, 0);
 }
 
 int refusal_prepare(const struct policy *policy, const char *program)
 {
-    struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    const stack_t stack = {.ss_sp = refusal.stack, .ss_size = sizeof(refusal.stack)};
     refusal.policy = policy;
     refusal.program = program;
     sigfillset(&action.sa_mask);
-    return sigaction(SIGSYS, &action, NULL) < 0 ? -errno : 0;
+    return sigaltstack(&stack, NULL) < 0 || sigaction(SIGSYS, &action, NULL) < 0 ? -errno : 0;
 }

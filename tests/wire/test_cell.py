@@ -196,6 +196,16 @@ def test_a_device_in_a_cell_serves_one_vmm_after_the_other(tmp_path):
     server.end()
 
 
+def test_a_log_without_a_reader_ends_no_device_in_a_cell(tmp_path):
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with open(theirs, "w") as gone:
+        server = Server(tmp_path, EXERCISE, "--cell=default", "--trace", stderr=gone)
+    client = server.client()
+    assert len(client.read(0, RESULT, 8)) == 8
+    server.end()
+
+
 def test_only_root_becomes_another_user():
     done = run("--user=1234", "--cell=default", "--print-cell")
     if os.geteuid() == 0:

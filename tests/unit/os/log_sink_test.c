@@ -197,6 +197,31 @@ static void the_reader_of_a_fifo_may_come_later(void **state)
     assert_int_equal(rmdir(folder), 0);
 }
 
+/* A descriptor to be opened again, by a program that can't open any, is an error or its end. */
+static void a_settled_sink_opens_nothing(void **state)
+{
+    char folder[] = "/tmp/outboard-test-XXXXXX", path[80];
+    struct log_sink sink;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/log", folder);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    int first = open(path, O_RDONLY | O_NONBLOCK);
+    int fd = open(path, O_WRONLY);
+    close(first);
+    log_sink_init(&sink, fd);
+    log_sink_settle(&sink);
+    assert_int_equal(sink.kind, LOG_SINK_SPLICE);
+    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), -EPIPE);
+    int second = open(path, O_RDONLY | O_NONBLOCK);
+    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), 0);
+    assert_int_equal(drain(second), 1);
+    log_sink_done(&sink);
+    close(second);
+    close(fd);
+    unlink(path);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 static void a_file_keeps_its_place(void **state)
 {
     FILE *file = tmpfile();
@@ -259,6 +284,7 @@ int main(void)
         TEST(the_controlling_end_of_a_terminal_stays_the_same),
         TEST(a_reader_that_has_gone_ends_nobody),
         TEST(the_reader_of_a_fifo_may_come_later),
+        TEST(a_settled_sink_opens_nothing),
         TEST(a_file_keeps_its_place),
         TEST(what_takes_no_bytes_says_so),
         TEST(a_line_that_was_cut_is_ended_first),
