@@ -100,6 +100,16 @@ def test_a_disk_works_in_its_domain(lab):
     assert denials(lab) == ""
 
 
+def test_devices_of_all_categories_share_the_record_of_user_ids(lab):
+    denials(lab)
+    said = lab.run(
+        f"start {NVME} --label={context('nvme')} --cell=required --image={IMAGES}/own.img;"
+        f" {NVME} --label={context('nvme', OTHER)} --cell=required --print-cell | head -n1; stop"
+    )
+    assert said.startswith("own user id") and said.endswith(" yes\n")
+    assert denials(lab) == ""
+
+
 def test_a_disk_of_other_categories_is_refused(lab):
     """The image has the categories that its launcher gave it, by chcon(1) where that exists."""
     denials(lab)
