@@ -11,5 +11,7 @@ int cmd_inspect(int argc, char **argv);
 int cmd_pair(int argc, char **argv);
 int cmd_poke(int argc, char **argv);
 int cmd_proxy(int argc, char **argv);
+int cmd_qemu_args(int argc, char **argv);
+int cmd_run(int argc, char **argv);
 
 #endif

@@ -19,6 +19,8 @@ static const struct {
     {"pair", "start devices and their VMM on socket pairs", cmd_pair},
     {"poke", "read and write registers of a device", cmd_poke},
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
+    {"qemu-args", "print the arguments of a QEMU that something else starts", cmd_qemu_args},
+    {"run", "start a virtual machine and its devices, and end them together", cmd_run},
 };
 
 static void print_help(void)

@@ -193,6 +193,19 @@
 #define LIMIT_CELL_PROCESSES 64u
 #define LIMIT_CELL_MEMORY    (1u << 30)
 
+/* Configuration of a virtual machine: devices, bytes of a device's name, bytes of a line. */
+#define LIMIT_DEVICES     64
+#define LIMIT_DEVICE_ID   63
+#define LIMIT_CONFIG_LINE 16384
+
+/* How long the supervisor waits for a device to be ready, and for a process to end once it was asked
+ * to, milliseconds. */
+#define LIMIT_START_MS 30000u
+#define LIMIT_STOP_MS  10000u
+
+/* Bytes of a line of a child that go to our log together. */
+#define LIMIT_CHILD_LINE 1024
+
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u
 

@@ -17,6 +17,8 @@
 #include "base/limits.h"
 #include "base/list.h"
 
+#define FIRST_PASSED 3u
+
 struct children {
     struct list list;
     unsigned count;
@@ -143,18 +145,23 @@ static int plan_descriptors(posix_spawn_file_actions_t *actions, const struct ch
         else
             err = posix_spawn_file_actions_adddup2(actions, spec->fd[i], i);
     }
-    return err ? err : posix_spawn_file_actions_addclosefrom_np(actions, 3);
+    for (unsigned i = 0; i < spec->passed_count && err == 0; i++)
+        err = posix_spawn_file_actions_adddup2(actions, spec->passed[i], (int)(FIRST_PASSED + i));
+    return err ? err
+               : posix_spawn_file_actions_addclosefrom_np(actions,
+                                                          (int)(FIRST_PASSED + spec->passed_count));
 }
 
-static int plan_signals(posix_spawnattr_t *attributes)
+static int plan_signals(posix_spawnattr_t *attributes, bool attached)
 {
     sigset_t none, all;
     sigemptyset(&none);
     sigfillset(&all);
     posix_spawnattr_setsigmask(attributes, &none);
     posix_spawnattr_setsigdefault(attributes, &all);
-    return posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                                    POSIX_SPAWN_SETSID);
+    return posix_spawnattr_setflags(attributes,
+                                    (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                            (attached ? 0 : POSIX_SPAWN_SETSID)));
 }
 
 /* Nothing but our own limit tells a child of posix_spawn(3) its own, so ours is lowered meanwhile.
@@ -188,7 +195,7 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
     posix_spawnattr_init(&attributes);
     err = plan_descriptors(&actions, spec);
     if (err == 0)
-        err = plan_signals(&attributes);
+        err = plan_signals(&attributes, spec->attached);
     if (err == 0)
         err = spawn_limited(child, spec, &actions, &attributes);
     posix_spawn_file_actions_destroy(&actions);
@@ -229,6 +236,11 @@ void child_watch(struct child *child, child_exit_fn exited, void *argument)
 {
     child->exited = exited;
     child->argument = argument;
+}
+
+pid_t child_pid(const struct child *child)
+{
+    return child->pid;
 }
 
 void child_signal(struct child *child, int number)

@@ -2,12 +2,13 @@
 /*
  * Child processes: started without waiting, reaped by the loop.
  *
- * Each child leads a session and a process group of its own, has no descriptor of ours but those it
- * is given, and no signal blocked or ignored. A child whose owner forgot it is still reaped.
+ * Each child leads a session and a process group of its own unless it is attached, has no descriptor
+ * of ours but those it is given, and no signal blocked or ignored. A child whose owner forgot it is still reaped.
  */
 #ifndef OUTBOARD_OS_CHILD_H
 #define OUTBOARD_OS_CHILD_H
 
+#include <stdbool.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -26,6 +27,9 @@ struct child_spec {
     int fd[3];                /* become its descriptors 0, 1, 2; -1: /dev/null */
     const char *terminal;     /* path of a pseudo terminal for all three instead; NULL: none */
     rlim_t open_files;        /* its soft limit of open files; 0: ours */
+    const int *passed;        /* become its descriptors 3, 4, ...; each is above all of these */
+    unsigned passed_count;
+    bool attached; /* stays in our session and process group, so that the terminal is its, too */
 };
 
 /* Blocks SIGCHLD in this process and watches for it. One per process. */
@@ -44,6 +48,8 @@ int child_fork(struct children *children, int fd, int (*work)(int fd, const void
 
 /* Says whom to tell of its end. Children end by the loop's leave only, so there is no hurry. */
 void child_watch(struct child *child, child_exit_fn exited, void *argument);
+
+pid_t child_pid(const struct child *child);
 
 /* Sends a signal to the child and the group that it leads. */
 void child_signal(struct child *child, int number);

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Configuration: a virtual machine and its devices, in the form of QEMU's -readconfig:
+ *
+ *     [machine]
+ *       memory = "1G"
+ *     [device "disk0"]
+ *       program = "nvme"
+ *       image = "disk.img"
+ *
+ * A file becomes sections of settings, in their order. What a key means is the plan's business
+ * (plan.h). A key may occur several times.
+ */
+#ifndef OUTBOARD_SUPERVISOR_CONFIG_H
+#define OUTBOARD_SUPERVISOR_CONFIG_H
+
+#include <outboard/fault.h>
+
+struct config_setting {
+    char *key, *value;
+    unsigned line;
+};
+
+struct config_section {
+    char *id; /* "" for [machine] */
+    unsigned line;
+    struct config_setting *settings;
+    unsigned count;
+};
+
+struct config {
+    char *path;
+    struct config_section machine; /* line 0: the file has no such section */
+    struct config_section *devices;
+    unsigned device_count;
+};
+
+/* Reads a file. 0; -EINVAL with the line, the key and what was expected; or another negative errno.
+ */
+int config_read(const char *path, struct config **ret_config, struct ob_fault *fault);
+/* NULL is fine. */
+void config_free(struct config *config);
+
+/* The last value of a key; NULL: the section has no such key. */
+const char *config_value(const struct config_section *section, const char *key);
+
+#endif

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "supervisor/device_process.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/auto.h"
+#include "os/clock.h"
+#include "os/log.h"
+
+static void set_patience(struct device_process *device, unsigned ms)
+{
+    timer_set(device->host->timers, &device->patience, clock_now_ns() + ms * 1000000ull);
+}
+
+static void change(struct device_process *device, enum device_process_state state)
+{
+    device->state = state;
+    device->host->changed(device->host->argument);
+}
+
+static void on_ready(void *argument)
+{
+    struct device_process *device = argument;
+    if (device->state != DEVICE_PROCESS_STARTING || device->stopping)
+        return;
+    timer_cancel(&device->patience);
+    change(device, DEVICE_PROCESS_READY);
+}
+
+static void on_end(void *argument, int status)
+{
+    struct device_process *device = argument;
+    device->child = NULL;
+    device->status = status;
+    device->failed |= !device->stopping && (device->state == DEVICE_PROCESS_STARTING ||
+                                            !WIFEXITED(status) || WEXITSTATUS(status) != 0);
+    timer_cancel(&device->patience);
+    child_log_free(device->log); /* its last words come before ours */
+    device->log = NULL;
+    if (WIFSIGNALED(status))
+        log_line("%s: was ended by signal %d (%s)", device->plan->id, WTERMSIG(status),
+                 strsignal(WTERMSIG(status)));
+    else if (WEXITSTATUS(status) != 0 || device->state == DEVICE_PROCESS_STARTING)
+        log_line("%s: ended with status %d%s", device->plan->id, WEXITSTATUS(status),
+                 device->state == DEVICE_PROCESS_STARTING ? " before it was ready" : "");
+    change(device, DEVICE_PROCESS_ENDED);
+}
+
+static void on_patience(void *argument)
+{
+    struct device_process *device = argument;
+    if (device->stopping) {
+        log_line("%s: has not ended within %u s of SIGTERM; sends SIGKILL", device->plan->id,
+                 LIMIT_STOP_MS / 1000);
+        child_signal(device->child, SIGKILL);
+        return;
+    }
+    device->failed = device->state == DEVICE_PROCESS_STARTING;
+    if (device->failed)
+        log_line("%s: is not ready after %u s; ends it", device->plan->id, LIMIT_START_MS / 1000);
+    else
+        log_line("%s: has not ended within %u s of its VMM; sends SIGTERM", device->plan->id,
+                 LIMIT_STOP_MS / 1000);
+    device_process_stop(device);
+}
+
+/* The supervisor's environment, with the device's own ready socket. */
+static int set_environment(const struct device_process *device, char ***ret_environment)
+{
+    char *const *ours = device->host->environment;
+    const char *name = ready_socket_name(device->ready);
+    unsigned count = 0;
+    while (ours[count])
+        count++;
+    char **environment = calloc(count + 2, sizeof(*environment));
+    if (!environment || asprintf(&environment[count], "NOTIFY_SOCKET=%s", name) < 0) {
+        free(environment);
+        return -ENOMEM;
+    }
+    memcpy(environment, ours, count * sizeof(*environment));
+    *ret_environment = environment;
+    return 0;
+}
+
+static int spawn(struct device_process *device, int socket_fd, int log_fd)
+{
+    char **environment;
+    int err = set_environment(device, &environment);
+    if (err < 0)
+        return err;
+    const struct child_spec spec = {
+        .argv = device->plan->command.word,
+        .environment = environment,
+        .fd = {-1, log_fd, log_fd},
+        .passed = &socket_fd,
+        .passed_count = socket_fd >= 0,
+    };
+    err = child_spawn(device->host->children, &spec, &device->child);
+    for (char **last = environment; *last; last++)
+        if (!last[1])
+            free(*last); /* the one that is ours */
+    free(environment);
+    return err;
+}
+
+int device_process_start(struct device_process *device, const struct plan_device *plan,
+                         int socket_fd, const struct device_process_host *host,
+                         struct ob_fault *fault)
+{
+    *device = (struct device_process){.host = host, .plan = plan};
+    AUTO_FD log_fd = -1;
+    timer_init(&device->patience, on_patience, device);
+    int err = child_log_new(host->loop, plan->id, &device->log, &log_fd);
+    if (err == 0)
+        err = ready_socket_new(host->loop, on_ready, device, &device->ready);
+    if (err == 0)
+        err = spawn(device, socket_fd, log_fd);
+    if (err == 0) {
+        child_watch(device->child, on_end, device);
+        err = ready_socket_trust(device->ready, child_pid(device->child));
+    }
+    if (err < 0)
+        return ob_fault_set(fault, err, "[device \"%s\"]: can't start %.100s: %s", plan->id,
+                            plan->command.word[0], strerror(-err));
+    set_patience(device, LIMIT_START_MS);
+    return 0;
+}
+
+void device_process_stop(struct device_process *device)
+{
+    if (!device->child || device->stopping)
+        return;
+    device->stopping = true;
+    child_signal(device->child, SIGTERM);
+    set_patience(device, LIMIT_STOP_MS);
+}
+
+void device_process_expect_end(struct device_process *device)
+{
+    if (device->child && !device->stopping)
+        set_patience(device, LIMIT_STOP_MS);
+}
+
+void device_process_done(struct device_process *device)
+{
+    timer_cancel(&device->patience);
+    child_forget(device->child);
+    child_log_free(device->log);
+    ready_socket_free(device->ready);
+}

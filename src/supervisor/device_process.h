@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Device process: a device program from its start to its end, as the supervisor sees it.
+ *
+ * Starting, then ready (READY=1), then ended; or ended before it was ready. It ends by itself when
+ * its VMM closes the socket. device_process_stop() asks it to end; who does not is killed.
+ */
+#ifndef OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
+#define OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
+
+#include <stdbool.h>
+
+#include "os/child.h"
+#include "os/timer.h"
+#include "supervisor/child_log.h"
+#include "supervisor/plan.h"
+#include "supervisor/ready_socket.h"
+
+enum device_process_state {
+    DEVICE_PROCESS_STARTING,
+    DEVICE_PROCESS_READY,
+    DEVICE_PROCESS_ENDED,
+};
+
+/* What it needs of its owner. `changed` is called after each change of state. */
+struct device_process_host {
+    struct loop *loop;
+    struct timers *timers;
+    struct children *children;
+    char *const *environment; /* of the supervisor, without what its service manager told it */
+    void (*changed)(void *argument);
+    void *argument;
+};
+
+struct device_process {
+    const struct device_process_host *host;
+    const struct plan_device *plan;
+    enum device_process_state state;
+    int status; /* as of waitpid(2), once it has ended */
+    bool stopping;
+    bool failed;         /* did not get ready, or ended by itself with a failure */
+    struct child *child; /* NULL: has ended */
+    struct child_log *log;
+    struct ready_socket *ready;
+    struct timer patience; /* for the next stage: READY, or the end */
+};
+
+/* Starts it. `socket_fd`: its descriptor 3, the caller's; -1: it listens. 0 or a negative errno. */
+int device_process_start(struct device_process *device, const struct plan_device *plan,
+                         int socket_fd, const struct device_process_host *host,
+                         struct ob_fault *fault);
+
+/* Asks it to end. It is killed after LIMIT_STOP_MS. */
+void device_process_stop(struct device_process *device);
+
+/* Its VMM has gone: it ends by itself, or is asked to after LIMIT_STOP_MS. */
+void device_process_expect_end(struct device_process *device);
+
+/* Lets go of what its start made; a process that lives goes on. */
+void device_process_done(struct device_process *device);
+
+#endif

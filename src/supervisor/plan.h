@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Plan: what a configuration comes to: the command line of each device program and of the VMM, and
+ * how each device reaches the VMM. Made before anything is started, and pure: what the VMM can do
+ * is given (vmm_probe.h).
+ *
+ * A device has one end of a socket pair as descriptor 3 if its VMM takes descriptors; the VMM has the
+ * other ends as 3, 4, ..., in the order of the devices. If its VMM takes paths, descriptor 3 is a
+ * socket that listens in a folder of the supervisor's. A device that is given a socket-path makes its
+ * own socket.
+ *
+ * The VMM's arguments may say where a device goes: %device:NAME% is the value of QEMU's -device,
+ * %fd:NAME% the descriptor's number, %socket:NAME% the path. QEMU gets a -device for each device
+ * that no argument names.
+ */
+#ifndef OUTBOARD_SUPERVISOR_PLAN_H
+#define OUTBOARD_SUPERVISOR_PLAN_H
+
+#include <stdbool.h>
+
+#include "base/limits.h"
+#include "supervisor/config.h"
+#include "supervisor/words.h"
+
+#define PLAN_FIRST_FD 3
+
+struct vmm_ability {
+    bool qemu; /* takes QEMU's options */
+    bool vfio_user, mpqemu;
+};
+
+enum plan_socket {
+    PLAN_PAIR,
+    PLAN_LISTENER, /* the supervisor makes and removes it */
+    PLAN_PATH,     /* the device makes and removes it */
+};
+
+struct plan_device {
+    const char *id; /* the configuration's */
+    enum plan_socket socket;
+    char *path; /* where it listens; NULL: PLAN_PAIR */
+    int fd;     /* of PLAN_PAIR: the VMM's descriptor of the other end */
+    struct words command;
+};
+
+struct plan {
+    const struct config *config;
+    struct plan_device devices[LIMIT_DEVICES];
+    unsigned device_count;
+    struct words vmm; /* empty: no VMM is started */
+};
+
+/* The VMM's program; NULL: there is no [machine]. */
+const char *plan_vmm(const struct config *config);
+
+/* `folder`: where listeners will be. 0; -EINVAL with line, key and what was expected; -ENOENT: there
+ * is no such program; -ENOMEM. The configuration outlives the plan. */
+int plan_make(const struct config *config, const struct vmm_ability *ability, const char *folder,
+              struct plan **ret_plan, struct ob_fault *fault);
+/* NULL is fine. */
+void plan_free(struct plan *plan);
+
+/* QEMU's arguments for the devices alone, and the memory too if asked for, for what starts QEMU
+ * otherwise. All devices listen. Errors as of plan_make(). */
+int plan_qemu_arguments(const struct config *config, bool memory, struct words *arguments,
+                        struct ob_fault *fault);
+
+#endif

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "supervisor/ready_socket.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/limits.h"
+#include "os/closer.h"
+#include "os/socket.h"
+
+#define MESSAGE_MAX       4096
+#define MESSAGES_PER_TURN 16
+
+struct ready_socket {
+    int fd;
+    struct loop_source *source;
+    ready_fn ready;
+    void *argument;
+    pid_t pid; /* 0: none yet, and the socket is not read */
+    struct loop *loop;
+    char name[sizeof(((struct sockaddr_un *)0)->sun_path) + 2];
+};
+
+static bool says_ready(const char *text)
+{
+    static const char word[] = "READY=1";
+    for (; text; text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL)
+        if (strncmp(text, word, strlen(word)) == 0 && strchr("\n", text[strlen(word)]))
+            return true;
+    return false;
+}
+
+static void close_all(const struct cmsghdr *header)
+{
+    size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; i++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
+        closer_close(fd);
+    }
+}
+
+/* Receives one message. There is room for all descriptors that may ride on it: those that the kernel
+ * has to close, it closes in the call, which may wait. Returns whether there was a message. */
+static bool receive(struct ready_socket *socket, bool *ret_ready)
+{
+    char text[MESSAGE_MAX + 1];
+    union {
+        struct cmsghdr align;
+        char room[CMSG_SPACE(sizeof(struct ucred)) +
+                  CMSG_SPACE(LIMIT_FDS_PER_MESSAGE * sizeof(int))];
+    } control;
+    struct iovec iov = {.iov_base = text, .iov_len = MESSAGE_MAX};
+    struct msghdr message = {.msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof(control)};
+    struct ucred from = {0};
+    ssize_t len = recvmsg(socket->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    if (len < 0)
+        return false;
+    text[len] = '\0';
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header;
+         header = CMSG_NXTHDR(&message, header)) {
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
+            close_all(header);
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS)
+            memcpy(&from, CMSG_DATA(header), sizeof(from));
+    }
+    if (from.pid == socket->pid && says_ready(text))
+        *ret_ready = true;
+    return true;
+}
+
+static void on_message(void *argument, uint32_t events)
+{
+    struct ready_socket *socket = argument;
+    bool ready = false;
+    for (int i = 0; i < MESSAGES_PER_TURN && receive(socket, &ready); i++)
+        ;
+    if (ready)
+        socket->ready(socket->argument);
+}
+
+/* The kernel draws five digits: unix(7), "Autobind feature". */
+static int bind_abstract(int fd, char *name, size_t size)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t len = sizeof(address);
+    int on = 1;
+    if (bind(fd, (const struct sockaddr *)&address, sizeof(address.sun_family)) < 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &len) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+        return -errno;
+    int name_len = (int)(len - offsetof(struct sockaddr_un, sun_path)) - 1;
+    snprintf(name, size, "@%.*s", name_len, address.sun_path + 1);
+    return 0;
+}
+
+int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
+                     struct ready_socket **ret_socket)
+{
+    AUTO_FD fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    AUTO_FREE struct ready_socket *new = calloc(1, sizeof(*new));
+    if (fd < 0 || !new)
+        return fd < 0 ? -errno : -ENOMEM;
+    int err = bind_abstract(fd, new->name, sizeof(new->name));
+    if (err < 0)
+        return err;
+    new->fd = take_fd(&fd);
+    new->ready = ready;
+    new->argument = argument;
+    new->loop = loop;
+    *ret_socket = take_ptr(&new);
+    return 0;
+}
+
+void ready_socket_free(struct ready_socket *socket)
+{
+    if (!socket)
+        return;
+    loop_remove(socket->source);
+    socket_close(socket->fd);
+    free(socket);
+}
+
+const char *ready_socket_name(const struct ready_socket *socket)
+{
+    return socket->name;
+}
+
+int ready_socket_trust(struct ready_socket *socket, pid_t pid)
+{
+    socket->pid = pid;
+    return loop_add(socket->loop, socket->fd, EPOLLIN, on_message, socket, &socket->source);
+}

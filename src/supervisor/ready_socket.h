@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Ready socket: the end of $NOTIFY_SOCKET, sd_notify(3), at which a device program tells that it
+ * serves. Each device has a socket of its own with an abstract name that the kernel draws, and only
+ * what the device's own process sends counts: anybody can send to such a name.
+ */
+#ifndef OUTBOARD_SUPERVISOR_READY_SOCKET_H
+#define OUTBOARD_SUPERVISOR_READY_SOCKET_H
+
+#include <sys/types.h>
+
+#include "os/loop.h"
+
+struct ready_socket;
+
+typedef void (*ready_fn)(void *argument);
+
+int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
+                     struct ready_socket **ret_socket);
+/* NULL is fine. */
+void ready_socket_free(struct ready_socket *socket);
+
+/* The value of NOTIFY_SOCKET. */
+const char *ready_socket_name(const struct ready_socket *socket);
+
+/* Who may tell; nobody before. What was told already counts. 0 or a negative errno. */
+int ready_socket_trust(struct ready_socket *socket, pid_t pid);
+
+#endif

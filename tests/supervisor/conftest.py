@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard run on configurations of the tests' own."""
+import pytest
+from machinelab import Machine
+
+
+@pytest.fixture
+def machine(tmp_path, spawn):
+    return Machine(tmp_path, spawn)
+
+
+@pytest.fixture
+def fake_qemu(machine):
+    """fake_qemu(device...): a program called qemu that says it has these devices, and nothing else."""
+
+    def make(*devices):
+        lines = "".join(f'name "{device}", bus PCI\\n' for device in devices)
+        return machine.script("qemu-fake", f"print('''{lines}''')")
+
+    return make

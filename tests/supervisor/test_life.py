@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard run: processes that start, end, fail and lie. The VMM is `outboard inspect`, or a script."""
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+
+import pytest
+from guestlab import paths
+from guestlab.process import tail
+from machinelab import OUTBOARD
+
+LED = paths.BUILD / "release/examples/led"
+GONE = "outboard-nvme: the peer has gone, ending\n"
+LOOK = '[machine]\nprogram = "{OUTBOARD}"\narguments = "inspect --fd=%fd:disk0%"\n'
+DISK = '[device "disk0"]\nprogram = "nvme"\nimage = "{FOLDER}/disk.img"\n'
+
+
+def wait_for(condition, process):
+    """Busy-waits for something that the process does; it must not end before."""
+    while not condition():
+        assert process.running or condition(), process.log_tail()
+
+
+def children(process):
+    return pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
+def has_ended(pid):
+    return not os.path.exists(f"/proc/{pid}") or pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+
+
+def test_a_vmm_finds_its_device(machine):
+    machine.image()
+    done = machine.write(LOOK + DISK).run()
+    assert (done.returncode, done.stderr) == (0, f"outboard run: disk0: {GONE}")
+    assert "mass storage" in done.stdout
+
+
+def test_a_vmm_that_takes_paths(machine, tmp_path_factory):
+    machine.image()
+    runtime = tmp_path_factory.mktemp("r")
+    machine.write('[machine]\nprogram = "{OUTBOARD}"\narguments = "inspect %socket:disk0%"\n' + DISK)
+    done = machine.run(XDG_RUNTIME_DIR=str(runtime))
+    assert done.returncode == 0, done.stderr
+    assert "mass storage" in done.stdout
+    assert list(runtime.iterdir()) == []
+
+
+def test_each_vmm_descriptor_is_its_device(machine):
+    machine.image()
+    machine.write("""
+        [machine]
+          program = "sh"
+          arguments = "-c '{OUTBOARD} inspect --fd=%fd:lamp%' unused %fd:disk0%"
+        [device "disk0"]
+          program = "nvme"
+          image = "{FOLDER}/disk.img"
+        [device "lamp"]
+          program = "{LED}"
+    """.replace("{LED}", str(LED)))
+    done = machine.run()
+    assert done.returncode == 0, done.stderr
+    assert "1af4:10f2" in done.stdout
+
+
+def test_a_device_that_can_t_start_keeps_the_vmm_from_it(machine):
+    machine.write("""
+        [machine]
+          program = "touch"
+          arguments = "{FOLDER}/started %fd:disk0%"
+        [device "disk0"]
+          program = "nvme"
+          image = "/no/such/image"
+    """)
+    done = machine.run()
+    assert done.returncode == 3
+    assert "/no/such/image" in done.stderr and "disk0: ended with status" in done.stderr
+    assert "before it was ready" in done.stderr
+    assert not (machine.folder / "started").exists()
+
+
+def test_a_vmm_that_can_t_start(machine):
+    machine.image()
+    done = machine.write('[machine]\nprogram = "/no/vmm"\narguments = "%fd:disk0%"\n' + DISK).run()
+    assert done.returncode == 4
+    assert "[machine]: can't start /no/vmm: No such file or directory" in done.stderr
+
+
+def test_a_vmm_that_fails(machine):
+    machine.image()
+    done = machine.write("[machine]\nprogram = \"sh\"\narguments = \"-c 'exit 7' %fd:disk0%\"\n" + DISK).run()
+    assert (done.returncode, done.stderr) == (4, f"outboard run: the VMM ended with status 7\noutboard run: disk0: {GONE}")
+
+
+def test_the_vmm_has_our_standard_streams_and_no_other_descriptor(machine):
+    machine.image()
+    machine.script("vmm", "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))")
+    done = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).run()
+    assert done.stdout == "[0, 1, 2, 3, 4]\n"  # 4 is the folder's own
+
+
+def test_sigterm_ends_the_vmm_and_then_the_device(machine):
+    machine.image()
+    machine.script("vmm", """
+import pathlib, signal, sys
+def end(*_):
+    pathlib.Path("{0}/ended").write_text(str(pathlib.Path("/proc/{{}}".format(device)).exists()))
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+import os
+parent = os.getppid()
+device = [pid for pid in pathlib.Path(f"/proc/{{parent}}/task/{{parent}}/children").read_text().split() if int(pid) != os.getpid()][0]
+pathlib.Path("{0}/running").touch()
+signal.pause()
+""".format(machine.folder))
+    process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
+    wait_for((machine.folder / "running").exists, process)
+    assert process.terminate() == 0
+    assert (machine.folder / "ended").read_text() == "True"
+
+
+def test_a_second_signal_kills_a_vmm_that_does_not_end(machine):
+    machine.image()
+    machine.script("vmm", f"""
+import pathlib, signal
+signal.signal(signal.SIGTERM, lambda *_: pathlib.Path("{machine.folder}/told").touch())
+pathlib.Path("{machine.folder}/running").touch()
+while True:
+    signal.pause()
+""")
+    process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
+    wait_for((machine.folder / "running").exists, process)
+    process.signal(signal.SIGTERM)
+    wait_for((machine.folder / "told").exists, process)
+    assert process.terminate() == 0
+
+
+def test_a_device_that_dies_is_told_and_the_vmm_goes_on(machine):
+    machine.image()
+    machine.script("vmm", f"""
+import pathlib, socket, sys
+pathlib.Path("{machine.folder}/running").touch()
+assert socket.socket(fileno=int(sys.argv[1])).recv(1) == b""
+""")
+    process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
+    wait_for((machine.folder / "running").exists, process)
+    device = next(pid for pid in children(process) if b"outboard-nvme" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(device), signal.SIGKILL)
+    assert process.wait() == 3
+    assert "disk0: was ended by signal 9 (Killed)" in tail(process.log)
+
+
+def test_devices_that_listen_without_a_vmm(machine):
+    machine.image()
+    path = machine.folder / "disk.sock"
+    process = machine.write(DISK + f'socket-path = "{path}"\n').start()
+    wait_for(path.exists, process)
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(str(path))
+    assert process.terminate() == 0
+    assert not path.exists()
+
+
+HOSTILE = '[device "bad"]\nprogram = "{FOLDER}/bad"\n'
+
+
+def test_ready_counts_from_the_device_alone(machine):
+    """Another process sends READY=1 to the device's socket; the VMM must not start for that."""
+    machine.script("bad", f"""
+import os, pathlib, signal, socket
+path = os.environ["NOTIFY_SOCKET"].replace("@", chr(0))
+if os.fork() == 0:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.sendto(b"READY=1", path)
+    os._exit(0)
+os.wait()
+pathlib.Path("{machine.folder}/lied").touch()
+signal.pause()
+""")
+    machine.write('[machine]\nprogram = "touch"\narguments = "{FOLDER}/started %fd:bad%"\n' + HOSTILE)
+    process = machine.start()
+    wait_for((machine.folder / "lied").exists, process)
+    assert process.terminate() == 0
+    assert not (machine.folder / "started").exists()
+
+
+def test_a_device_that_floods_the_log_is_bounded(machine):
+    machine.script("bad", """
+import os, socket, sys
+for number in range(20000):
+    os.write(2, b"forged\\x1b[2J line %d\\r" % number + b"x" * 100 + b"\\n")
+os.write(2, b"a line without an end" * 1000)
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    notify.sendto(b"STATUS=x\\nREADY=1\\n", os.environ["NOTIFY_SOCKET"].replace("@", chr(0)))
+os.read(3, 1)
+""")
+    done = machine.write('[machine]\nprogram = "true"\narguments = "%fd:bad%"\n' + HOSTILE).run()
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert len(done.stderr) < 100_000
+    assert "more like this" in done.stderr
+    assert all(line.startswith("outboard run: ") and line.isprintable() for line in done.stderr.splitlines())
+
+
+def test_the_vmm_and_its_devices_outlive_a_killed_supervisor(machine, cleanup):
+    machine.image()
+    machine.script("vmm", f"""
+import os, pathlib, socket, sys
+pathlib.Path("{machine.folder}/running").write_text(str(os.getpid()))
+while not os.path.exists("{machine.folder}/go"):
+    pass
+import subprocess
+result = subprocess.run(["{OUTBOARD}", "inspect", "--fd=3"], pass_fds=[3], capture_output=True)
+pathlib.Path("{machine.folder}/result.new").write_text(str(result.returncode))
+os.rename("{machine.folder}/result.new", "{machine.folder}/result")
+""")
+    process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
+    wait_for(lambda: (machine.folder / "running").exists() and (machine.folder / "running").read_text(), process)
+    pids = children(process)
+    process.kill()
+    (machine.folder / "go").touch()
+    while not (machine.folder / "result").exists():
+        assert not has_ended(int((machine.folder / "running").read_text())) or (machine.folder / "result").exists()
+    assert (machine.folder / "result").read_text() == "0"
+    while not all(map(has_ended, map(int, pids))):  # the device ends with its VMM
+        pass
+
+
+@pytest.mark.parametrize("words", [[], ["--what"], ["a", "b"]])
+def test_usage(words):
+    for command in ("run", "qemu-args"):
+        done = subprocess.run([OUTBOARD, command, *words], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr.startswith(f"outboard {command}: got ")
