@@ -18,7 +18,7 @@ static void print_help(void)
 {
     puts("usage: outboard run [--dry-run] FILE\n"
          "\n"
-         "Starts each [device] of FILE, then the VMM of [machine]; hands on what they log; ends\n"
+         "Starts each [device] of FILE, then the VMM of [machine]; forwards their logs; ends\n"
          "them together. FILE, for example:\n"
          "\n"
          "  [machine]\n"
@@ -28,7 +28,7 @@ static void print_help(void)
          "    program = \"nvme\"\n"
          "    image = \"disk.img\"\n"
          "\n"
-         "  --dry-run  print what would be started, and start nothing\n"
+         "  --dry-run  print the processes, and start nothing\n"
          "\n"
          "Exit status: 0, 1 (this program), 2 (FILE or the command line), 3 (a device), 4 (the\n"
          "VMM).");

@@ -73,7 +73,7 @@ int child_log_new(struct loop *loop, const char *name, struct child_log **ret_lo
     AUTO_FD ours = ends[0];
     AUTO_FD theirs = ends[1];
     AUTO_FREE struct child_log *log = calloc(1, sizeof(*log));
-    /* The child's end waits: what it says is not lost while our turn is due. */
+    /* The child's end blocks: no line is lost while our turn is due. */
     if (!log || fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return log ? -errno : -ENOMEM;
     log->name = name;

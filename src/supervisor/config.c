@@ -191,7 +191,7 @@ static void parse(struct reader *reader)
     ini_allow_multiline = false;
     ini_allow_inline_comments = false;
     ini_use_stack = false;
-    ini_max_line = LIMIT_CONFIG_LINE + 3; /* what it keeps for the line's end */
+    ini_max_line = LIMIT_CONFIG_LINE + 3; /* with the end of the line */
     ini_initial_alloc = LIMIT_CONFIG_LINE + 3;
     ini_stop_on_first_error = true;
     int line = ini_parse_stream(next_line, reader, on_setting, reader);

@@ -8,8 +8,8 @@
  *       program = "nvme"
  *       image = "disk.img"
  *
- * A file becomes sections of settings, in their order. What a key means is the plan's business
- * (plan.h). A key may occur several times.
+ * A file becomes sections of settings, in their order. The plan (plan.h) knows the
+ * meaning of each key. A key may occur several times.
  */
 #ifndef OUTBOARD_SUPERVISOR_CONFIG_H
 #define OUTBOARD_SUPERVISOR_CONFIG_H
@@ -35,7 +35,7 @@ struct config {
     unsigned device_count;
 };
 
-/* Reads a file. 0; -EINVAL with the line, the key and what was expected; or another negative errno.
+/* Reads a file. 0; -EINVAL with the line, the key and the expectation; or another negative errno.
  */
 int config_read(const char *path, struct config **ret_config, struct ob_fault *fault);
 /* NULL is fine. */

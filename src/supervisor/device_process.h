@@ -22,12 +22,12 @@ enum device_process_state {
     DEVICE_PROCESS_ENDED,
 };
 
-/* What it needs of its owner. `changed` is called after each change of state. */
+/* Its owner's side. `changed` is called after each change of state. */
 struct device_process_host {
     struct loop *loop;
     struct timers *timers;
     struct children *children;
-    char *const *environment; /* of the supervisor, without what its service manager told it */
+    char *const *environment; /* of the supervisor, without the service manager's variables */
     void (*changed)(void *argument);
     void *argument;
 };
@@ -56,7 +56,7 @@ void device_process_stop(struct device_process *device);
 /* Its VMM has gone: it ends by itself, or is asked to after LIMIT_STOP_MS. */
 void device_process_expect_end(struct device_process *device);
 
-/* Lets go of what its start made; a process that lives goes on. */
+/* Frees its resources. A process that still runs keeps running. */
 void device_process_done(struct device_process *device);
 
 #endif

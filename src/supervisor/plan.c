@@ -177,7 +177,7 @@ static int fill_place(struct planner *planner, const struct config_setting *sett
         return asprintf(ret_text, "%d", device->fd) < 0 ? check_memory(planner, -ENOMEM) : 0;
     if (strncmp(kind, "socket:", 7) == 0 && device->path)
         return (*ret_text = strdup(device->path)) ? 0 : check_memory(planner, -ENOMEM);
-    return wrong(planner, setting, "%fd:NAME% or %socket:NAME%, whichever its VMM takes");
+    return wrong(planner, setting, "%fd:NAME% or %socket:NAME%, as its VMM takes");
 }
 
 /* A place is %KIND:NAME%; anything else with a % stays as it is. Returns its length, or 0. */
@@ -195,7 +195,7 @@ static size_t place_len(const char *text, const char **ret_id)
     return 0;
 }
 
-/* Puts what the places of a word stand for into it. */
+/* Replaces the places of a word by their texts. */
 static int fill_word(struct planner *planner, const struct config_setting *setting, char **word)
 {
     char *text = NULL;
@@ -295,7 +295,7 @@ static int add_machine(struct planner *planner)
     return err < 0 ? err : add_front_ends(planner, &plan->vmm);
 }
 
-/* What [machine] says of the wire, held against what the VMM can do. */
+/* The wire of [machine], if the VMM has it. */
 static int choose_wire(struct planner *planner, struct vmm_ability *ability)
 {
     const struct config_section *machine = &planner->plan->config->machine;
@@ -366,7 +366,7 @@ void plan_free(struct plan *plan)
     free(plan);
 }
 
-/* A device that QEMU connects to, whoever starts it. */
+/* A device to which QEMU connects by path. */
 static int add_listener(struct planner *planner, const struct config_section *section)
 {
     struct plan_device *device = &planner->plan->devices[planner->plan->device_count++];

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Plan: what a configuration comes to: the command line of each device program and of the VMM, and
- * how each device reaches the VMM. Made before anything is started, and pure: what the VMM can do
- * is given (vmm_probe.h).
+ * Plan: the command line of each device program and of the VMM, and how each device reaches the VMM.
+ * Made from a configuration before any process is started, and pure: the VMM's abilities are an input
+ * (vmm_probe.h).
  *
  * A device has one end of a socket pair as descriptor 3 if its VMM takes descriptors; the VMM has the
  * other ends as 3, 4, ..., in the order of the devices. If its VMM takes paths, descriptor 3 is a
@@ -53,15 +53,15 @@ struct plan {
 /* The VMM's program; NULL: there is no [machine]. */
 const char *plan_vmm(const struct config *config);
 
-/* `folder`: where listeners will be. 0; -EINVAL with line, key and what was expected; -ENOENT: there
+/* `folder`: where listeners will be. 0; -EINVAL with line, key and expectation; -ENOENT: there
  * is no such program; -ENOMEM. The configuration outlives the plan. */
 int plan_make(const struct config *config, const struct vmm_ability *ability, const char *folder,
               struct plan **ret_plan, struct ob_fault *fault);
 /* NULL is fine. */
 void plan_free(struct plan *plan);
 
-/* QEMU's arguments for the devices alone, and the memory too if asked for, for what starts QEMU
- * otherwise. All devices listen. Errors as of plan_make(). */
+/* QEMU's arguments for the devices alone, and the memory too if asked for, for other
+ * starters of QEMU. All devices listen. Errors as of plan_make(). */
 int plan_qemu_arguments(const struct config *config, bool memory, struct words *arguments,
                         struct ob_fault *fault);
 

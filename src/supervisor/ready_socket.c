@@ -56,6 +56,7 @@ static bool receive(struct ready_socket *socket, bool *ret_ready)
     char text[MESSAGE_MAX + 1];
     union {
         struct cmsghdr align;
+        // cppcheck-suppress unusedStructMember ; recvmsg(2) fills it
         char room[CMSG_SPACE(sizeof(struct ucred)) +
                   CMSG_SPACE(LIMIT_FDS_PER_MESSAGE * sizeof(int))];
     } control;
@@ -110,17 +111,17 @@ int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
                      struct ready_socket **ret_socket)
 {
     AUTO_FD fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    AUTO_FREE struct ready_socket *new = calloc(1, sizeof(*new));
-    if (fd < 0 || !new)
-        return fd < 0 ? -errno : -ENOMEM;
-    int err = bind_abstract(fd, new->name, sizeof(new->name));
-    if (err < 0)
+    struct ready_socket *new = calloc(1, sizeof(*new));
+    int err = fd < 0 ? -errno : !new ? -ENOMEM : bind_abstract(fd, new->name, sizeof(new->name));
+    if (err < 0) {
+        free(new);
         return err;
+    }
     new->fd = take_fd(&fd);
     new->ready = ready;
     new->argument = argument;
     new->loop = loop;
-    *ret_socket = take_ptr(&new);
+    *ret_socket = new;
     return 0;
 }
 

@@ -2,7 +2,7 @@
 /*
  * Ready socket: the end of $NOTIFY_SOCKET, sd_notify(3), at which a device program tells that it
  * serves. Each device has a socket of its own with an abstract name that the kernel draws, and only
- * what the device's own process sends counts: anybody can send to such a name.
+ * messages of the device's own process count: anybody can send to such a name.
  */
 #ifndef OUTBOARD_SUPERVISOR_READY_SOCKET_H
 #define OUTBOARD_SUPERVISOR_READY_SOCKET_H
@@ -23,7 +23,7 @@ void ready_socket_free(struct ready_socket *socket);
 /* The value of NOTIFY_SOCKET. */
 const char *ready_socket_name(const struct ready_socket *socket);
 
-/* Who may tell; nobody before. What was told already counts. 0 or a negative errno. */
+/* Names the process that may tell. Messages that it sent earlier count. 0 or a negative errno. */
 int ready_socket_trust(struct ready_socket *socket, pid_t pid);
 
 #endif

@@ -5,14 +5,15 @@
  * Start: every device program is started and tells that it is ready; then the VMM is. A VMM that
  * finds its devices ready never waits for one.
  *
- * Run: the supervisor waits. It hands what devices say to the log and reaps who ends. A device that
- * ends early is told of; the VMM goes on with a device that no longer answers (docs/failures.md).
+ * Run: the supervisor waits. It hands lines of devices to the log and reaps processes that end. If a
+ * device ends early, the log says so, and the VMM keeps a device that no longer answers
+ * (docs/failures.md).
  *
  * End: the VMM has ended, or SIGTERM, SIGINT or SIGHUP asks for it: then the VMM is asked to end
- * first, and devices last, since a device has to finish what the guest has written. Each has
+ * first, and devices last, since a device has to finish the guest's writes. Each has
  * LIMIT_STOP_MS; a second signal kills the VMM at once.
  *
- * If the supervisor is killed, the VMM and its devices go on.
+ * If the supervisor is killed, the VMM and its devices keep running.
  */
 #ifndef OUTBOARD_SUPERVISOR_SUPERVISOR_H
 #define OUTBOARD_SUPERVISOR_SUPERVISOR_H

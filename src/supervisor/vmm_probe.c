@@ -32,7 +32,7 @@ static int spawn(const char *program, int output_fd, pid_t *ret_pid)
 /* Reads to the end. Bytes beyond the room are read and dropped. */
 static int read_all(int fd, char *text, size_t size)
 {
-    char rest[4096];
+    char rest[4096] = "";
     size_t len = 0;
     uint64_t until_ns = clock_now_ns() + PROBE_TIME_MS * 1000000ull;
     for (;;) {

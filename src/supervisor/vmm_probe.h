@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What a VMM can do, asked of the VMM itself. */
+/* A VMM's abilities, as it tells them itself. */
 #ifndef OUTBOARD_SUPERVISOR_VMM_PROBE_H
 #define OUTBOARD_SUPERVISOR_VMM_PROBE_H
 

@@ -45,8 +45,8 @@ int words_add(struct words *words, const char *format, ...)
     return append(words, len < 0 ? NULL : word);
 }
 
-/* Copies one word without its quotes to `word`. Returns what is behind it, NULL if a quote is
- * missing. */
+/* Copies one word without its quotes to `word`. Returns the rest of the text, NULL if a
+ * quote is missing. */
 static const char *take_word(const char *text, char *word)
 {
     bool quoted = false;

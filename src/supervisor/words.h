@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 struct words {
-    char **word; /* a NULL behind the last; NULL itself while there is none */
+    char **word; /* a NULL behind the last; NULL itself while there is no word */
     unsigned count;
 };
 

@@ -110,7 +110,7 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
         ("[machine]\nprogram = true\nwire = usb\n[device \"a\"]\nprogram=nvme\n", 3, "expected auto, mpqemu or vfio-user"),
         ("[machine]\nprogram = true\narguments = %fd:b%\n[device \"a\"]\nprogram=nvme\n", 3, "the name of a [device]"),
         ('[machine]\nprogram = true\narguments = %fd:a%\n[device "a"]\nprogram=nvme\nsocket-path=/x\n', 3,
-         "expected %fd:NAME% or %socket:NAME%, whichever its VMM takes"),
+         "expected %fd:NAME% or %socket:NAME%, as its VMM takes"),
         ('[machine]\nprogram = true\n[device "a"]\nprogram = nvme\nfd = 5\n', 5, "fd: got '5', expected no such key"),
         ('[machine]\nprogram = true\n[device "a"]\n', 3, "got no program; give program = \"nvme\""),
         ('[device "a"]\nprogram = nvme\n', 1, "got no socket-path, and no [machine]"),

@@ -157,6 +157,19 @@ def pair_with_qemu(shell, example):
     shell.run(example.replace("...", MACHINE))
 
 
+@runs("README.md: [machine]", "README.md: outboard run", "man/outboard-run.8: [machine]",
+      'man/outboard-machine.5: [device "disk0"]')  # fmt: skip
+def run_a_machine(shell, example):
+    """QEMU reads its monitor's commands from outboard run's standard input."""
+    file = text("README.md: [machine]") if "outboard run" in example else example
+    file = file.replace("...", "-accel tcg -display none -nodefaults -monitor stdio")
+    (shell.folder / "machine.conf").write_text(file)
+    if "outboard run" in example:
+        shell.run(example, b"quit\n")
+    else:
+        shell.run("outboard run --dry-run machine.conf")
+
+
 @runs("README.md: // SPDX", "README.md: cc -o led")
 def write_a_device(shell, example):
     assert "1af4:10f2" in shell.run(text("README.md: cc -o led"))
