@@ -474,7 +474,7 @@ static int watch(struct block *block, struct ob_device *device)
 static void close_block(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    nbd_link_close(&nbd->link);
+    nbd_link_done(&nbd->link);
     free(nbd);
 }
 

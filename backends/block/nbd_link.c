@@ -87,6 +87,13 @@ void nbd_link_close(struct nbd_link *link)
     link->state = NBD_DOWN;
 }
 
+void nbd_link_done(struct nbd_link *link)
+{
+    nbd_link_close(link);
+    nbd_connector_free(link->connector);
+    link->connector = NULL;
+}
+
 /* The dial has ended: its handle is UP, or the link is closed, with the fault filled. */
 static int end_dial(struct nbd_link *link, struct ob_fault *fault)
 {
@@ -105,24 +112,34 @@ static int end_dial(struct nbd_link *link, struct ob_fault *fault)
 static void dial(struct nbd_link *link)
 {
     link->patient_until_ms = block_clock_ms() + NBD_DIAL_MS;
-    if (nbd_dial_new(link->options.path, &link->dial) == 0)
+    if (nbd_dial_new(link->connector, &link->dial) == 0)
         link->state = NBD_OPENING;
+}
+
+/* Waits for the first connection. */
+static int open_first(struct nbd_link *link, struct ob_fault *fault)
+{
+    dial(link);
+    if (!link->dial)
+        return ob_fault_set(fault, -ENOMEM, "no memory for %s", link->options.path);
+    struct pollfd ended = {.fd = nbd_dial_fd(link->dial), .events = POLLIN};
+    poll(&ended, 1, NBD_START_MS);
+    if (nbd_dial_has_ended(link->dial))
+        return end_dial(link, fault);
+    return ob_fault_set(fault, -ETIMEDOUT, "%s has not answered for %u s", link->options.path,
+                        NBD_START_MS / 1000);
 }
 
 int nbd_link_open(struct nbd_link *link, const struct block_options *options,
                   struct ob_fault *fault)
 {
     *link = (struct nbd_link){.options = *options, .watched_fd = -1};
-    dial(link);
-    if (!link->dial)
-        return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    struct pollfd ended = {.fd = nbd_dial_fd(link->dial), .events = POLLIN};
-    poll(&ended, 1, NBD_START_MS);
-    if (nbd_dial_has_ended(link->dial))
-        return end_dial(link, fault);
-    nbd_link_close(link);
-    return ob_fault_set(fault, -ETIMEDOUT, "%s has not answered for %u s", options->path,
-                        NBD_START_MS / 1000);
+    int err = nbd_connector_start(options->path, &link->connector, fault);
+    if (err == 0)
+        err = open_first(link, fault);
+    if (err < 0)
+        nbd_link_done(link);
+    return err;
 }
 
 static bool is_gone(const struct nbd_link *link)

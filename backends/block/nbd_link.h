@@ -55,6 +55,7 @@ struct nbd_link {
     enum nbd_link_state state;
     struct nbd_handle *handle; /* UP, LOST */
     struct nbd_dial *dial;     /* OPENING */
+    struct nbd_connector *connector;
     struct block_options options;
     struct nbd_export export;
     uint64_t patient_until_ms; /* OPENING */
@@ -72,7 +73,10 @@ int nbd_link_open(struct nbd_link *link, const struct block_options *options,
 /* Begins to open a link that is DOWN, or gives one up that has been OPENING for too long; to be
  * called now and then. */
 void nbd_link_retry(struct nbd_link *link);
+/* It can be opened again by nbd_link_retry(). */
 void nbd_link_close(struct nbd_link *link);
+/* Closes it for good. */
+void nbd_link_done(struct nbd_link *link);
 
 /* Has ready(argument) called on the device's loop whenever there is work. */
 int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn ready,

@@ -8,6 +8,9 @@
 #include "image.h"
 #include "nvme.h"
 
+/* share/policy/nvme.policy */
+extern const char policy_nvme[];
+
 struct config {
     struct image_option options[NVME_NAMESPACES];
     unsigned count;
@@ -111,21 +114,6 @@ static void destroy(void *argument)
     nvme_free(config->nvme);
 }
 
-/* An NBD server is connected to again when it was lost. */
-static bool reaches_out(void *argument)
-{
-    const struct config *config = argument;
-    for (unsigned i = 0; i < config->count; i++)
-        if (image_is_nbd(config->options[i].block.path))
-            return true;
-    return false;
-}
-
-/* Files are read and written by a ring, whose operations are restricted (backends/block/uring.c).
- */
-static const char policy[] = "io_uring_enter\n"
-                             "ioctl a1=0x80081272 # BLKGETSIZE64: a device may change its size\n";
-
 static const struct ob_option options[] = {
     {"image", "PATH[,PROPERTY...]",
      "a disk: readonly, direct, serial=TEXT, block-size=512|4096, format=raw; several are "
@@ -150,8 +138,7 @@ int main(int argc, char **argv)
         .create = create,
         .destroy = destroy,
         .close = close_images,
-        .policy = policy,
-        .reaches_out = reaches_out,
+        .policy = policy_nvme,
     };
     struct config config = {.timeout_ms = NVME_TIMEOUT_MS};
     int status = ob_program_main(&program, &config, argc, argv);

@@ -14,7 +14,25 @@ struct nbd_dial {
     struct nbd_handle *handle;
 };
 
-int nbd_dial_new(const char *uri, struct nbd_dial **ret_dial)
+struct nbd_connector {
+    int unused;
+};
+
+int nbd_connector_start(const char *uri, struct nbd_connector **ret_connector,
+                        struct ob_fault *fault)
+{
+    *ret_connector = calloc(1, sizeof(**ret_connector));
+    if (!*ret_connector)
+        abort();
+    return 0;
+}
+
+void nbd_connector_free(struct nbd_connector *connector)
+{
+    free(connector);
+}
+
+int nbd_dial_new(const struct nbd_connector *connector, struct nbd_dial **ret_dial)
 {
     struct nbd_dial *dial = calloc(1, sizeof(*dial));
     if (!dial)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* backends/block/nbd_dial.h without a thread: each dial has ended at once. */
+/* backends/block/nbd_dial.h without a thread, and nbd_connector.h without a process: each dial has
+ * ended at once. */
 #ifndef OUTBOARD_TESTS_FAKE_NBD_DIAL_H
 #define OUTBOARD_TESTS_FAKE_NBD_DIAL_H
 
