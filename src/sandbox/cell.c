@@ -2,7 +2,9 @@
 #include "sandbox/cell.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "sandbox/refusal.h"
@@ -36,9 +38,23 @@ static int take_user(uid_t wanted, int *ret_fd)
     return err < 0 ? err : fd < 0 ? fd : 0;
 }
 
+/* The kernel forgets at each change of user or capabilities which signal the launcher's end is to
+ * send. If the launcher has ended meanwhile, it is sent now. */
+static void keep_parent_signal(int number, pid_t parent)
+{
+    if (number == 0)
+        return;
+    prctl(PR_SET_PDEATHSIG, number);
+    if (getppid() != parent)
+        raise(number);
+}
+
 void cell_leave(const struct cell_plan *plan, struct cell_report *report)
 {
     int *part = report->part;
+    int parent_signal = 0;
+    pid_t parent = getppid();
+    prctl(PR_GET_PDEATHSIG, &parent_signal);
     report->user_fd = -1;
     for (unsigned i = 0; i < CELL_PARTS; i++)
         part[i] = CELL_LEFT_OUT;
@@ -54,6 +70,7 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
     part[CELL_PRIVILEGES] = stage_privileges();
     if (!plan->reaches_out)
         part[CELL_LANDLOCK] = stage_landlock();
+    keep_parent_signal(parent_signal, parent);
 }
 
 void cell_close(struct policy *policy, const char *program, struct cell_report *report)

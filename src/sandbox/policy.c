@@ -8,10 +8,12 @@
 #include "sandbox/policy.h"
 
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <seccomp.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -31,7 +33,7 @@
 #define LOADING "seccomp a0=1 create\n"
 
 struct policy {
-    scmp_filter_ctx filter;
+    scmp_filter_ctx filter;    /* NULL: there is no seccomp(2) here, lines are only read */
     struct policy_line *lines; /* until policy_settle() */
     unsigned count;
     struct policy_name defined[POLICY_NAMES];
@@ -56,13 +58,20 @@ static int make_filter(uint32_t action, scmp_filter_ctx *ret_filter)
     return err;
 }
 
+/* Valgrind and qemu-user know no seccomp(2). libseccomp makes no filter then. */
+static bool has_filters(void)
+{
+    const uint32_t action = SECCOMP_RET_KILL_PROCESS;
+    return syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+}
+
 int policy_new(struct policy **ret_policy, struct ob_fault *fault)
 {
     struct policy *policy = calloc(1, sizeof(*policy));
     if (!policy)
         return ob_fault_set(fault, -ENOMEM, "no memory for the policy of system calls");
-    int err = make_filter(SCMP_ACT_TRAP, &policy->filter);
-    if (err == 0) /* how refusal.c ends the process */
+    int err = has_filters() ? make_filter(SCMP_ACT_TRAP, &policy->filter) : 0;
+    if (err == 0 && policy->filter) /* how refusal.c ends the process */
         err = seccomp_rule_add(policy->filter, SCMP_ACT_KILL_PROCESS, REFUSAL_END, 0);
     for (int call = 0; call < NEW_CALLS_FROM; call++)
         policy->names[call] = seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, call);
@@ -115,7 +124,7 @@ static int add_unequal(scmp_filter_ctx filter, uint32_t action, struct policy_li
 
 static int add_rule(scmp_filter_ctx filter, uint32_t action, const struct policy_line *line)
 {
-    if (line->call < 0)
+    if (line->call < 0 || !filter)
         return 0; /* a call that this machine does not have */
     int err = line->has_unequal ? add_unequal(filter, action, *line)
                                 : seccomp_rule_add_array(filter, action, line->call, line->count,
@@ -162,7 +171,7 @@ int policy_add(struct policy *policy, const char *text, const char *origin, stru
 
 int policy_load(struct policy *policy)
 {
-    int err = 0;
+    int err = policy->filter ? 0 : -EOPNOTSUPP;
     for (int call = NEW_CALLS_FROM; call < NEW_CALLS_TO && err == 0; call++) {
         err = seccomp_rule_add(policy->filter, SCMP_ACT_ERRNO(ENOSYS), call, 0);
         if (err == -EEXIST) /* a line allows it */

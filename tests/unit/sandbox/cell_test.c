@@ -227,6 +227,21 @@ static void a_device_that_reaches_out_keeps_its_root(void **state)
     child_succeeds(leave_but_reach_out);
 }
 
+static void leave_with_a_parent_signal(void)
+{
+    struct cell_report report;
+    const struct cell_plan plan = {0};
+    int number = 0;
+    CHILD_ASSERT(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
+    cell_leave(&plan, &report);
+    CHILD_ASSERT(prctl(PR_GET_PDEATHSIG, &number) == 0 && number == SIGUSR1);
+}
+
+static void the_signal_of_the_launchers_end_is_kept(void **state)
+{
+    child_succeeds(leave_with_a_parent_signal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +256,7 @@ int main(void)
         TEST(landlock_takes_all_paths),
         TEST(all_parts_are_reported),
         TEST(a_device_that_reaches_out_keeps_its_root),
+        TEST(the_signal_of_the_launchers_end_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
