@@ -148,7 +148,7 @@ static const struct ob_option common[] = {
     {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
     {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
-    {"cell", "HOW", "none (default); default: what the kernel allows; required: all", apply_cell},
+    {"cell", "HOW", "default: all that the kernel allows; required: all; none", apply_cell},
     {"cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
     {"label", "LABEL", "run under this AppArmor profile or SELinux context", apply_label},
     {"user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
@@ -279,8 +279,10 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
                   struct options *ret_options, struct ob_fault *fault)
 {
     struct option table[MAX_OPTIONS + 1];
-    struct options options = {
-        .fd = -1, .socket_mode = DEFAULT_SOCKET_MODE, .poll_us = DEFAULT_POLL_US};
+    struct options options = {.fd = -1,
+                              .socket_mode = DEFAULT_SOCKET_MODE,
+                              .poll_us = DEFAULT_POLL_US,
+                              .cell.how = CONFINE_DEFAULT};
     if (author_check(program, fault) < 0 || check_names(program, fault) < 0)
         return OPTIONS_SLIP;
     fill_table(program, table);

@@ -23,9 +23,9 @@ def library(tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     source = folder / "callee.c"
     source.write_text(
-        "#include <stdint.h>\n#include <unistd.h>\n"
+        "#include <poll.h>\n#include <stdint.h>\n"
         "void backdoor(uint64_t command, void *data)\n"
-        "{ uint64_t *n = data; if (command == 1) n[2] = n[0] + n[1]; while (command == 2) pause(); }\n"
+        "{ uint64_t *n = data; if (command == 1) n[2] = n[0] + n[1]; while (command == 2) poll(0, 0, -1); }\n"
     )
     subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "callee.so", source], check=True)
     return folder / "callee.so"

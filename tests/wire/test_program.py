@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import select
 import signal
 import socket
 import subprocess
@@ -212,8 +213,34 @@ def test_a_path_that_is_served_is_left_alone(listening, start):
     assert path.exists() and device.process.running
 
 
-def test_a_path_that_a_crash_left_is_taken_over(listening, start, folder):
+def remover_of(device):
+    """The process that removes the socket of a device in a cell, as a pidfd."""
+    pid = device.process.pid
+    (child,) = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return os.pidfd_open(int(child))
+
+
+def wait_for_end(pidfd):
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    assert poll.poll(mpqemu.PATIENCE_S * 1000)
+    os.close(pidfd)
+
+
+def test_the_path_goes_with_a_device_that_is_killed(listening):
     device, path = listening
+    remover = remover_of(device)
+    device.process.kill()
+    wait_for_end(remover)
+    assert not path.exists()
+
+
+def test_a_path_that_a_crash_left_is_taken_over(listening, start, folder):
+    """Of the machine, or of all processes of a service: nobody is left who could remove the socket."""
+    device, path = listening
+    remover = remover_of(device)
+    signal.pidfd_send_signal(remover, signal.SIGKILL)
+    wait_for_end(remover)
     device.process.kill()
     assert path.exists()
     with launcher(str(folder / "again")) as heard:

@@ -74,7 +74,7 @@ static void defaults_are_there(void **state)
     assert_int_equal(options.poll_us, 100);
     assert_false(options.dma_by_messages);
     assert_false(options.has_pci_id);
-    assert_int_equal(options.cell.how, CONFINE_NONE);
+    assert_int_equal(options.cell.how, CONFINE_DEFAULT);
     assert_null(options.cell.policy);
 }
 
@@ -84,12 +84,12 @@ static void a_cell_is_asked_for(void **state)
     struct options options;
     struct ob_fault fault;
     const char *const words[] = {"--fd=5", "--cell=required", "--cell-policy=/my.policy", NULL};
-    const char *const question[] = {"--print-cell", "--cell=default", NULL};
+    const char *const question[] = {"--print-cell", "--cell=none", NULL};
     assert_int_equal(parse(words, &config, &options, &fault), OPTIONS_SERVE);
     assert_int_equal(options.cell.how, CONFINE_REQUIRED);
     assert_string_equal(options.cell.policy, "/my.policy");
     assert_int_equal(parse(question, &config, &options, &fault), OPTIONS_CELL);
-    assert_int_equal(options.cell.how, CONFINE_DEFAULT);
+    assert_int_equal(options.cell.how, CONFINE_NONE);
 }
 
 static void every_option_is_applied(void **state)
