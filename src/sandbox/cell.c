@@ -17,12 +17,15 @@ static const struct {
 } parts[CELL_PARTS] = {
     [CELL_USER] = {"own user id", "the program does not run as root"},
     [CELL_NAMESPACES] = {"own namespaces", NULL},
-    [CELL_ROOT] = {"empty root", "the device opens paths later, or has no namespaces"},
+    [CELL_ROOT] =
+        {"empty root",
+         "the device opens paths later, there are no namespaces, or this build has sanitizers"},
     [CELL_CAPABILITIES] = {"no capabilities", NULL},
     [CELL_LIMITS] = {"limits of memory and processes", NULL},
     [CELL_INSPECTION] = {"no inspection by its user", "this build has sanitizers"},
     [CELL_PRIVILEGES] = {"no privileges by exec", NULL},
-    [CELL_LANDLOCK] = {"Landlock", "the device opens paths or connects later"},
+    [CELL_LANDLOCK] = {"Landlock",
+                       "the device opens paths or connects later, or this build has sanitizers"},
     [CELL_CALLS] = {"listed system calls only", "this build has sanitizers"},
 };
 
@@ -61,23 +64,24 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
     if (geteuid() == 0)
         part[CELL_USER] = take_user(plan->user, &report->user_fd);
     part[CELL_NAMESPACES] = stage_namespaces(!plan->reaches_out);
-    if (!plan->reaches_out && part[CELL_NAMESPACES] == 0)
+    bool has_paths = plan->reaches_out || SANITIZED; /* sanitizers look into /proc at the end */
+    if (!has_paths && part[CELL_NAMESPACES] == 0)
         part[CELL_ROOT] = stage_root();
     part[CELL_CAPABILITIES] = stage_capabilities();
     part[CELL_LIMITS] = stage_limits();
     if (!SANITIZED)
         part[CELL_INSPECTION] = stage_inspection();
     part[CELL_PRIVILEGES] = stage_privileges();
-    if (!plan->reaches_out)
+    if (!has_paths)
         part[CELL_LANDLOCK] = stage_landlock();
     keep_parent_signal(parent_signal, parent);
 }
 
 void cell_close(struct policy *policy, const char *program, struct cell_report *report)
 {
+    int err = refusal_prepare(policy, program); /* which keeps both for ever */
     if (SANITIZED)
         return;
-    int err = refusal_prepare(policy, program);
     report->part[CELL_CALLS] = err < 0 ? err : policy_load(policy);
 }
 
