@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
@@ -120,6 +121,12 @@ static long register_with_a_ring(const struct escape_world *world)
     return CALL(io_uring_register, fd, IORING_REGISTER_FILES, &world->readonly_fd, 1);
 }
 
+static long make_aio_contexts(const struct escape_world *world)
+{
+    aio_context_t context = 0;
+    return CALL(io_setup, 1024, &context);
+}
+
 static long watch_the_file_system(const struct escape_world *world)
 {
     return CALL(fanotify_init, FAN_CLASS_NOTIF, O_RDONLY);
@@ -193,25 +200,27 @@ static long call_with_x32(const struct escape_world *world)
 }
 
 const struct escape_deed escape_kernel[] = {
-    {"mount", "mount", mount_here, ESCAPE_ROOT},
-    {"prepare a mount", "fsopen", mount_the_new_way, ESCAPE_ROOT},
-    {"copy a mount", "open_tree", copy_a_mount, ESCAPE_ROOT},
-    {"change the root", "chroot", change_root, ESCAPE_ROOT},
+    {"mount", "mount/ENOENT", mount_here, ESCAPE_ROOT},
+    {"prepare a mount", "fsopen/EPERM", mount_the_new_way, ESCAPE_ROOT},
+    {"copy a mount", "open_tree/EPERM", copy_a_mount, ESCAPE_ROOT},
+    {"change the root", "chroot/ENOENT", change_root, ESCAPE_ROOT},
     {"make a user namespace", "unshare", take_a_user_namespace, ESCAPE_DEPENDS},
-    {"make a mount namespace", "unshare", take_a_mount_namespace, ESCAPE_ROOT},
-    {"enter a namespace", "setns", enter_a_namespace, ESCAPE_ROOT},
-    {"name the host", "sethostname", name_the_host, ESCAPE_ROOT},
+    {"make a mount namespace", "unshare/EPERM", take_a_mount_namespace, ESCAPE_ROOT},
+    {"enter a namespace", "setns/EPERM", enter_a_namespace, ESCAPE_ROOT},
+    {"name the host", "sethostname/EPERM", name_the_host, ESCAPE_ROOT},
     {"use a keyring", "keyctl", use_a_keyring, ESCAPE_DEPENDS},
     {"add a key", "add_key", add_a_key, ESCAPE_DEPENDS},
-    {"make a map of BPF", "bpf", make_a_map_of_bpf, ESCAPE_ROOT | ESCAPE_DEPENDS},
+    {"make a map of BPF", "bpf/EPERM", make_a_map_of_bpf, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"count events", "perf_event_open", count_events, ESCAPE_DEPENDS},
     {"handle page faults", "userfaultfd", handle_page_faults, ESCAPE_DEPENDS},
     {"make a ring", "io_uring_setup", make_a_ring, ESCAPE_DEPENDS},
     {"register a file with a ring", "io_uring_register", register_with_a_ring, ESCAPE_DEPENDS},
-    {"watch a file system", "fanotify_init", watch_the_file_system, ESCAPE_ROOT | ESCAPE_DEPENDS},
-    {"read the kernel's log", "syslog", read_the_kernels_log, ESCAPE_ROOT},
+    {"make contexts of aio", "io_setup", make_aio_contexts, ESCAPE_DEPENDS},
+    {"watch a file system", "fanotify_init/EPERM", watch_the_file_system,
+     ESCAPE_ROOT | ESCAPE_DEPENDS},
+    {"read the kernel's log", "syslog/EPERM", read_the_kernels_log, ESCAPE_ROOT},
     {"reach ports of the machine", "ioperm", reach_ports, ESCAPE_ROOT | ESCAPE_DEPENDS},
-    {"become another user", "setresuid", become_another, ESCAPE_ROOT},
+    {"become another user", "setresuid/EINVAL", become_another, ESCAPE_ROOT},
     {"change capabilities", "capset", change_capabilities, 0},
     {"allow inspection again", "prctl", be_inspected, 0},
     {"look for the handler of a signal", "rt_sigaction", handle_a_signal, 0},

@@ -147,6 +147,12 @@ static long limit_another(const struct escape_world *world)
     return err < 0 ? err : CALL(prlimit64, world->sibling, RLIMIT_CORE, &limits, NULL);
 }
 
+static long ask_for_anothers_limit(const struct escape_world *world)
+{
+    struct rlimit limits;
+    return CALL(prlimit64, world->sibling, RLIMIT_CORE, NULL, &limits);
+}
+
 static long place_another(const struct escape_world *world)
 {
     unsigned long processors = 1;
@@ -169,23 +175,24 @@ const struct escape_deed escape_processes[] = {
     {"start a process by fork(2)", "fork", fork_a_process, 0},
     {"start a process by clone3(2)", "ENOSYS", start_a_process_the_new_way, 0},
     {"start a process in a user namespace", "clone", start_in_a_namespace, ESCAPE_DEPENDS},
-    {"execute a program", "execve", execute, ESCAPE_LEAVES},
-    {"execute a descriptor", "execveat", execute_a_descriptor, ESCAPE_LEAVES},
-    {"trace a sibling", "ptrace", seize, ESCAPE_DEPENDS},
-    {"attach to a sibling", "ptrace", attach, ESCAPE_DEPENDS},
-    {"read the memory of a sibling", "process_vm_readv", read_memory, ESCAPE_DEPENDS},
-    {"write the memory of a sibling", "process_vm_writev", write_memory, ESCAPE_DEPENDS},
-    {"take a descriptor of a sibling", "pidfd_getfd", take_a_descriptor, ESCAPE_DEPENDS},
+    {"execute a program", "execve/ENOENT", execute, ESCAPE_LEAVES},
+    {"execute a descriptor", "execveat/EACCES", execute_a_descriptor, ESCAPE_LEAVES},
+    {"trace a sibling", "ptrace/EPERM", seize, ESCAPE_DEPENDS},
+    {"attach to a sibling", "ptrace/EPERM", attach, ESCAPE_DEPENDS},
+    {"read the memory of a sibling", "process_vm_readv/EPERM", read_memory, ESCAPE_DEPENDS},
+    {"write the memory of a sibling", "process_vm_writev/EPERM", write_memory, ESCAPE_DEPENDS},
+    {"take a descriptor of a sibling", "pidfd_getfd/EPERM", take_a_descriptor, ESCAPE_DEPENDS},
     {"open a sibling", "pidfd_open", open_a_process, 0},
-    {"signal a sibling", "kill", signal_by_number, 0},
-    {"signal a group", "kill", signal_all, 0},
-    {"signal a thread of a sibling", "tkill", signal_a_thread, 0},
-    {"abort a sibling", "tgkill|EPERM", abort_a_thread, 0},
-    {"signal a sibling by its descriptor", "pidfd_send_signal", signal_by_descriptor, 0},
-    {"queue a signal", "rt_sigqueueinfo", queue_a_signal, 0},
+    {"signal a sibling", "kill/EPERM", signal_by_number, 0},
+    {"signal a group", "kill/EPERM", signal_all, 0},
+    {"signal a thread of a sibling", "tkill/EPERM", signal_a_thread, 0},
+    {"abort a sibling", "tgkill/EPERM", abort_a_thread, 0},
+    {"signal a sibling by its descriptor", "pidfd_send_signal/EPERM", signal_by_descriptor, 0},
+    {"queue a signal", "rt_sigqueueinfo/EPERM", queue_a_signal, 0},
     {"have a sibling signalled", "fcntl", have_signals_sent, 0},
-    {"compare descriptors of a sibling", "kcmp|EPERM", compare, ESCAPE_DEPENDS},
-    {"limit a sibling", "prlimit64|EPERM", limit_another, 0},
+    {"compare descriptors of a sibling", "kcmp/EPERM", compare, ESCAPE_DEPENDS},
+    {"limit a sibling", "prlimit64", limit_another, 0},
+    {"ask for a limit of a sibling", "prlimit64", ask_for_anothers_limit, 0},
     {"move a sibling to another processor", "sched_setaffinity", place_another, ESCAPE_DEPENDS},
     {"slow a sibling down", "setpriority", slow_another_down, 0},
     {"advise on the memory of a sibling", "process_madvise", advise_another, ESCAPE_DEPENDS},

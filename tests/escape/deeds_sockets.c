@@ -96,9 +96,22 @@ static long listen_on_a_socket(const struct escape_world *world)
     return err < 0 ? err : CALL(listen, world->stream_fd, 1);
 }
 
+/* The program's socket to its launcher: a connected one can send to other addresses too. */
+static int find_notify(const struct escape_world *world)
+{
+    for (int fd = 3; fd < 64; fd++) {
+        int type = 0;
+        socklen_t len = sizeof(type);
+        if (fd != world->datagram_fd && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+            type == SOCK_DGRAM)
+            return fd;
+    }
+    return world->datagram_fd;
+}
+
 static long send_to(const struct escape_world *world, struct address address)
 {
-    return CALL(sendto, world->datagram_fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT,
+    return CALL(sendto, find_notify(world), "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT,
                 &address.unix_address, address.len);
 }
 
@@ -119,7 +132,7 @@ static long send_message(const struct escape_world *world, struct address addres
                              .msg_namelen = address.len,
                              .msg_iov = &iov,
                              .msg_iovlen = 1};
-    return CALL(sendmsg, world->datagram_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return CALL(sendmsg, find_notify(world), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static long send_a_message_to_a_path(const struct escape_world *world)
@@ -143,35 +156,42 @@ static long send_messages(const struct escape_world *world)
     return CALL(sendmmsg, world->datagram_fd, &messages, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
+static long set_an_option(const struct escape_world *world)
+{
+    int size = 1 << 20;
+    return CALL(setsockopt, world->stream_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 const struct escape_deed escape_sockets[] = {
     {"make a Unix stream socket", "socket", make_unix_stream, 0},
     {"make a Unix datagram socket", "socket", make_unix_datagram, 0},
     {"make a TCP socket", "socket", make_tcp, 0},
     {"make a UDP socket", "socket", make_udp, 0},
-    {"make a raw IP socket", "socket", make_raw_ip, ESCAPE_ROOT | ESCAPE_DEPENDS},
+    {"make a raw IP socket", "socket/EPERM", make_raw_ip, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make a TCP socket of IPv6", "socket", make_tcp6, ESCAPE_DEPENDS},
     {"make a UDP socket of IPv6", "socket", make_udp6, ESCAPE_DEPENDS},
     {"make a netlink socket", "socket", make_netlink, 0},
-    {"make a packet socket", "socket", make_packet, ESCAPE_ROOT | ESCAPE_DEPENDS},
+    {"make a packet socket", "socket/EPERM", make_packet, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make a vsock socket", "socket", make_vsock, ESCAPE_DEPENDS},
     {"make a socket of the kernel's ciphers", "socket", make_alg, ESCAPE_DEPENDS},
     {"make a socket of IPsec's keys", "socket", make_key, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make a TIPC socket", "socket", make_tipc, ESCAPE_DEPENDS},
     {"make a Bluetooth socket", "socket", make_bluetooth, ESCAPE_DEPENDS},
     {"make a CAN socket", "socket", make_can, ESCAPE_ROOT | ESCAPE_DEPENDS},
-    {"make an XDP socket", "socket", make_xdp, ESCAPE_ROOT | ESCAPE_DEPENDS},
+    {"make an XDP socket", "socket/EPERM", make_xdp, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make an RDS socket", "socket", make_rds, ESCAPE_DEPENDS},
     {"make a pair of sockets", "socketpair", make_a_pair, 0},
-    {"connect to a socket by its path", "connect", connect_to_a_path, 0},
-    {"connect to an abstract socket", "connect", connect_to_an_abstract_socket, 0},
-    {"bind a socket to a path", "bind", bind_to_a_path, 0},
+    {"connect to a socket by its path", "connect/ENOENT", connect_to_a_path, 0},
+    {"connect to an abstract socket", "connect/EPERM", connect_to_an_abstract_socket, 0},
+    {"bind a socket to a path", "bind/ENOENT", bind_to_a_path, 0},
     {"bind a socket to an abstract name", "bind", bind_to_an_abstract_socket, 0},
     {"listen on a socket", "bind", listen_on_a_socket, 0},
-    {"send to a socket by its path", "sendto|ENOENT", send_to_a_path, 0},
-    {"send to an abstract socket", "sendto|EPERM", send_to_an_abstract_socket, 0},
-    {"send a message to a socket by its path", "sendmsg|ENOENT", send_a_message_to_a_path, 0},
-    {"send a message to an abstract socket", "sendmsg|EPERM", send_a_message_to_an_abstract_socket,
+    {"send to a socket by its path", "sendto/ENOENT", send_to_a_path, 0},
+    {"send to an abstract socket", "sendto/EPERM", send_to_an_abstract_socket, 0},
+    {"send a message to a socket by its path", "sendmsg/ENOENT", send_a_message_to_a_path, 0},
+    {"send a message to an abstract socket", "sendmsg/EPERM", send_a_message_to_an_abstract_socket,
      0},
-    {"send several messages", "sendmmsg", send_messages, 0},
+    {"set an option of a socket", "setsockopt", set_an_option, 0},
+    {"send several messages", "sendmmsg/EPERM", send_messages, 0},
     {0},
 };

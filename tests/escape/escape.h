@@ -29,8 +29,9 @@ enum escape_state {
 struct escape_world {
     char deed[64];
     char folder[64]; /* everybody may write here; has file, image, stream, datagram */
-    char abstract
-        [64]; /* the names of two sockets: this one and, with "-d" behind it, a datagram's */
+    /* The names of three sockets: this one, and with "-d" and "-n" behind it those of datagrams. The
+     * last is the launcher's. */
+    char abstract[64];
     char program[256];          /* a program that can be executed */
     char host[65];              /* the name of this one */
     pid_t sibling;              /* a process of the same user */
@@ -53,7 +54,8 @@ enum escape_flags {
 struct escape_deed {
     const char *name;
     /* What a cell answers, alternatives with '|' between them: the name of the system call that is
-     * named and ends the process, the name of an errno, or "?" if the process ends unnamed. */
+     * named and ends the process, the name of an errno, or "?" if the process ends unnamed. Behind
+     * a '/': what the rest of the cell answers if the policy allows the call (Linux 6.12). */
     const char *refused;
     long (*act)(const struct escape_world *world);
     unsigned flags; /* enum escape_flags */

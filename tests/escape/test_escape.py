@@ -5,6 +5,7 @@ The deeds, and what a cell answers to each, are in deeds_*.c; the runner has a p
 """
 import collections
 import concurrent.futures
+import ctypes
 import os
 import pathlib
 import re
@@ -44,27 +45,27 @@ Outcome = collections.namedtuple("Outcome", "verdict text reason details")
 
 
 def deeds():
-    """Name: whether it takes a ring."""
+    """Name: the words behind it."""
     lines = subprocess.run([RUNNER, "--list"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line.split("\t")[0]: "\t" in line for line in lines}
+    return {name: words for name, *words in (line.split("\t") for line in lines)}
 
 
 DEEDS = deeds()
 
 
-def attempts(programs, users):
+def attempts(programs, users, only=None):
     for program in programs:
         for user in users:
-            for deed, takes_ring in DEEDS.items():
-                if program == WITH_A_RING or not takes_ring:
+            for deed, words in DEEDS.items():
+                if (program == WITH_A_RING or "ring" not in words) and (not only or only in words):
                     yield pytest.param(program, user, deed, id=f"{program}-{user}-{deed}")
 
 
-def run_batch(program, user, cell, names):
+def run_batch(program, user, test, names):
     """What became of each deed of the batch."""
     if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
         return f"user {MORE_USERS[user]} can't enter the folder of this tree"
-    command = [RUNNER, f"--hook={HOOK}", f"--cell={cell}"]
+    command = [RUNNER, f"--hook={HOOK}", *KINDS[test]]
     if MORE_USERS[user] != os.geteuid():
         command.append(f"--user={MORE_USERS[user]}")
     done = subprocess.run(
@@ -89,7 +90,7 @@ def batches(request):
     for item in request.session.items:
         if item.module is request.module:
             parameters = item.callspec.params
-            key = parameters["program"], parameters["user"], CELLS[item.originalname]
+            key = parameters["program"], parameters["user"], item.originalname
             wanted[key].append(parameters["deed"])
     with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         started = {key: pool.submit(run_batch, *key, names) for key, names in wanted.items()}
@@ -98,7 +99,7 @@ def batches(request):
 
 @pytest.fixture
 def outcome(batches, request, program, user, deed):
-    found = batches[program, user, CELLS[request.node.originalname]].result()
+    found = batches[program, user, request.node.originalname].result()
     if isinstance(found, str):
         pytest.skip(found)
     return found[deed]
@@ -109,6 +110,18 @@ def test_a_cell_refuses(outcome, program, user, deed):
     assert outcome.verdict == "ok" and not outcome.reason, "\n".join([outcome.text, *outcome.details])
 
 
+def landlock_version():
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(444, None, ctypes.c_size_t(0), 1)
+
+
+@pytest.mark.skipif(landlock_version() < 6, reason="needs Landlock's scopes (Linux 6.12)")
+@pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS, "beneath"))
+def test_beneath_the_policy_it_is_refused(outcome, program, user, deed):
+    """The parts of a cell stand behind each other: paths, siblings and privileges are out of reach without the policy too."""
+    assert outcome.verdict == "ok" and not outcome.reason, "\n".join([outcome.text, *outcome.details])
+
+
 @pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS))
 def test_without_a_cell_it_is_done(outcome, program, user, deed):
     if outcome.reason:
@@ -116,4 +129,9 @@ def test_without_a_cell_it_is_done(outcome, program, user, deed):
     assert (outcome.verdict, outcome.text) == ("ok", "done"), "\n".join(outcome.details)
 
 
-CELLS = {"test_a_cell_refuses": "default", "test_without_a_cell_it_is_done": "none"}
+# By the name of the test.
+KINDS = {
+    "test_a_cell_refuses": ["--cell=default"],
+    "test_beneath_the_policy_it_is_refused": ["--cell=default", "--beneath"],
+    "test_without_a_cell_it_is_done": ["--cell=none"],
+}

@@ -12,10 +12,20 @@ PROFILES = paths.TREE / "share/apparmor"
 ELSEWHERE = "/opt/libexec/outboard/outboard-backdoor"
 
 
+# A profile for one disk, as docs/access-control.md has it.
+ONE_DISK = """abi <abi/3.0>,
+profile outboard-nvme-one flags=(attach_disconnected) {
+  include <abstractions/outboard-device>
+  /usr/local/libexec/outboard/outboard-nvme mr,
+  /var/lib/outboard/images/own.img rwk,
+}
+"""
+
+
 def parser_files():
     profiles = {f"/etc/apparmor.d/{path.relative_to(PROFILES)}": path for path in PROFILES.rglob("*") if path.is_file()}
     abi = {"/etc/apparmor.d/abi/3.0": "/etc/apparmor.d/abi/3.0", "/etc/apparmor/parser.conf": b""}
-    return with_libraries(PARSER) | profiles | abi
+    return with_libraries(PARSER) | profiles | abi | {"/etc/apparmor.d/outboard-nvme-one": ONE_DISK.encode()}
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +102,20 @@ def test_a_label_is_taken_by_the_program_itself(lab):
         (ELSEWHERE, "no-such-profile", "got 'No such file or directory'; load the profile"),
         (ELSEWHERE, "some_u:some_r:some_t", "got 'Invalid argument'; boot with SELinux"),
         (BACKDOOR, "outboard-nvme", "got 'Permission denied'; allow the change"),
+        (NVME, "outboard-backdoor", "got 'Permission denied'; allow the change"),
     ],
 )
 def test_a_label_that_is_refused_is_named(lab, program, label, says):
     said = lab.run(f"{program} --label={label} --print-cell 2>&1; echo $?")
-    assert f"outboard-backdoor: --label={label}: {says}" in said and said.endswith("\n2\n")
+    assert f": --label={label}: {says}" in said and said.endswith("\n2\n")
+
+
+def test_disks_of_one_machine_are_separated_by_profiles_of_their_own(lab):
+    command = f"{NVME} --label=outboard-nvme-one --cell=none --image={IMAGES}/"
+    lab.run(f"start {command}own.img; stop")
+    assert "asked to stop" in lab.log()
+    lab.run(f"start {command}other.img")
+    assert f"can't open {IMAGES}/other.img: Permission denied" in lab.log()
 
 
 def test_only_a_disk_on_a_server_has_a_network(lab):

@@ -6,14 +6,12 @@ rename when it is complete; from then on the network is not asked again.
 """
 import dataclasses
 import fcntl
-import os
 import pathlib
 import re
 import shutil
-import subprocess
 import tempfile
 
-from guestlab import paths
+from guestlab import debian, paths
 from guestlab.errors import LabError
 
 # The metapackage of each flavour. "cloud" boots fastest; "full" has every driver as a module.
@@ -55,48 +53,22 @@ def _cached(flavour):
 
 def _download(metapackage, work):
     """The .deb of the kernel that the metapackage names today."""
-    try:
-        return _download_with([], metapackage, work)
-    except LabError:
-        # The system's package lists are missing or older than the archive. Lists of our own need no root.
-        private = ["-o", f"Dir::State::Lists={work}/lists", "-o", f"Dir::Cache={work}/cache"]
-        for folder in ("lists/partial", "cache/archives/partial"):
-            (work / folder).mkdir(parents=True)
-        # Without the mode, apt calls it a success to have reached no archive at all.
-        _run(["apt-get", "-qq", *_NO_SANDBOX, *private, "-o", "APT::Update::Error-Mode=any", "update"], work)
-        return _download_with(private, metapackage, work)
 
+    def find(options):
+        depends = debian.run(["apt-cache", *options, "depends", "--important", metapackage], work)
+        package = re.search(r"^\s*Depends: (linux-image-\S+)$", depends, re.MULTILINE)
+        if not package:
+            raise LabError(f"apt-cache does not say which package {metapackage} depends on")
+        return package[1]
 
-# Run by root, apt would download as its user _apt, who cannot write into our folder, and warn about it.
-_NO_SANDBOX = ["-o", "APT::Sandbox::User=root"]
-
-
-def _download_with(options, metapackage, work):
-    depends = _run(["apt-cache", *options, "depends", "--important", metapackage], work)
-    package = re.search(r"^\s*Depends: (linux-image-\S+)$", depends, re.MULTILINE)
-    if not package:
-        raise LabError(f"apt-cache does not say which package {metapackage} depends on")
-    _run(["apt-get", "-qq", *_NO_SANDBOX, *options, "download", package[1]], work)
-    return next(work.glob(f"{package[1]}_*.deb"))
+    return debian.download(find, work)
 
 
 def _unpack(package):
     root = package.parent / "root"
-    _run(["dpkg", "-x", package, root], package.parent)
+    debian.run(["dpkg", "-x", package, root], package.parent)
     shutil.rmtree(root / "usr", ignore_errors=True)
     release = next(root.glob("boot/vmlinuz-*")).name.removeprefix("vmlinuz-")
-    _run(["depmod", "-b", root, release], package.parent)
+    debian.run(["depmod", "-b", root, release], package.parent)
     package.unlink()
     return root
-
-
-def _run(command, work):
-    env = os.environ | {"PATH": paths.TOOL_PATH, "LC_ALL": "C"}
-    try:
-        done = subprocess.run(command, cwd=work, env=env, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise LabError(f"cannot fetch a kernel: {command[0]} is not installed") from error
-    if done.returncode != 0:
-        said = done.stderr.strip() or done.stdout.strip()
-        raise LabError(f"cannot fetch a kernel: '{' '.join(map(str, command))}' says: {said}")
-    return done.stdout

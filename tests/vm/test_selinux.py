@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""share/selinux/outboard.cil together with Debian's own policy, enforced by a guest's kernel."""
+import pathlib
+import subprocess
+
+import maclab
+import pytest
+from guestlab import Guest, paths, selinux
+from guestlab.initramfs import with_libraries
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
+
+MODULE = paths.TREE / "share/selinux/outboard.cil"
+# In the guest, the shell that starts a device runs as the kernel's first process does. Debian refuses executable
+# memory to that domain.
+LAUNCHER = "(typeattributeset outboard_launcher kernel_t) (allow kernel_t self (process (execmem)))"
+OWN, OTHER = "s0:c1,c2", "s0:c3,c4"
+CONTEXTS = "/etc/selinux/file_contexts"
+
+# An initramfs has no labels. A tmpfs has, and becomes the root of those who enter the holder's mount namespace.
+ROOT_SCRIPT = f"""
+mkdir /new && mount -t tmpfs root /new && cp -a /bin /etc /lib* /usr /sbin /run /var /new
+cd /new && mkdir dev proc sys tmp && chmod 1777 tmp
+mount -t selinuxfs selinuxfs /sys/fs/selinux
+dd if=/etc/selinux/policy of=/sys/fs/selinux/load bs=16M count=1 2>/dev/null
+for folder in dev proc sys; do mount --rbind /$folder $folder; done
+/sbin/setfiles -F -r /new {CONTEXTS} /new
+/sbin/setfiles -F {CONTEXTS} /dev/null /dev/urandom
+unshare -m sh -c 'cd /new && mount --move . / && exec chroot . sleep 100000' &
+until nsenter -t $! -m test -e /etc/lab.sh 2>/dev/null; do usleep 10000; done
+echo $! >/tmp/holder
+"""
+
+
+def context(program, level=OWN):
+    return f"system_u:system_r:outboard_{program}_t:{level}"
+
+
+def build_label(folder):
+    path = folder / "label"
+    subprocess.run(["cc", "-static", "-o", path, pathlib.Path(__file__).with_name("label.c")], check=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lab(shared_logs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("selinux")
+    launcher = folder / "launcher.cil"
+    launcher.write_text(LAUNCHER)
+    policy, contexts = selinux.compile_policy(MODULE, launcher, folder=folder)
+    setfiles = {path.replace(str(selinux.SETFILES), "/sbin/setfiles"): source for path, source in with_libraries(str(selinux.SETFILES)).items()}
+    files = maclab.files(maclab.build_library(folder)) | setfiles
+    files |= {"/etc/selinux/policy": policy, CONTEXTS: contexts, f"{CONTEXTS}.subs_dist": selinux.SUBSTITUTIONS}
+    options = {"append": "security=selinux selinux=1 enforcing=0", "memory_mib": 512}
+    with Guest(shared_logs / "guest", programs=[maclab.ROOT / "bin/backdoor", build_label(folder)], files=files, **options) as guest:
+        maclab.prepare(guest)
+        guest.run(ROOT_SCRIPT, timeout=120)
+        lab = maclab.Lab(guest, "nsenter -t $(cat /tmp/holder) -m sh -c {}")
+        lab.run(f"echo 1 >/sys/fs/selinux/enforce")
+        yield lab
+
+
+def denials(lab):
+    """What the kernel has refused to a device since the last time."""
+    return lab.guest.run("dmesg -c | grep 'avc:  denied.*scontext=[^ ]*outboard_' || true")
+
+
+def test_the_policy_is_enforced(lab):
+    assert lab.guest.read("/sys/fs/selinux/enforce") == "1"
+    assert "outboard" not in lab.guest.run("dmesg | grep 'SELinux:.*invalid' || true")
+
+
+@pytest.mark.parametrize("program, path", [("backdoor", BACKDOOR), ("nvme", NVME)])
+@pytest.mark.parametrize("user", ["root", "plain"])
+def test_a_cell_is_complete_in_its_domain(lab, program, path, user):
+    denials(lab)
+    printed = lab.run(f"su {user} -c '{path} --label={context(program)} --cell=required --print-cell' | cat")
+    assert "refused" not in printed and printed.splitlines()[1].endswith(" yes"), printed
+    assert denials(lab) == ""
+
+
+def test_the_backdoor_works_in_its_domain(lab):
+    denials(lab)
+    said = lab.run(
+        f"start {BACKDOOR} --label={context('backdoor')} --cell=required --library={LIBRARY} --trace=/var/log/outboard/trace;"
+        f" deed 0 0; tr '\\0' '\\n' </proc/$device/attr/current; stop; grep -c . /var/log/outboard/trace; [ -e {SOCKET} ] || echo removed"
+    )
+    answer, domain, trace_len, socket = said.split("\n", 3)
+    assert (answer.strip(), domain, socket) == ("0", context("backdoor"), "removed\n")
+    assert int(trace_len) > 0
+    assert denials(lab) == ""
+
+
+def test_a_disk_works_in_its_domain(lab):
+    denials(lab)
+    said = lab.run(
+        f"start {NVME} --label={context('nvme')} --cell=required --image={IMAGES}/own.img;"
+        f" tr '\\0' '\\n' </proc/$device/attr/current; {PREFIX}/bin/outboard inspect {SOCKET}; stop"
+    )
+    assert said.startswith(context("nvme")) and "MSI-X" in said
+    assert denials(lab) == ""
+
+
+def test_devices_of_all_categories_share_the_record_of_user_ids(lab):
+    denials(lab)
+    said = lab.run(
+        f"start {NVME} --label={context('nvme')} --cell=required --image={IMAGES}/own.img;"
+        f" {NVME} --label={context('nvme', OTHER)} --cell=required --print-cell | head -n1; stop"
+    )
+    assert said.startswith("own user id") and said.endswith(" yes\n")
+    assert denials(lab) == ""
+
+
+def test_a_disk_of_other_categories_is_refused(lab):
+    """The image has the categories that its launcher gave it, by chcon(1) where that exists."""
+    denials(lab)
+    lab.run(f"label system_u:object_r:outboard_image_t:{OTHER} {IMAGES}/other.img")
+    said = lab.run(f"{NVME} --label={context('nvme')} --image={IMAGES}/other.img --socket-path={SOCKET} 2>&1 | cat")
+    assert f"can't open {IMAGES}/other.img: Permission denied" in said
+    assert "other.img" in denials(lab)
+    lab.run(f"start {NVME} --label={context('nvme', OTHER)} --image={IMAGES}/other.img; stop")
+    assert "asked to stop" in lab.log()
+
+
+def test_a_passed_descriptor_is_checked(lab):
+    """The kernel puts a null device in the place of a file that the new domain may not use."""
+    lab.run(f"label system_u:object_r:outboard_image_t:{OTHER} {IMAGES}/other.img")
+    script = f"exec 7<>{IMAGES}/other.img; start {BACKDOOR} {{}} --library={LIBRARY}; readlink /proc/$device/fd/7; stop"
+    assert lab.run(script.format("")) == f"{IMAGES}/other.img\n"
+    assert lab.run(script.format(f"--label={context('backdoor')}")) == "/null\n"
+
+
+def test_a_disk_elsewhere_is_refused(lab):
+    said = lab.run(f"{NVME} --label={context('nvme')} --image=/var/lib/disk.img --socket-path={SOCKET} 2>&1 | cat")
+    assert "can't open /var/lib/disk.img: Permission denied" in said
+
+
+def test_what_a_backdoor_can_do_without_a_cell(lab):
+    assert maclab.refused(lab.answers(f"--label={context('backdoor')}", "--cell=none")) == set(DEEDS)
+    assert maclab.refused(lab.answers("--cell=none")) == set()
+
+
+@pytest.mark.parametrize(
+    "label, says",
+    [
+        (context("nvme"), "got 'Permission denied'; allow the transition"),
+        ("system_u:system_r:no_such_type_t:s0", "got 'Invalid argument'; boot with SELinux, and load a policy that has this context"),
+        ("outboard-backdoor", "got 'Invalid argument'; boot with AppArmor"),
+    ],
+)
+def test_a_label_that_is_refused_is_named(lab, label, says):
+    said = lab.run(f"{BACKDOOR} --label={label} --print-cell 2>&1; echo $?")
+    assert f"outboard-backdoor: --label={label}: {says}" in said and said.endswith("\n2\n")
+
+
+def test_only_a_disk_on_a_server_has_a_network(lab):
+    lab.guest.run("ip link set lo up")
+    command = f"{NVME} --label={{}} --image=nbd://127.0.0.1/ --socket-path={SOCKET} 2>&1 | cat"
+    assert "Connection refused" in lab.run(command.format(context("nvme_nbd")))
+    denials(lab)
+    assert "Connection refused" not in lab.run(command.format(context("nvme")))
+    assert "tclass=tcp_socket" in denials(lab)
