@@ -203,6 +203,9 @@
 #define LIMIT_START_MS 30000u
 #define LIMIT_STOP_MS  10000u
 
+/* The longest interval of a device's signs of life, milliseconds. */
+#define LIMIT_WATCHDOG_MS 3600000u
+
 /* Bytes of a line of a child that go to our log together. */
 #define LIMIT_CHILD_LINE 1024
 

@@ -55,6 +55,7 @@
 #include "program/options.h"
 #include "program/program_cell.h"
 #include "program/socket_remover.h"
+#include "program/watchdog.h"
 #include "program/wires.h"
 
 #define EXIT_USAGE 2
@@ -74,6 +75,7 @@ struct program {
     struct socket_place place; /* of a listener at options.socket_path */
     struct loop *loop;
     int signal_fd;
+    struct watchdog watchdog;
     struct ob_device *device;
     bool stop; /* SIGTERM or SIGINT came */
 };
@@ -152,6 +154,8 @@ static int open_all(struct program *program, struct ob_fault *fault)
                                            : take_socket(program, fault);
     if (err == 0)
         wires_prepare();
+    if (err == 0 && watchdog_begin(&program->watchdog, program->loop, program->notify_fd) < 0)
+        err = ob_fault_set(fault, -EMFILE, "can't make a timer for the launcher's watchdog");
     return err;
 }
 
@@ -314,6 +318,7 @@ static void end(struct program *program)
         program->author->destroy(program->config);
     if (program->opened && program->author->close)
         program->author->close(program->config);
+    watchdog_end(&program->watchdog);
     loop_free(program->loop);
     trace_close(&program->trace);
     closer_stop();
@@ -348,7 +353,8 @@ static int serve(const struct ob_program *author, const struct options *options,
                               .notify_fd = -1,
                               .remover_fd = -1,
                               .socket_fd = -1,
-                              .signal_fd = -1};
+                              .signal_fd = -1,
+                              .watchdog.ticker_fd = -1};
     struct ob_fault fault = {0};
     notify_connect(&program.notify_fd); /* a launcher that can't be reached misses nothing either */
     int err = run(&program, &fault);

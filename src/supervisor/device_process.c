@@ -22,13 +22,18 @@ static void change(struct device_process *device, enum device_process_state stat
     device->host->changed(device->host->argument);
 }
 
-static void on_ready(void *argument)
+static void on_ready(void *argument, bool ready, bool alive)
 {
     struct device_process *device = argument;
-    if (device->state != DEVICE_PROCESS_STARTING || device->stopping)
+    bool becomes_ready = ready && device->state == DEVICE_PROCESS_STARTING;
+    if (device->stopping || (!becomes_ready && device->state != DEVICE_PROCESS_READY))
         return;
-    timer_cancel(&device->patience);
-    change(device, DEVICE_PROCESS_READY);
+    if (!device->expects_end)
+        timer_cancel(&device->patience);
+    if (device->plan->watchdog_ms > 0 && !device->expects_end)
+        set_patience(device, device->plan->watchdog_ms);
+    if (becomes_ready)
+        change(device, DEVICE_PROCESS_READY);
 }
 
 static void on_end(void *argument, int status)
@@ -59,6 +64,13 @@ static void on_patience(void *argument)
         child_signal(device->child, SIGKILL);
         return;
     }
+    if (device->state == DEVICE_PROCESS_READY && !device->expects_end) {
+        log_line("%s: has given no sign of life for %u ms; sends SIGKILL", device->plan->id,
+                 device->plan->watchdog_ms);
+        device->hung = true;
+        child_signal(device->child, SIGKILL);
+        return;
+    }
     device->failed = device->state == DEVICE_PROCESS_STARTING;
     if (device->failed)
         log_line("%s: is not ready after %u s; ends it", device->plan->id, LIMIT_START_MS / 1000);
@@ -68,20 +80,37 @@ static void on_patience(void *argument)
     device_process_stop(device);
 }
 
-/* The supervisor's environment, with the device's own ready socket. */
+/* Its first strings are the supervisor's. */
+static void free_environment(const struct device_process *device, char **environment)
+{
+    char *const *ours = device->host->environment;
+    for (char **added = environment; *added; added++) {
+        if (*ours)
+            ours++;
+        else
+            free(*added);
+    }
+    free(environment);
+}
+
+/* The supervisor's environment, with the device's own ready socket and watchdog. */
 static int set_environment(const struct device_process *device, char ***ret_environment)
 {
     char *const *ours = device->host->environment;
-    const char *name = ready_socket_name(device->ready);
     unsigned count = 0;
     while (ours[count])
         count++;
-    char **environment = calloc(count + 2, sizeof(*environment));
-    if (!environment || asprintf(&environment[count], "NOTIFY_SOCKET=%s", name) < 0) {
-        free(environment);
+    char **environment = calloc(count + 3, sizeof(*environment));
+    if (!environment)
+        return -ENOMEM;
+    memcpy(environment, ours, count * sizeof(*environment));
+    int len = asprintf(&environment[count], "NOTIFY_SOCKET=%s", ready_socket_name(device->ready));
+    if (len >= 0 && device->plan->watchdog_ms > 0)
+        len = asprintf(&environment[count + 1], "WATCHDOG_USEC=%u000", device->plan->watchdog_ms);
+    if (len < 0) {
+        free_environment(device, environment);
         return -ENOMEM;
     }
-    memcpy(environment, ours, count * sizeof(*environment));
     *ret_environment = environment;
     return 0;
 }
@@ -100,10 +129,7 @@ static int spawn(struct device_process *device, int socket_fd, int log_fd)
         .passed_count = socket_fd >= 0,
     };
     err = child_spawn(device->host->children, &spec, &device->child);
-    for (char **last = environment; *last; last++)
-        if (!last[1])
-            free(*last); /* the one that is ours */
-    free(environment);
+    free_environment(device, environment);
     return err;
 }
 
@@ -141,8 +167,10 @@ void device_process_stop(struct device_process *device)
 
 void device_process_expect_end(struct device_process *device)
 {
-    if (device->child && !device->stopping)
-        set_patience(device, LIMIT_STOP_MS);
+    if (!device->child || device->stopping)
+        return;
+    device->expects_end = true;
+    set_patience(device, LIMIT_STOP_MS);
 }
 
 void device_process_done(struct device_process *device)

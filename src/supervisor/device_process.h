@@ -3,7 +3,10 @@
  * Device process: a device program from its start to its end, as the supervisor sees it.
  *
  * Starting, then ready (READY=1), then ended; or ended before it was ready. It ends by itself when
- * its VMM closes the socket. device_process_stop() asks it to end; who does not is killed.
+ * its VMM closes the socket. device_process_stop() asks it to end; if it does not, it is killed.
+ *
+ * If the plan has a watchdog, the process has to tell regularly that its loop runs. If it does not,
+ * it hangs: it is killed, and `hung` says so.
  */
 #ifndef OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
 #define OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
@@ -38,11 +41,13 @@ struct device_process {
     enum device_process_state state;
     int status; /* as of waitpid(2), once it has ended */
     bool stopping;
+    bool expects_end; /* its VMM has gone */
+    bool hung;
     bool failed;         /* did not get ready, or ended by itself with a failure */
     struct child *child; /* NULL: has ended */
     struct child_log *log;
     struct ready_socket *ready;
-    struct timer patience; /* for the next stage: READY, or the end */
+    struct timer patience; /* for READY, the next sign of life, or the end */
 };
 
 /* Starts it. `socket_fd`: its descriptor 3, the caller's; -1: it listens. 0 or a negative errno. */

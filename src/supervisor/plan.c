@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "base/auto.h"
+#include "base/number.h"
 #include "supervisor/program_path.h"
 #include "supervisor/qemu_device.h"
 
@@ -66,6 +67,25 @@ static int add_program(struct planner *planner, struct plan_device *device,
     return check_memory(planner, err);
 }
 
+/* A key of the supervisor's own. Returns 1 if it is one, 0 if not, or a negative errno. */
+static int take_own(struct planner *planner, struct plan_device *device,
+                    const struct config_setting *setting)
+{
+    uint64_t number;
+    if (strcmp(setting->key, "watchdog-ms") == 0) {
+        if (number_parse(setting->value, 10, LIMIT_WATCHDOG_MS, &number) < 0 || number < 2)
+            return wrong(planner, setting, "milliseconds from 2 to 3600000");
+        device->watchdog_ms = (unsigned)number;
+        return 1;
+    }
+    if (strcmp(setting->key, "on-hang") != 0)
+        return 0;
+    device->on_hang = strcmp(setting->value, "kill") == 0 ? PLAN_KILL : PLAN_FAIL;
+    return device->on_hang == PLAN_KILL || strcmp(setting->value, "fail") == 0
+               ? 1
+               : wrong(planner, setting, "fail or kill");
+}
+
 static int add_option(struct planner *planner, struct plan_device *device,
                       const struct config_setting *setting)
 {
@@ -76,6 +96,9 @@ static int add_option(struct planner *planner, struct plan_device *device,
         return add_words(planner, &device->command, setting);
     if (strcmp(setting->key, "fd") == 0)
         return wrong(planner, setting, "no such key: outboard run makes the device's socket");
+    int own = take_own(planner, device, setting);
+    if (own != 0)
+        return own < 0 ? own : 0;
     return check_memory(planner,
                         words_add(&device->command, "--%s=%s", setting->key, setting->value));
 }

@@ -35,11 +35,19 @@ enum plan_socket {
     PLAN_PATH,     /* the device makes and removes it */
 };
 
+/* The effect on the VMM when a device hangs, and is killed for that. */
+enum plan_on_hang {
+    PLAN_FAIL, /* it keeps a device that does not answer */
+    PLAN_KILL, /* it is killed */
+};
+
 struct plan_device {
     const char *id; /* the configuration's */
     enum plan_socket socket;
-    char *path; /* where it listens; NULL: PLAN_PAIR */
-    int fd;     /* of PLAN_PAIR: the VMM's descriptor of the other end */
+    char *path;           /* where it listens; NULL: PLAN_PAIR */
+    int fd;               /* of PLAN_PAIR: the VMM's descriptor of the other end */
+    unsigned watchdog_ms; /* 0: none */
+    enum plan_on_hang on_hang;
     struct words command;
 };
 

@@ -30,9 +30,9 @@ struct ready_socket {
     char name[sizeof(((struct sockaddr_un *)0)->sun_path) + 2];
 };
 
-static bool says_ready(const char *text)
+/* Whether one of the lines is this assignment. */
+static bool says(const char *text, const char *word)
 {
-    static const char word[] = "READY=1";
     for (; text; text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL)
         if (strncmp(text, word, strlen(word)) == 0 && strchr("\n", text[strlen(word)]))
             return true;
@@ -51,7 +51,7 @@ static void close_all(const struct cmsghdr *header)
 
 /* Receives one message. There is room for all descriptors that may ride on it: those that the kernel
  * has to close, it closes in the call, which may wait. Returns whether there was a message. */
-static bool receive(struct ready_socket *socket, bool *ret_ready)
+static bool receive(struct ready_socket *socket, bool *ret_ready, bool *ret_alive)
 {
     char text[MESSAGE_MAX + 1];
     union {
@@ -77,19 +77,21 @@ static bool receive(struct ready_socket *socket, bool *ret_ready)
         if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS)
             memcpy(&from, CMSG_DATA(header), sizeof(from));
     }
-    if (from.pid == socket->pid && says_ready(text))
-        *ret_ready = true;
+    if (from.pid != socket->pid)
+        return true;
+    *ret_ready |= says(text, "READY=1");
+    *ret_alive |= says(text, "WATCHDOG=1");
     return true;
 }
 
 static void on_message(void *argument, uint32_t events)
 {
     struct ready_socket *socket = argument;
-    bool ready = false;
-    for (int i = 0; i < MESSAGES_PER_TURN && receive(socket, &ready); i++)
+    bool ready = false, alive = false;
+    for (int i = 0; i < MESSAGES_PER_TURN && receive(socket, &ready, &alive); i++)
         ;
-    if (ready)
-        socket->ready(socket->argument);
+    if (ready || alive)
+        socket->ready(socket->argument, ready, alive);
 }
 
 /* The kernel draws five digits: unix(7), "Autobind feature". */

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Ready socket: the end of $NOTIFY_SOCKET, sd_notify(3), at which a device program tells that it
- * serves. Each device has a socket of its own with an abstract name that the kernel draws, and only
+ * serves, and that its loop runs. Each device has a socket of its own with an abstract name that the kernel draws, and only
  * messages of the device's own process count: anybody can send to such a name.
  */
 #ifndef OUTBOARD_SUPERVISOR_READY_SOCKET_H
 #define OUTBOARD_SUPERVISOR_READY_SOCKET_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 #include "os/loop.h"
 
 struct ready_socket;
 
-typedef void (*ready_fn)(void *argument);
+/* ready: READY=1 was told; alive: WATCHDOG=1 was. */
+typedef void (*ready_fn)(void *argument, bool ready, bool alive);
 
 int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
                      struct ready_socket **ret_socket);

@@ -138,6 +138,16 @@ static unsigned count(const struct supervisor *supervisor, enum device_process_s
     return number;
 }
 
+/* A device has hung, and its VMM shall not outlive that. */
+static void kill_vmm(struct supervisor *supervisor)
+{
+    if (!supervisor->vmm || supervisor->ending)
+        return;
+    log_line("sends SIGKILL to the VMM, as on-hang = \"kill\" says");
+    supervisor->ending = true;
+    child_signal(supervisor->vmm, SIGKILL);
+}
+
 /* All devices are ready. */
 static void run(struct supervisor *supervisor)
 {
@@ -151,9 +161,13 @@ static void device_changed(void *argument)
 {
     struct supervisor *supervisor = argument;
     bool starting = !supervisor->running && !supervisor->ending;
-    for (unsigned i = 0; i < supervisor->started; i++)
-        if (supervisor->devices[i].failed)
+    for (unsigned i = 0; i < supervisor->started; i++) {
+        const struct device_process *device = &supervisor->devices[i];
+        if (device->failed)
             fail(supervisor, SUPERVISOR_DEVICE);
+        if (device->hung && device->plan->on_hang == PLAN_KILL)
+            kill_vmm(supervisor);
+    }
     if (starting && count(supervisor, DEVICE_PROCESS_ENDED) > 0)
         end(supervisor);
     else if (starting && count(supervisor, DEVICE_PROCESS_READY) == supervisor->plan->device_count)

@@ -11,6 +11,7 @@ from guestlab import paths
 from guestlab.process import tail
 from machinelab import OUTBOARD
 
+HOSTILE = '[device "bad"]\nprogram = "{FOLDER}/bad"\n'
 LED = paths.BUILD / "release/examples/led"
 GONE = "outboard-nvme: the peer has gone, ending\n"
 LOOK = '[machine]\nprogram = "{OUTBOARD}"\narguments = "inspect --fd=%fd:disk0%"\n'
@@ -152,6 +153,54 @@ assert socket.socket(fileno=int(sys.argv[1])).recv(1) == b""
     assert "disk0: was ended by signal 9 (Killed)" in tail(process.log)
 
 
+@pytest.mark.parametrize("on_hang", ["fail", "kill"])
+def test_a_device_that_hangs_is_killed(machine, on_hang):
+    """Stopped, it gives no sign of life; the VMM goes with it, or sees its connection end."""
+    machine.image()
+    machine.script("vmm", f"""
+import pathlib, signal, socket, sys
+pathlib.Path("{machine.folder}/running").touch()
+assert socket.socket(fileno=int(sys.argv[1])).recv(1) == b""
+if "{on_hang}" == "kill":
+    signal.pause()
+""")
+    machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK
+                  + f'watchdog-ms = "1000"\non-hang = "{on_hang}"\n')  # fmt: skip
+    process = machine.start()
+    wait_for((machine.folder / "running").exists, process)
+    device = next(pid for pid in children(process) if b"outboard-nvme" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(device), signal.SIGSTOP)
+    assert process.wait() == 3
+    log = process.log.read_text()
+    assert "disk0: has given no sign of life for 1000 ms; sends SIGKILL" in log
+    assert ("sends SIGKILL to the VMM" in log) == (on_hang == "kill")
+
+
+def test_a_device_that_gives_signs_of_life_serves(machine):
+    """The VMM ends when the device has told often enough that its loop runs to outlive the first interval."""
+    machine.script("bad", f"""
+import os, socket
+with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+    notify.connect(os.environ["NOTIFY_SOCKET"].replace("@", chr(0)))
+    assert os.environ["WATCHDOG_USEC"] == "3000000"
+    notify.send(b"READY=1")
+    import time
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        notify.send(b"WATCHDOG=1")
+        time.sleep(0.01)
+open("{machine.folder}/alive", "w").close()
+os.read(3, 1)
+""")
+    machine.script("vmm", f"""
+import os
+while not os.path.exists("{machine.folder}/alive"):
+    os.kill(os.getppid(), 0)
+""")
+    done = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:bad%"\n' + HOSTILE + 'watchdog-ms = "3000"\n').run()
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_devices_that_listen_without_a_vmm(machine):
     machine.image()
     path = machine.folder / "disk.sock"
@@ -161,9 +210,6 @@ def test_devices_that_listen_without_a_vmm(machine):
         peer.connect(str(path))
     assert process.terminate() == 0
     assert not path.exists()
-
-
-HOSTILE = '[device "bad"]\nprogram = "{FOLDER}/bad"\n'
 
 
 def test_ready_counts_from_the_device_alone(machine):

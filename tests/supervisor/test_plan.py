@@ -112,6 +112,8 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
         ('[machine]\nprogram = true\narguments = %fd:a%\n[device "a"]\nprogram=nvme\nsocket-path=/x\n', 3,
          "expected %fd:NAME% or %socket:NAME%, as its VMM takes"),
         ('[machine]\nprogram = true\n[device "a"]\nprogram = nvme\nfd = 5\n', 5, "fd: got '5', expected no such key"),
+        ('[device "a"]\nprogram = nvme\nsocket-path = /x\nwatchdog-ms = 1\n', 4, "expected milliseconds from 2 to 3600000"),
+        ('[device "a"]\nprogram = nvme\nsocket-path = /x\non-hang = restart\n', 4, "expected fail or kill"),
         ('[machine]\nprogram = true\n[device "a"]\n', 3, "got no program; give program = \"nvme\""),
         ('[device "a"]\nprogram = nvme\n', 1, "got no socket-path, and no [machine]"),
         pytest.param("[machine]\n" + "x" * 20000, 2, "expected a line of text", id="a long line"),
