@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -16,8 +17,21 @@ static const unsigned long locked_bits =
     SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED |
     SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
-/* What needs capabilities comes first. A process without any has nothing to drop but the bounding
- * set, which counts at exec only. */
+static bool has_none(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct has[_LINUX_CAPABILITY_U32S_3];
+    if (syscall(SYS_capget, &header, has) < 0)
+        return false;
+    uint32_t any = 0;
+    for (unsigned i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        any |= has[i].effective | has[i].permitted | has[i].inheritable;
+    return any == 0;
+}
+
+/* What needs capabilities comes first. A process without any, and without namespaces to get some,
+ * can't change the bounding set or the securebits. Both count at exec only, and stage_privileges()
+ * ends what exec gives. */
 int stage_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -30,8 +44,8 @@ int stage_capabilities(void)
     if (err == 0 && prctl(PR_SET_SECUREBITS, locked_bits) < 0)
         err = -errno;
     if (syscall(SYS_capset, &header, none) < 0)
-        err = -errno;
-    return err;
+        return -errno;
+    return err == -EPERM && has_none() ? 0 : err;
 }
 
 static int limit(__rlimit_resource_t resource, rlim_t wanted)

@@ -13,6 +13,8 @@ EXERCISE = paths.BUILD / "release/tests/wire/exercise"
 
 
 class Server:
+    """program: its path, or a list of words that start it."""
+
     def __init__(self, folder, program, *arguments, wire="vfio-user", stderr=None):
         self.path = folder / "device.sock"
         self.log = folder / "device.log"
@@ -22,7 +24,7 @@ class Server:
         words = [f"--wire={wire}"] if wire else []
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(
-                [program, *words, f"--socket-path={self.path}", *arguments],
+                [*(program if isinstance(program, list) else [program]), *words, f"--socket-path={self.path}", *arguments],
                 env={**os.environ, "NOTIFY_SOCKET": str(folder / "notify")},
                 stderr=log if stderr is None else stderr,
             )

@@ -152,6 +152,18 @@ static void no_capability_is_left(void **state)
     child_succeeds(give_up_capabilities);
 }
 
+/* As in a container that forbids namespaces. */
+static void have_none_to_give_up(void)
+{
+    CHILD_ASSERT(geteuid() != 0 || stage_user(SOME_USER) == 0);
+    CHILD_ASSERT(stage_capabilities() == 0);
+}
+
+static void a_process_without_capabilities_needs_no_namespace(void **state)
+{
+    child_succeeds(have_none_to_give_up);
+}
+
 static void be_limited(void)
 {
     struct rlimit limits;
@@ -252,6 +264,7 @@ int main(void)
         TEST(a_second_thread_is_reported),
         TEST(the_root_is_empty),
         TEST(no_capability_is_left),
+        TEST(a_process_without_capabilities_needs_no_namespace),
         TEST(limits_are_set),
         TEST(nobody_inspects_it_and_exec_gives_nothing),
         TEST(landlock_takes_all_paths),
