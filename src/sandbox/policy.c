@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The lines become rules of one filter, which refuses what it does not list. Lines with `create`
+ * The lines become rules of one filter, which refuses all calls that it does not list. Lines with `create`
  * are rules of that filter too; when they end, a second filter is loaded that allows all but them.
  * The kernel remembers which calls a filter allows whatever their arguments are, so the second one
  * costs those calls nothing.
@@ -28,7 +28,7 @@
 #define LINE_LEN   256
 #define LINES_STEP 64
 
-/* What loads the second filter: SECCOMP_SET_MODE_FILTER for all threads. A process can only take
+/* The call that loads the second filter: SECCOMP_SET_MODE_FILTER for all threads. A process can only take
  * from its rights by it. */
 #define LOADING "seccomp a0=1 create\n"
 
@@ -40,7 +40,7 @@ struct policy {
     char *names[NEW_CALLS_FROM];
 };
 
-/* A filter with this action for what has no rule, and for all threads of the process. */
+/* A filter with this action for calls without a rule, and for all threads of the process. */
 static int make_filter(uint32_t action, scmp_filter_ctx *ret_filter)
 {
     scmp_filter_ctx filter = seccomp_init(action);
@@ -180,7 +180,7 @@ int policy_load(struct policy *policy)
     return err < 0 ? err : seccomp_load(policy->filter);
 }
 
-/* What is allowed for ever does not end with what is allowed for a while. */
+/* A line without `create` keeps the calls that both allow. */
 static bool ends(const struct policy *policy, const struct policy_line *line)
 {
     if (!line->is_temporary)
@@ -191,6 +191,18 @@ static bool ends(const struct policy *policy, const struct policy_line *line)
     return true;
 }
 
+/* A call that has no other lines is refused whatever its arguments are, so that who reads the
+ * filters sees that it has ended. */
+static int refuse(const struct policy *policy, scmp_filter_ctx filter,
+                  const struct policy_line *line)
+{
+    const struct policy_line whole = {.call = line->call};
+    for (unsigned i = 0; i < policy->count; i++)
+        if (policy->lines[i].call == line->call && !policy->lines[i].is_temporary)
+            return add_rule(filter, SCMP_ACT_TRAP, line);
+    return add_rule(filter, SCMP_ACT_TRAP, &whole);
+}
+
 int policy_settle(struct policy *policy)
 {
     scmp_filter_ctx filter = NULL;
@@ -199,7 +211,7 @@ int policy_settle(struct policy *policy)
         err = seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 0);
     for (unsigned i = 0; i < policy->count && err == 0; i++)
         if (ends(policy, &policy->lines[i]))
-            err = add_rule(filter, SCMP_ACT_TRAP, &policy->lines[i]);
+            err = refuse(policy, filter, &policy->lines[i]);
     if (err == 0)
         err = seccomp_load(filter);
     if (filter)

@@ -45,7 +45,7 @@ int policy_add(struct policy *policy, const char *text, const char *origin, stru
 /* From now on all threads of the process obey. 0 or a negative errno. */
 int policy_load(struct policy *policy);
 
-/* Ends what lines with `create` allow, loading among it. Once, after policy_load(). 0 or a negative
+/* Ends the calls that only lines with `create` allow, loading among it. Once, after policy_load(). 0 or a negative
  * errno. */
 int policy_settle(struct policy *policy);
 

@@ -9,7 +9,7 @@
 
 #define POLICY_CONDITIONS 6 /* a call has as many arguments */
 
-/* A name for a value; text is NULL where there is none. */
+/* A name for a value; text NULL: not in use. */
 struct policy_name {
     const char *text;
     uint32_t value;

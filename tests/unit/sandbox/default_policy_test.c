@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the default policy refuses by its arguments, and what it allows beside it. */
+/* The default policy refuses calls by their arguments, and allows the ones that a device needs. */
 #include "sandbox/policy.h"
 
 #include "sandbox/child.h"
@@ -21,7 +21,7 @@
 
 static int error_pipe[2];
 static int notify_fd; /* of a child: connected to a launcher */
-static int memory_fd; /* of a child: what a peer has shared */
+static int memory_fd; /* of a child: memory that a peer has shared */
 static pid_t parent;
 
 static void load(struct policy **ret_policy)
