@@ -4,7 +4,8 @@ import os
 import pathlib
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
-BUILD = TREE / "build"
+# tools/policies has another one, whose programs are recorded.
+BUILD = pathlib.Path(os.environ.get("OUTBOARD_BUILD", TREE / "build"))
 CACHE = BUILD / "cache"
 TEST_LOGS = BUILD / "test-logs"
 
