@@ -8,16 +8,12 @@ import concurrent.futures
 import ctypes
 import os
 import pathlib
-import re
 import subprocess
 
 import pytest
+from escapelab import DEEDS, HOOK, INSTALLED, RELEASE, RUNNER, outcomes
 from guestlab import paths
 
-RELEASE = paths.BUILD / "release"
-RUNNER = RELEASE / "tests/escape/escapes"
-HOOK = RELEASE / "tests/escape/escape_hook.so"
-INSTALLED = paths.BUILD / "root/libexec/outboard"
 LIBRARY = paths.BUILD / "root/share/outboard/examples/backdoor_library.so"
 
 # '@' is the runner's folder.
@@ -39,19 +35,6 @@ MORE_USERS = USERS | ({"another": 12345} if os.geteuid() == 0 else {})
 AT_ONCE = 4
 BATCH_TIMEOUT_S = 600
 
-LINE = re.compile(r"^(ok|not ok) \d+ - ([^:]+): (.*?)(?: # SKIP (.*))?$")
-
-Outcome = collections.namedtuple("Outcome", "verdict text reason details")
-
-
-def deeds():
-    """Name: the words behind it."""
-    lines = subprocess.run([RUNNER, "--list"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name: words for name, *words in (line.split("\t") for line in lines)}
-
-
-DEEDS = deeds()
-
 
 def attempts(programs, users, only=None):
     for program in programs:
@@ -71,14 +54,7 @@ def run_batch(program, user, test, names):
     done = subprocess.run(
         [*command, ",".join(names), *PROGRAMS[program]], capture_output=True, text=True, timeout=BATCH_TIMEOUT_S
     )
-    found, details = {}, []
-    for line in done.stdout.splitlines():
-        match = LINE.match(line)
-        if match:
-            details = []
-            found[match[2]] = Outcome(match[1], match[3], match[4], details)
-        else:
-            details.append(line)
+    found = outcomes(done.stdout)
     assert set(found) == set(names), done.stderr
     return found
 
@@ -107,7 +83,7 @@ def outcome(batches, request, program, user, deed):
 
 @pytest.mark.parametrize(("program", "user", "deed"), [*attempts(PROGRAMS, USERS), *attempts([WITH_A_RING], set(MORE_USERS) - set(USERS))])
 def test_a_cell_refuses(outcome, program, user, deed):
-    assert outcome.verdict == "ok" and not outcome.reason, "\n".join([outcome.text, *outcome.details])
+    outcome.check_refused()
 
 
 def landlock_version():
@@ -119,14 +95,12 @@ def landlock_version():
 @pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS, "beneath"))
 def test_beneath_the_policy_it_is_refused(outcome, program, user, deed):
     """The parts of a cell stand behind each other: paths, siblings and privileges are out of reach without the policy too."""
-    assert outcome.verdict == "ok" and not outcome.reason, "\n".join([outcome.text, *outcome.details])
+    outcome.check_refused()
 
 
 @pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS))
 def test_without_a_cell_it_is_done(outcome, program, user, deed):
-    if outcome.reason:
-        pytest.skip(f"{outcome.reason}: {outcome.text}")
-    assert (outcome.verdict, outcome.text) == ("ok", "done"), "\n".join(outcome.details)
+    outcome.check_done()
 
 
 # By the name of the test.
