@@ -68,12 +68,12 @@ static int limit_files(void)
                  files.rlim_cur < LIMIT_CELL_FILES ? files.rlim_cur : LIMIT_CELL_FILES);
 }
 
-int stage_limits(void)
+int stage_limits(bool alone)
 {
     int err = limit(RLIMIT_CORE, 0);
     if (err == 0)
         err = limit(RLIMIT_MEMLOCK, 0);
-    if (err == 0)
+    if (err == 0 && alone)
         err = limit(RLIMIT_NPROC, LIMIT_CELL_PROCESSES);
     if (err == 0 && !SANITIZED)
         err = limit(RLIMIT_DATA, LIMIT_CELL_MEMORY);

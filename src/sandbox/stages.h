@@ -18,8 +18,9 @@ int stage_root(void);
 
 int stage_capabilities(void);
 
-/* LIMIT_CELL_*; no core file, no locked memory. Sanitizers need all the memory that there is. */
-int stage_limits(void);
+/* LIMIT_CELL_*; no core file, no locked memory. Sanitizers need all the memory that there is. The
+ * kernel counts the processes of a user: `alone` says that this process is the user's only one. */
+int stage_limits(bool alone);
 
 int stage_inspection(void);
 int stage_privileges(void);

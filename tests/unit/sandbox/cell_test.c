@@ -167,7 +167,7 @@ static void a_process_without_capabilities_needs_no_namespace(void **state)
 static void be_limited(void)
 {
     struct rlimit limits;
-    CHILD_ASSERT(stage_limits() == 0);
+    CHILD_ASSERT(stage_limits(true) == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_CORE, &limits) == 0 && limits.rlim_max == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &limits) == 0 && limits.rlim_max <= LIMIT_CELL_PROCESSES);
     CHILD_ASSERT(getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_max == limits.rlim_cur);
@@ -180,6 +180,21 @@ static void be_limited(void)
 static void limits_are_set(void **state)
 {
     child_succeeds(be_limited);
+}
+
+/* The limit would count the user's other processes, and no thread could be made. */
+static void share_the_user(void)
+{
+    struct rlimit before, after;
+    CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &before) == 0);
+    CHILD_ASSERT(stage_limits(false) == 0);
+    CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &after) == 0 && after.rlim_max == before.rlim_max &&
+                 after.rlim_cur == before.rlim_cur);
+}
+
+static void processes_of_a_shared_user_are_not_counted(void **state)
+{
+    child_succeeds(share_the_user);
 }
 
 static void hide(void)
@@ -266,6 +281,7 @@ int main(void)
         TEST(no_capability_is_left),
         TEST(a_process_without_capabilities_needs_no_namespace),
         TEST(limits_are_set),
+        TEST(processes_of_a_shared_user_are_not_counted),
         TEST(nobody_inspects_it_and_exec_gives_nothing),
         TEST(landlock_takes_all_paths),
         TEST(all_parts_are_reported),
