@@ -50,3 +50,8 @@ int image_lock(int fd, bool readonly)
     /* A writer shares with nobody, whatever bytes they lock. */
     return readonly ? lock_for_reading(fd) : lock(fd, F_WRLCK, 0, WHOLE_FILE);
 }
+
+void image_unlock(int fd)
+{
+    lock(fd, F_UNLCK, 0, WHOLE_FILE);
+}

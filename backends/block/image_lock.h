@@ -13,5 +13,7 @@
 /* Locks an image for as long as fd is open. 0, -EAGAIN: who has it does not go with that; or
  * another negative errno. */
 int image_lock(int fd, bool readonly);
+/* Gives the lock back before fd is closed. Nothing may be written any more. */
+void image_unlock(int fd);
 
 #endif

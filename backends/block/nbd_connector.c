@@ -37,6 +37,7 @@ static int send_with_fds(int socket_fd, const char *text, const int *fds, unsign
 {
     union {
         struct cmsghdr header;
+        // cppcheck-suppress unusedStructMember ; room
         char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
     } control = {0};
     struct iovec content = {.iov_base = (char *)text, .iov_len = strlen(text) + 1};
@@ -61,6 +62,7 @@ static int receive_with_fds(int socket_fd, char *ret_text, size_t size, int *ret
 {
     union {
         struct cmsghdr header;
+        // cppcheck-suppress unusedStructMember ; room
         char space[CMSG_SPACE(sizeof(int) * MAX_FDS)];
     } control = {0};
     struct iovec content = {.iov_base = ret_text, .iov_len = size - 1};

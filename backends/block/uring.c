@@ -15,7 +15,9 @@
  * descriptor, past whose page cache the kernel keeps both in step.
  *
  * What the kernel has begun can't be called back: on a file system that hangs it stays in flight.
- * Nothing else waits for it, so even the size of a file is asked for through the ring. What it has
+ * Nothing else waits for it: where the file system waits for others, a thread asks for the size. The
+ * ring keeps files and locks until the kernel has taken it apart, so the lock lasts as long as
+ * something may still be written; at an orderly end it is given back by hand. What the kernel has
  * not begun can: stop() cancels that, and what has more pieces to do ends behind the one under way.
  */
 #include "block/block.h"
@@ -31,6 +33,7 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <outboard/watch.h>
@@ -38,6 +41,7 @@
 #include "block/image_format.h"
 #include "block/image_lock.h"
 #include "block/ring.h"
+#include "block/size_look.h"
 
 #define ZEROES_LEN    65536u
 #define ZEROES_IOVECS 16u
@@ -60,8 +64,17 @@ enum zero_method {
     ZERO_WRITE,
 };
 
-/* What a completion stands for that belongs to no operation: a look at the size is NULL. */
-#define CANCELLATION ((void *)1)
+/* What a completion stands for that belongs to no operation. */
+#define CANCELLATION NULL
+
+/* The ring's files. */
+#define IMAGE    0
+#define BUFFERED 1
+
+/* A program that was killed has the lock until the kernel has taken its ring apart. So long it is
+ * waited for, in steps. */
+#define LOCK_PATIENCE_MS 3000u
+#define LOCK_STEP_MS     10u
 
 /* Where an operation is: block_io.step. */
 enum step {
@@ -79,8 +92,7 @@ struct uring {
     bool may_block; /* the file system waits for others, even where it is asked not to */
     bool no_punch;
     bool no_zero_range;
-    bool looking; /* for the size: status is the kernel's */
-    struct statx status;
+    struct size_look *size_look; /* NULL: the file system tells the size at once */
     uint8_t *zeroes;
     struct iovec zero_iov[ZEROES_IOVECS];
 };
@@ -109,9 +121,9 @@ static bool aligned(const struct uring *uring, const struct block_io *io)
     return true;
 }
 
-static int fd_for(const struct uring *uring, const struct block_io *io)
+static int file_for(const struct uring *uring, const struct block_io *io)
 {
-    return uring->buffered_fd >= 0 && !aligned(uring, io) ? uring->buffered_fd : uring->fd;
+    return uring->buffered_fd >= 0 && !aligned(uring, io) ? BUFFERED : IMAGE;
 }
 
 static enum zero_method zero_method(const struct uring *uring, const struct block_io *io)
@@ -131,21 +143,21 @@ static void prepare_zeroes(struct uring *uring, struct block_io *io, struct io_u
     io->method = zero_method(uring, io);
     switch (io->method) {
     case ZERO_PUNCH:
-        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+        io_uring_prep_fallocate(entry, IMAGE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                                 (off_t)offset, (off_t)left);
         break;
     case ZERO_RANGE:
-        io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+        io_uring_prep_fallocate(entry, IMAGE, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
                                 (off_t)offset, (off_t)left);
         break;
     case ZERO_WRITE:
         if (left >= ZEROES_LEN)
-            io_uring_prep_writev(entry, uring->fd, uring->zero_iov,
+            io_uring_prep_writev(entry, IMAGE, uring->zero_iov,
                                  left / ZEROES_LEN < ZEROES_IOVECS ? (unsigned)(left / ZEROES_LEN)
                                                                    : ZEROES_IOVECS,
                                  offset);
         else
-            io_uring_prep_write(entry, uring->fd, uring->zeroes, (unsigned)left, offset);
+            io_uring_prep_write(entry, IMAGE, uring->zeroes, (unsigned)left, offset);
         break;
     }
 }
@@ -155,7 +167,7 @@ static void prepare_discard(const struct uring *uring, struct block_io *io,
 {
     uint64_t left = io->len - io->progress;
     io->piece = left < DISCARD_LEN ? left : DISCARD_LEN;
-    io_uring_prep_fallocate(entry, uring->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+    io_uring_prep_fallocate(entry, IMAGE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
                             (off_t)(io->offset + io->progress), (off_t)io->piece);
 }
 
@@ -164,15 +176,15 @@ static void prepare_transfer(const struct uring *uring, const struct block_io *i
                              struct io_uring_sqe *entry)
 {
     uint64_t offset = io->offset + io->progress;
-    int fd = fd_for(uring, io);
+    int file = file_for(uring, io);
     bool single = io->iov_count == 1;
     const void *pieces = single ? io->iov->iov_base : io->iov;
     unsigned count = single ? (unsigned)io->iov->iov_len : io->iov_count;
     if (io->op == BLOCK_READ)
-        io_uring_prep_rw(single ? IORING_OP_READ : IORING_OP_READV, entry, fd, pieces, count,
+        io_uring_prep_rw(single ? IORING_OP_READ : IORING_OP_READV, entry, file, pieces, count,
                          offset);
     else
-        io_uring_prep_rw(single ? IORING_OP_WRITE : IORING_OP_WRITEV, entry, fd, pieces, count,
+        io_uring_prep_rw(single ? IORING_OP_WRITE : IORING_OP_WRITEV, entry, file, pieces, count,
                          offset);
     if (io->flags & BLOCK_FUA)
         entry->rw_flags = RWF_DSYNC;
@@ -183,13 +195,14 @@ static void prepare(struct uring *uring, struct block_io *io)
 {
     struct io_uring_sqe *entry = next_entry(uring);
     if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
-        io_uring_prep_fsync(entry, uring->fd, IORING_FSYNC_DATASYNC);
+        io_uring_prep_fsync(entry, IMAGE, IORING_FSYNC_DATASYNC);
     else if (io->op == BLOCK_READ || io->op == BLOCK_WRITE)
         prepare_transfer(uring, io, entry);
     else if (io->op == BLOCK_DISCARD)
         prepare_discard(uring, io, entry);
     else
         prepare_zeroes(uring, io, entry);
+    entry->flags |= RING_ENTRY_FLAGS;
     if (uring->may_block)
         entry->flags |= IOSQE_ASYNC;
     io_uring_sqe_set_data(entry, io);
@@ -293,14 +306,6 @@ static int judge(struct uring *uring, struct block_io *io, int result)
     return judge_transfer(io, result);
 }
 
-/* The size of a file is there. */
-static void end_look(struct uring *uring, int result)
-{
-    uring->looking = false;
-    if (result < 0)
-        uring->status.stx_size = uring->block.size;
-}
-
 static void go_on(struct uring *uring, struct block_io *io, int verdict)
 {
     struct block *block = &uring->block;
@@ -321,9 +326,7 @@ static void reap(struct block *block)
         struct block_io *io = io_uring_cqe_get_data(completion);
         int result = completion->res;
         io_uring_cqe_seen(&uring->ring, completion);
-        if (!io)
-            end_look(uring, result);
-        else if ((void *)io != CANCELLATION)
+        if (io != CANCELLATION)
             go_on(uring, io, judge(uring, io, result));
     }
 }
@@ -333,6 +336,7 @@ static void stop(struct block *block)
     struct uring *uring = uring_of(block);
     struct io_uring_sqe *entry = next_entry(uring);
     io_uring_prep_cancel(entry, NULL, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY);
+    entry->flags |= RING_ENTRY_FLAGS;
     io_uring_sqe_set_data(entry, CANCELLATION);
     io_uring_submit(&uring->ring);
 }
@@ -348,26 +352,14 @@ static int file_size(int fd, uint64_t *ret_size)
     return S_ISREG(status.st_mode) ? 0 : -EINVAL;
 }
 
-static void look(struct uring *uring)
-{
-    struct io_uring_sqe *entry = next_entry(uring);
-    io_uring_prep_statx(entry, uring->fd, "", AT_EMPTY_PATH, STATX_SIZE, &uring->status);
-    io_uring_sqe_set_data(entry, NULL);
-    io_uring_submit(&uring->ring);
-    uring->looking = true;
-}
-
-/* A device is asked; of a file, the size is what the look before has found. */
 static bool resized(struct block *block)
 {
-    struct uring *uring = uring_of(block);
+    const struct uring *uring = uring_of(block);
     uint64_t size = block->size;
-    if (uring->is_device)
+    if (uring->size_look)
+        size = size_look_take(uring->size_look);
+    else
         file_size(uring->fd, &size);
-    else if (!uring->looking) {
-        size = uring->status.stx_size;
-        look(uring);
-    }
     if (size == block->size)
         return false;
     block->size = size;
@@ -381,8 +373,13 @@ static void ring_ready(void *argument, unsigned events)
 
 static int watch(struct block *block, struct ob_device *device)
 {
-    return ob_device_watch(device, uring_of(block)->ring.ring_fd, OB_WATCH_READABLE, ring_ready,
-                           block);
+    struct uring *uring = uring_of(block);
+    int err = 0;
+    if (uring->may_block && !uring->is_device)
+        err = size_look_new(uring->fd, block->size, &uring->size_look);
+    return err < 0
+               ? err
+               : ob_device_watch(device, uring->ring.ring_fd, OB_WATCH_READABLE, ring_ready, block);
 }
 
 static void free_uring(struct uring *uring)
@@ -400,7 +397,10 @@ static void close_block(struct block *block)
     struct uring *uring = uring_of(block);
     reap(block);
     io_uring_queue_exit(&uring->ring);
-    if (!uring->looking) /* or the kernel may still write to it, and the program ends */
+    if (block->in_flight == 0)
+        image_unlock(uring->fd);
+    if (size_look_free(
+            uring->size_look)) /* or the thread has the descriptor, and the program ends */
         free_uring(uring);
 }
 
@@ -420,6 +420,18 @@ static int check_format(const struct uring *uring, const struct block_options *o
                         options->path, format, format, format);
 }
 
+static int lock_patiently(const struct uring *uring, bool readonly)
+{
+    const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    uint64_t until_ms = block_clock_ms() + LOCK_PATIENCE_MS;
+    int err = image_lock(uring->fd, readonly);
+    while (err == -EAGAIN && block_clock_ms() < until_ms) {
+        nanosleep(&step, NULL);
+        err = image_lock(uring->fd, readonly);
+    }
+    return err;
+}
+
 static int open_files(struct uring *uring, const struct block_options *options,
                       struct ob_fault *fault)
 {
@@ -433,7 +445,7 @@ static int open_files(struct uring *uring, const struct block_options *options,
                             options->direct && errno == EINVAL
                                 ? "; its file system has no direct I/O, leave 'direct' out"
                                 : "");
-    int err = image_lock(uring->fd, options->readonly);
+    int err = lock_patiently(uring, options->readonly);
     if (err == -EAGAIN)
         return ob_fault_set(fault, err, "%s is in use by another process", path);
     if (err < 0)
@@ -502,7 +514,8 @@ static int allocate(struct uring *uring, struct ob_fault *fault)
     memset(uring->zeroes, 0, ZEROES_LEN);
     for (unsigned i = 0; i < ZEROES_IOVECS; i++)
         uring->zero_iov[i] = (struct iovec){.iov_base = uring->zeroes, .iov_len = ZEROES_LEN};
-    int err = ring_make(&uring->ring);
+    const int fds[] = {[IMAGE] = uring->fd, [BUFFERED] = uring->buffered_fd};
+    int err = ring_make(fds, uring->buffered_fd < 0 ? 1 : 2, &uring->ring);
     if (is_forbidden(err))
         ob_fault_set(fault, err,
                      "io_uring is forbidden here, and files need it (%s; kernel.io_uring_disabled, "
@@ -540,7 +553,6 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
     if (err == 0) {
         learn_alignment(uring, options->direct);
         uring->may_block = waits_for_others(uring->fd);
-        uring->status.stx_size = uring->block.size;
         err = check_blocks(uring, options, fault);
     }
     if (err == 0)

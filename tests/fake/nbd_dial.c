@@ -15,7 +15,7 @@ struct nbd_dial {
 };
 
 struct nbd_connector {
-    int unused;
+    int unused; // cppcheck-suppress unusedStructMember
 };
 
 int nbd_connector_start(const char *uri, struct nbd_connector **ret_connector,

@@ -167,6 +167,15 @@ def test_a_writer_keeps_qemu_out(machine, image):
     subprocess.run(resize, capture_output=True, check=True)
 
 
+def test_an_image_of_a_program_that_was_killed_is_taken(machine, image):
+    """The kernel takes its ring apart, and with it the lock, some time after its end."""
+    for number in range(5):
+        disk = Disk(Controller(machine(image)).create_queue())
+        assert disk.write(number, bytes([number]) * 512) == SUCCESS
+        disk.machine.process.kill()
+    assert image.read_bytes()[: 5 * 512] == b"".join(bytes([number]) * 512 for number in range(5))
+
+
 # Python that becomes another program, for which io_uring_setup(2) fails with the number given.
 FORBID = """
 import ctypes, os, struct, sys

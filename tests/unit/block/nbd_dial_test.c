@@ -193,6 +193,7 @@ static void send_fds(int socket_fd, const int fds[2])
 {
     union {
         struct cmsghdr header;
+        // cppcheck-suppress unusedStructMember ; room
         char space[CMSG_SPACE(2 * sizeof(int))];
     } control = {0};
     size_t len = sizeof(int) * ((fds[0] >= 0) + (fds[1] >= 0));

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* A file system that does not tell the size: fstat(2) of the code under test is the test's own, and
+ * waits for as long as the test says. */
+#include "block/size_look.h"
+
+#include "support.h"
+
+#include <sched.h>
+#include <semaphore.h>
+#include <sys/stat.h>
+
+static sem_t asked, answered;
+static uint64_t true_size;
+
+int fstat(int fd, struct stat *ret_status)
+{
+    sem_post(&asked);
+    while (sem_wait(&answered) < 0) {}
+    ret_status->st_size = (off_t)true_size;
+    return 0;
+}
+
+static void wait_for(sem_t *event)
+{
+    while (sem_wait(event) < 0) {}
+}
+
+static struct size_look *start(uint64_t size)
+{
+    struct size_look *look = NULL;
+    sem_init(&asked, 0, 0);
+    sem_init(&answered, 0, 0);
+    assert_int_equal(size_look_new(0, size, &look), 0);
+    return look;
+}
+
+static void a_size_is_found_while_nobody_waits(void **state)
+{
+    struct size_look *look = start(1);
+    true_size = 2;
+    assert_int_equal(size_look_take(look), 1);
+    wait_for(&asked);
+    assert_int_equal(size_look_take(look), 1); /* and nothing is asked twice */
+    sem_post(&answered);
+    while (size_look_take(look) != 2)
+        sched_yield();
+    size_look_free(look); /* the last take has asked again, and the thread may still look */
+    sem_post(&answered);
+}
+
+static void a_look_that_hangs_is_left(void **state)
+{
+    struct size_look *look = start(1);
+    size_look_take(look);
+    wait_for(&asked);
+    assert_false(size_look_free(look));
+    sem_post(&answered); /* the thread frees it */
+}
+
+static void a_look_that_rests_is_ended(void **state)
+{
+    assert_true(size_look_free(start(1)));
+    assert_true(size_look_free(NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_size_is_found_while_nobody_waits),
+        TEST(a_look_that_hangs_is_left),
+        TEST(a_look_that_rests_is_ended),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
