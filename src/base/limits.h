@@ -183,6 +183,9 @@
 /* Kinds of log lines whose rate is watched at a time. */
 #define LIMIT_LOG_KINDS 64
 
+/* Bytes of log lines that wait while a file system must not be written to. */
+#define LIMIT_LOG_HELD 16384
+
 /* Addresses at which a peer may have us listen at a time. */
 #define LIMIT_PEER_LISTENERS 64
 
@@ -208,6 +211,10 @@
 
 /* Bytes of a line of a child that go to our log together. */
 #define LIMIT_CHILD_LINE 1024
+/* JSON of a peer: bytes of one request, how deep its values nest, and how many it has. */
+#define LIMIT_JSON_TEXT   (16u << 20)
+#define LIMIT_JSON_DEPTH  1024
+#define LIMIT_JSON_VALUES 65536
 
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u

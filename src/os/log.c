@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/printable.h"
 #include "os/clock.h"
 #include "os/log_kinds.h"
@@ -56,8 +57,20 @@ static struct {
     struct log_kinds kinds;
     uint64_t dropped;
     uint64_t tell_drops_ns;
+    bool holds;
+    char held[LIMIT_LOG_HELD]; /* whole lines */
+    size_t held_len;
     _Atomic uint64_t pending_ns;
 } state = {.lock = PTHREAD_MUTEX_INITIALIZER, .pending_ns = UINT64_MAX};
+
+static int hold_line(const char *line, size_t len)
+{
+    if (len > sizeof(state.held) - state.held_len)
+        return -ENOSPC;
+    memcpy(state.held + state.held_len, line, len);
+    state.held_len += len;
+    return 0;
+}
 
 static int write_text(const char *text)
 {
@@ -69,6 +82,8 @@ static int write_text(const char *text)
     size_t used = (size_t)len;
     used += printable_copy(line + used, sizeof(line) - 1 - used, text, strlen(text));
     line[used++] = '\n';
+    if (state.holds)
+        return hold_line(line, used);
     int err = log_sink_write(&state.sink, line, used, state.wait_ms);
     if (err < 0)
         state.wait_ms = 0;
@@ -87,6 +102,8 @@ static bool tell_drops(void)
     char text[64];
     if (state.dropped == 0)
         return true;
+    if (state.holds)
+        return false;
     snprintf(text, sizeof(text), "... %" PRIu64 " line%s dropped", state.dropped,
              state.dropped == 1 ? "" : "s");
     if (write_text(text) < 0) {
@@ -214,6 +231,31 @@ void log_keep_off(int fd)
     if (state.open)
         log_sink_done(&state.sink);
     state.open = true;
+    pthread_mutex_unlock(&state.lock);
+}
+
+static void write_held(void)
+{
+    for (size_t at = 0; at < state.held_len;) {
+        const char *line = state.held + at;
+        size_t len = (size_t)((const char *)memchr(line, '\n', state.held_len - at) + 1 - line);
+        if (log_sink_write(&state.sink, line, len, state.wait_ms) < 0)
+            drop();
+        at += len;
+    }
+    state.held_len = 0;
+}
+
+void log_hold(bool hold)
+{
+    pthread_mutex_lock(&state.lock);
+    open_sink();
+    state.holds = hold;
+    if (!hold) {
+        write_held();
+        tell_drops();
+    }
+    plan();
     pthread_mutex_unlock(&state.lock);
 }
 

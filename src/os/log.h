@@ -34,6 +34,10 @@ void log_prepare(void);
  * one has waited in vain for a second. */
 void log_never_wait(void);
 
+/* While true, lines wait in memory, as many as fit into LIMIT_LOG_HELD bytes: for when a file system
+ * must not be written to. Then they are written. */
+void log_hold(bool hold);
+
 /* If this socket or pipe is standard error too (inetd, "2>&1"), there is no log from now on: its
  * lines would stand amid what is said to the peer. */
 void log_keep_off(int fd);

@@ -219,6 +219,36 @@ static void the_log_keeps_off_a_peers_socket(void **state)
     close(ends[1]);
 }
 
+static void lines_can_be_held(void **state)
+{
+    begin();
+    log_hold(true);
+    for (int i = 0; i < 20; i++)
+        log_line("line %d", i);
+    assert_string_equal(logged(), "");
+    log_hold(false);
+    assert_int_equal(count_lines(logged()), 20);
+    assert_memory_equal(capture.text, "outboard-test: line 0\noutboard-test: line 1\n", 44);
+    log_line("at once");
+    assert_string_equal(logged(), "outboard-test: at once\n");
+    end();
+}
+
+static void held_lines_that_do_not_fit_are_counted(void **state)
+{
+    char text[1000];
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    begin();
+    log_hold(true);
+    for (int i = 0; i < 30; i++)
+        log_line("%s", text);
+    log_hold(false);
+    assert_int_equal(count_lines(logged()), 17);
+    assert_non_null(strstr(capture.text, "\noutboard-test: ... 14 lines dropped\n"));
+    end();
+}
+
 /* Started with it closed, a program has its log on /dev/null and not in the next file it opens. */
 static void a_closed_standard_error_is_opened(void **state)
 {
@@ -273,6 +303,8 @@ int main(void)
         TEST(verbose_lines_are_printed_on_request),
         TEST(what_a_full_pipe_drops_is_counted),
         TEST(a_reader_that_has_gone_ends_nobody),
+        TEST(lines_can_be_held),
+        TEST(held_lines_that_do_not_fit_are_counted),
         TEST(the_log_keeps_off_a_peers_socket),
         TEST(a_closed_standard_error_is_opened),
         TEST(a_handler_of_the_programs_own_stays),
