@@ -191,7 +191,7 @@ static void run(const uint8_t *said, size_t len, bool whole, struct outcome *out
     CHECK(loop_new(&proxy.loop) == 0);
     timers_init(&proxy.timers);
     list_init(&proxy.controls.list);
-    list_init(&proxy.socks);
+    list_init(&proxy.socks.list);
     world.outcome = outcome;
     world.pings = 0;
     if (world.head[0] & 4) {
@@ -209,8 +209,8 @@ static void run(const uint8_t *said, size_t len, bool whole, struct outcome *out
     take_left(outcome);
     socks_done(&proxy);
     control_done(&proxy);
-    CHECK(proxy.socks_count == 0 && proxy.controls.count == 0);
-    CHECK(list_empty(&proxy.socks) && list_empty(&proxy.controls.list));
+    CHECK(proxy.socks.count == 0 && proxy.controls.count == 0);
+    CHECK(list_empty(&proxy.socks.list) && list_empty(&proxy.controls.list));
     loop_free(proxy.loop);
     close(pair[1]);
 }

@@ -204,7 +204,7 @@ static void check_settled(void)
         return;
     CHECK(list_empty(&proxy->flows));
     CHECK(list_empty(&proxy->lingering));
-    CHECK(list_empty(&proxy->socks) && proxy->socks_count == 0);
+    CHECK(list_empty(&proxy->socks.list) && proxy->socks.count == 0);
     CHECK(proxy->controls.count == 0);
 }
 

@@ -6,6 +6,7 @@
 #define EXIT_USAGE 2
 
 /* argv[0] is the subcommand's name. Each returns the exit status. */
+int cmd_agent(int argc, char **argv);
 int cmd_cells(int argc, char **argv);
 int cmd_disk(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);

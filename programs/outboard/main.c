@@ -14,6 +14,7 @@ static const struct {
     const char *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"agent", "ask the agent of a guest, and freeze its file systems", cmd_agent},
     {"cells", "describe the rights of running programs", cmd_cells},
     {"disk", "serve disk images of any format as an NVMe controller", cmd_disk},
     {"inspect", "describe a device, as lspci -vv does", cmd_inspect},

@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "proxy/proxy.h"
+#include "proxy_agent.h"
 #include "proxy_client.h"
 
 static void print_help(void)
@@ -20,19 +21,6 @@ static void print_help(void)
          "Carries many connections over one channel between two ends, host and guest say, each of\n"
          "which runs this program. The other end can open only the allowed services:\n");
     proxy_options_help();
-}
-
-static int serve(const struct proxy_options *options)
-{
-    struct proxy proxy;
-    struct ob_fault fault = {0};
-    int status = EXIT_FAILURE;
-    if (proxy_init(&proxy, options, &fault) < 0)
-        proxy_log("%s", fault.text);
-    else
-        status = proxy_run(&proxy);
-    proxy_done(&proxy);
-    return status;
 }
 
 static int parse_and_serve(int argc, char **argv)
@@ -49,7 +37,7 @@ static int parse_and_serve(int argc, char **argv)
         proxy_log("%s", fault.text);
         status = EXIT_USAGE;
     } else {
-        status = serve(&options);
+        status = proxy_serve(&options);
     }
     proxy_options_done(&options);
     return status;

@@ -23,6 +23,7 @@
 #include "os/socket.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
+#include "proxy/service.h"
 
 #define TIMEOUT_S 10
 #define LINE_LEN  600 /* of answers and messages */
@@ -30,6 +31,8 @@
 
 /* Among the letters of a command that takes one word behind its options: SERVICE. */
 #define WORD '.'
+/* Likewise of one that takes a request: COMMAND [KEY=VALUE...]. */
+#define REQUEST '*'
 
 static const struct {
     char letter;
@@ -52,8 +55,11 @@ static const struct {
 static void print_help(const char *name, const char *letters)
 {
     char left[64];
-    printf("usage: outboard proxy %s [OPTION...]%s\n\n", name,
-           strchr(letters, 't')    ? " [--] [COMMAND [ARGUMENT...]]"
+    bool is_agent = strchr(letters, REQUEST);
+    printf("usage: outboard %s%s [OPTION...]%s\n\n", is_agent ? "" : "proxy ", name,
+           is_agent ? " COMMAND [KEY=VALUE...]\n       outboard agent [OPTION...] freeze "
+                      "--for=SECONDS -- COMMAND [ARGUMENT...]"
+           : strchr(letters, 't')  ? " [--] [COMMAND [ARGUMENT...]]"
            : strchr(letters, WORD) ? " SERVICE"
                                    : "");
     for (int i = 0; i < ROW_COUNT; i++) {
@@ -118,7 +124,7 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
         }
     }
     ret_options->command = argv + optind;
-    if (optind < argc && !strchr(letters, 't') && !strchr(letters, WORD)) {
+    if (optind < argc && !strpbrk(letters, "t.*")) {
         log_line("'%s' is no option; --help lists them", argv[optind]);
         return EXIT_USAGE;
     }
@@ -336,7 +342,11 @@ int client_open_stream(struct client *client, const char *verb, const char *serv
 void client_say_refusal(const struct client *client, const char *service, uint32_t reason)
 {
     bool is_run = strcmp(client->name, "run") == 0;
-    if (reason == OB_REASON_NO_SERVICE)
+    if (strcmp(service, AGENT_SERVICE) == 0 &&
+        (reason == OB_REASON_NO_SERVICE || reason == OB_REASON_FORBIDDEN))
+        client_say(client, "the other end has no agent; start outboard-agent there, or "
+                           "outboard-proxy with --allow-agent");
+    else if (reason == OB_REASON_NO_SERVICE)
         client_say(client, "the other end has no service '%s'%s", service,
                    is_run ? " that is a command" : "");
     else if (reason == OB_REASON_FORBIDDEN && is_run)

@@ -211,10 +211,36 @@
 
 /* Bytes of a line of a child that go to our log together. */
 #define LIMIT_CHILD_LINE 1024
+
 /* JSON of a peer: bytes of one request, how deep its values nest, and how many it has. */
 #define LIMIT_JSON_TEXT   (16u << 20)
 #define LIMIT_JSON_DEPTH  1024
 #define LIMIT_JSON_VALUES 65536
+
+/* Agent: clients at a time, and bytes of one answer. */
+#define LIMIT_AGENT_CLIENTS 256
+#define LIMIT_AGENT_ANSWER  (80u << 20)
+
+/* Agent: seconds that a command may take: one that reads the kernel's files, one that runs a
+ * program of the guest, one access to a file, a freeze with its hooks, and a trim. */
+#define LIMIT_AGENT_QUICK_S  10
+#define LIMIT_AGENT_HELPER_S 30
+#define LIMIT_AGENT_FILE_S   30
+#define LIMIT_AGENT_FREEZE_S 60
+#define LIMIT_AGENT_TRIM_S   600
+
+/* Agent: files that are open at a time, and bytes of one read. */
+#define LIMIT_AGENT_FILES     64
+#define LIMIT_AGENT_FILE_READ (48u << 20)
+
+/* Agent: commands of guest-exec that run or whose status nobody has asked for; bytes that are kept
+ * of each of their outputs, and of all of them. */
+#define LIMIT_AGENT_EXECS       64
+#define LIMIT_AGENT_EXEC_OUTPUT (16u << 20)
+#define LIMIT_AGENT_EXEC_TOTAL  (64u << 20)
+
+/* Agent: seconds after which a freeze ends by itself, at most. */
+#define LIMIT_AGENT_FREEZE_FOR_S 86400
 
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u

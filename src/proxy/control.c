@@ -24,10 +24,12 @@
 #include "endpoint/acceptor.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "proxy/caller.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
 #include "proxy/run.h"
+#include "proxy/service.h"
 #include "proxy/status.h"
 
 #define EVENTS (EPOLLIN | EPOLLOUT | EPOLLET)
@@ -165,7 +167,10 @@ static bool open_stream(struct control *control, const char *service, const char
 
 static bool do_open(struct control *control, const char *service)
 {
-    return open_stream(control, service, NULL);
+    char caller[CALLER_TEXT_MAX] = "";
+    if (strcmp(service, AGENT_SERVICE) == 0)
+        caller_describe(control->fd, caller);
+    return open_stream(control, service, *caller ? caller : NULL);
 }
 
 static bool do_run(struct control *control, const char *service)

@@ -2,11 +2,15 @@
 #include "proxy/listener.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "endpoint/acceptor.h"
+#include "proxy/caller.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
+#include "proxy/service.h"
 #include "proxy/socks.h"
 
 struct listener {
@@ -20,8 +24,12 @@ struct listener {
 static void on_connection(void *argument, int fd)
 {
     struct listener *listener = argument;
+    bool is_agent = strcmp(listener->forward.service, AGENT_SERVICE) == 0;
+    char caller[CALLER_TEXT_MAX] = "";
+    if (is_agent)
+        caller_describe(fd, caller);
     if (listener->forward.service[0])
-        relay_open(listener->proxy, fd, listener->forward.service, NULL, NULL);
+        relay_open(listener->proxy, fd, listener->forward.service, *caller ? caller : NULL, NULL);
     else
         socks_serve(listener->proxy, fd);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "proxy/service.h"
 
 #define WINDOW_MAX    (64u << 20)
 #define SECONDS_MAX   (365u * 24 * 3600)
@@ -29,6 +30,17 @@ static int check_service(const char *service, struct ob_fault *fault)
     return 0;
 }
 
+static int append_forward(struct forwards *forwards, const struct forward *forward,
+                          struct ob_fault *fault)
+{
+    struct forward *grown = reallocarray(forwards->forward, forwards->count + 1, sizeof(*forward));
+    if (!grown)
+        return ob_fault_set(fault, -ENOMEM, "no memory for a forward");
+    forwards->forward = grown;
+    forwards->forward[forwards->count++] = *forward;
+    return 0;
+}
+
 static int add_forward(struct forwards *forwards, const char *text, bool dynamic,
                        struct ob_fault *fault)
 {
@@ -40,14 +52,7 @@ static int add_forward(struct forwards *forwards, const char *text, bool dynamic
         return ob_fault_set(fault, -EINVAL, "'%.150s' must end %s the name of a service", text,
                             dynamic ? "without" : "with");
     err = forward.service[0] ? check_service(forward.service, fault) : 0;
-    if (err < 0)
-        return err;
-    struct forward *grown = reallocarray(forwards->forward, forwards->count + 1, sizeof(forward));
-    if (!grown)
-        return ob_fault_set(fault, -ENOMEM, "no memory for a forward");
-    forwards->forward = grown;
-    forwards->forward[forwards->count++] = forward;
-    return 0;
+    return err < 0 ? err : append_forward(forwards, &forward, fault);
 }
 
 static int apply_local(struct proxy_options *options, const char *value, struct ob_fault *fault)
@@ -113,6 +118,50 @@ static int apply_allow_run(struct proxy_options *options, const char *value, str
 {
     options->allow_run = true;
     return 0;
+}
+
+static int apply_allow_agent(struct proxy_options *options, const char *value,
+                             struct ob_fault *fault)
+{
+    options->allow_agent = true;
+    return 0;
+}
+
+static int apply_agent_allow(struct proxy_options *options, const char *value,
+                             struct ob_fault *fault)
+{
+    options->agent.allow = value;
+    return apply_allow_agent(options, value, fault);
+}
+
+static int apply_agent_block(struct proxy_options *options, const char *value,
+                             struct ob_fault *fault)
+{
+    options->agent.block = value;
+    return 0;
+}
+
+static int apply_agent_hook(struct proxy_options *options, const char *value,
+                            struct ob_fault *fault)
+{
+    options->agent.freeze_hook = value;
+    return 0;
+}
+
+static int apply_agent_read_only(struct proxy_options *options, const char *value,
+                                 struct ob_fault *fault)
+{
+    options->agent.read_only = true;
+    return apply_allow_agent(options, value, fault);
+}
+
+/* Clients of qemu-ga find the agent of the other end there. */
+static int apply_qga_socket(struct proxy_options *options, const char *value,
+                            struct ob_fault *fault)
+{
+    struct forward forward = {.service = AGENT_SERVICE};
+    int err = address_parse_path(value, &forward.listen, fault);
+    return err < 0 ? err : append_forward(&options->local, &forward, fault);
 }
 
 static int apply_trust_peer(struct proxy_options *options, const char *value,
@@ -206,6 +255,14 @@ static const struct option_row {
     {0, "allow-listen", "ADDRESS:PORT", "let the other end listen at this address of ours",
      apply_allow_listen},
     {0, "allow-run", NULL, "let the other end run commands here", apply_allow_run},
+    {0, "allow-agent", NULL, "let the other end use the agent here", apply_allow_agent},
+    {0, "agent-allow", "COMMAND,...", "--allow-agent, with these commands only", apply_agent_allow},
+    {0, "agent-block", "COMMAND,...", "the agent without these commands", apply_agent_block},
+    {0, "agent-read-only", NULL, "--allow-agent, without commands that change this machine",
+     apply_agent_read_only},
+    {0, "agent-freeze-hook", "PATH", "run it with `freeze` and `thaw`", apply_agent_hook},
+    {0, "qga-socket", "PATH", "listen there for clients of qemu-ga: the other end's agent",
+     apply_qga_socket},
     {0, "trust-peer", NULL, "let the other end do all of that: for guests, who trust their host",
      apply_trust_peer},
     {'k', "key-file", "PATH", "talk only to who has the same key", apply_key_file},

@@ -48,7 +48,14 @@ struct proxy_options {
     struct rules connect; /* where the peer may have us connect to */
     struct rules listen;  /* where it may have us listen */
     bool allow_run;
+    bool allow_agent;
     bool trust_peer;
+    struct {
+        const char *allow, *block; /* names of commands; NULL: no list */
+        const char *freeze_hook;
+        const char *state_dir;
+        bool read_only;
+    } agent; /* for the program that fills proxy.agent */
     bool verbose;
     bool is_private; /* for the command that brought it along: says what went wrong, and no more */
     const char *control;

@@ -140,7 +140,7 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->lingering);
     list_init(&proxy->listeners);
     list_init(&proxy->controls.list);
-    list_init(&proxy->socks);
+    list_init(&proxy->socks.list);
     list_init(&proxy->wants);
     int err = prepare(proxy, fault);
     if (err == 0)

@@ -38,7 +38,7 @@ struct acceptor;
 struct channel;
 struct tenant;
 
-/* Clients of the control socket. */
+/* Clients of the control socket, or of another kind. */
 struct controls {
     struct list list;
     unsigned count;
@@ -64,10 +64,9 @@ struct proxy {
     struct list lingering; /* relays that only wait for their client's kernel */
     struct list listeners;
     struct controls controls;
-    struct list socks;
-    struct list wants; /* each -R */
+    struct controls socks; /* connections in the midst of SOCKS */
+    struct list wants;     /* each -R */
     struct dialer dialer;
-    unsigned socks_count;
     uint8_t *spare; /* a relay's buffer that nobody uses now; NULL: none */
     struct history history;
     struct trouble trouble;               /* of the channel and of the last session */
@@ -75,6 +74,12 @@ struct proxy {
     rlim_t open_files; /* the soft limit that we were started with, for commands */
     int signal_fd;
     struct acceptor *control; /* NULL: no control socket */
+    /* The agent, which @agent leads to: connect() returns a socket, or a negative errno, -EAGAIN: too many use
+     * it. NULL: there is no agent here. */
+    struct {
+        int (*connect)(void *argument, const char *caller);
+        void *argument;
+    } agent;
     bool stop;
     int exit_status; /* once it stops */
 };

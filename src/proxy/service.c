@@ -6,8 +6,9 @@
  *   tcp:HOST:PORT  a destination that --allow-connect allows
  *   @listen        remote.c, where --allow-listen allows it
  *   @run           run.c, where --allow-run does; NAME of a command with the metadata "run" too
+ *   @agent         proxy.agent, where --allow-agent allows it
  *
- * --trust-peer allows the last three altogether. Nothing else exists.
+ * --trust-peer allows the last four altogether. Nothing else exists.
  */
 #include "proxy/service.h"
 
@@ -18,9 +19,11 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/printable.h"
 #include "endpoint/command.h"
 #include "endpoint/dial.h"
 #include "os/socket.h"
+#include "proxy/caller.h"
 #include "proxy/flow.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
@@ -136,6 +139,39 @@ static void open_destination(struct proxy *proxy, struct ob_stream *stream, cons
     connect_to(proxy, stream, name, &address, options->trust_peer ? NULL : &options->connect);
 }
 
+/* The caller, by the words of the peer. */
+static void caller_of(const struct ob_open *open, char ret_caller[CALLER_TEXT_MAX])
+{
+    size_t len = (size_t)snprintf(ret_caller, CALLER_TEXT_MAX, "the other end");
+    if (open->metadata_len == 0)
+        return;
+    len += (size_t)snprintf(ret_caller + len, CALLER_TEXT_MAX - len, ", ");
+    printable_copy(ret_caller + len, CALLER_TEXT_MAX - len, open->metadata, open->metadata_len);
+}
+
+static void open_agent(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open)
+{
+    const struct proxy_options *options = proxy->options;
+    struct flow flow = {0};
+    char caller[CALLER_TEXT_MAX];
+    if (!proxy->agent.connect || (!options->allow_agent && !options->trust_peer)) {
+        ob_stream_refuse(stream, proxy->agent.connect ? OB_REASON_FORBIDDEN : OB_REASON_NO_SERVICE);
+        return;
+    }
+    caller_of(open, caller);
+    int fd = proxy->agent.connect(proxy->agent.argument, caller);
+    if (fd < 0) {
+        ob_stream_refuse(stream, fd == -EAGAIN ? OB_REASON_BUSY : reason_of_errno(fd));
+        return;
+    }
+    if (flow_take(&flow, proxy, NULL, stream, AGENT_SERVICE) < 0) {
+        ob_stream_refuse(stream, OB_REASON_NO_MEMORY);
+        socket_close(fd);
+        return;
+    }
+    relay_accept(&flow, fd, RELAY_SOCKET, NULL);
+}
+
 static bool is_run(const char *name)
 {
     return strcmp(name, RUN_SERVICE) == 0 || strcmp(name, RUN_SERVICE_2) == 0 ||
@@ -152,6 +188,8 @@ void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struc
         ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
     else if (strcmp(name, REMOTE_SERVICE) == 0)
         remote_incoming(proxy, stream, open);
+    else if (strcmp(name, AGENT_SERVICE) == 0)
+        open_agent(proxy, stream, open);
     else if (!is_run(name) && strchr(name, ':'))
         open_destination(proxy, stream, name);
     else if (!is_run(name))

@@ -7,6 +7,9 @@
 
 struct proxy;
 
+/* The agent of an end; its metadata says who asks. */
+#define AGENT_SERVICE "@agent"
+
 /* Answers a stream that the peer opened, now or later. */
 void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);
 

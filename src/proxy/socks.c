@@ -38,7 +38,7 @@ struct socks {
 static int release(struct socks *socks)
 {
     int fd = socks->fd;
-    socks->proxy->socks_count--;
+    socks->proxy->socks.count--;
     list_remove(&socks->link);
     timer_cancel(&socks->timer);
     loop_remove(socks->source);
@@ -167,7 +167,7 @@ static void on_readable(void *argument, uint32_t events)
 void socks_serve(struct proxy *proxy, int fd)
 {
     struct socks *socks =
-        proxy->socks_count < LIMIT_SOCKS_CLIENTS ? calloc(1, sizeof(*socks)) : NULL;
+        proxy->socks.count < LIMIT_SOCKS_CLIENTS ? calloc(1, sizeof(*socks)) : NULL;
     if (!socks) {
         socket_close(fd);
         return;
@@ -176,8 +176,8 @@ void socks_serve(struct proxy *proxy, int fd)
     timer_init(&socks->timer, on_timeout, socks);
     timer_set(&proxy->timers, &socks->timer, clock_now_ns() + TIMEOUT_NS);
     list_init(&socks->link);
-    list_append(&proxy->socks, &socks->link);
-    proxy->socks_count++;
+    list_append(&proxy->socks.list, &socks->link);
+    proxy->socks.count++;
     if (loop_add(proxy->loop, fd, EPOLLIN | EPOLLRDHUP | EPOLLET, on_readable, socks,
                  &socks->source) < 0)
         hang_up(socks);
@@ -186,7 +186,7 @@ void socks_serve(struct proxy *proxy, int fd)
 void socks_done(struct proxy *proxy)
 {
     struct list *next;
-    for (struct list *link = proxy->socks.next; link != &proxy->socks; link = next) {
+    for (struct list *link = proxy->socks.list.next; link != &proxy->socks.list; link = next) {
         next = link->next;
         hang_up(list_entry(link, struct socks, link));
     }

@@ -25,6 +25,12 @@ EXAMPLES = {example.name: example.text for example in documentation.examples()}
 MACHINE = "-accel tcg -display none -nodefaults -S -daemonize -pidfile qemu.pid"
 
 NOT_RUN = {
+    "docs/agent.md: systemctl enable --now outboard-agent": "needs a guest with systemd; test_the_unit_file reads it",
+    "docs/agent.md: qemu-system-x86_64": "needs a guest; tests/vm/test_agent.py has one",
+    "docs/agent.md: outboard agent --control=/run/vm/proxy.control get-osinfo": "needs a guest; tests/vm/test_agent.py has one",
+    "docs/agent.md: outboard agent --control=/run/vm/proxy.control freeze": "needs a guest; tests/vm/test_agent.py has one",
+    "docs/agent.md: C → A": "bytes; tests/agent/test_wire.py sends and expects them",
+    "man/outboard-agent.1: outboard agent": "needs a guest; tests/vm/test_agent.py has one",
     "ARCHITECTURE.md:   guest            program": "a picture",
     "README.md:             guest": "a picture",
     "README.md: ./dev demo": "these are what the CI runs",
@@ -274,4 +280,12 @@ def test_the_unit_file():
     unit.optionxform = str
     unit.read_string((paths.BUILD / "root/share/outboard/outboard-proxy.service").read_text())
     assert unit["Service"]["ExecStart"] == "/usr/local/bin/outboard-proxy $OPTIONS"
+    assert unit["Service"]["Type"] == "notify" and unit["Install"]["WantedBy"] == "multi-user.target"
+
+
+def test_the_unit_file_of_the_agent():
+    unit = configparser.ConfigParser(strict=True, interpolation=None)
+    unit.optionxform = str
+    unit.read_string((paths.BUILD / "root/share/outboard/outboard-agent.service").read_text())
+    assert unit["Service"]["ExecStart"] == "/usr/local/bin/outboard-agent $OPTIONS"
     assert unit["Service"]["Type"] == "notify" and unit["Install"]["WantedBy"] == "multi-user.target"

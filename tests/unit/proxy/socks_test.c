@@ -139,7 +139,7 @@ static void each_failure_has_its_reply(void **state)
 
 static bool has_no_socks(void *argument)
 {
-    return ((struct lab *)argument)->ends[LAB_OURS].proxy.socks_count == 0;
+    return ((struct lab *)argument)->ends[LAB_OURS].proxy.socks.count == 0;
 }
 
 static void a_client_that_goes_is_forgotten(void **state)
@@ -148,7 +148,7 @@ static void a_client_that_goes_is_forgotten(void **state)
     lab_start(&lab, "-D unix:@/socks", ALLOWED);
     lab_until_up(&lab);
     int client = greet(&lab);
-    assert_int_equal(lab.ends[LAB_OURS].proxy.socks_count, 1);
+    assert_int_equal(lab.ends[LAB_OURS].proxy.socks.count, 1);
     close(client);
     lab_until(&lab, has_no_socks, &lab);
     client = greet(&lab); /* one that stays until the proxy ends */

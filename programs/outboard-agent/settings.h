@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Settings: the values of the options and of a file of settings. */
+#ifndef OUTBOARD_PROGRAMS_SETTINGS_H
+#define OUTBOARD_PROGRAMS_SETTINGS_H
+
+#include "agent/agent.h"
+
+/* Texts are kept by their giver, or live as long as the program. */
+struct settings {
+    const char *method; /* NULL: a channel */
+    const char *path;
+    const char *state_dir;
+    const char *freeze_hook;
+    const char *pid_file; /* read for qemu-ga's sake, and not used */
+    const char *allow, *block;
+    bool read_only;
+    bool verbose;
+};
+
+/* Reads a file as qemu-ga has it: lines of KEY=VALUE below [general], # in front of a comment, and
+ * semicolons between names. 0 or a negative errno with the fault filled. */
+int settings_read(const char *path, struct settings *settings, struct ob_fault *fault);
+
+/* Prints them in that form. */
+void settings_print(const struct settings *settings);
+
+#endif

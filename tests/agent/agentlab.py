@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Clients of an agent: each speaks qemu-ga's wire at a Unix socket."""
+import base64
+import json
+import socket
+
+from guestlab import paths
+
+AGENT = paths.BUILD / "root/bin/outboard-agent"
+PROGRAM = paths.BUILD / "root/bin/outboard"
+PATIENCE_S = 60  # for what takes milliseconds, on a machine with other things to do
+RESET = b"\xff"
+
+
+class AgentError(Exception):
+    """An error that the agent has answered."""
+
+    def __init__(self, error):
+        super().__init__(error["desc"])
+        self.kind = error["class"]
+        self.desc = error["desc"]
+
+
+class Client:
+    """One connection."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE_S)
+        self.sock.connect(str(path))
+        self._lines = self.sock.makefile("rb")
+
+    def close(self):
+        self._lines.close()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def send(self, command, arguments=None, **members):
+        request = {"execute": command} | ({"arguments": arguments} if arguments is not None else {}) | members
+        self.sock.sendall(json.dumps(request).encode() + b"\n")
+
+    def receive_line(self):
+        """The bytes of the next answer."""
+        return self._lines.readline()
+
+    def receive(self):
+        """The next answer, whole."""
+        line = self.receive_line()
+        if not line.endswith(b"\n"):
+            raise ConnectionError(f"{line!r} and then the end")
+        return json.loads(line.removeprefix(RESET))
+
+    def answer(self):
+        """What the next answer returns; an AgentError."""
+        answer = self.receive()
+        if "error" in answer:
+            raise AgentError(answer["error"])
+        return answer["return"]
+
+    def ask(self, command, **arguments):
+        """Arguments have _ for -."""
+        self.send(f"guest-{command}", {name.replace("_", "-"): value for name, value in arguments.items()})
+        return self.answer()
+
+    def run(self, *words, **options):
+        """A command to its end: its status."""
+        pid = self.ask("exec", path=words[0], arg=list(words[1:]), **options)["pid"]
+        while not (status := self.ask("exec-status", pid=pid))["exited"]:
+            pass
+        return status
+
+
+def encode(data):
+    return base64.b64encode(data).decode()
+
+
+def decode(text):
+    return base64.b64decode(text)

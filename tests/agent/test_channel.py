@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The agent as a service over a channel: many clients, and the command line of the host."""
+import json
+import random
+import selectors
+import signal
+import subprocess
+
+import pytest
+from agentlab import AGENT, PATIENCE_S, PROGRAM, AgentError, Client
+from proxylab import End
+
+
+@pytest.fixture
+def qga(lab):
+    """qga(option...): (the host's end, the path of its qga socket), with an agent at the other end."""
+
+    def start(*options):
+        path = lab.folder / "qga"
+        host, _ = lab.pair(host=[f"--qga-socket={path}"], guest=options or ["--allow-agent"])
+        return host, path
+
+    return start
+
+
+def test_agent_over_a_channel(qga, connect):
+    path = qga()[1]
+    client = connect(path)
+    assert client.ask("ping") == {}
+    assert client.run("sh", "-c", "exit 4")["exitcode"] == 4
+
+
+def test_agent_is_offered_only_where_it_is_allowed(qga, connect, lab):
+    path = lab.folder / "qga"
+    lab.pair(host=[f"--qga-socket={path}"], guest=["--allow-run"])
+    client = connect(path)
+    assert client.sock.recv(1) == b""
+
+
+@pytest.mark.parametrize(
+    "option, name, allowed",
+    [("--agent-allow=guest-ping", "get-time", False), ("--agent-read-only", "exec", False),
+     ("--agent-read-only", "get-time", True)],
+)  # fmt: skip
+def test_policy_of_the_end(qga, connect, option, name, allowed):
+    client = connect(qga(option)[1])
+    if allowed:
+        client.ask(name)
+    else:
+        with pytest.raises(AgentError, match="has been disabled"):
+            client.ask(name, **({"path": "true"} if name == "exec" else {}))
+
+
+def test_callers_name_is_logged(lab, connect):
+    path = lab.folder / "qga"
+    _, guest = lab.pair(host=[f"--qga-socket={path}"], guest=["--allow-agent"])
+    connect(path).run("true")
+    assert "guest-exec by the other end, uid" in guest.log()
+
+
+class Asker:
+    """A client that asks by its own numbers, vanishes at times in the midst of a request, and comes again."""
+
+    def __init__(self, path, number, kind, requests):
+        self.path, self.number, self.kind, self.left = path, number, kind, requests
+        self.random = random.Random(number)
+        self.client, self.expected = None, None
+        self.vanishes = number % 2 == 0
+
+    def ask(self):
+        """Sends the next request; afterwards an answer is expected, unless the client has vanished."""
+        self.left -= 1
+        if self.client is None:
+            self.client = Client(self.path)
+        self.expected = self.number * 1_000_000 + self.left
+        command = "guest-sync-delimited" if self.kind == "delimited" else "guest-sync"
+        request = json.dumps({"execute": command, "arguments": {"id": self.expected}}).encode() + b"\n"
+        if self.vanishes and self.random.random() < 0.2:
+            self.client.sock.sendall(request[: self.random.randrange(len(request) + 1)])
+            self.leave()
+            return
+        self.client.sock.sendall((b"\xff" if self.kind == "delimited" else b"") + request)
+
+    def leave(self):
+        self.client.close()
+        self.client = None
+
+    def check(self):
+        assert self.client.answer() == self.expected
+        if self.kind == "per-command":
+            self.leave()
+
+
+def test_each_answer_is_the_askers(qga):
+    """100 clients of three kinds, of which half vanish at times; 10,000 requests."""
+    path = qga()[1]
+    kinds = ("kept", "delimited", "per-command")
+    askers = [Asker(path, number, kinds[number % 3], 100) for number in range(100)]
+    with selectors.DefaultSelector() as selector:
+        waiting = 0
+        pending = list(askers)
+        while pending or waiting:
+            for asker in pending:
+                while asker.left > 0:
+                    asker.ask()
+                    if asker.client:
+                        selector.register(asker.client.sock, selectors.EVENT_READ, asker)
+                        waiting += 1
+                        break
+            pending = []
+            for key, _ in selector.select(PATIENCE_S) if waiting else ():
+                selector.unregister(key.fileobj)
+                waiting -= 1
+                key.data.check()
+                pending.append(key.data)
+    for asker in askers:
+        if asker.client:
+            asker.leave()
+
+
+def test_slow_command_holds_up_nobody(qga, connect, tmp_path):
+    path = qga()[1]
+    slow, other = connect(path), connect(path)
+    pid = slow.ask("exec", path="sh", arg=["-c", "read line; exit 9"], input_data="", capture_output=True)["pid"]
+    assert other.ask("ping") == {}
+    while not (status := slow.ask("exec-status", pid=pid))["exited"]:
+        pass
+    assert status["exitcode"] == 9
+
+
+def outboard_agent(end, *words, **options):
+    argv = [PROGRAM, "agent", f"--control={end.control}", *words]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)
+
+
+def test_command_line(qga, tmp_path):
+    end = qga()[0]
+    assert outboard_agent(end, "ping").stdout == ""
+    assert outboard_agent(end, "guest-sync", "id=5").stdout == "5\n"
+    done = outboard_agent(end, "--json", "get-osinfo")
+    assert "kernel-release" in json.loads(done.stdout)
+    done = outboard_agent(end, "get-osinfo")
+    assert any(line.startswith("kernel-release: ") for line in done.stdout.splitlines())
+    done = outboard_agent(end, "get-vcpus")
+    assert done.stdout.startswith("- can-offline: ") and "\n  online: yes\n" in done.stdout
+    done = outboard_agent(end, "get-file", f"path={tmp_path}/none")
+    assert (done.returncode, done.stdout) == (1, "") and "No such file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["freeze"], ["freeze", "--for=3"], ["freeze", "--for=0", "true"], ["freeze", "--", "true"],
+              ["ping", "nonsense"]]
+)  # fmt: skip
+def test_command_line_that_is_wrong(qga, words):
+    done = outboard_agent(qga()[0], *words)
+    assert done.returncode == 2 and done.stderr.startswith("outboard agent: ")
+
+
+def test_no_agent_there(lab):
+    host, _ = lab.pair(guest=["--allow-run"])
+    done = outboard_agent(host, "ping")
+    assert done.returncode == 255 and "the other end has no agent" in done.stderr
+
+
+def test_program_for_guests(lab, spawn):
+    """outboard-agent is an end of a channel that offers its agent and nothing else."""
+    spawn([AGENT, f"--channel=unix-listen:{lab.channel}"])
+    host = lab.start("host", f"--channel=unix:{lab.channel}")
+    host.wait_up()
+    assert isinstance(host, End)
+    assert outboard_agent(host, "sync", "id=1").stdout == "1\n"
+    assert host.outboard("run", "--", "true").returncode == 255
+
+
+def test_channel_that_breaks_is_no_answer(lab, spawn, connect):
+    """A client whose request was under way is told, by the end of its connection."""
+    agent = spawn([AGENT, f"--channel=unix-listen:{lab.channel}"])
+    path = lab.folder / "qga"
+    host = lab.start("host", f"--channel=unix:{lab.channel}", f"--qga-socket={path}")
+    host.wait_up()
+    client = connect(path)
+    assert client.ask("ping") == {}
+    agent.signal(signal.SIGSTOP)
+    client.send("guest-ping")
+    agent.kill()
+    with pytest.raises(ConnectionError):
+        client.receive()
