@@ -52,6 +52,13 @@ static void keep_parent_signal(int number, pid_t parent)
         raise(number);
 }
 
+static void take_landlock(struct cell_report *report)
+{
+    int version = stage_landlock();
+    report->part[CELL_LANDLOCK] = version < 0 ? version : 0;
+    report->landlock_gaps = version < 0 ? NULL : stage_landlock_gaps(version);
+}
+
 void cell_leave(const struct cell_plan *plan, struct cell_report *report)
 {
     int *part = report->part;
@@ -59,6 +66,7 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
     pid_t parent = getppid();
     prctl(PR_GET_PDEATHSIG, &parent_signal);
     report->user_fd = -1;
+    report->landlock_gaps = NULL;
     for (unsigned i = 0; i < CELL_PARTS; i++)
         part[i] = CELL_LEFT_OUT;
     if (geteuid() == 0)
@@ -75,7 +83,7 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
         part[CELL_INSPECTION] = stage_inspection();
     part[CELL_PRIVILEGES] = stage_privileges();
     if (!has_paths)
-        part[CELL_LANDLOCK] = stage_landlock();
+        take_landlock(report);
     keep_parent_signal(parent_signal, parent);
 }
 

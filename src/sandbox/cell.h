@@ -55,6 +55,7 @@ struct cell_plan {
 /* Of each part: 0 when it is applied; CELL_LEFT_OUT; or the kernel's negative errno. */
 struct cell_report {
     int part[CELL_PARTS];
+    const char *landlock_gaps; /* of stage_landlock_gaps() */
     int user_fd; /* keeps the own user id until the process ends (user_record.h); or -1 */
 };
 

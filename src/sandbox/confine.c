@@ -120,7 +120,9 @@ static void print_part(const struct confinement *confinement, enum cell_part par
 {
     int result = confinement->report.part[part];
     printf("%-32s ", cell_part_name(part));
-    if (result == 0)
+    if (result == 0 && part == CELL_LANDLOCK && confinement->report.landlock_gaps)
+        printf("yes, without %s\n", confinement->report.landlock_gaps);
+    else if (result == 0)
         puts("yes");
     else if (result == CELL_LEFT_OUT)
         printf("left out: %s\n", cell_part_excuse(part));

@@ -43,5 +43,20 @@ int stage_landlock(void)
     AUTO_FD fd = (int)syscall(SYS_landlock_create_ruleset, &none, len, 0);
     if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
         return -errno;
-    return 0;
+    return version;
+}
+
+#define SINCE_6_12 "abstract sockets and signals (Linux 6.12)"
+#define SINCE_6_10 "ioctl(2) of devices (6.10), " SINCE_6_12
+#define SINCE_6_7  "TCP ports (6.7), " SINCE_6_10
+
+const char *stage_landlock_gaps(int version)
+{
+    if (version >= 6)
+        return NULL;
+    if (version == 5)
+        return SINCE_6_12;
+    if (version == 4)
+        return SINCE_6_10;
+    return version == 3 ? SINCE_6_7 : "truncate(2) (6.2), " SINCE_6_7;
 }

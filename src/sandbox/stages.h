@@ -25,7 +25,11 @@ int stage_limits(bool alone);
 int stage_inspection(void);
 int stage_privileges(void);
 
-/* -EOPNOTSUPP or -ENOSYS: the kernel has no Landlock, or it is off. */
+/* Returns the version of the kernel's Landlock, 1 or more. -EOPNOTSUPP or -ENOSYS: the kernel has no
+ * Landlock, or it is off. */
 int stage_landlock(void);
+
+/* The deeds that later versions of Landlock also refuse, with their kernels. NULL: none. */
+const char *stage_landlock_gaps(int version);
 
 #endif

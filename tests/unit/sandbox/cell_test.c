@@ -212,7 +212,9 @@ static void nobody_inspects_it_and_exec_gives_nothing(void **state)
 static void be_landlocked(void)
 {
     CHILD_ASSERT(stage_privileges() == 0);
-    expect_stage(stage_landlock());
+    int version = stage_landlock();
+    expect_stage(version < 0 ? version : 0);
+    CHILD_ASSERT(version >= 1);
     CHILD_ASSERT(open_error("/etc/passwd") == EACCES);
     CHILD_ASSERT(mkdir("/tmp/of-a-cell", 0700) < 0 && errno == EACCES);
 }
@@ -220,6 +222,20 @@ static void be_landlocked(void)
 static void landlock_takes_all_paths(void **state)
 {
     child_succeeds(be_landlocked);
+}
+
+static void an_older_landlock_names_its_gaps(void **state)
+{
+    assert_null(stage_landlock_gaps(6));
+    assert_null(stage_landlock_gaps(9));
+    assert_string_equal(stage_landlock_gaps(5), "abstract sockets and signals (Linux 6.12)");
+    for (int version = 1; version < 5; version++) {
+        const char *gaps = stage_landlock_gaps(version);
+        assert_int_equal(strstr(gaps, "truncate") != NULL, version < 3);
+        assert_int_equal(strstr(gaps, "TCP ports") != NULL, version < 4);
+        assert_non_null(strstr(gaps, "ioctl"));
+        assert_non_null(strstr(gaps, "signals"));
+    }
 }
 
 static void leave_all(void)
@@ -284,6 +300,7 @@ int main(void)
         TEST(processes_of_a_shared_user_are_not_counted),
         TEST(nobody_inspects_it_and_exec_gives_nothing),
         TEST(landlock_takes_all_paths),
+        TEST(an_older_landlock_names_its_gaps),
         TEST(all_parts_are_reported),
         TEST(a_device_that_reaches_out_keeps_its_root),
         TEST(the_signal_of_the_launchers_end_is_kept),
