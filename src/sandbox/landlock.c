@@ -47,8 +47,8 @@ int stage_landlock(void)
 }
 
 #define SINCE_6_12 "abstract sockets and signals (Linux 6.12)"
-#define SINCE_6_10 "ioctl(2) of devices (6.10), " SINCE_6_12
-#define SINCE_6_7  "TCP ports (6.7), " SINCE_6_10
+#define SINCE_6_10 "ioctl(2) of devices (Linux 6.10), " SINCE_6_12
+#define SINCE_6_7  "TCP ports (Linux 6.7), " SINCE_6_10
 
 const char *stage_landlock_gaps(int version)
 {
@@ -58,5 +58,5 @@ const char *stage_landlock_gaps(int version)
         return SINCE_6_12;
     if (version == 4)
         return SINCE_6_10;
-    return version == 3 ? SINCE_6_7 : "truncate(2) (6.2), " SINCE_6_7;
+    return version == 3 ? SINCE_6_7 : "truncate(2) (Linux 6.2), " SINCE_6_7;
 }

@@ -8,6 +8,7 @@ import pytest
 from guestlab import Guest
 from maclab import BACKDOOR, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
 
+
 @pytest.fixture(scope="module")
 def lab(shared_logs, tmp_path_factory):
     files = maclab.files(maclab.build_library(tmp_path_factory.mktemp("deeds")))
@@ -26,7 +27,7 @@ def test_a_cell_is_complete_but_for_later_parts_of_landlock(lab, user):
     printed = lab.run(f"su {user} -c '{BACKDOOR} --cell=required --print-cell'").splitlines()
     parts = {line[:32].rstrip(): line[33:] for line in printed}
     landlock = parts.pop("Landlock")
-    assert landlock.startswith("yes, without truncate(2) (6.2), TCP ports (6.7)") and "signals" in landlock
+    assert landlock.startswith("yes, without truncate(2) (Linux 6.2), TCP ports (Linux 6.7)") and "signals" in landlock
     if user != "root":
         assert parts.pop("own user id") == "left out: the program does not run as root"
     assert set(parts.values()) == {"yes"}, printed
