@@ -5,10 +5,13 @@ The deeds, and what a cell answers to each, are in deeds_*.c; the runner has a p
 """
 import collections
 import concurrent.futures
+import contextlib
 import ctypes
 import os
 import pathlib
+import socket
 import subprocess
+import tempfile
 
 import pytest
 from escapelab import DEEDS, HOOK, INSTALLED, RELEASE, RUNNER, outcomes
@@ -16,9 +19,10 @@ from guestlab import paths
 
 LIBRARY = paths.BUILD / "root/share/outboard/examples/backdoor_library.so"
 
-# '@' is the runner's folder.
+# '@' is the runner's folder, and {nbd} the URI of an NBD server.
 PROGRAMS = {
     "outboard-nvme": [INSTALLED / "outboard-nvme", "--image=@/image,readonly"],
+    "outboard-nvme-nbd": [INSTALLED / "outboard-nvme", "--image={nbd}"],
     "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
     "alarm": [RELEASE / "examples/alarm"],
     "led": [RELEASE / "examples/led"],
@@ -27,7 +31,7 @@ PROGRAMS = {
 }
 WITH_A_RING = "outboard-nvme"
 # What a program's own policy allows, as its reason there says.
-ALLOWED = {("outboard-nvme", "make a pair of sockets")}
+ALLOWED = {("outboard-nvme", "make a pair of sockets"), ("outboard-nvme-nbd", "make a pair of sockets")}
 
 # Root's programs, and those of an ordinary user; an ordinary user has its own alone.
 USERS = {"root": 0, "nobody": 65534} if os.geteuid() == 0 else {"user": os.geteuid()}
@@ -46,6 +50,22 @@ def attempts(programs, users, only=None):
                     yield pytest.param(program, user, deed, id=f"{program}-{user}-{deed}")
 
 
+def serve_nbd(stack):
+    """Starts an NBD server for everybody; the URI of its export."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ob-"))
+    os.chmod(folder, 0o755)
+    path = f"{folder}/nbd"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(path)
+        os.chmod(path, 0o777)
+        listening.listen()
+        # The protocol of systemd: the socket is descriptor 3, and the variables name the process that is meant.
+        script = f"LISTEN_PID=$$ LISTEN_FDS=1 exec nbdkit -f memory 1M 3<&{listening.fileno()}"
+        server = stack.enter_context(subprocess.Popen(["bash", "-c", script], pass_fds=[listening.fileno()]))
+    stack.callback(server.terminate)
+    return f"nbd+unix:///?socket={path}"
+
+
 def run_batch(program, user, test, names):
     """What became of each deed of the batch."""
     if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
@@ -53,9 +73,10 @@ def run_batch(program, user, test, names):
     command = [RUNNER, f"--hook={HOOK}", *KINDS[test]]
     if MORE_USERS[user] != os.geteuid():
         command.append(f"--user={MORE_USERS[user]}")
-    done = subprocess.run(
-        [*command, ",".join(names), *PROGRAMS[program]], capture_output=True, text=True, timeout=BATCH_TIMEOUT_S
-    )
+    with contextlib.ExitStack() as stack:
+        nbd = serve_nbd(stack) if "nbd" in program else ""
+        argv = [*command, ",".join(names), *(str(argument).format(nbd=nbd) for argument in PROGRAMS[program])]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=BATCH_TIMEOUT_S)
     found = outcomes(done.stdout)
     assert set(found) == set(names), done.stderr
     return found
