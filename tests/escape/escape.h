@@ -5,7 +5,8 @@
  * The runner (runner.c) prepares a world: a sibling process, files, sockets. It starts a program
  * with the hook library (hook.c) preloaded, and shares memory with it as a VMM does. The hook does
  * one deed at the program's most privileged moment: the descriptor of the guest's memory has just
- * been received, and all else is open. The runner compares the outcome with the deed's row.
+ * been received, and all else is open. In a program that is no device, the moment is the first wait
+ * for a peer in the cell. The runner compares the outcome with the deed's row.
  *
  * A statically linked program has no preloaded library. Its test build links deeds*.c and calls
  * escape_prepare() first and escape_do() at its own moment.
@@ -39,6 +40,7 @@ struct escape_world {
     int stream_fd, datagram_fd; /* unconnected Unix sockets */
     int readonly_fd;            /* folder/file, opened read only */
     bool has_cell;
+    bool at_wait;  /* the program is no device */
     int memory_fd; /* guest memory that the peer has shared; -1: none */
     volatile int state;
     volatile long result; /* 0: the deed is done; or a negative errno */

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Preloaded into a program: has it taken over when it receives the memory of a guest. */
+/* Preloaded into a program: has it taken over when it receives the memory of a guest or, if it is no
+ * device, when it waits in its cell. */
 #include "escape.h"
 #include "ring.h"
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define HOOK __attribute__((visibility("default")))
@@ -13,16 +16,25 @@
 struct io_uring;
 struct io_uring_params;
 
+HOOK int seccomp_load(void *filter);
 HOOK int io_uring_queue_init(unsigned entries, struct io_uring *ring, unsigned flags);
 HOOK int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
                                     struct io_uring_params *parameters);
 
 static struct escape_world *world;
+static bool is_closed; /* the policy of the cell is there */
 
 typedef ssize_t (*recvmsg_fn)(int fd, struct msghdr *message, int flags);
 typedef int (*init_params_fn)(unsigned entries, struct io_uring *ring,
                               struct io_uring_params *parameters);
 
+typedef int (*load_fn)(void *filter);
+typedef int (*epoll_wait_fn)(int fd, struct epoll_event *events, int size, int timeout);
+typedef int (*poll_fn)(struct pollfd *fds, nfds_t count, int timeout);
+
+static load_fn real_load;
+static epoll_wait_fn real_epoll_wait;
+static poll_fn real_poll;
 static recvmsg_fn real_recvmsg;
 static escape_make_ring_fn real_init;
 static init_params_fn real_init_params;
@@ -30,6 +42,9 @@ static init_params_fn real_init_params;
 __attribute__((constructor)) static void prepare(void)
 {
     *(void **)&real_recvmsg = dlsym(RTLD_NEXT, "recvmsg");
+    *(void **)&real_load = dlsym(RTLD_NEXT, "seccomp_load");
+    *(void **)&real_epoll_wait = dlsym(RTLD_NEXT, "epoll_wait");
+    *(void **)&real_poll = dlsym(RTLD_NEXT, "poll");
     *(void **)&real_init = dlsym(RTLD_NEXT, "io_uring_queue_init");
     *(void **)&real_init_params = dlsym(RTLD_NEXT, "io_uring_queue_init_params");
     world = escape_prepare();
@@ -52,7 +67,7 @@ static int find_memory(const struct cmsghdr *header)
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     ssize_t received = real_recvmsg(fd, message, flags);
-    if (!world || received <= 0)
+    if (!world || world->at_wait || received <= 0)
         return received;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
          header = CMSG_NXTHDR(message, header)) {
@@ -75,4 +90,29 @@ HOOK int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
 {
     escape_keep_ring(ring);
     return real_init_params(entries, ring, parameters);
+}
+
+HOOK int seccomp_load(void *filter)
+{
+    int err = real_load(filter);
+    is_closed = true;
+    return err;
+}
+
+static void wait_begins(void)
+{
+    if (world && world->at_wait && is_closed == world->has_cell)
+        escape_do(world);
+}
+
+HOOK int epoll_wait(int fd, struct epoll_event *events, int size, int timeout)
+{
+    wait_begins();
+    return real_epoll_wait(fd, events, size, timeout);
+}
+
+HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+    wait_begins();
+    return real_poll(fds, count, timeout);
 }

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * usage: escapes --list
- *        escapes [--user=UID] [--cell=HOW] [--beneath] --hook=LIBRARY DEED PROGRAM [ARGUMENT...]
+ *        escapes [OPTION...] --hook=LIBRARY DEED PROGRAM [ARGUMENT...]
  *
- * Has a device program do a deed (escape.h), in a cell (--cell=default) or without one, and compares
- * the outcome with the deed's row. DEED is "all", or names of --list with commas between
- * them. '@' in an argument stands for
- * a folder with the files "file" and "image", which anybody may write. With --beneath, the policy of system calls allows
- * all deeds, so that the rest of the cell answers. Each deed is a line of TAP:
+ * Has a program do a deed (escape.h), in a cell or without one, and compares the outcome with the
+ * deed's row. DEED is "all", or names of --list with commas between them. '@' in an argument stands
+ * for a folder with the files "file" and "image" and a socket, "stream".
+ *
+ *     --cell=HOW    the program's cell: default (also if not given) or none
+ *     --user=UID    becomes this user first
+ *     --beneath     the policy of system calls allows all deeds, so that the rest of the cell answers
+ *     --at-wait     the program is no device, and is taken over when it waits for a peer
+ *
+ * Each deed is a line of TAP:
  *
  *     ok 12 - make a TCP socket: killed socket
  *
@@ -44,7 +49,8 @@ static struct runner {
     struct escape_world *world;
     int world_fd;
     const char *cell, *hook;
-    bool beneath;
+    bool beneath, at_wait;
+    int memory_fd; /* of a guest */
     char *arguments[ARGUMENTS + 4];
     unsigned tried, failed;
 } the_runner = {.cell = "default", .hook = ""};
@@ -206,13 +212,14 @@ static void prepare_world(struct runner *runner)
     atexit(remove_files);
     snprintf(world->abstract, sizeof(world->abstract), "escapes-%d", (int)getpid());
     check(readlink("/proc/self/exe", world->program, sizeof(world->program) - 1), "/proc/self/exe");
+    world->at_wait = runner->at_wait;
     world->has_cell = strcmp(runner->cell, "none") != 0;
     gethostname(world->host, sizeof(world->host) - 1);
     offer_sockets(runner);
 }
 
 /* SYNC_SYSMEM of mpqemu: a region from address 0 on. */
-static void share_memory(int fd)
+static void share_memory(int fd, int memory_fd)
 {
     /* The command, 0; the length of what follows; 8 addresses, 8 sizes, 8 offsets. */
     uint64_t message[2 + 3 * 8] = {[1] = 3 * 8 * sizeof(uint64_t), [2 + 8] = MEMORY_LEN};
@@ -222,15 +229,12 @@ static void share_memory(int fd)
                             .msg_iovlen = 1,
                             .msg_control = control,
                             .msg_controllen = sizeof(control)};
-    int memory_fd = (int)check(memfd_create("guest", MFD_ALLOW_SEALING | MFD_CLOEXEC), "memfd");
-    check(ftruncate(memory_fd, MEMORY_LEN), "ftruncate");
     *CMSG_FIRSTHDR(&header) = (struct cmsghdr){
         .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int))};
     memcpy(CMSG_DATA(CMSG_FIRSTHDR(&header)), &memory_fd, sizeof(memory_fd));
     /* A program that has ended already says why. */
     ssize_t sent = sendmsg(fd, &header, MSG_NOSIGNAL);
     (void)sent;
-    close(memory_fd);
 }
 
 static _Noreturn void become_program(struct runner *runner, int socket_fd, int output_fd)
@@ -243,7 +247,8 @@ static _Noreturn void become_program(struct runner *runner, int socket_fd, int o
         count++;
     snprintf(socket_option, sizeof(socket_option), "--fd=%d", socket_fd);
     snprintf(cell_option, sizeof(cell_option), "--cell=%s", runner->cell);
-    runner->arguments[count++] = socket_option;
+    if (!runner->at_wait)
+        runner->arguments[count++] = socket_option;
     runner->arguments[count++] = cell_option;
     if (runner->beneath) {
         snprintf(policy_option, sizeof(policy_option), "--cell-policy=%s/policy",
@@ -275,7 +280,7 @@ static int run_program(struct runner *runner, char *ret_output)
     }
     close(sockets[1]);
     close(output[1]);
-    share_memory(sockets[0]);
+    share_memory(sockets[0], runner->memory_fd);
     int pid_fd = (int)check(syscall(SYS_pidfd_open, pid, 0), "pidfd_open");
     struct pollfd ended = {.fd = pid_fd, .events = POLLIN};
     if (check(poll(&ended, 1, PATIENCE_MS), "poll") == 0)
@@ -353,7 +358,7 @@ static const char *excuse(const struct runner *runner, const struct escape_deed 
 }
 
 /* Descriptors that the program inherits. */
-static void open_descriptors(const struct runner *runner)
+static void open_descriptors(struct runner *runner)
 {
     struct escape_world *world = runner->world;
     char path[128];
@@ -361,10 +366,16 @@ static void open_descriptors(const struct runner *runner)
     world->readonly_fd = (int)check(open(path, O_RDONLY), path);
     world->stream_fd = (int)check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
     world->datagram_fd = (int)check(socket(AF_UNIX, SOCK_DGRAM, 0), "socket");
+    unsigned flags = runner->at_wait ? 0 : MFD_CLOEXEC;
+    runner->memory_fd = (int)check(memfd_create("guest", MFD_ALLOW_SEALING | flags), "memfd");
+    check(ftruncate(runner->memory_fd, MEMORY_LEN), "ftruncate");
+    world->memory_fd = runner->at_wait ? runner->memory_fd : -1;
 }
 
-static void close_descriptors(const struct escape_world *world)
+static void close_descriptors(const struct runner *runner)
 {
+    const struct escape_world *world = runner->world;
+    close(runner->memory_fd);
     close(world->readonly_fd);
     close(world->stream_fd);
     close(world->datagram_fd);
@@ -376,13 +387,12 @@ static void attempt(struct runner *runner, const struct escape_deed *deed)
     char outcome[128], output[OUTPUT_LEN];
     snprintf(world->deed, sizeof(world->deed), "%s", deed->name);
     world->state = ESCAPE_UNTRIED;
-    world->memory_fd = -1;
     restore_files(runner);
     start_sibling(world);
     open_descriptors(runner);
     int status = run_program(runner, output);
     judge_end(runner, deed, status, output, outcome, sizeof(outcome));
-    close_descriptors(world);
+    close_descriptors(runner);
     end_sibling(world);
     bool is_fine =
         world->has_cell ? is_refusal(runner, outcome, deed->refused) : strcmp(outcome, "done") == 0;
@@ -461,13 +471,13 @@ int main(int argc, char **argv)
             runner->cell = argv[next] + 7;
         else if (strncmp(argv[next], "--hook=", 7) == 0)
             runner->hook = argv[next] + 7;
-        else
-            runner->beneath = strcmp(argv[next], "--beneath") == 0;
+        else if (strcmp(argv[next], "--beneath") == 0)
+            runner->beneath = true;
+        else if (strcmp(argv[next], "--at-wait") == 0)
+            runner->at_wait = true;
     }
     if (argc - next < 2 || argc - next - 1 > ARGUMENTS) {
-        fputs("usage: escapes [--user=UID] [--cell=HOW] [--beneath] --hook=LIBRARY DEED PROGRAM "
-              "[ARGUMENT...]\n",
-              stderr);
+        fputs("usage: escapes [OPTION...] --hook=LIBRARY DEED PROGRAM [ARGUMENT...]\n", stderr);
         return 2;
     }
     allow_descriptors();
