@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Ready socket: the end of $NOTIFY_SOCKET, sd_notify(3), at which a device program tells that it
- * serves, and that its loop runs. Each device has a socket of its own with an abstract name that the kernel draws, and only
- * messages of the device's own process count: anybody can send to such a name.
+ * serves, and that its loop runs. Each device has a socket of its own with an abstract name that the
+ * kernel draws. Anybody can send to such a name, so only messages of the device's process and its
+ * children count.
  */
 #ifndef OUTBOARD_SUPERVISOR_READY_SOCKET_H
 #define OUTBOARD_SUPERVISOR_READY_SOCKET_H

@@ -213,16 +213,18 @@ def test_devices_that_listen_without_a_vmm(machine):
 
 
 def test_ready_counts_from_the_device_alone(machine):
-    """Another process sends READY=1 to the device's socket; the VMM must not start for that."""
+    """A process that is no child of the device's sends READY=1 to the device's socket; the VMM must not start for that."""
     machine.script("bad", f"""
 import os, pathlib, signal, socket
 path = os.environ["NOTIFY_SOCKET"].replace("@", chr(0))
 if os.fork() == 0:
+    if os.fork() != 0:
+        os._exit(0)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
         other.sendto(b"READY=1", path)
+    pathlib.Path("{machine.folder}/lied").touch()
     os._exit(0)
 os.wait()
-pathlib.Path("{machine.folder}/lied").touch()
 signal.pause()
 """)
     machine.write('[machine]\nprogram = "touch"\narguments = "{FOLDER}/started %fd:bad%"\n' + HOSTILE)
@@ -230,6 +232,14 @@ signal.pause()
     wait_for((machine.folder / "lied").exists, process)
     assert process.terminate() == 0
     assert not (machine.folder / "started").exists()
+
+
+def test_an_image_of_another_format(machine):
+    """The device is then a child of `outboard disk`, which tells for it."""
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", machine.folder / "disk.qcow2", "1M"], check=True)
+    done = machine.write(LOOK + DISK.replace('"nvme"', '"disk"').replace("disk.img", "disk.qcow2")).run()
+    assert done.returncode == 0, done.stderr
+    assert "mass storage" in done.stdout
 
 
 def test_a_device_that_floods_the_log_is_bounded(machine):
