@@ -83,7 +83,9 @@ static int freeze_all(int fd, const struct freeze_order *order, const struct mou
 
 static void make_note(const char *note)
 {
-    AUTO_FD fd = open(note, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(note, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        close(fd);
 }
 
 static int run_hook(const struct freeze_order *order, const char *word, struct job *job)
