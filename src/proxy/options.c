@@ -164,6 +164,14 @@ static int apply_qga_socket(struct proxy_options *options, const char *value,
     return err < 0 ? err : append_forward(&options->local, &forward, fault);
 }
 
+static int apply_stock_qga_socket(struct proxy_options *options, const char *value,
+                                  struct ob_fault *fault)
+{
+    struct address address;
+    options->stock_qga = value;
+    return address_parse_path(value, &address, fault);
+}
+
 static int apply_trust_peer(struct proxy_options *options, const char *value,
                             struct ob_fault *fault)
 {
@@ -263,6 +271,8 @@ static const struct option_row {
     {0, "agent-freeze-hook", "PATH", "run it with `freeze` and `thaw`", apply_agent_hook},
     {0, "qga-socket", "PATH", "listen there for clients of qemu-ga: the other end's agent",
      apply_qga_socket},
+    {0, "stock-qga-socket", "PATH", "listen there for clients of qemu-ga: the service qga",
+     apply_stock_qga_socket},
     {0, "trust-peer", NULL, "let the other end do all of that: for guests, who trust their host",
      apply_trust_peer},
     {'k', "key-file", "PATH", "talk only to who has the same key", apply_key_file},

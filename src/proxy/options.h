@@ -59,6 +59,7 @@ struct proxy_options {
     bool verbose;
     bool is_private; /* for the command that brought it along: says what went wrong, and no more */
     const char *control;
+    const char *stock_qga; /* where the front of the other end's qemu-ga listens; NULL: nowhere */
     char key[OB_SESSION_KEY_MAX];
     size_t key_len;
     uint32_t window;

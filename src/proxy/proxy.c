@@ -19,6 +19,7 @@
 #include "proxy/control.h"
 #include "proxy/flow.h"
 #include "proxy/listener.h"
+#include "proxy/qga_front.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
 #include "proxy/remote.h"
@@ -150,6 +151,8 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     if (err == 0)
         err = listen_locally(proxy, fault);
     if (err == 0)
+        err = qga_front_new(proxy, &proxy->agent.front, fault);
+    if (err == 0)
         err = control_listen(proxy, fault);
     if (err == 0)
         err = channel_new(proxy, &proxy->channel, fault);
@@ -191,6 +194,7 @@ void proxy_done(struct proxy *proxy)
 {
     say_farewell(proxy);
     control_done(proxy);
+    qga_front_free(proxy->agent.front);
     socks_done(proxy);
     relay_end_lingering(proxy);
     remote_done(proxy);

@@ -36,6 +36,7 @@
 
 struct acceptor;
 struct channel;
+struct qga_front;
 struct tenant;
 
 /* Clients of the control socket, or of another kind. */
@@ -79,6 +80,7 @@ struct proxy {
     struct {
         int (*connect)(void *argument, const char *caller);
         void *argument;
+        struct qga_front *front; /* of the other end's qemu-ga; NULL: no front */
     } agent;
     bool stop;
     int exit_status; /* once it stops */

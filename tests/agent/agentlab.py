@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Clients of an agent: each speaks qemu-ga's wire at a Unix socket."""
 import base64
+import contextlib
 import json
 import socket
 
@@ -27,7 +28,11 @@ class Client:
     def __init__(self, path):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(PATIENCE_S)
-        self.sock.connect(str(path))
+        try:
+            self.sock.connect(str(path))
+        except OSError:
+            self.sock.close()
+            raise
         self._lines = self.sock.makefile("rb")
 
     def close(self):
@@ -73,6 +78,15 @@ class Client:
         while not (status := self.ask("exec-status", pid=pid))["exited"]:
             pass
         return status
+
+
+def wait_listening(path, process):
+    """Until a program that tells nobody listens at a path."""
+    while process.running:
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            return
+    raise AssertionError(process.log_tail())
 
 
 def encode(data):

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "proxy/qga_client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/limits.h"
+#include "os/socket.h"
+#include "wire/json.h"
+
+static void advance(struct qga_client *client);
+
+void qga_client_free(struct qga_client *client)
+{
+    loop_remove(client->source);
+    socket_close(client->fd);
+    json_frame_done(&client->frame);
+    json_out_free(&client->out);
+    list_remove(&client->link);
+    free(client);
+}
+
+void qga_client_put(struct qga_client *client, const char *bytes, size_t len)
+{
+    json_out_bytes(&client->out, bytes, len);
+    client->dead |= json_out_done(&client->out) < 0;
+}
+
+void qga_client_put_error(struct qga_client *client, const char *text)
+{
+    struct json_out *out = &client->out;
+    out->needs_comma = false;
+    json_out_begin(out, '{');
+    json_out_name(out, "error");
+    json_out_begin(out, '{');
+    json_out_member_string(out, "class", "GenericError");
+    json_out_member_string(out, "desc", text);
+    json_out_end(out, '}');
+    json_out_end(out, '}');
+    qga_client_put(client, "\n", 1);
+}
+
+void qga_client_answered(struct qga_client *client)
+{
+    client->has_request = false;
+    advance(client);
+}
+
+static void put_fault(struct qga_client *client, uint64_t offset, const char *fault)
+{
+    char text[200];
+    snprintf(text, sizeof(text), "JSON parse error at byte %llu: %s", (unsigned long long)offset,
+             fault);
+    qga_client_put_error(client, text);
+}
+
+/* qemu-ga sees valid JSON only, so that nobody can put its parser out of step. */
+static void take_value(struct qga_client *client)
+{
+    const struct json_frame *frame = &client->frame;
+    struct json_document *document;
+    struct json_fault fault;
+    if (json_parse(frame->bytes, frame->len, &document, &fault) < 0) {
+        put_fault(client, frame->offset - frame->len + fault.offset, fault.text);
+        return;
+    }
+    json_free(document);
+    client->has_request = true;
+}
+
+static void take_input(struct qga_client *client)
+{
+    enum json_frame_event event;
+    client->in_at += json_frame_take(&client->frame, client->in + client->in_at,
+                                     client->in_len - client->in_at, &event);
+    if (event == JSON_FRAME_VALUE)
+        take_value(client);
+    else if (event == JSON_FRAME_FAULT)
+        put_fault(client, client->frame.fault_at, client->frame.fault);
+}
+
+static bool has_input(struct qga_client *client)
+{
+    if (client->in_at < client->in_len)
+        return true;
+    if (client->ended)
+        return false;
+    ssize_t got = socket_read(client->fd, client->in, sizeof(client->in));
+    client->in_at = 0;
+    client->in_len = got > 0 ? (size_t)got : 0;
+    client->ended = got == 0;
+    client->dead |= got < 0 && errno != EAGAIN;
+    return got > 0;
+}
+
+/* Whether all was taken. */
+static bool flush(struct qga_client *client)
+{
+    struct json_out *out = &client->out;
+    while (client->out_at < out->len) {
+        ssize_t put =
+            send(client->fd, out->bytes + client->out_at, out->len - client->out_at, MSG_NOSIGNAL);
+        if (put < 0) {
+            client->dead |= errno != EAGAIN;
+            return false;
+        }
+        client->out_at += (size_t)put;
+    }
+    json_out_free(out);
+    client->out_at = 0;
+    return true;
+}
+
+/* Writes, reads and takes requests until one has to wait. The client may be freed by its owner. */
+static void advance(struct qga_client *client)
+{
+    bool flushed = flush(client);
+    while (!client->dead && flushed && !client->has_request && has_input(client)) {
+        take_input(client);
+        flushed = flush(client);
+    }
+    bool gone = client->dead || (client->ended && flushed && !client->has_request);
+    if (!gone)
+        loop_change(client->source, !flushed ? EPOLLOUT : client->has_request ? 0 : EPOLLIN);
+    if (gone || client->has_request)
+        client->tells(client->argument, client, gone);
+}
+
+static void on_event(void *argument, uint32_t events)
+{
+    struct qga_client *client = argument;
+    client->dead |= (events & EPOLLERR) != 0 || ((events & EPOLLHUP) && client->has_request);
+    advance(client);
+}
+
+int qga_client_new(struct loop *loop, int fd, qga_client_fn tells, void *argument,
+                   struct qga_client **ret_client)
+{
+    struct qga_client *client = calloc(1, sizeof(*client));
+    int err = client ? loop_add(loop, fd, EPOLLIN, on_event, client, &client->source) : -ENOMEM;
+    if (err < 0) {
+        free(client);
+        socket_close(fd);
+        return err;
+    }
+    client->fd = fd;
+    client->tells = tells;
+    client->argument = argument;
+    list_init(&client->link);
+    json_frame_init(&client->frame);
+    json_out_init(&client->out, LIMIT_AGENT_ANSWER);
+    *ret_client = client;
+    return 0;
+}
