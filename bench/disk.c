@@ -31,22 +31,12 @@
 #include "os/clock.h"
 #include "process.h"
 #include "statistics.h"
+#include "workload.h"
 
-#define MAX_ROUNDS   100
-#define BURSTS       25 /* of round trips */
-#define LEAST_RATIO  0.85
-#define MOST_TRIPS   1.5
-#define FILE_LEN     (UINT64_C(256) << 20)
-#define LOOK_AT_TIME 64 /* operations between two looks at the clock, where there are many */
-
-struct workload {
-    const char *name;
-    const char *pattern; /* as fio calls it */
-    enum nvme_driver_op op;
-    bool random;
-    uint32_t len;
-    unsigned depth;
-};
+#define MAX_ROUNDS  100
+#define BURSTS      25 /* of round trips */
+#define LEAST_RATIO 0.85
+#define MOST_TRIPS  1.5
 
 static const struct workload workloads[] = {
     {"random read, 4 KiB, depth 1", "randread", NVME_DRIVER_READ, true, 4096, 1},
@@ -88,43 +78,6 @@ static bool is_wanted(const struct setup *setup, const struct workload *workload
     return !setup->only || strstr(workload->name, setup->only);
 }
 
-static uint64_t next_offset(const struct workload *workload, uint64_t *state)
-{
-    uint64_t places = FILE_LEN / workload->len;
-    if (!workload->random)
-        return (*state)++ % places * workload->len;
-    *state ^= *state << 13; /* xorshift: Marsaglia, 2003 */
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state % places * workload->len;
-}
-
-/* Keeps the depth of requests in flight for so long. Returns operations a second. */
-static double drive(struct nvme_driver *driver, const struct workload *workload, double seconds)
-{
-    unsigned slots[NVME_DRIVER_DEPTH], in_flight = 0, free_count = workload->depth;
-    uint64_t state = workload->random ? 88172645463325252u : 0, done = 0, look = 0;
-    uint64_t start_ns = clock_now_ns(), end_ns = start_ns + (uint64_t)(seconds * 1e9);
-    bool goes_on = true;
-    for (unsigned i = 0; i < workload->depth; i++)
-        slots[i] = i;
-    while (goes_on || in_flight > 0) {
-        for (unsigned i = 0; goes_on && i < free_count; i++, in_flight++)
-            nvme_driver_put(driver, workload->op, slots[i], next_offset(workload, &state),
-                            workload->len);
-        if (goes_on)
-            nvme_driver_ring(driver);
-        free_count = nvme_driver_wait(driver, slots, workload->depth);
-        in_flight -= free_count;
-        done += free_count;
-        if (done >= look) {
-            goes_on = goes_on && clock_now_ns() < end_ns;
-            look = done + (driver->polls ? LOOK_AT_TIME / 8 : 1);
-        }
-    }
-    return (double)done * 1e9 / (double)(clock_now_ns() - start_ns);
-}
-
 /* With a device program of its own, since it has the image for itself. */
 static double measure_ours(const struct setup *setup, const struct workload *workload,
                            enum mode mode, bool direct)
@@ -143,8 +96,8 @@ static double measure_ours(const struct setup *setup, const struct workload *wor
     const struct nvme_driver_options options = {
         .wire = setup->wire->name, .polls = mode == POLLING, .registers = setup->registers};
     nvme_driver_start(&driver, device.fd, &options);
-    drive(&driver, workload, setup->seconds / 10);
-    double operations = drive(&driver, workload, setup->seconds);
+    workload_drive(workload, &driver, setup->seconds / 10);
+    double operations = workload_drive(workload, &driver, setup->seconds);
     nvme_driver_stop(&driver);
     device.fd = -1; /* the client had it */
     bench_end(&device);
@@ -301,28 +254,10 @@ static void print_json(const struct setup *setup, const struct rows *rows, bool 
     printf("}");
 }
 
-/* Data in every block, so that nothing is read from holes. */
-static void make_image(const char *path)
-{
-    static uint8_t bytes[1 << 20];
-    int fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
-    if (fd < 0)
-        bench_die("can't make %s: %s", path, strerror(errno));
-    for (size_t at = 0; at < sizeof(bytes); at += 256)
-        if (getrandom(bytes + at, 256, 0) != 256)
-            bench_die("no random bytes");
-    for (uint64_t at = 0; at < FILE_LEN; at += sizeof(bytes))
-        if (write(fd, bytes, sizeof(bytes)) != sizeof(bytes))
-            bench_die("can't fill %s: %s", path, strerror(errno));
-    if (fsync(fd) < 0)
-        bench_die("can't write %s: %s", path, strerror(errno));
-    close(fd);
-}
-
 static void run(const struct setup *setup)
 {
     static struct rows rows;
-    make_image(setup->path);
+    workload_make_file(setup->path);
     bench_bind(setup->processors.client);
     printf("{\"bench\": \"disk\", \"wire\": \"%s\", \"doorbells\": \"%s\", \"rounds\": %u, ",
            setup->wire->name, setup->registers ? "registers" : "shadow", setup->rounds);

@@ -6,13 +6,12 @@
 #include "exchange.h"
 
 struct bench_process peers_start_device(const struct peers *peers, const struct bench_wire *wire,
-                                        const char *poll_option, const char *notify_path)
+                                        const char *option, const char *notify_path)
 {
     char library[512], wire_option[64];
     snprintf(library, sizeof(library), "--library=%s", peers->library);
     snprintf(wire_option, sizeof(wire_option), "--wire=%s", wire->name);
-    char *argv[] = {(char *)peers->device, "--fd=3", library, wire_option,
-                    (char *)poll_option,   NULL};
+    char *argv[] = {(char *)peers->device, "--fd=3", library, wire_option, (char *)option, NULL};
     return bench_start(argv, peers->processor, notify_path);
 }
 
@@ -33,9 +32,9 @@ static struct bench_peer ready(const struct bench_process *process, const struct
 }
 
 struct bench_peer peers_device(const struct peers *peers, const struct bench_wire *wire,
-                               const char *poll_option)
+                               const char *option)
 {
-    const struct bench_process process = peers_start_device(peers, wire, poll_option, NULL);
+    const struct bench_process process = peers_start_device(peers, wire, option, NULL);
     return ready(&process, wire, &peers->where);
 }
 

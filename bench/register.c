@@ -25,13 +25,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "contest.h"
-#include "os/clock.h"
 #include "peers.h"
+#include "ready.h"
 #include "statistics.h"
 
 #define STARTS 20
@@ -142,25 +139,15 @@ static void hold_contests(struct findings *findings, const struct setup *setup)
 static double measure_ready_ms(const struct setup *setup)
 {
     double ms[STARTS];
-    char path[64];
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int len = snprintf(path, sizeof(path), "@outboard-bench-%d", (int)getpid());
-    memcpy(address.sun_path + 1, path + 1, (size_t)len - 1);
-    int notified = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    socklen_t address_len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)len);
-    if (notified < 0 || bind(notified, (struct sockaddr *)&address, address_len) < 0)
-        bench_die("can't listen for READY=1: %s", strerror(errno));
+    struct bench_ready ready;
+    bench_ready_open(&ready);
     for (int i = 0; i < STARTS; i++) {
-        char text[512] = "";
-        struct bench_process device = peers_start_device(&setup->peers, setup->wire, NULL, path);
-        while (!strstr(text, "READY=1")) {
-            ssize_t got = recv(notified, text, sizeof(text) - 1, 0);
-            text[got > 0 ? got : 0] = '\0';
-        }
-        ms[i] = (double)(clock_now_ns() - device.started_ns) / 1e6;
+        struct bench_process device =
+            peers_start_device(&setup->peers, setup->wire, NULL, ready.path);
+        ms[i] = bench_ready_wait(&ready, &device);
         bench_end(&device);
     }
-    close(notified);
+    bench_ready_close(&ready);
     return statistics_median(ms, STARTS);
 }
 
