@@ -146,6 +146,8 @@ void confine_print(struct confinement *confinement)
         puts("no cell (--cell=none)");
         return;
     }
+    /* The C library asks a terminal or /dev/null for its kind when it makes the buffer. */
+    setvbuf(stdout, NULL, _IOFBF, BUFSIZ);
     cell_leave(&confinement->plan, &confinement->report);
     cell_close(confinement->policy, confinement->program, &confinement->report);
     cell_settle(confinement->policy, &confinement->report);

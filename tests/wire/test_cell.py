@@ -110,6 +110,17 @@ def test_print_cell_says_what_the_program_could_do():
     assert done.stdout.splitlines()[-1].endswith(" yes")
 
 
+def test_print_cell_prints_to_what_is_not_a_file():
+    """The C library asks such a descriptor what it is, which a cell refuses later."""
+    ours, theirs = os.openpty()
+    for target in (theirs, subprocess.DEVNULL):
+        done = subprocess.run([PROGRAM, "--print-cell"], stdout=target, stderr=subprocess.PIPE, timeout=PATIENCE_S)
+        assert (done.returncode, done.stderr) == (0, b"")
+    os.close(theirs)
+    assert os.read(ours, 3) == b"own"
+    os.close(ours)
+
+
 def test_a_thread_of_the_library_is_found(tmp_path):
     library = build(tmp_path, "-DWITH_THREAD")
     done = run("--cell=required", f"--library={library}", f"--socket-path={tmp_path / 'device.sock'}")
