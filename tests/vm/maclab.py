@@ -9,6 +9,7 @@ from guestlab.initramfs import with_libraries
 
 ROOT = paths.BUILD / "root"
 PREFIX = "/usr/local"
+PROXY = f"{PREFIX}/bin/outboard-proxy"
 BACKDOOR = f"{PREFIX}/libexec/outboard/outboard-backdoor"
 NVME = f"{PREFIX}/libexec/outboard/outboard-nvme"
 LIBRARY = f"{PREFIX}/lib/outboard/deeds.so"
@@ -67,6 +68,7 @@ def files(library):
     names = ["libexec/outboard/outboard-backdoor", "libexec/outboard/outboard-nvme", "bin/outboard"]
     found = with_libraries(*(str(ROOT / name) for name in names))
     installed = {path.replace(str(ROOT), PREFIX): source for path, source in found.items()}
+    installed |= {PROXY: ROOT / "bin/outboard-proxy", "/opt/bin/outboard-proxy": ROOT / "bin/outboard-proxy"}
     return {**installed, **USERS, LIBRARY: library, "/etc/lab.sh": SHELL.encode()}
 
 
@@ -77,6 +79,21 @@ def prepare(guest, root=""):
         f"cd {root}/ && mkdir -p -m 755 run/outboard var/log/outboard var/lib/outboard/images &&"
         f" chmod 755 . && truncate -s 1M .{IMAGES}/own.img .{IMAGES}/other.img ./var/lib/disk.img"
     )
+
+
+# Two ends of a proxy, of which that far away is started as "far COMMAND" says. It may be asked to run a command.
+PROXIES = """
+/opt/bin/outboard-proxy -c unix:/run/outboard/channel --control=/run/outboard/control 2>/var/log/outboard/near &
+near=$!
+{start} -c unix-listen:/run/outboard/channel --allow-run 2>/var/log/outboard/far &
+far=$!
+until [ -S /run/outboard/control ] && /opt/bin/outboard-proxy ping --control=/run/outboard/control >/dev/null; do usleep 10000; done
+tr '\\0' '\\n' </proc/$far/attr/current
+/opt/bin/outboard-proxy run --control=/run/outboard/control -- /bin/true 2>&1
+echo status $?
+kill $near $far
+wait
+"""
 
 
 class Lab:

@@ -4,7 +4,7 @@ import maclab
 import pytest
 from guestlab import Guest, paths
 from guestlab.initramfs import with_libraries
-from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, PROXY, SOCKET
 
 PARSER = "/sbin/apparmor_parser"
 PROFILES = paths.TREE / "share/apparmor"
@@ -46,7 +46,8 @@ def denials(lab):
 
 def test_each_program_has_a_profile(lab):
     loaded = lab.guest.read("/sys/kernel/security/apparmor/profiles").splitlines()
-    assert {"outboard-backdoor (enforce)", "outboard-nvme (enforce)", "outboard-nvme-nbd (enforce)"} <= set(loaded)
+    names = ["outboard-backdoor", "outboard-nvme", "outboard-nvme-nbd", "outboard-proxy"]
+    assert {f"{name} (enforce)" for name in names} <= set(loaded)
 
 
 @pytest.mark.parametrize("program", [BACKDOOR, NVME])
@@ -130,3 +131,9 @@ def test_only_a_disk_on_a_server_has_a_network(lab):
 def test_a_disk_on_a_server_has_no_images(lab):
     command = f"{NVME} --label=outboard-nvme-nbd --image={IMAGES}/own.img --socket-path={SOCKET} 2>&1 || true"
     assert "own.img: Permission denied" in lab.run(command)
+
+
+def test_a_proxy_serves_under_its_profile_and_runs_no_command(lab):
+    said = lab.run(maclab.PROXIES.format(start=PROXY)).splitlines()
+    assert said == ["outboard-proxy (enforce)", "outboard proxy run: can't start the command: Permission denied", "status 126"]
+    assert lab.run(maclab.PROXIES.format(start="/opt/bin/outboard-proxy")).splitlines() == ["unconfined", "status 0"]

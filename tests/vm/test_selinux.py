@@ -7,7 +7,7 @@ import maclab
 import pytest
 from guestlab import Guest, paths, selinux
 from guestlab.initramfs import with_libraries
-from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, PROXY, SOCKET
 
 MODULE = paths.TREE / "share/selinux/outboard.cil"
 # In the guest, the shell that starts a device runs as the kernel's first process does. Debian refuses executable
@@ -18,7 +18,7 @@ CONTEXTS = "/etc/selinux/file_contexts"
 
 # An initramfs has no labels. A tmpfs has, and becomes the root of those who enter the holder's mount namespace.
 ROOT_SCRIPT = f"""
-mkdir /new && mount -t tmpfs root /new && cp -a /bin /etc /lib* /usr /sbin /run /var /new
+mkdir /new && mount -t tmpfs root /new && cp -a /bin /etc /lib* /usr /opt /sbin /run /var /new
 cd /new && mkdir dev proc sys tmp && chmod 1777 tmp
 mount -t selinuxfs selinuxfs /sys/fs/selinux
 dd if=/etc/selinux/policy of=/sys/fs/selinux/load bs=16M count=1 2>/dev/null
@@ -159,3 +159,10 @@ def test_only_a_disk_on_a_server_has_a_network(lab):
     denials(lab)
     assert "Connection refused" not in lab.run(command.format(context("nvme")))
     assert "tclass=tcp_socket" in denials(lab)
+
+
+def test_a_proxy_serves_in_its_domain_and_runs_no_command(lab):
+    start = f"sh -c 'printf {context('proxy')} >/proc/self/attr/exec; exec \"$@\"' sh {PROXY}"
+    said = lab.run(maclab.PROXIES.format(start=start)).splitlines()
+    assert said == [context("proxy"), "outboard proxy run: can't start the command: Permission denied", "status 126"]
+    assert lab.run(maclab.PROXIES.format(start=PROXY)).splitlines() == ["system_u:system_r:kernel_t:s0", "status 0"]
