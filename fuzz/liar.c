@@ -171,6 +171,17 @@ static void put_error(struct liar *liar, const uint8_t *bytes)
     put(liar, error, sizeof(error), NULL, 0);
 }
 
+/* Cuts bytes off an answer, which says so itself. */
+static void put_shorter(struct liar *liar, uint8_t *bytes, size_t len)
+{
+    struct vfio_user_header header = {0};
+    len -= rd_u8(liar->lies) % (len - VFIO_USER_HEADER_LEN + 1);
+    vfio_user_header_get(bytes, VFIO_USER_HEADER_LEN, &header);
+    header.size = (uint32_t)len;
+    vfio_user_header_put(bytes, VFIO_USER_HEADER_LEN, &header);
+    put(liar, bytes, len, NULL, 0);
+}
+
 /* Sends what the engine has to say, changed. */
 static void answer(struct liar *liar, const struct engine_output *output)
 {
@@ -181,6 +192,8 @@ static void answer(struct liar *liar, const struct engine_output *output)
     size_t cut = len;
     switch (how >> 4) {
     case 0x9:
+        if (how & 8 && len > VFIO_USER_HEADER_LEN)
+            put_shorter(liar, bytes, len);
         return;
     case 0xa:
         hold(liar, bytes, len);

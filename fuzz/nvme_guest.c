@@ -9,6 +9,7 @@
  * when the controller says that it is off and shuts nothing down, and the disk is only asked for
  * what it has.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -127,7 +128,18 @@ static void end_all(struct guest *guest)
     device_poll(guest->device);
 }
 
-static void map_memory(struct guest *guest, bool whole)
+/* The device becomes quiet: slowly when half of the time that it has for that passes before. */
+static void end_all_in_time(struct guest *guest, bool slowly)
+{
+    if (slowly && !device_is_quiet(guest->device)) {
+        clock_ms += NVME_DRAIN_MS / 2;
+        CHECK(loop_wait(guest->loop, 0) >= 0);
+    }
+    while (!device_is_quiet(guest->device))
+        end_all(guest);
+}
+
+static void map_memory(struct guest *guest, bool whole, bool slowly)
 {
     const struct memory_region_desc regions[] = {
         {.len = MODEL_SPLIT * MODEL_PAGE, .fd = guest->memory_fd, .writable = true},
@@ -141,8 +153,7 @@ static void map_memory(struct guest *guest, bool whole)
     CHECK(err >= 0);
     if (err == MEMORY_HELD)
         device_quiesce(guest->device);
-    while (!device_is_quiet(guest->device))
-        end_all(guest);
+    end_all_in_time(guest, slowly);
 }
 
 /* Reads the completions of a queue. Each must belong to a command that waits. */
@@ -239,6 +250,11 @@ static void enable(struct guest *guest)
     set_register(guest, NVME_REG_ASQ, 8, ADMIN_SQ);
     set_register(guest, NVME_REG_ACQ, 8, ADMIN_CQ);
     set_register(guest, NVME_REG_CC, 4, 0x00460001);
+    /* The flush of a shutdown that was asked of a failed controller may hold it up. */
+    while (!(status(guest) & NVME_CSTS_RDY) && guest->disk.pending_count > 0) {
+        fake_disk_finish(&guest->disk, 0, 0);
+        poll(guest);
+    }
     create_io_queues(guest);
 }
 
@@ -362,6 +378,8 @@ static void send_admin(struct guest *guest)
     command.dword[1] = shape & 2 ? (uint32_t)take_bytes(input, 4) : take(input);
     if (shape & 4)
         command.dword[2] = (uint32_t)take_bytes(input, 4);
+    if (shape & 8)
+        command.flags = take(input);
     if (command.opcode == NVME_ADMIN_CREATE_CQ)
         model_allow_queue(&guest->model, command.prp1,
                           ((command.dword[0] >> 16) + 1ull) * NVME_CQE_LEN);
@@ -406,9 +424,18 @@ static void finish_one(struct guest *guest)
     poll(guest);
 }
 
-static void change_memory(struct guest *guest, bool whole)
+static void change_memory(struct guest *guest, bool whole, bool slowly)
 {
-    map_memory(guest, whole);
+    map_memory(guest, whole, slowly);
+    poll(guest);
+}
+
+/* The server of the image goes, and nothing is known of what it had; or it is there again. */
+static void lose_image(struct guest *guest, bool away)
+{
+    guest->disk.block.away = away;
+    for (unsigned left = away ? guest->disk.pending_count : 0; left > 0; left--)
+        fake_disk_finish(&guest->disk, 0, -EAGAIN);
     poll(guest);
 }
 
@@ -463,10 +490,10 @@ static void step(struct guest *guest)
         break;
     case 6:
         guest->disk.holds = kind & 0x80;
-        poll(guest);
+        lose_image(guest, kind & 0x40);
         break;
     case 7:
-        change_memory(guest, kind & 0x80);
+        change_memory(guest, kind & 0x80, kind & 0x40);
         break;
     case 8:
         write_register(guest);
@@ -511,9 +538,16 @@ static void start(struct guest *guest)
     CHECK(nvme_new(&options, &guest->nvme, &guest->device, NULL) == 0);
     CHECK(loop_new(&guest->loop) == 0);
     CHECK(program_host_use_loop(guest->device, guest->loop) == 0);
-    map_memory(guest, true);
+    map_memory(guest, true, false);
     place(guest);
     enable(guest);
+}
+
+/* No command is in flight, nor waits to begin anew. */
+static bool is_settled(const struct guest *guest)
+{
+    return guest->disk.pending_count == 0 && !guest->nvme->requests.parked &&
+           !guest->model.lost_sight;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -528,7 +562,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         read_completions(&guest, &guest.admin);
         read_completions(&guest, &guest.io);
         model_check(&guest.model);
-        if (guest.disk.pending_count == 0 && !guest.model.lost_sight)
+        if (is_settled(&guest))
             model_settle(&guest.model);
     }
     while (!device_leave(guest.device))

@@ -17,7 +17,7 @@ void model_fill(uint8_t *bytes, size_t len, uint64_t offset)
 
 static struct handle *free_handle(struct model *model)
 {
-    for (int i = 0; i < HANDLES; i++) {
+    for (int i = 0; i < model->num_handles; i++) {
         if (!model->handles[i].stream)
             return &model->handles[i];
     }
@@ -43,7 +43,7 @@ static void on_ended(void *user, uint32_t reason)
     struct model *model = user;
     CHECK(model->up || reason == OB_REASON_KEY || reason == OB_REASON_VERSION);
     model->up = false;
-    for (int i = 0; i < HANDLES; i++)
+    for (int i = 0; i < model->num_handles; i++)
         CHECK(!model->handles[i].stream || model->handles[i].over);
 }
 
@@ -100,7 +100,8 @@ static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
     free(handle->lent);
     handle->lent = NULL;
     /* One stream often depends on another, and goes with it. */
-    struct handle *next = handle->model->handles + (handle - handle->model->handles + 1) % HANDLES;
+    struct model *model = handle->model;
+    struct handle *next = model->handles + (handle - model->handles + 1) % model->num_handles;
     if (handle->written % 3 == 1 && next->stream)
         model_free(next, 0);
 }
@@ -225,7 +226,7 @@ void model_free(struct handle *handle, uint32_t reason)
 /* What the engine let the peer do to each stream. */
 void model_check_streams(const struct model *model)
 {
-    for (int i = 0; i < HANDLES; i++) {
+    for (int i = 0; i < model->num_handles; i++) {
         const struct handle *handle = &model->handles[i];
         struct ob_stream_stats stats;
         if (!handle->stream || handle->over)

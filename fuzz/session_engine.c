@@ -18,6 +18,8 @@ enum {
     WINDOW = 300,
     SEND_BUFFER = 500,
     MAX_STREAMS = 5,
+    FEW_HANDLES = 12,
+    MANY_STREAMS = 80, /* the table of streams grows */
     INPUT_MAX = 2000
 };
 
@@ -45,7 +47,7 @@ static uint32_t next_u32(struct model *model)
 
 static struct handle *pick_handle(struct model *model)
 {
-    return &model->handles[next(model) % HANDLES];
+    return &model->handles[next(model) % model->num_handles];
 }
 
 /* A frame of the peer: mostly right, in each of its parts sometimes wrong. */
@@ -177,13 +179,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2 || size > INPUT_MAX)
         return 0;
-    struct model model = {.input = data + 1, .input_len = size - 1, .asks = data[0] & 8};
+    const bool many = data[0] & 16;
+    static struct model model;
+    model = (struct model){.input = data + 1,
+                           .input_len = size - 1,
+                           .asks = data[0] & 8,
+                           .num_handles = many ? HANDLES : FEW_HANDLES};
     struct ob_session_config config = {
         .size = sizeof(config),
         .channel = data[0] & 1 ? OB_CHANNEL_LINE : OB_CHANNEL_STREAM,
         .window = WINDOW,
         .send_buffer = SEND_BUFFER,
-        .max_streams = MAX_STREAMS,
+        .max_streams = many ? MANY_STREAMS : MAX_STREAMS,
         .idle_timeout_ns = data[0] & 2 ? 1000000000 : 0,
         .keepalive_ns = data[0] & 4 ? 300000000 : 0,
     };

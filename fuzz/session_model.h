@@ -14,7 +14,7 @@
 
 #include <outboard/session.h>
 
-#define HANDLES   12
+#define HANDLES   90
 #define IDS       64 /* streams of one session that the peer keeps an eye on */
 #define FRAME_MAX (SESSION_HEADER_LEN + LIMIT_SESSION_DATA + SESSION_CRC_LEN)
 
@@ -50,6 +50,7 @@ struct model {
     bool up;
     bool asks; /* lends what it receives, and asks which streams are readable */
     struct handle handles[HANDLES];
+    int num_handles;
     /* The peer. */
     uint8_t lives; /* of the engine: each has a seed of its own */
     uint64_t engine_nonce, peer_nonce;

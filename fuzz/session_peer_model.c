@@ -44,7 +44,7 @@ void model_reconnect(struct model *model)
 void model_end(struct model *model)
 {
     ob_session_free(model->session);
-    for (int i = 0; i < HANDLES; i++)
+    for (int i = 0; i < model->num_handles; i++)
         free(model->handles[i].lent);
 }
 
@@ -54,7 +54,7 @@ void model_check_bounds(const struct model *model)
     struct ob_session_stats stats;
     ob_session_stats(model->session, &stats);
     CHECK(ob_session_deadline(model->session) != 0);
-    uint32_t most = HANDLES + model->config.max_streams + 1;
+    uint32_t most = (uint32_t)model->num_handles + model->config.max_streams + 1;
     CHECK(stats.streams <= most);
     model_check_streams(model);
     CHECK(stats.buffered_bytes <=
