@@ -22,7 +22,12 @@
  * greeting, with -EBUSY as the refusal when it serves another VMM) or -ENOTCONN (it did not answer
  * in time, or has closed the connection); the remote is lost then.
  *
- * The library starts no thread. Calls on one client must not overlap; callbacks run inside the call
+ * While a process has a client, a thread of the library closes what remotes have sent and the
+ * client does not keep: close(2) of a file of theirs may hang. All signals are blocked in it. The
+ * ob_client_free() of the last client ends it, but never waits for a close that hangs: the thread
+ * then ends when that does. No code of yours runs in it.
+ *
+ * Calls on one client must not overlap; callbacks run inside the call
  * that found the reason for them and must not call the client, except ob_client_state(),
  * ob_client_fault() and ob_client_intx_eoi(). Between calls, ob_client_dispatch() looks after
  * interrupts and the heartbeat whenever ob_client_fd() is readable; it never waits.

@@ -21,7 +21,8 @@
  *
  * A process may have several servers, but only one thread may use them and their devices: all
  * callbacks of a device run in ob_server_dispatch(). The library starts one thread, which only
- * closes descriptors that VMMs sent. It installs a handler of SIGBUS, since a VMM can cut shared
+ * closes descriptors that VMMs sent. The last ob_server_free() ends it, or leaves it to end when a
+ * close(2) that hangs does. The library installs a handler of SIGBUS, since a VMM can cut shared
  * memory short; faults elsewhere go to the handler that was there before. It changes no other
  * signal. Nothing here writes to standard error but ob_log() and ob_device_warn().
  *

@@ -19,9 +19,6 @@
 /* The thread calls nothing deep. */
 #define STACK_LEN (64u << 10)
 
-/* How long the end waits for a thread that waits for somebody. */
-#define STOP_S 1
-
 /* Bytes that are thrown away at once. */
 #define DRAIN_LEN 4096u
 
@@ -30,16 +27,23 @@ struct closing {
     bool is_ours; /* a socket, and what lies in it is to be closed too */
 };
 
-/* A ring of what is to be closed. A process has one thread, as it has one table of descriptors. */
+/* A process has one thread, as it has one table of descriptors. When its last user stops it, it is
+ * joined if it waits for work: it ends at once then. While it closes it may be held up for ever: it
+ * is detached, and ends by itself when it can, unless somebody needs it before. */
 static struct {
-    pthread_mutex_t lock;
-    sem_t filled; /* counts what waits */
-    pid_t owner;  /* the process whose thread runs; 0: none */
+    pthread_mutex_t turn; /* of who starts and stops the thread, which never takes it */
+    pid_t process;        /* the one that has these users */
+    unsigned users;
     pthread_t thread;
-    bool stops; /* the thread ends once nothing waits */
+    bool is_detached;
+    pthread_mutex_t lock; /* of what follows, never held for long */
+    sem_t changed;        /* counts what the thread has not looked at */
+    bool runs;
+    bool closes; /* the thread, and may be held up */
+    bool stops;  /* the thread ends once nothing waits */
     unsigned first, count;
     struct closing waiting[LIMIT_CLOSING];
-} closer = {.lock = PTHREAD_MUTEX_INITIALIZER};
+} closer = {.turn = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* The kernel goes on sending what a socket has left; nobody waits for that. */
 static void close_foreign(int fd)
@@ -72,20 +76,37 @@ static void drain(int fd)
     }
 }
 
-/* Waits for the next one; false at the end. */
-static bool take_next(struct closing *ret_next)
+enum work {
+    WORK_NONE,
+    WORK_CLOSING,
+    WORK_END,
+};
+
+static enum work next_work(struct closing *ret_next)
 {
-    while (sem_wait(&closer.filled) < 0)
-        ;
+    enum work work = WORK_NONE;
     pthread_mutex_lock(&closer.lock);
-    bool is_there = closer.count > 0;
-    if (is_there) {
+    if (closer.count > 0) {
         *ret_next = closer.waiting[closer.first];
         closer.first = (closer.first + 1) % LIMIT_CLOSING;
         closer.count--;
+        work = WORK_CLOSING;
+    } else if (closer.stops) {
+        closer.runs = false;
+        work = WORK_END;
     }
+    closer.closes = work == WORK_CLOSING;
     pthread_mutex_unlock(&closer.lock);
-    return is_there;
+    return work;
+}
+
+/* Waits for the next one; false at the end. */
+static bool take_next(struct closing *ret_next)
+{
+    enum work work;
+    while ((work = next_work(ret_next)) == WORK_NONE)
+        sem_wait(&closer.changed);
+    return work == WORK_CLOSING;
 }
 
 static void *close_all(void *unused)
@@ -119,48 +140,95 @@ static int start_thread(void)
     return -err;
 }
 
-int closer_start(void)
+/* What a parent's thread had still to close is no business of a child's. */
+static void forget_parent(void)
 {
-    int err = 0;
+    pthread_mutex_init(&closer.lock, NULL); /* that thread may have had it */
+    closer.process = getpid();
+    closer.users = 0;
+    closer.runs = false;
+}
+
+/* Returns whether the thread goes on. */
+static bool keep_thread(void)
+{
     pthread_mutex_lock(&closer.lock);
-    if (closer.owner != getpid()) {
-        /* What a parent's thread had still to close is no business of this one's. */
-        closer.count = 0;
-        closer.stops = false;
-        sem_init(&closer.filled, 0, 0);
-        err = start_thread();
-    }
-    if (err == 0)
-        closer.owner = getpid();
+    closer.stops = false;
+    bool runs = closer.runs;
     pthread_mutex_unlock(&closer.lock);
+    return runs;
+}
+
+static int new_thread(void)
+{
+    closer.is_detached = closer.closes = false;
+    closer.count = 0;
+    closer.runs = true;
+    sem_init(&closer.changed, 0, 0);
+    int err = start_thread();
+    if (err < 0)
+        closer.runs = false;
     return err;
 }
 
-void closer_stop(void)
+int closer_start(void)
+{
+    pthread_mutex_lock(&closer.turn);
+    if (closer.process != getpid())
+        forget_parent();
+    closer.users++;
+    int err = keep_thread() ? 0 : new_thread();
+    pthread_mutex_unlock(&closer.turn);
+    return err;
+}
+
+static void join(unsigned patience_ms)
 {
     struct timespec until;
-    pthread_mutex_lock(&closer.lock);
-    bool runs = closer.owner == getpid() && !closer.stops;
-    closer.stops = true;
-    if (runs)
-        sem_post(&closer.filled);
-    pthread_mutex_unlock(&closer.lock);
-    if (!runs)
-        return;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += STOP_S;
-    if (pthread_clockjoin_np(closer.thread, NULL, CLOCK_MONOTONIC, &until) != 0)
-        return; /* it ends with the process, which it does not hold up by more than its files do */
-    closer.owner = 0;
+    until.tv_sec += patience_ms / 1000;
+    until.tv_nsec += patience_ms % 1000 * 1000000L;
+    if (until.tv_nsec >= 1000000000L) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000L;
+    }
+    if (pthread_clockjoin_np(closer.thread, NULL, CLOCK_MONOTONIC, &until) == 0)
+        return;
+    pthread_detach(closer.thread);
+    closer.is_detached = true;
+}
+
+static void end_thread(unsigned patience_ms)
+{
+    pthread_mutex_lock(&closer.lock);
+    bool runs = closer.runs;
+    bool may_hang = closer.closes || closer.count > 0;
+    closer.stops = true;
+    sem_post(&closer.changed);
+    pthread_mutex_unlock(&closer.lock);
+    if (!runs || closer.is_detached)
+        return;
+    if (may_hang)
+        join(patience_ms);
+    else
+        pthread_join(closer.thread, NULL);
+}
+
+void closer_stop(unsigned patience_ms)
+{
+    pthread_mutex_lock(&closer.turn);
+    if (closer.process == getpid() && closer.users > 0 && --closer.users == 0)
+        end_thread(patience_ms);
+    pthread_mutex_unlock(&closer.turn);
 }
 
 static void hand_over(int fd, bool is_ours)
 {
     pthread_mutex_lock(&closer.lock);
-    if (closer.owner && !closer.stops && closer.count < LIMIT_CLOSING) {
+    if (closer.runs && closer.count < LIMIT_CLOSING) {
         unsigned last = (closer.first + closer.count++) % LIMIT_CLOSING;
         closer.waiting[last] = (struct closing){.fd = fd, .is_ours = is_ours};
-        sem_post(&closer.filled);
+        sem_post(&closer.changed);
     }
     pthread_mutex_unlock(&closer.lock);
 }

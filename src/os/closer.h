@@ -13,14 +13,19 @@
 #ifndef OUTBOARD_OS_CLOSER_H
 #define OUTBOARD_OS_CLOSER_H
 
-/* Starts the thread of this process, unless it runs. All signals are blocked in it. To be called
- * before the first byte of a peer is read, and again in a child after fork(2). 0 or a negative
- * errno. */
+/* How long the end of a program waits for a thread that waits for somebody, milliseconds. */
+#define CLOSER_PATIENCE_MS 1000u
+
+/* One user more: the first one starts the thread of this process. All signals are blocked in it. To
+ * be called before the first byte of a peer is read, and again in a child after fork(2). Each call,
+ * even one that fails, is to be followed by a closer_stop(). 0 or a negative errno. */
 int closer_start(void);
 
-/* Ends the thread once it has closed what waits, unless a peer's file holds it up: then it is left
- * to the end of the process after a second. What is handed over later stays open. */
-void closer_stop(void);
+/* One user less: the last one ends the thread, which closes what waits before. While a close that
+ * somebody holds up is under way this waits up to patience_ms, 0: not at all; then the thread is
+ * left to end when it can, at the latest with the process. What is handed over once it has ended
+ * stays open. */
+void closer_stop(unsigned patience_ms);
 
 /* Closes a descriptor that came from a peer. It stays open until the end of the process when there
  * is no thread, or LIMIT_CLOSING others wait for it. May be called by any thread. */

@@ -68,6 +68,7 @@ struct program {
     int notify_fd; /* -1: no launcher listens */
     bool opened;   /* author->open() has been */
     struct confinement cell;
+    bool has_closer;
     int remover_fd; /* -1: the socket is removed here */
     struct trace trace;
     int socket_fd; /* the peer's, or a listener; -1: not open, or closed again */
@@ -178,9 +179,10 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
 }
 
 /* The thread that closes what peers send is made here and nowhere else. */
-static int start_threads(struct ob_fault *fault)
+static int start_threads(struct program *program, struct ob_fault *fault)
 {
     event_prepare();
+    program->has_closer = true;
     int err = closer_start();
     return err < 0 ? ob_fault_set(fault, err, "can't start a thread: %s", strerror(-err)) : 0;
 }
@@ -321,7 +323,8 @@ static void end(struct program *program)
     watchdog_end(&program->watchdog);
     loop_free(program->loop);
     trace_close(&program->trace);
-    closer_stop();
+    if (program->has_closer)
+        closer_stop(CLOSER_PATIENCE_MS);
     auto_close(&program->signal_fd);
     auto_close(&program->remover_fd);
 }
@@ -332,7 +335,7 @@ static int run(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = enter_cell(program, fault);
     if (err == 0)
-        err = start_threads(fault);
+        err = start_threads(program, fault);
     if (err == 0)
         err = confine_close(&program->cell, fault);
     if (err == 0)

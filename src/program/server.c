@@ -91,10 +91,10 @@ static int read_options(const struct ob_server_options *given, struct ob_server 
 /* What a process needs before it reads a VMM's first byte, as program.c has it. */
 static int prepare_process(void)
 {
+    int err = closer_start();
     wires_prepare();
     event_prepare();
-    int err = shared_memory_guard();
-    return err < 0 ? err : closer_start();
+    return err < 0 ? err : shared_memory_guard();
 }
 
 static int prepare_loop(struct ob_server *server)
@@ -273,5 +273,6 @@ void ob_server_free(struct ob_server *server)
         program_host_use_loop(server->device, NULL);
     loop_free(server->loop);
     auto_close(&server->again_fd);
+    closer_stop(0);
     free(server);
 }

@@ -204,6 +204,7 @@ void proxy_done(struct proxy *proxy)
     children_free(proxy->children);
     loop_free(proxy->loop);
     auto_close(&proxy->signal_fd);
+    closer_stop(0);
     free(proxy->spare);
 }
 

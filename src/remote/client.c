@@ -151,6 +151,7 @@ void ob_client_free(struct ob_client *client)
         socket_close(client->fd);
     loop_free(client->loop);
     client_done(&client->engine);
+    closer_stop(0);
     free(client->remote);
     free(client);
 }

@@ -325,7 +325,7 @@ static void done(struct supervisor *supervisor)
         close(supervisor->signal_fd);
     loop_free(supervisor->loop);
     environment_free(supervisor->environment);
-    closer_stop();
+    closer_stop(CLOSER_PATIENCE_MS);
     free(supervisor);
 }
 

@@ -26,3 +26,5 @@ with Client(sock, wire=sys.argv[2], timeout_ms=20000) as client:
         print("eventfds taken", flush=True)
     except ClientError as error:
         print(f"refused: {error} {client.states}", flush=True)
+# Whatever of the remote's can't be closed, who frees its last client goes on.
+print("freed", flush=True)

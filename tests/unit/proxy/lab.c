@@ -13,8 +13,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "os/closer.h"
-
 /* Rounds of at most this many milliseconds: 20 s, after which a test hangs. */
 #define ROUND_MS 5
 #define ROUNDS   4000
@@ -80,7 +78,6 @@ void lab_stop(struct lab *lab)
         if (lab->ends[i].channel >= 0)
             close(lab->ends[i].channel);
     }
-    closer_stop();
     log_end();
     nftw(lab->folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
 }
