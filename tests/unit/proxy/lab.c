@@ -36,9 +36,8 @@ static void start_end(struct lab *lab, struct lab_end *end, const char *words)
     struct ob_fault fault = {0};
     char *rest;
     int argc = 1;
-    int len = strstr(words, "-c ")
-                  ? 0
-                  : snprintf(end->text, sizeof(end->text), "-c fd:%d ", end->channel);
+    end->has_pair = !strstr(words, "-c ");
+    int len = end->has_pair ? snprintf(end->text, sizeof(end->text), "-c fd:%d ", end->channel) : 0;
     put_folder(lab, words, end->text + len, sizeof(end->text) - (size_t)len);
     end->argv[0] = (char *)"proxy";
     for (char *word = strtok_r(end->text, " ", &rest); word; word = strtok_r(NULL, " ", &rest)) {
@@ -75,7 +74,7 @@ void lab_stop(struct lab *lab)
     for (size_t i = 0; i < 2; i++) {
         proxy_done(&lab->ends[i].proxy);
         proxy_options_done(&lab->ends[i].options);
-        if (lab->ends[i].channel >= 0)
+        if (!lab->ends[i].has_pair)
             close(lab->ends[i].channel);
     }
     log_end();

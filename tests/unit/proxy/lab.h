@@ -19,7 +19,8 @@ struct lab_end {
     struct proxy_options options;
     char text[LAB_TEXT_LEN]; /* the words of its command line */
     char *argv[LAB_WORDS];
-    int channel; /* its end of the socket pair, which is the test's to close */
+    int channel;   /* its end of the socket pair */
+    bool has_pair; /* and closes that; else the test does */
 };
 
 struct lab {
