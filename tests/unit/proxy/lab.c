@@ -51,7 +51,7 @@ static void start_end(struct lab *lab, struct lab_end *end, const char *words)
         fail_msg("%s", fault.text);
 }
 
-void lab_start(struct lab *lab, const char *ours, const char *other)
+static void prepare(struct lab *lab)
 {
     int pair[2];
     *lab = (struct lab){.folder = "/tmp/ob-lab-XXXXXX"};
@@ -60,8 +60,23 @@ void lab_start(struct lab *lab, const char *ours, const char *other)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     lab->ends[LAB_OURS].channel = pair[0];
     lab->ends[LAB_THE_OTHER].channel = pair[1];
+}
+
+void lab_start(struct lab *lab, const char *ours, const char *other)
+{
+    prepare(lab);
+    lab->num_proxies = 2;
     start_end(lab, &lab->ends[LAB_OURS], ours);
     start_end(lab, &lab->ends[LAB_THE_OTHER], other);
+}
+
+void lab_start_one(struct lab *lab, const char *ours, void (*turn)(void *argument), void *argument)
+{
+    prepare(lab);
+    lab->num_proxies = 1;
+    lab->turn_other = turn;
+    lab->argument = argument;
+    start_end(lab, &lab->ends[LAB_OURS], ours);
 }
 
 static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *where)
@@ -72,8 +87,10 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
 void lab_stop(struct lab *lab)
 {
     for (size_t i = 0; i < 2; i++) {
-        proxy_done(&lab->ends[i].proxy);
-        proxy_options_done(&lab->ends[i].options);
+        if (i < lab->num_proxies) {
+            proxy_done(&lab->ends[i].proxy);
+            proxy_options_done(&lab->ends[i].options);
+        }
         if (!lab->ends[i].has_pair)
             close(lab->ends[i].channel);
     }
@@ -84,19 +101,23 @@ void lab_stop(struct lab *lab)
 static bool turn(struct lab *lab)
 {
     bool busy = false;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < lab->num_proxies; i++) {
         int more = lab->ends[i].proxy.stop ? 0 : proxy_turn(&lab->ends[i].proxy, false);
         assert_true(more >= 0);
         busy |= more > 0;
     }
+    if (lab->turn_other)
+        lab->turn_other(lab->argument);
     return busy;
 }
 
 void lab_until(struct lab *lab, bool (*holds)(void *argument), void *argument)
 {
     struct pollfd loops[2];
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < lab->num_proxies; i++)
         loops[i] = (struct pollfd){.fd = loop_fd(lab->ends[i].proxy.loop), .events = POLLIN};
+    if (lab->num_proxies < 2)
+        loops[1] = (struct pollfd){.fd = lab->ends[LAB_THE_OTHER].channel, .events = POLLIN};
     for (unsigned round = 0; !holds(argument); round++) {
         if (round == ROUNDS)
             fail_msg("what the test waits for does not come");

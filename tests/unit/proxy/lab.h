@@ -25,12 +25,17 @@ struct lab_end {
 
 struct lab {
     struct lab_end ends[2];
+    unsigned num_proxies; /* the first ends */
     char folder[LAB_PATH_LEN];
+    void (*turn_other)(void *argument); /* in the place of the other proxy */
+    void *argument;
 };
 
 /* Starts both with these options; "@" in them stands for the folder. One that is given a channel
  * (-c) does not use the socket pair. */
 void lab_start(struct lab *lab, const char *ours, const char *other);
+/* Starts ours only. The other end of the channel is the test's: what it does in its turns. */
+void lab_start_one(struct lab *lab, const char *ours, void (*turn)(void *argument), void *argument);
 void lab_stop(struct lab *lab);
 
 /* Turns both until the condition holds; fails the test when it never does. */
