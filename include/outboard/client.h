@@ -22,10 +22,10 @@
  * greeting, with -EBUSY as the refusal when it serves another VMM) or -ENOTCONN (it did not answer
  * in time, or has closed the connection); the remote is lost then.
  *
- * While a process has a client, a thread of the library closes what remotes have sent and the
- * client does not keep: close(2) of a file of theirs may hang. All signals are blocked in it. The
- * ob_client_free() of the last client ends it, but never waits for a close that hangs: the thread
- * then ends when that does. No code of yours runs in it.
+ * While a process has a client, a thread of the library closes descriptors that a remote sent,
+ * since close(2) of a file of the remote's may hang. The thread has all signals blocked and calls
+ * none of your code. The last ob_client_free() ends it. If a close hangs, that call does not wait:
+ * the thread ends when the close does.
  *
  * Calls on one client must not overlap; callbacks run inside the call
  * that found the reason for them and must not call the client, except ob_client_state(),

@@ -74,6 +74,7 @@ class Program:
             script = pathlib.Path(__file__).with_name("vmm.py")
             return [sys.executable, script, str(fd), wire], environment
         path = folder / "backdoor.sock"
+        path.unlink(missing_ok=True)
         self.listener = socket.create_server(str(path), family=socket.AF_UNIX)
         self.listener.settimeout(PATIENCE_S)
         return [ROOT / "bin/backdoor", "info"], environment | {"OUTBOARD_BACKDOOR": str(path)}
@@ -88,10 +89,12 @@ class Program:
             self.text += some
         return self.text
 
-    def end(self, animals):
-        """It ends, having said something. A file that can't be closed holds up its end, but not what it says."""
+    def end(self, animals, heard):
+        """It ends, having said something, and heard() is called then. A file that can't be closed holds up its end, but not
+        what it says."""
         last = b"freed\n" if self.name == VMM else b"\n"
         assert self.said(lambda text: animals and text.endswith(last)).endswith(last)
+        heard()
         for animal in animals:
             animal.close()
         self.process.wait(PATIENCE_S)
@@ -106,12 +109,33 @@ class Program:
         os.close(self.output)
 
 
-class Remote(vfio_user_server.Server):
-    """Puts what offer() gives on the first replies to a command."""
+class Waiting:
+    """How long a program has kept us waiting at most, once it had an animal."""
 
-    def __init__(self, sock, command, offer):
-        super().__init__(sock)
-        self.command, self.offer = command, offer
+    def __init__(self):
+        self.watch, self.longest_s = None, 0
+
+    def begins(self, watch):
+        self.watch = watch
+
+    def ends(self):
+        """It has gone on, with the next request or with what it says. Or none has begun."""
+        watch, self.watch = self.watch, None
+        if watch:
+            self.longest_s = max(self.longest_s, watch.waited_s())
+
+
+class Remote(vfio_user_server.Server):
+    """Puts an animal on each reply to a command."""
+
+    def __init__(self, program, command, offer_to):
+        super().__init__(program.sock)
+        self.process, self.command, self.offer_to = program.process, command, offer_to
+        self.offered, self.waiting = 0, Waiting()
+
+    def carry_out(self, message):
+        self.waiting.ends()
+        super().carry_out(message)
 
     def reply(self, message, payload=b"", fds=(), **fields):
         if message.command != self.command:
@@ -123,13 +147,15 @@ class Remote(vfio_user_server.Server):
         if message.command == vfio_user.GET_REGION_IO_FDS:
             eventfd = struct.pack("<QQIIIIQ", 0, 8, 0, 0, 0, 0, 0)
             payload = vfio_user.FOUR.pack(16 + len(eventfd), 0, 0, 1) + eventfd
-        with self.offer() as fd:
+        with self.offer_to(self.process) as fd:
             super().reply(message, payload, [fd], **fields)
+        self.offered += 1
+        self.waiting.begins(self.offer_to.watch)
 
 
 @pytest.fixture
 def offer_to(animals, stopped):
-    """offer_to(process): a context with a descriptor that the process alone has afterwards."""
+    """offer_to(process): a context with a descriptor that the process alone has afterwards; offer_to.watch runs since."""
 
     @contextlib.contextmanager
     def offer(process):
@@ -137,6 +163,7 @@ def offer_to(animals, stopped):
         with stopped(process):
             yield animal.fd
             animal.let_go()
+            offer.watch = zoo.Stopwatch(process.pid)
 
     return offer
 
@@ -147,27 +174,23 @@ def cases():
 
 @pytest.mark.parametrize(("name", "reply"), cases(), ids=lambda value: value)
 def test_a_reply_with_a_descriptor(tmp_path, name, reply, animals, offer_to, kind):
-    with Program(tmp_path, name) as program:
-        made = []
+    def attempt():
+        with Program(tmp_path, name) as program:
+            remote = Remote(program, REPLIES[reply], offer_to)
+            if name == VMM:
+                remote.lies[vfio_user.SET_IRQS] = lambda server, message: take_and_signal(server, message)
+            end_against(program, remote, animals, kind, remote.waiting)
+        assert remote.offered, "the reply was never asked for"
+        return remote.waiting.longest_s
 
-        @contextlib.contextmanager
-        def offer():
-            with offer_to(program.process) as fd:
-                made.append(fd)
-                yield fd
-
-        remote = Remote(program.sock, REPLIES[reply], offer)
-        if name == VMM:
-            remote.lies[vfio_user.SET_IRQS] = lambda server, message: take_and_signal(server, message)
-        end_against(program, remote, animals, kind)
-    assert made, "the reply was never asked for"
+    zoo.at_once(attempt)
 
 
-def end_against(program, remote, animals, kind):
+def end_against(program, remote, animals, kind, waiting):
     """The program ends by itself while the thread `remote` answers it."""
     remote.start()
     try:
-        program.end(animals.made if kind is zoo.fuse else [])
+        program.end(animals.made if kind is zoo.fuse else [], waiting.ends)
     finally:
         program.process.kill()
         for animal in animals.made:
@@ -185,22 +208,32 @@ def take_and_signal(server, message):
 
 @pytest.mark.parametrize("name", [INSPECT, POKE])
 def test_an_mpqemu_reply_with_a_descriptor(tmp_path, name, animals, offer_to, kind):
-    with Program(tmp_path, name, wire="mpqemu") as program:
+    def answer(program, waiting):
+        unanswered = ("SYNC_SYSMEM", "SET_IRQFD")
+        with contextlib.suppress(OSError, EOFError), mpqemu.Proxy(program.sock) as proxy:
+            offered = False
+            while True:
+                asked = proxy.receive()
+                waiting.ends()
+                if asked.cmd in (proxy.dialect.numbers[word] for word in unanswered):
+                    continue
+                reply = proxy.message("RET", struct.pack("<Q", 0x10F01AF4))
+                if offered:
+                    proxy.send(reply)
+                    continue
+                with offer_to(program.process) as fd:
+                    proxy.send(reply, [fd])
+                waiting.begins(offer_to.watch)
+                offered = True
 
-        def answer():
-            with contextlib.suppress(OSError, EOFError), mpqemu.Proxy(program.sock) as proxy:
-                for turn in range(1000):
-                    asked = proxy.receive()
-                    if asked.cmd in (proxy.dialect.numbers["SYNC_SYSMEM"], proxy.dialect.numbers["SET_IRQFD"]):
-                        continue
-                    reply = proxy.message("RET", struct.pack("<Q", 0x10F01AF4))
-                    if turn == 0:
-                        with offer_to(program.process) as fd:
-                            proxy.send(reply, [fd])
-                    else:
-                        proxy.send(reply)
+    def attempt():
+        waiting = Waiting()
+        with Program(tmp_path, name, wire="mpqemu") as program:
+            thread = threading.Thread(target=ignoring_the_end(lambda: answer(program, waiting)))
+            end_against(program, thread, animals, kind, waiting)
+        return waiting.longest_s
 
-        end_against(program, threading.Thread(target=ignoring_the_end(answer)), animals, kind)
+    zoo.at_once(attempt)
 
 
 def ignoring_the_end(act):

@@ -22,7 +22,6 @@ from vfio_user import EVENTFD, MASK, NONE, PATIENCE_S, TRIGGER, UNMASK
 F_OFD_SETLK = 37
 LOOKS = 20  # that find a program asleep, one after the other: it does not spin
 LOOK_S = 0.005
-TRIES = 10
 GONE = (mpqemu.Gone, EOFError, BrokenPipeError, ConnectionResetError)
 
 # Payloads of messages that are whole but for the descriptors that they bring.
@@ -162,9 +161,9 @@ def client(stopped):
                 made.send(command, payload, [animal.fd for animal in animals])
                 for animal in animals:
                     animal.let_go()
-                began = time.monotonic()
+                watch = zoo.Stopwatch(device.process.pid)
             reply = answered(made)
-            made.took = time.monotonic() - began
+            made.waited_s = watch.waited_s()
             return reply
 
         made.offer = offer
@@ -176,40 +175,42 @@ def client(stopped):
 
 def test_vfio_user_messages(device, animals, client, kind):
     disk, all_of_them = device("vfio-user"), []
-    for number, payload in COMMANDS.values():
+
+    def offer(number, payload):
         with client(disk) as vmm:
             all_of_them.append(animals())
             vmm.offer(all_of_them[-1:], number, payload)
+            waited_s = vmm.waited_s
         with client(disk) as vmm:
             assert vmm.device_info()[2] == 9
-    disk.end(kind, all_of_them)
+        return waited_s
 
-
-@pytest.mark.parametrize("command", ["VERSION", "DMA_MAP", "REGION_WRITE"])
-def test_an_answer_comes_at_once(device, animals, client, kind, command):
-    disk, all_of_them, took = device("vfio-user"), [], []
-    while len(took) < TRIES and min(took, default=1) >= zoo.AT_ONCE_S:
-        with client(disk) as vmm:
-            all_of_them.append(animals())
-            vmm.offer(all_of_them[-1:], *COMMANDS[command])
-            took.append(vmm.took)
-    assert min(took) < zoo.AT_ONCE_S
+    for number, payload in COMMANDS.values():
+        zoo.at_once(lambda number=number, payload=payload: offer(number, payload))
     disk.end(kind, all_of_them)
 
 
 def test_vfio_user_interrupts(device, animals, client, kind):
     disk, all_of_them = device("vfio-user"), []
-    for index, action in IRQS.values():
+    is_event = kind in (zoo.full_eventfd, zoo.semaphore_eventfd)
+
+    def offer(index, action):
         with client(disk) as vmm:
             all_of_them.append(animals())
             payload = vfio_user.IRQ_SET.pack(20, EVENTFD | action, index, 0, 1)
             reply = vmm.offer(all_of_them[-1:], vfio_user.SET_IRQS, payload)
-            is_event = kind in (zoo.full_eventfd, zoo.semaphore_eventfd)
+            waited_s = vmm.waited_s
             assert bool(reply.flags & vfio_user.ERROR) != is_event
+            watch = zoo.Stopwatch(disk.process.pid)
             if is_event and action == TRIGGER:
                 vmm.set_irqs(index, NONE | TRIGGER, 0, 1)
             assert vmm.device_info()[2] == 9
+            waited_s = max(waited_s, watch.waited_s())
             wait_for(disk.process, disk.is_asleep, "it spins")
+        return waited_s
+
+    for index, action in IRQS.values():
+        zoo.at_once(lambda index=index, action=action: offer(index, action))
     disk.end(kind, all_of_them)
 
 
@@ -243,14 +244,18 @@ def test_mpqemu_messages(device, animals, stopped, dialect, kind):
                 proxy.send(data_of(proxy), [*(animal.fd for animal in offered), *others])
                 for animal in offered:
                     animal.let_go()
-            proxy.config_read(0, 4)
+                watch = zoo.Stopwatch(disk.process.pid)
+            with contextlib.suppress(*GONE):
+                proxy.config_read(0, 4)
+            return watch.waited_s()
+        raise AssertionError("the device has ended the connection before an animal came")
 
     event = os.eventfd(0)
     for name in dialect.numbers:
-        offer(lambda proxy, name=name: proxy.message(name), 1)
-    offer(lambda proxy: proxy.sysmem((0, zoo.LEN, 0)), 1)
-    offer(lambda proxy: proxy.message("SET_IRQFD"), 1, event)
-    offer(lambda proxy: proxy.message("SET_IRQFD"), 2)
+        zoo.at_once(lambda name=name: offer(lambda proxy: proxy.message(name), 1))
+    zoo.at_once(lambda: offer(lambda proxy: proxy.sysmem((0, zoo.LEN, 0)), 1))
+    zoo.at_once(lambda: offer(lambda proxy: proxy.message("SET_IRQFD"), 1, event))
+    zoo.at_once(lambda: offer(lambda proxy: proxy.message("SET_IRQFD"), 2))
     os.close(event)
     disk.end(kind, all_of_them)
 
