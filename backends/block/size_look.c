@@ -13,7 +13,8 @@ struct size_look {
     pthread_cond_t asked;
     uint64_t size;
     bool looks; /* it was asked, and has not found out yet */
-    bool ends;  /* the thread does, and frees this if it looks at that time */
+    bool ends;  /* the thread does */
+    bool left;  /* nobody joins the thread, which frees this */
     int fd;
 };
 
@@ -27,7 +28,6 @@ static void destroy(struct size_look *look)
 static void *run(void *argument)
 {
     struct size_look *look = argument;
-    bool is_left = false;
     pthread_mutex_lock(&look->lock);
     while (!look->ends) {
         if (!look->looks) {
@@ -40,9 +40,9 @@ static void *run(void *argument)
         pthread_mutex_lock(&look->lock);
         if (is_known)
             look->size = (uint64_t)status.st_size;
-        is_left = look->ends;
         look->looks = false;
     }
+    bool is_left = look->left;
     pthread_mutex_unlock(&look->lock);
     if (is_left)
         destroy(look);
@@ -93,9 +93,10 @@ bool size_look_free(struct size_look *look)
     if (!look)
         return true;
     pthread_mutex_lock(&look->lock);
-    bool looks = look->looks;
+    bool looks = look->looks; /* or is about to */
     pthread_t thread = look->thread;
     look->ends = true;
+    look->left = looks;
     pthread_cond_signal(&look->asked);
     pthread_mutex_unlock(&look->lock);
     if (looks) {
