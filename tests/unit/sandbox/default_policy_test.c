@@ -35,6 +35,8 @@ static void load(struct policy **ret_policy)
     CHILD_ASSERT(policy_new(ret_policy, NULL) == 0);
     policy_define(*ret_policy, "notify", (uint32_t)notify_fd);
     CHILD_ASSERT(policy_add(*ret_policy, policy_default, "default", NULL) == 0);
+    CHILD_ASSERT(
+        policy_add(*ret_policy, "sigaltstack # of sanitizers, at the end\n", "test", NULL) == 0);
     CHILD_ASSERT(refusal_prepare(*ret_policy, "program") == 0);
     CHILD_ASSERT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     CHILD_ASSERT(policy_load(*ret_policy) == 0);
