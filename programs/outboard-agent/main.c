@@ -194,6 +194,23 @@ static int serve_channel(struct options *options)
     return proxy_serve(proxy);
 }
 
+/* Returns the exit status. */
+static int run_with(struct options *options, int argc, char **argv)
+{
+    struct ob_fault fault = {0};
+    const char *config = getenv("QGA_CONF");
+    if (config && settings_read(config, &options->settings, &fault) < 0) {
+        log_line("%s", fault.text);
+        return EXIT_USAGE;
+    }
+    int status = parse(argc, argv, options);
+    if (status < 0)
+        status = check(options);
+    if (status >= 0)
+        return status;
+    return options->settings.method ? serve_socket(options) : serve_channel(options);
+}
+
 static int run(int argc, char **argv)
 {
     char *no_options[] = {argv[0], NULL};
@@ -201,17 +218,9 @@ static int run(int argc, char **argv)
     struct ob_fault fault = {0};
     if (proxy_options_parse(1, no_options, &options.proxy, &fault) < 0)
         return EXIT_FAILURE;
-    const char *config = getenv("QGA_CONF");
-    if (config && settings_read(config, &options.settings, &fault) < 0) {
-        log_line("%s", fault.text);
-        return EXIT_USAGE;
-    }
-    int status = parse(argc, argv, &options);
-    if (status < 0)
-        status = check(&options);
-    if (status < 0)
-        status = options.settings.method ? serve_socket(&options) : serve_channel(&options);
+    int status = run_with(&options, argc, argv);
     proxy_options_done(&options.proxy);
+    settings_done(&options.settings);
     return status;
 }
 

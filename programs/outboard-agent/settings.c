@@ -49,14 +49,27 @@ static int set(struct settings *settings, const struct row *row, const char *val
         return 0;
     }
     char *copy = strdup(value);
-    if (!copy)
+    char **grown = reallocarray(settings->owned, settings->owned_count + 1, sizeof(*grown));
+    if (grown)
+        settings->owned = grown;
+    if (!copy || !grown) {
+        free(copy);
         return -ENOMEM;
+    }
+    settings->owned[settings->owned_count++] = copy;
     for (char *at = copy; row->kind == LIST && *at; at++)
         *at = *at == ';' ? ',' : *at;
     if (row->kind == LIST && *copy && copy[strlen(copy) - 1] == ',')
         copy[strlen(copy) - 1] = '\0';
     *(const char **)place(settings, row) = copy;
     return 0;
+}
+
+void settings_done(struct settings *settings)
+{
+    for (size_t i = 0; i < settings->owned_count; i++)
+        free(settings->owned[i]);
+    free(settings->owned);
 }
 
 /* Cuts white space off, in place. */

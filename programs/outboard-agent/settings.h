@@ -3,9 +3,11 @@
 #ifndef OUTBOARD_PROGRAMS_SETTINGS_H
 #define OUTBOARD_PROGRAMS_SETTINGS_H
 
+#include <stddef.h>
+
 #include "agent/agent.h"
 
-/* Texts are kept by their giver, or live as long as the program. */
+/* Texts of options are their giver's; those of a file belong to the settings. */
 struct settings {
     const char *method; /* NULL: a channel */
     const char *path;
@@ -15,7 +17,11 @@ struct settings {
     const char *allow, *block;
     bool read_only;
     bool verbose;
+    char **owned; /* texts of files */
+    size_t owned_count;
 };
+
+void settings_done(struct settings *settings);
 
 /* Reads a file as qemu-ga has it: lines of KEY=VALUE below [general], # in front of a comment, and
  * semicolons between names. 0 or a negative errno with the fault filled. */

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard-agent in guests that have no network device, over QEMU's own ports: what it changes there."""
 import subprocess
+import tempfile
 
 import pytest
 from agentlab import AGENT, PATIENCE_S, PROGRAM, AgentError, Client, decode
@@ -31,16 +32,25 @@ def start_program(guest, kind="virtio"):
 
 
 @pytest.fixture
-def world(boot, lab, tmp_path):
+def boot_machine(boot, lab, tmp_path):
+    """boot_machine(kind): a guest with a channel, a user and a disk, which QEMU does not migrate."""
+
+    def start(kind="virtio", has_disk=True, **more):
+        disk = ["-drive", f"file={tmp_path}/disk.img,format=raw,if=none,id=disk", "-device", "nvme,drive=disk,serial=DISK0"]
+        files = {"/etc/passwd": b"root:x:0:0::/root:/bin/sh\nbob:x:1000:100:,,,:/home/bob:/bin/sh\n"}
+        return boot(modules=["virtio_pci", "virtio_console"], programs=[AGENT], files=files | more.pop("files", {}),
+                    arguments=[*port(kind, lab.channel), *(disk if has_disk else [])], **more)  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def world(boot_machine, lab, tmp_path):
     """world(kind): (guest, the host's end, the path of its qga socket); /mnt in the guest is an ext4 on a disk."""
 
     def start(kind="virtio", **more):
-        image = tmp_path / "disk.img"
-        subprocess.run(["mke2fs", "-q", "-t", "ext4", image, "64M"], check=True)
-        disk = ["-drive", f"file={image},format=raw,if=none,id=disk", "-device", "nvme,drive=disk,serial=DISK0"]
-        files = {"/etc/passwd": b"root:x:0:0::/root:/bin/sh\nbob:x:1000:100:,,,:/home/bob:/bin/sh\n"}
-        guest = boot(modules=["virtio_pci", "virtio_console"], programs=[AGENT], files=files | more.pop("files", {}),
-                     arguments=[*port(kind, lab.channel), *disk], **more)  # fmt: skip
+        subprocess.run(["mke2fs", "-q", "-t", "ext4", tmp_path / "disk.img", "64M"], check=True)
+        guest = boot_machine(kind, **more)
         guest.run("mkdir -p /mnt /run /root; mount -t tmpfs tmpfs /run; mount -t ext4 /dev/nvme0n1 /mnt")
         start_program(guest, kind)
         path = lab.folder / "qga"
@@ -263,3 +273,32 @@ def test_guest_reboots_in_the_midst_of_commands(world, kind):
     with Client(path) as client:
         again = decode(client.ask("get-file", path="/proc/sys/kernel/random/boot_id")["buf-b64"]).decode().strip()
     assert again == guest.read("/proc/sys/kernel/random/boot_id") != boot_id
+
+
+def test_snapshot_is_restored_in_the_midst_of_commands(boot_machine, lab, cleanup):
+    """The guest's agent wakes up with requests of clients that are not there any more."""
+    state = cleanup.enter_context(tempfile.TemporaryFile())
+    guest = boot_machine(has_disk=False)
+    guest.run("mkdir -p /run; mount -t tmpfs tmpfs /run")
+    start_program(guest)
+    path = lab.folder / "qga"
+    end = lab.start("host", f"--channel=unix:{lab.channel},line", f"--qga-socket={path}")
+    tag = end.wait_up()
+    with Client(path) as kept, Client(path) as busy:
+        pid = kept.ask("exec", path="sleep", arg=["1000"])["pid"]
+        handle = kept.ask("file-open", path="/tmp/file", mode="w+")
+        busy.send("guest-exec-status", {"pid": pid})
+        assert busy.answer() == {"exited": False}
+        busy.sock.sendall(b'{"execute": "guest-file-write", "arguments": {"buf-b64": "c2Vj')
+        guest.save(state)
+        guest.kill()
+        for client in (kept, busy):
+            with pytest.raises(ConnectionError):
+                client.receive()
+    boot_machine(has_disk=False, name="restored", state=state)
+    while end.wait_up() == tag:
+        pass
+    with Client(path) as client:  # handles and programs are the agent's, and it is the same
+        assert client.ask("exec-status", pid=pid) == {"exited": False}
+        assert client.ask("file-write", handle=handle, buf_b64="eA==")["count"] == 1
+        assert client.ask("sync", id=5) == 5
