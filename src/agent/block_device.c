@@ -126,13 +126,14 @@ static void find_place(const char *folder, struct place *place)
     if (!at || sscanf(at, "/devices/pci%*x:%*x%n", &len) != 0 || len == 0)
         return;
     at += len;
-    int domain, bus, slot, function;
+    unsigned domain, bus, slot, function;
     while (sscanf(at, "/%x:%x:%x.%x%n", &domain, &bus, &slot, &function, &len) == 4) {
         at += len;
         const struct driver *driver = match_driver(folder, (size_t)(at - folder));
         if (!driver)
             continue;
-        *place = (struct place){domain, bus, slot, function, "unknown", 0, 0, 0};
+        *place =
+            (struct place){(int)domain, (int)bus, (int)slot, (int)function, "unknown", 0, 0, 0};
         find_unit(folder, driver, place);
         return;
     }

@@ -41,14 +41,16 @@ static void put_slaves(struct json_out *out, const char *folder, unsigned depth)
 /* The disks that a block device lies on. */
 static void put_device(struct json_out *out, const char *path, unsigned depth)
 {
-    char folder[BLOCK_PATH_MAX], node[NODE_MAX];
+    char folder[BLOCK_PATH_MAX];
     if (depth > 8 || !block_device_folder(path, folder))
         return;
-    if (block_device_is_virtual(folder))
+    if (block_device_is_virtual(folder)) {
         put_slaves(out, folder, depth);
-    else
-        block_device_put_address(out, folder,
-                                 block_device_node(folder, node, sizeof(node)) ? node : NULL);
+    } else {
+        char node[NODE_MAX];
+        bool found = block_device_node(folder, node, sizeof(node));
+        block_device_put_address(out, folder, found ? node : NULL);
+    }
 }
 
 static void put_sizes(struct json_out *out, const struct statvfs *space)

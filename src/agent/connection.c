@@ -63,10 +63,11 @@ static void put_answer(struct connection *connection, const struct call *call, c
 {
     struct json_out *out = &connection->out;
     const struct json *id = call ? json_member(json_root(call->request), "id") : NULL;
-    if (!class && (call->command->flags & COMMAND_SILENT))
+    unsigned flags = call && !class ? call->command->flags : 0;
+    if (flags & COMMAND_SILENT)
         return;
     out->needs_comma = false;
-    if (!class && (call->command->flags & COMMAND_DELIMITED))
+    if (flags & COMMAND_DELIMITED)
         json_out_bytes(out, "\xff", 1);
     json_out_begin(out, '{');
     json_out_name(out, class ? "error" : "return");

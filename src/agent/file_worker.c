@@ -71,6 +71,11 @@ static int64_t read_count(struct job *job)
     return count;
 }
 
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Reads until there is no more, and tells. In pieces: a file of /proc may need memory of the kernel
  * for all that it is asked for. */
 static int put_content(struct job *job, int fd, size_t count)
@@ -86,8 +91,7 @@ static int put_content(struct job *job, int fd, size_t count)
                 return job_fail(job, "out of memory");
             bytes = grown;
         }
-        size_t room = size - len < READ_PIECE ? size - len : READ_PIECE;
-        got = read(fd, bytes + len, count - len < room ? count - len : room);
+        got = read(fd, bytes + len, least(least(size - len, READ_PIECE), count - len));
         len += got > 0 ? (size_t)got : 0;
     }
     if (got < 0 && (len == 0 || errno != EAGAIN))

@@ -33,7 +33,8 @@ struct worker {
     size_t in_len, in_size;
     char *out; /* bytes that the socket has not taken yet */
     size_t out_at, out_len;
-    bool *freed; /* set by worker_free() while a callback runs */
+    bool is_telling; /* its owner is called */
+    bool is_over;    /* the owner has freed it meanwhile */
 };
 
 static void put_header(uint8_t header[HEADER_LEN], enum worker_word word, size_t len)
@@ -54,15 +55,14 @@ static size_t frame_len(const char *frame)
  * the worker is still there. */
 static bool tell(struct worker *worker, enum worker_word word, const char *text, size_t len)
 {
-    bool freed = false;
-    char *in = worker->in;
-    worker->freed = &freed;
+    worker->is_telling = true;
     worker->says(worker->argument, word, text, len);
-    if (freed)
-        free(in);
-    else
-        worker->freed = NULL;
-    return !freed;
+    worker->is_telling = false;
+    if (!worker->is_over)
+        return true;
+    free(worker->in);
+    free(worker);
+    return false;
 }
 
 static void on_limit(void *argument)
@@ -187,15 +187,15 @@ void worker_release(struct worker *worker)
 {
     if (!worker)
         return;
-    if (worker->freed)
-        *worker->freed = true; /* tell() frees `in` */
-    else
-        free(worker->in);
     child_forget(worker->child);
     timer_cancel(&worker->limit);
     loop_remove(worker->source);
     close(worker->fd);
     free(worker->out);
+    worker->is_over = true;
+    if (worker->is_telling) /* the text that is told lies in it */
+        return;
+    free(worker->in);
     free(worker);
 }
 

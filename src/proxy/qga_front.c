@@ -193,7 +193,7 @@ static size_t take_bytes(struct qga_front *front, const char *bytes, size_t len,
     *ret_ended = false;
     for (size_t at = 0; at < len;) {
         if (front->mark_len == 0) {
-            const char *mark = memchr(bytes + at, MARK_BYTE, len - at);
+            const char *mark = memchr(bytes + at, (unsigned char)MARK_BYTE, len - at);
             size_t plain = mark ? (size_t)(mark - bytes) - at : len - at;
             deliver(front, bytes + at, plain);
             at += plain;

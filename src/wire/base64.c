@@ -17,8 +17,9 @@ void base64_encode(const void *bytes, size_t len, char *ret_text)
     const uint8_t *at = bytes;
     for (; len > 0; at += 3, ret_text += 4) {
         size_t count = len < 3 ? len : 3;
-        uint32_t group = (uint32_t)at[0] << 16 | (count > 1 ? (uint32_t)at[1] << 8 : 0) |
-                         (count > 2 ? at[2] : 0);
+        uint8_t whole[3] = {0};
+        memcpy(whole, at, count);
+        uint32_t group = (uint32_t)whole[0] << 16 | (uint32_t)whole[1] << 8 | whole[2];
         for (int i = 0; i < 4; i++)
             ret_text[i] = (size_t)i <= count ? digits[group >> (18 - 6 * i) & 63] : '=';
         len -= count;
