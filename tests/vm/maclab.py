@@ -69,6 +69,7 @@ def files(library):
     found = with_libraries(*(str(ROOT / name) for name in names))
     installed = {path.replace(str(ROOT), PREFIX): source for path, source in found.items()}
     installed |= {PROXY: ROOT / "bin/outboard-proxy", "/opt/bin/outboard-proxy": ROOT / "bin/outboard-proxy"}
+    installed["/etc/localtime"] = "/usr/share/zoneinfo/UTC" # which programs read before they enter a cell
     return {**installed, **USERS, LIBRARY: library, "/etc/lab.sh": SHELL.encode()}
 
 
