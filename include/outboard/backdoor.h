@@ -4,23 +4,23 @@
  *
  * A backdoor consists of a data channel, memory that both sides share, and commands. A command is a
  * 64-bit number; the host's code defines its meaning (backdoor_host.h). ob_backdoor_call() returns
- * when that code has.
+ * when that code has returned.
  *
  * The same program works with and without a virtual machine; ob_backdoor_open() tries these, in
  * this order:
  * - the environment variable OUTBOARD_BACKDOOR names the socket of a process that was started by
  *   `outboard-backdoor --wire=vfio-user --socket-path=PATH`. A program that has more rights than
- *   the user who started it (set-user-ID, file capabilities) does not look at it;
- * - the backdoor's PCI device (1af4:10f0), through /sys/bus/pci. This needs root.
- * If the variable OUTBOARD_BACKDOOR_PCI_ID has ids, the backdoor has those instead of 1af4:10f0. The
- * same programs do not look at it.
+ *   the user who started it (set-user-ID, file capabilities) ignores the variable;
+ * - the backdoor's PCI device (1af4:10f0), through /sys/bus/pci. This needs root. The variable
+ *   OUTBOARD_BACKDOOR_PCI_ID replaces the ids 1af4:10f0. A program with more rights than its user
+ *   ignores it too.
  *
  * Link with libbackdoor (`pkg-config backdoor`), static or shared; it needs libc alone.
  *
- * Threads: all functions may be called from any thread at any time, but for ob_backdoor_close(),
- * which must be the last. Calls and copies are made one after the other, also where several
- * processes use one PCI device; a child of fork(2) must open the backdoor itself for that. Threads
- * and processes have to agree on the use of the data channel's parts.
+ * Threads: all functions may be called from any thread at any time, except ob_backdoor_close(),
+ * which must be the last. Calls and copies run one after the other, even if several processes use
+ * one PCI device. A child of fork(2) must therefore open the backdoor itself. Threads and processes
+ * must agree on the use of the data channel's parts.
  *
  * Faults: where a function takes a struct ob_fault (it may be NULL), a failure fills it with the
  * missing part and the remedy.
@@ -82,12 +82,12 @@ OB_API size_t ob_backdoor_size(const struct ob_backdoor *backdoor);
  * Host code may change it at any time.
  *
  * On a PCI device it is device memory, with consequences that ob_backdoor_read() and
- * ob_backdoor_write() take care of, and a pointer does not:
+ * ob_backdoor_write() handle and a pointer does not:
  * - Use aligned loads and stores of 1, 2, 4 or 8 bytes. memcpy(3) and the like may pick vector
  *   instructions that a hypervisor can't emulate.
  * - One thread at a time. QEMU's x-pci-proxy-dev loses an access to a device that comes while
  *   another processor's access, such as a call, is under way.
- * - When the device is unplugged, its memory goes, and touching it is a SIGBUS.
+ * - If the device is unplugged, its memory disappears, and an access raises SIGBUS.
  */
 OB_API volatile void *ob_backdoor_data(struct ob_backdoor *backdoor);
 
@@ -105,8 +105,8 @@ OB_API int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const 
                              size_t len);
 
 /**
- * Have the host's code run a command, and wait until it has. The host sees earlier writes to the
- * data channel; afterwards, the caller sees the host's writes.
+ * Have the host's code run a command, and wait until it returns. The host sees earlier writes to
+ * the data channel; afterwards, the caller sees the host's writes.
  *
  * @command: handed to the host's code as it is.
  *
@@ -115,8 +115,8 @@ OB_API int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const 
  * - -EPROTO: the process at the socket breaks the protocol;
  * - -EREMOTEIO: the process at the socket refuses the command.
  *
- * A PCI device tells nothing: a command to a host process that has ended is lost, and the call
- * returns 0. ob_backdoor_check() tells.
+ * A PCI device does not report a failure: if the host's process has ended, the command is lost and
+ * the call returns 0. ob_backdoor_check() detects that.
  */
 OB_API int ob_backdoor_call(struct ob_backdoor *backdoor, uint64_t command, struct ob_fault *fault);
 

@@ -2,10 +2,10 @@
 /*
  * The host's side of the backdoor: code of yours that a guest calls.
  *
- * The backdoor is a PCI device (1af4:10f0) with two BARs. BAR 0 tells the guest the size of the
- * data channel and takes commands; BAR 1 is the data channel, memory that guest and host both see.
- * The guest's store that completes a command returns when your code has returned. Your code defines
- * the meaning of a command and its byte order.
+ * The backdoor is a PCI device (1af4:10f0) with two BARs. BAR 0 has the size of the data channel
+ * and receives commands. BAR 1 is the data channel, memory that guest and host share. The guest's
+ * store that completes a command returns when your code has returned. Your code defines the meaning
+ * of a command and its byte order.
  *
  * There are two ways in:
  * - A shared object with the functions backdoor_init, backdoor and backdoor_fini, as declared below
@@ -14,8 +14,8 @@
  * - A program of your own that calls ob_backdoor_main() and links with liboutboard-backdoor
  *   (`pkg-config outboard-backdoor`).
  *
- * The data channel is the guest's too: it may change while you look at it. Copy, then check. Output
- * to stdout waits for its reader, and the guest with it; ob_log() (program.h) does not wait.
+ * The guest can change the data channel at any time: copy data, then check the copy. A write to
+ * stdout waits for its reader, and the guest waits with it; ob_log() (program.h) does not wait.
  */
 #ifndef OUTBOARD_BACKDOOR_HOST_H
 #define OUTBOARD_BACKDOOR_HOST_H
@@ -40,7 +40,7 @@ struct ob_backdoor_ops {
 };
 
 /**
- * Be a backdoor device with these callbacks; the options are those of outboard-backdoor without
+ * Run a backdoor device with these callbacks. Its options are those of outboard-backdoor without
  * --library. All callbacks run on the calling thread.
  *
  * Returns the exit status for main(): 0 after a clean end, 1 when something failed, 2 for wrong

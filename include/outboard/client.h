@@ -4,36 +4,38 @@
  * (mpqemu), or any vfio-user server.
  *
  * A client connects, publishes guest memory, probes the device, and then forwards the guest's
- * accesses. Nothing that the remote does or fails to do harms the VMM: every call ends within a
- * bound, which is `timeout_ms` for each message that it takes (the greeting takes 15; a vfio-user
- * transfer in parts takes one for each part), reads of a device that does not answer give all ones
- * as they do on a PCI bus, and the reason is kept as a fault.
+ * accesses. A remote can't stop or crash the VMM. Every call has a time limit: `timeout_ms` for
+ * each message that it sends. The greeting counts as 15 messages, and a vfio-user transfer in parts
+ * as one for each part. If the device does not answer, a read gives all ones, as on a PCI bus, and
+ * the fault records the reason.
  *
- * A remote is alive, hung (it has not answered in time, though it may yet) or lost (its socket
- * ended, it broke the rules of the wire, or a policy gave it up). While it is hung no call waits
- * for it any more. If late answers come they are recognized as late, and it is alive again. A
- * remote may also refuse a request: the call returns -EREMOTEIO, ob_client_refusal() returns the
- * reason, and the client's state is unchanged.
+ * A remote is alive, hung or lost. It is hung if it has not answered in time. It is lost if its
+ * socket ended, it broke the rules of the wire, or a policy gave it up. While it is hung, no call
+ * waits for it. When the late answers arrive, it is alive again. A remote may also refuse a
+ * request: the call returns -EREMOTEIO, ob_client_refusal() returns the reason, and the client's
+ * state is unchanged.
  *
- * Everything here works over every wire, unless it says "vfio-user": then it returns -EOPNOTSUPP
- * over mpqemu. A vfio-user remote is greeted by the first call that needs it, which therefore may
- * also return -EPROTONOSUPPORT (another version of the protocol), -EPROTO (the remote's description
- * of itself is inconsistent), -ENODEV (its device is no PCI device), -EREMOTEIO (it refuses the
- * greeting, with -EBUSY as the refusal when it serves another VMM) or -ENOTCONN (it did not answer
- * in time, or has closed the connection); the remote is lost then.
+ * All functions work over every wire, unless their description begins with "vfio-user": over mpqemu
+ * those return -EOPNOTSUPP. The first call that needs a vfio-user remote greets it. If the greeting
+ * fails, the remote is lost and the call returns one of these:
+ * - -EPROTONOSUPPORT: it speaks another version of the protocol;
+ * - -EPROTO: its description of itself is inconsistent;
+ * - -ENODEV: its device is not a PCI device;
+ * - -EREMOTEIO: it refuses the greeting; the refusal is -EBUSY if it serves another VMM;
+ * - -ENOTCONN: it did not answer in time, or has closed the connection.
  *
  * While a process has a client, a thread of the library closes descriptors that a remote sent,
- * since close(2) of a file of the remote's may hang. The thread has all signals blocked and calls
- * none of your code. The last ob_client_free() ends it. If a close hangs, that call does not wait:
- * the thread ends when the close does.
+ * since close(2) of a file of the remote's may hang. The thread blocks all signals and calls none
+ * of your code. The last ob_client_free() ends it. If a close hangs, that call does not wait: the
+ * thread ends when the close does.
  *
- * Calls on one client must not overlap; callbacks run inside the call
- * that found the reason for them and must not call the client, except ob_client_state(),
- * ob_client_fault() and ob_client_intx_eoi(). Between calls, ob_client_dispatch() looks after
- * interrupts and the heartbeat whenever ob_client_fd() is readable; it never waits.
+ * Calls on one client must not overlap. Callbacks run inside a call, and must not call the client,
+ * except ob_client_state(), ob_client_fault() and ob_client_intx_eoi(). Between calls, call
+ * ob_client_dispatch() whenever ob_client_fd() is readable; it handles interrupts and the
+ * heartbeat, and never waits.
  *
- * Here are the client itself and accesses to the device; client_memory.h has guest memory and the
- * log of written pages, client_irq.h interrupts, client_state.h migration.
+ * This header declares the client itself and accesses to the device. client_memory.h declares guest
+ * memory and the log of written pages, client_irq.h interrupts, client_state.h migration.
  */
 #ifndef OUTBOARD_CLIENT_H
 #define OUTBOARD_CLIENT_H
@@ -71,7 +73,7 @@ struct ob_client_callbacks {
     void (*reserved[8])(void); /* NULL */
 };
 
-/** How to speak to a remote. All zero but the size is a good choice. */
+/** Options of a client. Zero selects the default of each but the size. */
 struct ob_client_options {
     size_t size;         /* sizeof(struct ob_client_options) */
     const char *wire;    /* "mpqemu" (also NULL), "mpqemu-v8" or "vfio-user" */
@@ -148,30 +150,31 @@ OB_API void ob_client_free(struct ob_client *client);
 OB_API enum ob_client_state ob_client_state(const struct ob_client *client);
 
 /**
- * Change ob_client_options.timeout_ms, for calls that come: some may take longer than others, as
- * the change to OB_CLIENT_STOPPED does with I/O on its way. Returns 0 or -EINVAL.
+ * Change ob_client_options.timeout_ms for later calls. Some calls take longer than others: a change
+ * to OB_CLIENT_STOPPED waits for the device's I/O. Returns 0 or -EINVAL.
  */
 OB_API int ob_client_set_timeout(struct ob_client *client, unsigned timeout_ms);
 
 /** Why the remote is hung or lost. Valid until the next call; its code is 0 while it is alive. */
 OB_API const struct ob_fault *ob_client_fault(const struct ob_client *client);
 
-/** The errno (negative) with which the remote last refused a call; 0: it never has. */
+/** The negative errno with which the remote last refused a call, or 0 if it has not refused any. */
 OB_API int ob_client_refusal(const struct ob_client *client);
 
-/** A descriptor that is readable when ob_client_dispatch() has something to do. The client's. */
+/** A descriptor that is readable when ob_client_dispatch() has work. It belongs to the client. */
 OB_API int ob_client_fd(const struct ob_client *client);
 
-/** Take interrupts, send and check heartbeats, notice a remote that has gone. Never waits. */
+/** Receive interrupts, send and check heartbeats, and detect a remote that has ended. Never
+ * waits. */
 OB_API void ob_client_dispatch(struct ob_client *client);
 
 /**
- * Probe the device, by the accesses of QEMU's proxy: ids, then for each BAR, and for offset 0x28,
- * the bits that remain after a write of all ones. BARs keep their addresses. A vfio-user remote
- * says itself how large its BARs are.
+ * Probe the device by the accesses of QEMU's proxy. Read the ids. Then, for each BAR and for offset
+ * 0x28, write all ones and read the bits that remain. BARs keep their addresses. A vfio-user remote
+ * reports the sizes of its BARs itself.
  *
- * Returns 0; -ENODEV when all ids are ones; -EPROTO when a BAR can't be (its size is no power of
- * two, or too much for its kind); or the errno of an access.
+ * Returns 0; -ENODEV when all ids are ones; -EPROTO when a BAR is impossible (its size is not a
+ * power of two, or too large); or the errno of an access.
  */
 OB_API int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
                            struct ob_fault *fault);
@@ -195,9 +198,11 @@ OB_API int ob_client_config_write(struct ob_client *client, uint32_t offset, uns
 #define OB_CLIENT_REGION_CONFIG 7
 
 /**
- * Access any number of bytes of a BAR, the ROM or configuration space. Over vfio-user that is one
- * message per 1 MiB, or whatever less the remote takes; over mpqemu it is one per register. After a
- * probe, unless it is configuration space.
+ * Access any number of bytes of a BAR, the ROM or configuration space. vfio-user uses one message
+ * per 1 MiB, or per transfer of the remote's maximum if that is less; mpqemu uses one per register.
+ * Except for configuration space, call it after a probe. Over vfio-user that is one message per 1
+ * MiB, or whatever less the remote takes; over mpqemu it is one per register. After a probe, unless
+ * it is configuration space.
  *
  * @region: 0 to 5: a BAR; OB_CLIENT_REGION_ROM (vfio-user) or OB_CLIENT_REGION_CONFIG.
  *
@@ -242,8 +247,8 @@ struct ob_client_write {
 };
 
 /**
- * Write many registers, in order: one message where the remote takes that (vfio-user with
- * write_multiple), else one each.
+ * Write many registers, in order: in one message if the remote supports it (vfio-user with
+ * write_multiple), else in one message each.
  *
  * Returns as ob_client_bar_write(), or -ENOMEM; -EINVAL when ob_client_bar_write() would refuse one
  * of them; then nothing was written.
@@ -264,8 +269,8 @@ struct ob_client_area {
 /**
  * vfio-user: the parts of a BAR that can be mapped, for mmap(2) with MAP_SHARED. After a probe.
  *
- * Returns how many there are, of which the first @max are filled in (none when the BAR is registers
- * alone); -EINVAL for no such BAR.
+ * Returns the number of parts, of which the first @max are filled in (0 if the whole BAR is
+ * registers); -EINVAL for no such BAR.
  */
 OB_API int ob_client_bar_areas(struct ob_client *client, unsigned bar,
                                struct ob_client_area *ret_areas, unsigned max);
@@ -280,12 +285,12 @@ struct ob_client_eventfd {
 };
 
 /**
- * vfio-user: ask which registers have an eventfd (GET_REGION_IO_FDS). After a probe.
+ * vfio-user: get the registers that have an eventfd (GET_REGION_IO_FDS). Call it after a probe.
  *
  * @ret_eventfds: filled in up to @max. Its descriptors are the caller's.
  *
- * Returns how many were filled in, -EINVAL for no such BAR, -ENOMEM, or the errno of a call or of
- * duplicating a descriptor.
+ * Returns the number that was filled in, -EINVAL for no such BAR, -ENOMEM, or the errno of a call
+ * or of duplicating a descriptor.
  */
 OB_API int ob_client_bar_eventfds(struct ob_client *client, unsigned bar,
                                   struct ob_client_eventfd *ret_eventfds, unsigned max);

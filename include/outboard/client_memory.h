@@ -19,8 +19,8 @@ struct ob_client_region {
     uint64_t offset; /* into the file */
     int fd;          /* a file that can be mapped shared (memfd); stays the caller's */
     bool read_only;  /* vfio-user: the device may not write there */
-    /* vfio-user, with fd -1: the memory itself, `len` bytes that must stay until the region is
-     * taken back. The remote is told that it is there, and asks for its bytes by messages. */
+    /* vfio-user, with fd -1: the memory itself, `len` bytes that must remain until the region is
+     * unmapped. The remote learns only its range, and accesses its bytes by messages. */
     void *memory;
 };
 
@@ -33,19 +33,19 @@ struct ob_client_region {
  * Over vfio-user, new regions are mapped, and regions that are not named are unmapped; the others
  * are unchanged.
  *
- * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps or overlaps
- * another; -E2BIG when more than 7 are left to be sent over mpqemu, or more than 64 are given;
- * -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost; over vfio-user also
- * the errors of ob_client_map_memory(). An mpqemu remote that is hung is told all the same. The
- * fault of all but -ENOTCONN goes to @fault, which may be NULL.
+ * Returns 0; -EINVAL for a region that is empty, not aligned to pages of 4096, wraps around or
+ * overlaps another; -E2BIG when more than 7 remain to be sent over mpqemu, or more than 64 are
+ * given; -EBADF for a descriptor that is not open; -ENOTCONN when the remote is lost; over
+ * vfio-user also the errors of ob_client_map_memory(). A hung mpqemu remote still gets the table.
+ * All errors except -ENOTCONN fill @fault, which may be NULL.
  */
 OB_API int ob_client_publish_memory(struct ob_client *client,
                                     const struct ob_client_region *regions, unsigned count,
                                     struct ob_fault *fault);
 
 /**
- * vfio-user: tell the remote of one more region (DMA_MAP). For VMMs with many, or with a virtual
- * IOMMU; @region.gpa is then an IOVA.
+ * vfio-user: add a region (DMA_MAP), for VMMs with many regions or with a virtual IOMMU;
+ * @region.gpa is then an IOVA.
  *
  * Returns 0; -EINVAL and -EBADF as ob_client_publish_memory(), and for a region that does not fit
  * the remote's page sizes; -EEXIST when it overlaps one that is mapped; -ENOSPC when the remote
@@ -55,13 +55,13 @@ OB_API int ob_client_map_memory(struct ob_client *client, const struct ob_client
                                 struct ob_fault *fault);
 
 /**
- * vfio-user: take a region back (DMA_UNMAP), exactly as it was mapped. When this returns 0 the
- * remote has ended its I/O there. With -ETIMEDOUT it may yet touch the region, until the client is
- * lost or freed and the remote's process has ended.
+ * vfio-user: remove a region (DMA_UNMAP), with the range with which it was mapped. When this
+ * returns 0, the remote has ended its I/O there. After -ETIMEDOUT the remote may still access the
+ * region, until the client is lost or freed and the remote's process has ended.
  *
- * Returns 0, -ENOENT when there is no such region, or the errno of a call. With -EREMOTEIO nothing
- * has changed; only of a remote that says that it has no such region (ENOENT) is that taken for
- * granted.
+ * Returns 0, -ENOENT when there is no such region, or the errno of a call. After -EREMOTEIO the
+ * region is still mapped. If the remote answers that it has no such region (ENOENT), the region
+ * counts as removed.
  */
 OB_API int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len);
 
@@ -87,13 +87,15 @@ OB_API int ob_client_log_start(struct ob_client *client, uint64_t page_size,
 OB_API int ob_client_log_stop(struct ob_client *client);
 
 /**
- * vfio-user: which pages of a range were written since they were last reported. All of a region
- * that was unmapped meanwhile is among them if the remote has no log of it any more.
+ * vfio-user: get the pages of a range that were written since the last report. If the remote has
+ * lost its log of a region that was unmapped meanwhile, the report contains all pages of that
+ * region.
  *
  * @ret_bits: a bit a page, lowest first, in whole 8 bytes: (pages + 63) / 64 * 8.
  *
  * Returns 0; -EINVAL for another page size or a range that is not in the log; -ENOMEM; or the errno
- * of a call, which loses nothing: the next report has it all, and after -ETIMEDOUT perhaps more.
+ * of a call. A failed call loses nothing: the next report contains all pages, and after -ETIMEDOUT
+ * perhaps more.
  */
 OB_API int ob_client_log_report(struct ob_client *client, uint64_t page_size,
                                 const struct ob_client_range *range, uint8_t *ret_bits);

@@ -26,7 +26,7 @@ enum ob_client_run_state {
 };
 
 /**
- * vfio-user: whether the device can be migrated.
+ * vfio-user: find out if the device can be migrated.
  *
  * @ret_pre_copy: whether it knows OB_CLIENT_PRE_COPY; may be NULL.
  *
@@ -38,19 +38,19 @@ OB_API int ob_client_can_migrate(struct ob_client *client, bool *ret_pre_copy);
 OB_API int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *ret_state);
 
 /**
- * vfio-user: bring the device into a state. It runs at first. To carry it elsewhere:
- * OB_CLIENT_STOPPED, OB_CLIENT_SAVING, ob_client_save() until it returns 0, there
- * OB_CLIENT_STOPPED, OB_CLIENT_LOADING, ob_client_load() with all of it, OB_CLIENT_STOPPED,
- * OB_CLIENT_RUNNING. A state that the device there refuses shows in the call that leaves
- * OB_CLIENT_LOADING.
+ * vfio-user: set the device's run state. At first the device runs. To migrate it, at the source set
+ * OB_CLIENT_STOPPED and OB_CLIENT_SAVING, and call ob_client_save() until it returns 0. At the
+ * destination set OB_CLIENT_STOPPED and OB_CLIENT_LOADING, and call ob_client_load() with all of
+ * it. Then set OB_CLIENT_STOPPED and OB_CLIENT_RUNNING. If the device refuses the loaded state, the
+ * call that leaves OB_CLIENT_LOADING fails.
  *
- * Returns 0 or the errno of a call; -EREMOTEIO when the device refuses, as it does a change that is
- * no arc of VFIO's.
+ * Returns 0 or the errno of a call; -EREMOTEIO when the device refuses. A device refuses a change
+ * that VFIO's state machine does not have.
  */
 OB_API int ob_client_set_run_state(struct ob_client *client, enum ob_client_run_state state);
 
-/** vfio-user: the next bytes of a device's state. Returns how many, 0 at its end, or the errno of a
- * call. */
+/** vfio-user: get the next bytes of a device's state. Returns their number, 0 at the end, or the
+ * errno of a call. */
 OB_API ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len);
 
 /** vfio-user: give a device its next bytes of state. Returns 0 or the errno of a call. */

@@ -2,26 +2,27 @@
 /*
  * Device: one PCI function, described once and served over any wire.
  *
- * A device program describes the function in a struct ob_device_desc, puts its callbacks into a
- * struct ob_device_ops, makes an ob_device of both and hands it to ob_program_main() (program.h),
- * or to a server on a loop of its own (server.h). All callbacks run on the one thread that serves
- * the device; every function here must be called on that thread unless it says otherwise. Another
- * thread may call nothing of a device; it signals a wake-up (wake.h), and the serving thread does
- * the rest.
+ * A device program describes the function in a struct ob_device_desc and its callbacks in a struct
+ * ob_device_ops. ob_device_new() makes an ob_device of both. ob_program_main() (program.h) serves
+ * it, or a server on a loop of your own (server.h). All callbacks run on the one thread that serves
+ * the device, and every function here must be called on that thread unless it says otherwise.
+ * Another thread can't call a device; it signals a wake-up (wake.h), and the serving thread does
+ * the work.
  *
- * A device has one VMM at a time and outlives it: when a VMM has gone, the device keeps its state,
- * and the next VMM finds it as it was left. Most VMMs reset it before their guest uses it, but only
- * after they have shared the guest's memory. So from the loss of a VMM on, the device is dormant
- * until the next VMM accesses a BAR, rings a doorbell, resets the device or loads a state:
+ * A device has one VMM at a time and outlives it. When a VMM disconnects, the device keeps its
+ * state, and the next VMM finds it unchanged. Most VMMs reset it before their guest uses it, but
+ * only after they have shared the guest's memory. Therefore a device that has lost its VMM is
+ * dormant. It wakes when the next VMM accesses a BAR, rings a doorbell, resets the device or loads
+ * a state. While it is dormant:
  *
- * - the library does not call poll, has_io_in_flight, has_deferred_work or before_sleep; the end of
- *   a pause is reported then;
- * - DMA (dma.h) returns -ENOTCONN, so that nothing of the VM before reaches the new one's memory;
- *   keep or drop the data that was not transferred;
- * - interrupts (irq.h) are kept back, and signalled when the device wakes unless a reset woke it;
+ * - the library does not call poll, has_io_in_flight, has_deferred_work or before_sleep, but it
+ *   still reports the end of a pause;
+ * - DMA (dma.h) returns -ENOTCONN, so that data of the previous VM can't reach the memory of the
+ *   new one; keep or drop the data that was not transferred;
+ * - interrupts (irq.h) are held, and signalled when the device wakes unless a reset woke it;
  * - watched descriptors (watch.h) are still watched, and timers (timer.h) fire, so I/O ends.
  *
- * A VMM that only reads and writes configuration space wakes nothing.
+ * An access to configuration space does not wake the device.
  */
 #ifndef OUTBOARD_DEVICE_H
 #define OUTBOARD_DEVICE_H
@@ -68,11 +69,11 @@ struct ob_bar {
     enum ob_bar_kind kind;
     unsigned flags; /* enum ob_bar_flag */
     uint64_t size;  /* bytes, a power of two; OB_BAR_MEMORY needs whole pages of 4096 */
-    /* Which part of an OB_BAR_MEMORY BAR is memory; len 0: all of it. The rest is registers. */
+    /* The part of an OB_BAR_MEMORY BAR that is memory; len 0: all of it. The rest is registers. */
     struct ob_bar_range memory;
 };
 
-/** A register of which only the fact matters that it was written (an ioeventfd). */
+/** A register whose written value does not matter (an ioeventfd). */
 struct ob_doorbell {
     unsigned bar;
     uint64_t offset;
@@ -98,18 +99,18 @@ struct ob_device_desc {
     bool express;
     bool intx; /* has an interrupt pin (INTA) */
     /* The bus master bit of the command register is hardwired to one, for VMMs that drive devices
-     * without a guest and never write it. Elsewhere a guest relies on being able to clear it. */
+     * without a guest and never write it. A guest relies on being able to clear it. */
     bool always_master;
     struct ob_bar bars[OB_BAR_COUNT];
     /* MSI: 1, 2, 4, 8, 16 or 32 vectors; 0: none. */
     uint8_t msi_vectors;
     /* MSI-X: up to 2048 vectors; 0: none. Table and pending bits lie in the memory BAR msix_bar, at
-     * msix_offset, a multiple of 8: 16 bytes a vector, then a bit a vector in whole 8 bytes. The
-     * library answers accesses there. */
+     * msix_offset, which must be a multiple of 8. The table has 16 bytes for each vector; one bit
+     * for each vector follows, in whole 8 bytes. The library answers accesses there. */
     uint16_t msix_vectors;
     uint8_t msix_bar;
     uint32_t msix_offset;
-    /* Registers that wires which can do so connect to a callback without the VMM; may be NULL. */
+    /* Registers that a wire with eventfds connects to a callback without the VMM; may be NULL. */
     const struct ob_doorbell *doorbells;
     unsigned num_doorbells;
     /* The largest state that ob_device_ops.save() writes, in bytes (0: the device can't be saved),
@@ -138,76 +139,79 @@ struct ob_device_ops {
     void (*write)(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 
     /** The guest has written doorbells with this number, once or more often. The written value is
-     * not known: the device reads guest memory. If the VMM does not know doorbells, or takes fewer
-     * eventfds than the BAR has numbers (QEMU takes 16), the library calls write for the others. */
+     * not known: the device reads guest memory. A VMM may not support doorbells, or may accept
+     * fewer eventfds than the BAR has numbers (QEMU accepts 16). For the other doorbells, the
+     * library calls write. */
     void (*doorbell)(void *state, unsigned number);
 
     /** The guest or the VMM resets the function. Interrupts have been lowered, configuration space
-     * is at its defaults, DMA is off. The library calls it when a VMM asks for a reset, and around
-     * load(), never of its own accord: a first VMM may access registers before it resets anything,
-     * so the device must be in the state of a reset when ob_device_new() is called. */
+     * is at its defaults, DMA is off. The library calls it when a VMM requests a reset, and around
+     * load(), and at no other time. A first VMM may access registers before any reset: when
+     * ob_device_new() is called, the device must be in its reset state. */
     void (*reset)(void *state);
 
     /**
      * Do the work that is due: work that a register write has noted, and completions that have
-     * arrived. Called between messages and before the server waits, so it must be cheap when
-     * nothing is due, and give way after a bounded amount of work.
+     * arrived. It is called between messages and before the server waits. It must be cheap if no
+     * work is due, and return after a bounded amount of work.
      *
-     * Returns whether anything was done or more is due right now; the server then comes back
-     * without waiting, and learns from it how long it pays to poll.
+     * Returns true if it did work or more work is due now. The server then calls it again without
+     * waiting, and adapts the time for which it polls.
      */
     bool (*poll)(void *state);
 
     /**
-     * Whether the device has I/O in flight, for example at a disk or a network, whose completion
-     * makes a watched descriptor ready. If so, the server yields its processor between polls, and
-     * sleeps sooner than it would for the guest alone. NULL: never.
+     * Returns true while the device has I/O in flight, for example at a disk or a network, whose
+     * completion makes a watched descriptor ready. Meanwhile the server yields its processor
+     * between polls, and sleeps sooner than it would for the guest alone. NULL: never.
      */
     bool (*has_io_in_flight)(void *state);
 
     /**
-     * Whether the device defers work for a number of polls, for example to coalesce interrupts, and
-     * would have to do it at once if the server slept. If so, a server that may poll keeps polling.
-     * The device must do the work after a bounded number of polls. NULL: never.
+     * Returns true while the device defers work for a number of polls, for example to coalesce
+     * interrupts. The device would have to do that work at once if the server slept, so a server
+     * that may poll continues to poll. The device must do the work after a bounded number of polls.
+     * NULL: never.
      */
     bool (*has_deferred_work)(void *state);
 
     /**
-     * The server is about to sleep until a message or a watched descriptor. If the device polls
-     * guest memory and has told the guest not to write registers, it must now tell the guest to
-     * write them, and then check guest memory again: the guest may have added work before that.
+     * The server is about to sleep until a message or a watched descriptor. A device that polls
+     * guest memory may have told the guest not to write registers. It must now tell the guest to
+     * write them again, and then check guest memory once more: the guest may have added work in
+     * between.
      *
-     * Returns whether there is work; the server then calls poll instead of sleeping.
+     * Returns true if there is work; the server then calls poll instead of sleeping.
      */
     bool (*before_sleep)(void *state);
 
     /**
-     * The VMM takes back memory on which the device holds spans (dma.h), resets the function, or
-     * has gone: begin to end or cancel the I/O in flight, and give all spans back. Return at once.
-     * From now on start nothing new, until quiesced() has returned something other than 0, or
+     * The VMM removes memory on which the device holds spans (dma.h), resets the function, or has
+     * disconnected. Begin to end or cancel the I/O in flight, give all spans back, and return at
+     * once. Start nothing new until quiesced() has returned something other than 0, or
      * disconnected() or reset() is called. Requests of ob_dma_submit() can't end meanwhile: cancel
-     * those that the I/O needs. NULL: the memory is kept mapped until its spans are given back, and
+     * those that the I/O needs. NULL: the memory stays mapped until its spans are given back, and
      * I/O in flight continues in it.
      */
     void (*quiesce)(void *state);
 
     /**
-     * The VM is about to be stopped, or runs again. A paused device starts nothing of its own
-     * accord: no DMA, no interrupt. Requests in flight may end, until at_rest() reports it, or be
-     * kept for save(). Registers may still be accessed; a write must not start a request.
+     * The VM is about to stop, or runs again. A paused device starts no DMA and no interrupt of its
+     * own accord. Requests in flight may end, until at_rest() reports it, or be kept for save().
+     * Registers may still be accessed; a write must not start a request.
      */
     void (*pause)(void *state, bool paused);
 
     /**
-     * Whether a device that has been paused has come to rest: nothing is on its way any more that
-     * touches guest memory or signals an interrupt. Only then is the VM told that the device has
-     * stopped, and the device saved. NULL: it is at rest as soon as pause() returns.
+     * Asks if a paused device has come to rest: nothing in flight can access guest memory or signal
+     * an interrupt. Only then does the library report to the VM that the device has stopped, or
+     * save the device. NULL: it is at rest when pause() returns.
      *
      * @fault: says why the device can't come to rest.
      *
-     * Returns 1 when it is at rest; 0 when not yet: it is asked again after any callback of the
-     * device; or a negative errno when waiting is no use: the device is then resumed, and the VMM
-     * told that it could not be stopped.
+     * Returns 1 when it is at rest, or 0 when not yet; the library asks again after any callback of
+     * the device. A negative errno means that the device can't come to rest: it is resumed, and the
+     * VMM gets an error.
      */
     int (*at_rest)(void *state, struct ob_fault *fault);
 
@@ -216,14 +220,14 @@ struct ob_device_ops {
      *
      * @ret_buf: room for ob_device_desc.state_len bytes.
      *
-     * Returns how many it wrote, or a negative errno.
+     * Returns the number of bytes that it wrote, or a negative errno.
      */
     int (*save)(void *state, uint8_t *ret_buf, size_t size);
 
     /**
-     * Take on a state that save() wrote, maybe in another process. The device is paused and has
-     * been reset; the library's part (configuration space, memory BARs, MSI-X, the level of INTx)
-     * is as it was saved. Trust nothing of it.
+     * Load a state that save() wrote, maybe in another process. The device is paused and has been
+     * reset. The library's part (configuration space, memory BARs, MSI-X, the level of INTx) is
+     * already loaded. Check every value of the state.
      *
      * @version: ob_device_desc.state_version of the device that wrote it, never above this one's.
      * @fault:   gives the reason of a failure.
@@ -234,22 +238,22 @@ struct ob_device_ops {
                 struct ob_fault *fault);
 
     /**
-     * The VMM has gone, and its memory and interrupts with it; the device is dormant until the next
-     * one takes it over. Discard state that is meaningful only to that VM, such as the first half
-     * of a register access. Called after quiesce, also when the device is about to be freed.
+     * The VMM has disconnected, and its memory and interrupts are gone. The device is dormant until
+     * the next VMM takes it over. Discard state that is meaningful only to that VM, such as the
+     * first half of a register access. Called after quiesce, also when the device is about to be
+     * freed.
      */
     void (*disconnected)(void *state);
 
     /**
-     * Whether the request of quiesce() is done. The library asks after quiesce() and then after any
-     * callback of the device, which is still polled. Meanwhile the VMM waits
-     * for its answer, and the next VMM for its turn, so set a time limit. If poll() ended the last
-     * of the I/O, it returns true. NULL: it is done when quiesce() returns.
+     * Asks if the request of quiesce() is done. The library asks after quiesce() and then after any
+     * callback of the device, which is still polled. Meanwhile the VMM waits for its answer, and
+     * the next VMM for its turn, so set a time limit. If poll() ended the last of the I/O, it
+     * returns true. NULL: it is done when quiesce() returns.
      *
-     * Returns 1 when all spans are given back and nothing is in flight; 0 when not yet; or a
-     * negative errno when waiting longer is no use: the memory of spans that are left stays mapped.
-     * Memory that a VMM took back by vfio-user is only reported as free when its spans are given
-     * back, however long that takes.
+     * Returns 1 when all spans are given back and no I/O is in flight, or 0 when not yet. A
+     * negative errno ends the wait: the memory of the remaining spans stays mapped. A vfio-user VMM
+     * is told that memory is free only when its last span is given back.
      */
     int (*quiesced)(void *state);
 };
@@ -270,8 +274,8 @@ struct ob_device_ops {
 OB_API int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops,
                          void *state, struct ob_device **ret_device, struct ob_fault *fault);
 
-/** Free a device with all that it holds of the guest. The library calls quiesce() if the device has
- * a VMM, and does not wait for it. NULL is fine. Not from a callback of it. */
+/** Free a device and everything that it holds of the guest. If the device has a VMM, the library
+ * calls quiesce() and does not wait for it. NULL is fine. Not from a callback of the device. */
 OB_API void ob_device_free(struct ob_device *device);
 
 /**
@@ -294,14 +298,14 @@ OB_API void *ob_device_bar_memory(const struct ob_device *device, unsigned bar);
 OB_API int ob_device_add_capability(struct ob_device *device, uint8_t id, const uint8_t *body,
                                     const uint8_t *writable, size_t len);
 
-/** The vendor id in configuration space: that of ob_device_desc, or of --pci-id (program.h). For
- * devices that repeat it in a register or a command's data. @device NULL: 0xffff. Any callback of the
- * device. */
+/** The vendor id in configuration space: that of ob_device_desc, or of --pci-id (program.h). A
+ * device that repeats the id in a register or a command's data needs it. @device NULL: 0xffff. Any
+ * callback of the device. */
 OB_API uint16_t ob_device_vendor_id(const struct ob_device *device);
 
-/** Tell a person, in one sentence, of something odd that changes nothing about serving the device:
- * a line of the program's log, as ob_log() (program.h) writes it. Say each thing once. Any callback
- * of the device. */
+/** Write a warning to the program's log, as ob_log() (program.h) does. The text is one sentence
+ * about a condition that does not stop the device. Give each warning once. Any callback of the
+ * device. */
 OB_API void ob_device_warn(struct ob_device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

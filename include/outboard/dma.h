@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * DMA: a device's way to the guest's memory.
+ * DMA: access of a device to the guest's memory.
  *
  * Guest memory is a table of regions that the VMM shares by descriptor and may replace at any
- * message. The copying calls look a range up each time. A mapped range keeps the memory behind it
- * alive until it is unmapped, whatever the VMM does meanwhile; ob_dma_is_current() tells whether
- * it is still the guest's.
+ * message. The copying calls look a range up each time. A mapped range keeps its memory alive until
+ * it is unmapped, even if the VMM removes it. ob_dma_is_current() tells if it still belongs to the
+ * guest.
  *
- * A call without a device, a buffer or a direction that there is returns -EINVAL, which a request
- * gets as its result.
+ * Without a device, a buffer or a valid direction, a call returns -EINVAL, and a request gets that
+ * as its result.
  *
- * The guest can write to its memory at any moment: copy data that must be checked, then check the
- * copy.
+ * The guest can change its memory at any time: copy data, then check the copy.
  *
- * A VMM may tell where memory is and share no descriptor for it. Then the calls that copy or map at
- * once return -EREMOTE, and only ob_dma_submit() gets there, by asking the VMM. A device that uses
- * nothing but ob_dma_submit() need not know the difference, and can be run with --dma=messages:
- * then no memory is ever mapped, and a compromised device process has no guest memory.
+ * A VMM may announce memory and share no descriptor for it. Then the calls that copy or map at once
+ * return -EREMOTE. Only ob_dma_submit() reaches that memory, by messages to the VMM. A device that
+ * uses only ob_dma_submit() works in both cases, and can be run with --dma=messages. Then no memory
+ * is ever mapped, and a compromised device process has no guest memory.
  */
 #ifndef OUTBOARD_DMA_H
 #define OUTBOARD_DMA_H
@@ -34,7 +33,8 @@ enum ob_dma_direction {
 
 struct ob_dma_region; /* the memory that a span keeps mapped */
 
-/** A copy that may take its time. The device owns it, and the buffer, until done is called. */
+/** A copy that ends later. The device owns the request and its buffer; both must remain until done
+ * is called. */
 struct ob_dma_request {
     uint64_t iova;
     void *buf;
@@ -89,8 +89,8 @@ OB_API int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf
 /** Start a copy from or to guest memory, wherever it is. Any callback of the device. */
 OB_API void ob_dma_submit(struct ob_device *device, struct ob_dma_request *request);
 
-/** Forget a copy: done is not called, the buffer is not touched any more. A write in flight to the
- * guest's memory may still arrive there. */
+/** Cancel a copy: done is not called, and the buffer is no longer accessed. A write in flight may
+ * still reach the guest's memory. */
 OB_API void ob_dma_cancel(struct ob_device *device, struct ob_dma_request *request);
 
 /**
@@ -109,14 +109,14 @@ OB_API int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len,
                       enum ob_dma_direction direction, struct ob_dma_span *ret_spans,
                       unsigned max_spans);
 
-/** Give spans back. The memory of a region that the VMM took away goes with its last span. */
+/** Give spans back. If the VMM has removed a region, its memory is unmapped with its last span. */
 OB_API void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, unsigned num_spans);
 
 /**
- * Look at a command that the device has read from guest memory. If the first one after a VMM has
- * come is nothing but zeroes, the VMM probably keeps the guest's memory to itself (QEMU's
- * share=off): the guest's writes are not visible here, and there is no other symptom. The log
- * reports it, once for each VMM.
+ * Check a command that the device has read from guest memory. If the first command after a VMM has
+ * connected is all zeroes, the VMM probably does not share the guest's memory (QEMU's share=off).
+ * The guest's writes are then not visible here, and there is no other symptom. The log reports it,
+ * once for each VMM.
  *
  * @command, @len: the bytes as they were read; a useful command must not be all zeroes.
  *
@@ -124,7 +124,8 @@ OB_API void ob_dma_unmap(struct ob_device *device, struct ob_dma_span *spans, un
  */
 OB_API void ob_dma_check_command(struct ob_device *device, const void *command, size_t len);
 
-/** Whether the memory of a span is still the guest's, that is, not replaced by the VMM since. */
+/** Returns true if the memory of a span still belongs to the guest: the VMM has not replaced it
+ * since. */
 OB_API bool ob_dma_is_current(const struct ob_device *device, const struct ob_dma_span *span);
 
 #ifdef __cplusplus

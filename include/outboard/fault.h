@@ -2,8 +2,8 @@
 /*
  * Fault: the record of a failure: its object, its cause, and the remedy.
  *
- * Libraries never print. They return a negative errno and, where a person will have to act, fill
- * one of these; the program prints it once.
+ * Libraries never print. They return a negative errno and, if a person has to act, fill a fault.
+ * The program prints it once.
  */
 #ifndef OUTBOARD_FAULT_H
 #define OUTBOARD_FAULT_H
@@ -22,8 +22,8 @@ struct ob_fault {
 };
 
 /**
- * Record a fault, unless one is recorded already: the first cause is the one to tell. Bytes that
- * are not printable ASCII are written as \NNN (octal).
+ * Record a fault, unless one is recorded already: the first cause is kept. Bytes that are not
+ * printable ASCII are written as \NNN (octal).
  *
  * @fault:  the record, or NULL to only pass the code through.
  * @code:   negative errno.

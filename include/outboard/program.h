@@ -2,25 +2,29 @@
 /*
  * Program: main() of a device program.
  *
- * A program goes through these stages, on one thread:
- *   options  the command line is read: ob_option.apply()
- *   open     all that is opened by path or name is opened: ob_program.open()
- *   create   the device is made: ob_program.create()
- *   serve    READY=1 is told and the peer's first byte read; ob_device_ops are called
- *   end      the device is freed, then ob_program.destroy() and close() are called
+ * A program has these stages, on one thread:
+ *
+ *   options  read the command line: ob_option.apply()
+ *   open     open everything that has a path or a name: ob_program.open()
+ *   create   make the device: ob_program.create()
+ *   serve    notify READY=1, read the peer's first byte, call ob_device_ops
+ *   end      free the device, then call ob_program.destroy() and close()
+ *
  * Neither options nor open may leave a thread behind. With --cell=default or required the process
- * is confined between open and create: later stages can't open paths, connect or start programs,
- * and a system call that the policy does not list ends the process, with its name on standard
- * error. After create, threads, memory for a VMM and copies of descriptors can't be made either.
+ * is confined between open and create. Later stages then can't open paths, connect or start
+ * programs. A system call that the policy does not list ends the process, which names the call on
+ * standard error. After create, the process can't make threads, memory for a VMM or copies of
+ * descriptors either.
  *
- * ob_program_main() gives a device program the interface of a back end: --fd=N or
- * --socket-path=PATH, --socket-mode=MODE, --wire=NAME, --poll-us=N, --dma=HOW,
- * --pci-id=VENDOR:DEVICE, --cell=HOW, --cell-policy=FILE, --user=UID, --print-cell, --trace[=FILE],
- * --print-capabilities, --help, --version, the notify protocol of systemd (READY=1, STATUS=), an
- * end at SIGTERM, and one clear line when it ends.
+ * ob_program_main() gives a device program the interface of a back end. These options select its
+ * socket: --fd=N, --socket-path=PATH, --socket-mode=MODE, --wire=NAME. These set its behaviour:
+ * --poll-us=N, --dma=HOW, --pci-id=VENDOR:DEVICE, --trace[=FILE]. These confine it: --cell=HOW,
+ * --cell-policy=FILE, --user=UID. These print and end: --print-cell, --print-capabilities, --help,
+ * --version. The program uses systemd's notify protocol (READY=1, STATUS=), ends at SIGTERM, and
+ * gives the reason when it ends.
  *
- * Before anything else it opens those of descriptors 0 to 2 that are closed, on /dev/null, and has
- * SIGPIPE and SIGXFSZ ignored unless the program has handlers for them.
+ * First it opens each closed descriptor from 0 to 2 on /dev/null. It ignores SIGPIPE and SIGXFSZ
+ * unless the program has handlers for them.
  */
 #ifndef OUTBOARD_PROGRAM_H
 #define OUTBOARD_PROGRAM_H
@@ -56,26 +60,26 @@ struct ob_program {
     const char *type;                /* for --print-capabilities: "backdoor" */
     const struct ob_option *options; /* ends with an entry whose name is NULL; may be NULL */
     /* The device needs ob_dma_read(), ob_dma_write() or ob_dma_map() (dma.h), which only reach
-     * memory that the VMM shares: --dma=messages is refused. */
+     * memory that the VMM shares. --dma=messages is then refused. */
     bool needs_shared_memory;
-    /* The only wire that can carry the device, "vfio-user" for one with BARs beyond 2 GiB or
-     * without INTx; NULL: any. Others are not offered, and refused. */
+    /* The only wire that can carry the device: "vfio-user" for a device with BARs beyond 2 GiB or
+     * without INTx. NULL: any wire. Other wires are not offered, and refused. */
     const char *wire;
     /**
      * Make the device, from descriptors that open() has opened.
      *
-     * Returns 0 with @ret_device set, or a negative errno, with @fault filled if there is more to
-     * say than that errno does.
+     * Returns 0 with @ret_device set, or a negative errno. Fill @fault if the errno alone does not
+     * name the cause.
      */
     int (*create)(void *config, struct ob_device **ret_device, struct ob_fault *fault);
     /** Undo create(), except for the device, which is freed already. May be NULL. */
     void (*destroy)(void *config);
     /**
-     * Open all that the device needs and that has a path or a name: files, libraries, connections.
-     * Options have been applied. May be NULL.
+     * Open everything that the device needs and that has a path or a name: files, libraries,
+     * connections. Options have been applied. May be NULL.
      *
-     * Returns 0; or a negative errno, with @fault filled if there is more to say than that errno
-     * does, and nothing left open: neither close() nor create() is called then.
+     * Returns 0 or a negative errno. Fill @fault if the errno alone does not name the cause. On
+     * failure leave nothing open: neither close() nor create() is called.
      */
     int (*open)(void *config, struct ob_fault *fault);
     /** Undo open(). Also called if create() has failed. May be NULL. */
@@ -84,18 +88,18 @@ struct ob_program {
      * the format. NULL: none. */
     const char *policy;
     /**
-     * Whether the device opens paths or connects after open(). Its cell then keeps paths and the
-     * network, and so protects less. May be NULL: no.
+     * Returns true if the device opens paths or connects after open(). Its cell then keeps paths
+     * and the network, and so protects less. NULL: false.
      */
     bool (*reaches_out)(void *config);
 };
 
 /**
- * Run a device program until SIGTERM comes. With --fd of a connected socket it also ends with that
- * peer; where it listens, nothing that a peer does ends it.
+ * Run a device program until SIGTERM. With --fd of a connected socket it also ends with that peer.
+ * If it listens, a peer can't end it.
  *
- * @program: its description: at least name, summary, type and create. Up to 16 options, none of
- *           which may have a name that all programs have.
+ * @program: its description: at least name, summary, type and create. Up to 16 options; the names
+ *           of the common options are reserved.
  * @config:  handed to its callbacks.
  *
  * Returns the exit status: 0 after a clean end, 1 when something failed, 2 for wrong usage. Call it
@@ -104,15 +108,15 @@ struct ob_program {
 OB_API int ob_program_main(const struct ob_program *program, void *config, int argc, char **argv);
 
 /**
- * Write a line to the program's log, standard error, with the program's name in front. It does not
- * wait: a line that there is no room for is dropped. Bytes that are not printable ASCII are written
- * as \NNN (octal). Of lines with the same @format some 30 are written at once and 12 in a minute;
- * others are counted, and the log tells how many there were. Drops and counts are told later.
+ * Write a line to the program's log, standard error, after the program's name. It does not wait: if
+ * there is no room, the line is dropped. Bytes that are not printable ASCII are written as \NNN
+ * (octal). About 30 lines with the same @format are written at once, and 12 a minute after that.
+ * The log reports the number of further lines and of dropped lines later.
  *
  * @format: printf format of the line, without a newline at its end.
  *
- * Any thread. stdout and stdio's stderr wait for who reads them; a device that writes there itself
- * stands still when its launcher stops reading.
+ * Any thread. stdout and stdio's stderr wait for their reader: a device that writes there stops
+ * when its launcher stops reading.
  */
 OB_API void ob_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

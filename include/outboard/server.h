@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Server: devices served from a loop of your own. A program that only serves one device is better
- * off with ob_program_main() (program.h), which has a command line, a listener and all that
- * launchers expect.
+ * Server: serve devices from a loop of your own. For a program that only serves one device,
+ * ob_program_main() (program.h) is better: it has a command line, a listener and the conventions of
+ * launchers.
  *
  * A server serves one device to one VMM at a time. It has one file descriptor to wait for and one
  * function to call when that is readable:
@@ -21,14 +21,14 @@
  *
  * A process may have several servers, but only one thread may use them and their devices: all
  * callbacks of a device run in ob_server_dispatch(). The library starts one thread, which only
- * closes descriptors that VMMs sent. The last ob_server_free() ends it, or leaves it to end when a
- * close(2) that hangs does. The library installs a handler of SIGBUS, since a VMM can cut shared
- * memory short; faults elsewhere go to the handler that was there before. It changes no other
- * signal. Nothing here writes to standard error but ob_log() and ob_device_warn().
+ * closes descriptors that VMMs sent. The last ob_server_free() ends it; if a close(2) hangs, the
+ * thread ends when the close does. The library installs a handler of SIGBUS, because a VMM can
+ * truncate shared memory; a SIGBUS elsewhere goes to the earlier handler. It changes no other
+ * signal. Only ob_log() and ob_device_warn() write to standard error.
  *
- * A device that polls (ob_device_ops.poll) is called as long as it has something to do: the
- * descriptor stays readable meanwhile. Otherwise a server does not poll, so a register access takes
- * a few microseconds longer than with ob_program_main().
+ * While a device that polls (ob_device_ops.poll) has work, the descriptor stays readable and the
+ * device is called. Otherwise a server does not poll, so a register access takes a few microseconds
+ * longer than with ob_program_main().
  */
 #ifndef OUTBOARD_SERVER_H
 #define OUTBOARD_SERVER_H
@@ -46,9 +46,9 @@ struct ob_server_options {
     size_t size; /* sizeof(struct ob_server_options) */
     /* "mpqemu" or "vfio-user"; NULL: the VMM's first message selects it. */
     const char *wire;
-    /* Guest memory is never mapped here but reached by messages, which vfio-user alone has. Holds
-     * for the device from then on. Not for devices that use ob_dma_read(), ob_dma_write() or
-     * ob_dma_map() (dma.h). */
+    /* Guest memory is not mapped but accessed by messages, which only vfio-user has. The device
+     * keeps this setting. Not for devices that use ob_dma_read(), ob_dma_write() or ob_dma_map()
+     * (dma.h). */
     bool dma_by_messages;
 };
 
@@ -67,9 +67,8 @@ struct ob_server_options {
 OB_API int ob_server_new(struct ob_device *device, const struct ob_server_options *options,
                          struct ob_server **ret_server, struct ob_fault *fault);
 
-/** A descriptor that is readable when ob_server_dispatch() has something to do. It stays the
- * server's, and the same, until the server is freed. Wait for it by level: poll(2), select(2) or
- * epoll(7) without EPOLLET. */
+/** A descriptor that is readable when ob_server_dispatch() has work. It belongs to the server, and
+ * does not change. Wait for it by level: poll(2), select(2) or epoll(7) without EPOLLET. */
 OB_API int ob_server_fd(const struct ob_server *server);
 
 /**
@@ -89,22 +88,22 @@ OB_API int ob_server_connect(struct ob_server *server, int fd, struct ob_fault *
 OB_API bool ob_server_is_connected(const struct ob_server *server);
 
 /**
- * Do the work that is due: read the VMM's messages, call the device, answer. It never waits, and it
- * handles a bounded number of messages. Not to be called by a callback of the device, nor may those
- * free the server.
+ * Do the work that is due: read the VMM's messages, call the device, answer. It never waits, and
+ * handles a bounded number of messages. A callback of the device may neither call it nor free the
+ * server.
  *
  * @fault: filled when the VMM was dropped; may be NULL.
  *
- * Returns 0; or a negative errno, once, when the server has lost its VMM: -ENOTCONN when the VMM
- * has gone, -EPROTO when it broke the rules of the wire, -ENOTSUP when the wire that it speaks
- * can't carry the device, or the errno of its socket. It returns that when the device has let go of
- * the VMM's memory (ob_device_ops.quiesced); until then it returns 0. The socket is closed then, and
- * ob_server_connect() takes the next. -EINVAL when there is no server.
+ * Returns 0, or once, when the server has lost its VMM, a negative errno: -ENOTCONN when the VMM
+ * has disconnected, -EPROTO when it broke the rules of the wire, -ENOTSUP when its wire can't carry
+ * the device, or the errno of its socket. The errno comes when the device has given back the VMM's
+ * memory (ob_device_ops.quiesced); until then the call returns 0. The socket is then closed, and
+ * ob_server_connect() accepts the next VMM. -EINVAL when there is no server.
  */
 OB_API int ob_server_dispatch(struct ob_server *server, struct ob_fault *fault);
 
-/** Free the server, and close the VMM's socket; the device is not waited for. The device may be served by another afterwards.
- * NULL is fine. */
+/** Free the server, and close the VMM's socket, without waiting for the device. Another server may
+ * serve the device afterwards. NULL is fine. */
 OB_API void ob_server_free(struct ob_server *server);
 
 #ifdef __cplusplus

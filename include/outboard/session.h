@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Session: many streams over one two-way byte channel, with no deadlock and no doubt.
+ * Session: many streams over one two-way byte channel.
  *
- * The channel may be a virtio-serial port, a serial line, vsock, a socket, a pair of pipes. The
- * engine does no I/O and has no clock: the caller carries bytes between it and the channel and
- * passes the time. The wire is specified in docs/session-protocol.md.
+ * The channel may be a virtio-serial port, a serial line, vsock, a socket, or a pair of pipes. The
+ * engine does no I/O and has no clock: the caller moves bytes between it and the channel, and
+ * passes the time. docs/session-protocol.md specifies the wire.
  *
  *   while (running) {
  *       poll(channel: readable; writable if ob_session_has_output();
@@ -15,22 +15,22 @@
  *                       ob_session_transmitted(session, writev(fd, iov, n)); }
  *   }
  *
- * Both ends are alike: none is client or server, either opens streams.
+ * Both ends are equal: each of them can open streams.
  *
- * Events are callbacks. They come only from ob_session_receive(), ob_session_receive_lent(),
+ * Events are callbacks. They run only inside ob_session_receive(), ob_session_receive_lent(),
  * ob_session_next_readable(), ob_session_transmitted(), ob_session_tick(),
- * ob_session_transport_up(), ob_session_transport_down() and ob_session_end(); never from an
- * ob_stream function. A callback may call every function of this header but those eight and
+ * ob_session_transport_up(), ob_session_transport_down() and ob_session_end(); never inside an
+ * ob_stream function. A callback may call every function of this header except those eight,
  * ob_session_free() and ob_session_transmit().
  *
- * Which streams can be read is told by the callback `readable`, frame by frame, or is asked with
- * ob_session_next_readable() after all bytes have been taken. The second way is the faster one:
- * the bytes of many frames of a stream are read at once, and with ob_session_receive_lent() without
- * a copy, too.
+ * There are two ways to find the readable streams: the callback `readable`, for each frame, or
+ * ob_session_next_readable(), after all bytes were received. The second way is faster, because it
+ * reads the bytes of many frames of a stream at once. With ob_session_receive_lent() it also needs
+ * no copy.
  *
- * A stream handle is like a descriptor: whatever happens to the stream or to the session, it stays
- * valid until its owner calls ob_stream_free(). The owner is who called ob_stream_open(), or who
- * took it in the `incoming` callback.
+ * A stream handle is like a descriptor: it stays valid until its owner calls ob_stream_free(), even
+ * if the stream or the session ends. The owner is the caller of ob_stream_open(), or the
+ * application that got the handle in the `incoming` callback.
  *
  * A session and its streams belong to one thread at a time. Different sessions are independent.
  */
@@ -60,22 +60,22 @@ struct ob_stream;
 #define OB_SESSION_SERVICE_MAX  255
 #define OB_SESSION_METADATA_MAX 1024
 
-/* Shortest and longest pre-shared key, bytes. Who sees a handshake can try keys at leisure, so a
- * key that a person can remember is too short: take 32 random bytes. */
+/* Shortest and longest pre-shared key, bytes. An attacker who sees a handshake can try keys
+ * offline, so a memorable key is too short: use 32 random bytes. */
 #define OB_SESSION_KEY_MIN 8
 #define OB_SESSION_KEY_MAX 256
 
 /* The kind of the channel, which selects the framing. Both ends must have the same. */
 enum ob_channel {
     /*
-     * It begins and ends with the peer's life, and loses nothing in between: a connected socket,
-     * vsock, a pipe. A peer that breaks the framing is disconnected (-EPROTO).
+     * It begins and ends with the peer, and loses no bytes: a connected socket, vsock, a pipe. A
+     * peer that breaks the framing is disconnected (-EPROTO).
      */
     OB_CHANNEL_STREAM,
     /*
-     * It promises nothing: a serial line, a virtio-serial port, a socket behind which a VMM keeps
-     * such a port. Stale bytes, half frames, losses and restarted peers are recognised; the
-     * session ends, and the engine hunts for the peer's next HELLO. It never gives up.
+     * It has no guarantee: a serial line, a virtio-serial port, a socket behind which a VMM keeps
+     * such a port. The engine detects stale bytes, partial frames, losses and restarted peers. It
+     * then ends the session, and waits for the peer's next HELLO without a time limit.
      */
     OB_CHANNEL_LINE,
 };
@@ -120,11 +120,11 @@ struct ob_open {
  * OB_REASON_NO_SERVICE. `user` is that of the configuration.
  */
 struct ob_session_events {
-    /* A session stands. Its tag is the same number at both ends, and never that of another one. */
+    /* A session is established. Both ends have the same tag, and no other session has it. */
     void (*up)(void *user, uint64_t tag);
     /*
-     * The session that stood is over: every stream has had its `reset` before this, with the same
-     * reason. Or, with OB_REASON_KEY or OB_REASON_VERSION: none came to stand.
+     * The session has ended. Every stream has had its `reset` before this, with the same reason.
+     * With OB_REASON_KEY or OB_REASON_VERSION, no session was established.
      */
     void (*ended)(void *user, uint32_t reason);
     /* The peer accepts no more streams from us; open streams continue. */
@@ -132,8 +132,8 @@ struct ob_session_events {
     /* The answer to ob_session_ping(). */
     void (*pong)(void *user, uint64_t round_trip_ns);
     /*
-     * The peer opened a stream: answer with ob_stream_accept() or ob_stream_refuse(), now or
-     * later. The handle is ours to free from here on.
+     * The peer opened a stream: answer with ob_stream_accept() or ob_stream_refuse(), now or later.
+     * The application owns the handle and frees it.
      */
     void (*incoming)(void *user, struct ob_stream *stream, const struct ob_open *open);
     /* The peer accepted our stream. */
@@ -141,16 +141,16 @@ struct ob_session_events {
     /* The peer refused our stream, which is over. */
     void (*refused)(void *user, struct ob_stream *stream, uint32_t reason);
     /*
-     * There was nothing to read and now there is: bytes, or the end of the peer's direction. Not
-     * repeated before everything was consumed, but once when the end comes behind unread bytes
-     * (`ended` of ob_stream_stats()); so peek and consume until peek says -EAGAIN or 0, or until
-     * there is no room for more, and continue when there is room. If this callback is NULL,
-     * ob_session_next_readable() gives the stream instead.
+     * The stream has become readable: bytes, or the end of the peer's direction. It is called again
+     * only after all bytes were consumed, or when the end arrives behind unread bytes (`ended` of
+     * ob_stream_stats()). Therefore peek and consume until peek returns -EAGAIN or 0, or until you
+     * have no more room; continue when you have room. If this callback is NULL,
+     * ob_session_next_readable() returns the stream instead.
      */
     void (*readable)(void *user, struct ob_stream *stream);
     /*
-     * ob_stream_write() took less than was offered and would now take some; or all that was lent
-     * by ob_stream_lend() is sent and that memory is the caller's again.
+     * ob_stream_write() took less than was offered, and there is room again. Or all lent bytes of
+     * ob_stream_lend() were sent, and their memory is the caller's again.
      */
     void (*writable)(void *user, struct ob_stream *stream);
     /*
@@ -159,8 +159,8 @@ struct ob_session_events {
      */
     void (*finished)(void *user, struct ob_stream *stream);
     /*
-     * The stream is over before its end: the peer reset it, memory ran out, or the session ended.
-     * Lent buffers are the caller's again. Only ob_stream_free() is useful now.
+     * The stream has ended early: the peer reset it, memory ran out, or the session ended. Lent
+     * buffers are the caller's again. Only ob_stream_free() is useful now.
      */
     void (*reset)(void *user, struct ob_stream *stream, uint32_t reason);
     void (*reserved[8])(void); /* NULL */
@@ -174,10 +174,10 @@ struct ob_session_config {
     void *user; /* given to the callbacks */
 
     /*
-     * Where nonces and challenges come from, asked whenever one is needed and never ahead: fill
-     * @bytes with @len unpredictable bytes, return 0 or a negative errno. Required: getrandom() in
-     * programs, a seeded generator in simulations. A process whose memory may be resumed twice
-     * (a snapshot of its virtual machine) must not keep such bytes; the kernel doesn't, where the
+     * The source of nonces and challenges: fill @bytes with @len unpredictable bytes, and return 0
+     * or a negative errno. The engine calls it when it needs the bytes, never in advance. Required:
+     * getrandom() in programs, a seeded generator in simulations. A virtual machine may be resumed
+     * twice from one snapshot, so a process must not keep such bytes. The kernel keeps none if the
      * machine has a VMGENID device.
      */
     int (*random)(void *user, void *bytes, size_t len);
@@ -189,14 +189,14 @@ struct ob_session_config {
     const void *key; /* pre-shared key, copied; NULL: no authentication */
     size_t key_len;  /* OB_SESSION_KEY_MIN to OB_SESSION_KEY_MAX */
     /*
-     * This end listens for others to connect. With a key, a peer that says the same is refused, or
-     * somebody without the key could connect two such ends with each other.
+     * This end accepts connections. With a key, a peer that also sets this is refused. Otherwise an
+     * attacker without the key could connect two such ends with each other.
      */
     bool listens;
 
     /*
-     * Silence of the peer, nanoseconds; 0 for both: silence alone never ends a session, since a
-     * paused VM is silent. Time during which this process did not run does not count.
+     * Silence of the peer, nanoseconds. If both are 0, silence never ends a session, since a paused
+     * VM is silent. Time during which this process did not run does not count.
      */
     uint64_t keepalive_ns;    /* after this much silence send a PING */
     uint64_t idle_timeout_ns; /* after this much end the session with OB_REASON_TIMEOUT */
@@ -220,8 +220,8 @@ OB_API int ob_session_new(const struct ob_session_config *config, struct ob_sess
 OB_API void ob_session_free(struct ob_session *session);
 
 /**
- * The channel is there (again): begin a new life with a new nonce and greet the peer. A session
- * that still stood ends first, with OB_REASON_TRANSPORT.
+ * The channel is open: take a new nonce and greet the peer. An established session ends first, with
+ * OB_REASON_TRANSPORT.
  *
  * @now_ns: monotonic time in nanoseconds; any origin, but one origin per engine.
  *
@@ -233,30 +233,31 @@ OB_API int ob_session_transport_up(struct ob_session *session, uint64_t now_ns);
 OB_API void ob_session_transport_down(struct ob_session *session, uint64_t now_ns);
 
 /**
- * End the session on purpose: its streams are reset here (with @reason) and, once the farewell
- * has been transmitted, there (likewise). Nothing comes after it until ob_session_transport_up().
- * An orderly end is: ob_session_go_away(), wait until the streams are done, this with
- * OB_REASON_NONE, transmit until ob_session_has_output() is false.
+ * End the session. Its streams are reset with @reason, here and, once the farewell has been
+ * transmitted, at the peer. Nothing is sent after it until ob_session_transport_up(). For an
+ * orderly end, call ob_session_go_away() and wait until the streams have ended. Then call this with
+ * OB_REASON_NONE, and transmit until ob_session_has_output() is false.
  */
 OB_API void ob_session_end(struct ob_session *session, uint32_t reason, uint64_t now_ns);
 
 /**
- * Take bytes that the channel gave. Takes all of them, always: reading the channel never has to
- * wait for anything.
+ * Pass received bytes to the engine, which takes all of them. Reading the channel therefore never
+ * has to wait.
  *
  * @bytes:  read during the call only.
- * @len:    how many; large reads (256 KiB) are the fastest, any number works.
+ * @len: their number; large reads (256 KiB) are the fastest, any number works.
  *
- * Returns 0; or, on OB_CHANNEL_STREAM, a negative errno that says why the channel has to be
- * closed: -EPROTO (the peer broke the rules), -EACCES (wrong key), -EPROTONOSUPPORT (another
- * version). The session has then ended, ob_session_fault() says more, ob_session_transmit() may
- * still give a farewell, and further bytes are ignored. Never fails on OB_CHANNEL_LINE.
+ * Returns 0. On OB_CHANNEL_STREAM a negative errno means that the channel must be closed: -EPROTO
+ * (the peer broke the rules), -EACCES (wrong key), -EPROTONOSUPPORT (another version). The session
+ * has then ended, and ob_session_fault() has the details. ob_session_transmit() may still return a
+ * farewell, and further bytes are ignored. Never fails on OB_CHANNEL_LINE.
  */
 OB_API int ob_session_receive(struct ob_session *session, const void *bytes, size_t len,
                               uint64_t now_ns);
 
 /**
- * Take bytes as ob_session_receive() does, but leave them to the streams where they lie.
+ * Pass received bytes as ob_session_receive() does, without a copy: the streams refer to them in
+ * the caller's buffer.
  *
  * @bytes: must stay there unchanged until ob_session_next_readable() has returned NULL or, if that
  *         comes first, until ob_session_transport_down() or ob_session_free() has returned. Call
@@ -268,31 +269,31 @@ OB_API int ob_session_receive_lent(struct ob_session *session, const void *bytes
                                    uint64_t now_ns);
 
 /**
- * Give a stream that there is something to read from, each one once: when there was nothing to
- * read and now there is, as the callback `readable` says, which must be NULL in the configuration.
+ * Get the next readable stream. Each stream comes once when it becomes readable, like the callback
+ * `readable`, which must be NULL in the configuration.
  *
  *   while ((stream = ob_session_next_readable(session)))
  *       read(stream);
  *
- * Returns the stream, or NULL when there is no other one. Before NULL is returned, bytes that were
- * lent by ob_session_receive_lent() and not consumed are copied, and a stream is reset if there is
- * no memory for that (`reset` tells).
+ * Returns the stream, or NULL when there is no other one. Before it returns NULL, it copies lent
+ * bytes that were not consumed. If there is no memory for that, it resets the stream, and `reset`
+ * is called.
  */
 OB_API struct ob_stream *ob_session_next_readable(struct ob_session *session);
 
-/* Whether ob_session_transmit() would give bytes. Ask after every call. */
+/* Returns true if ob_session_transmit() would return bytes. Ask after every call. */
 OB_API bool ob_session_has_output(const struct ob_session *session);
 
 /**
- * Give the next bytes for the channel: frame headers, and payload where it lies.
+ * Get the next bytes for the channel: frame headers, and payload without a copy.
  *
  * @iov:     filled with up to @iov_max spans, which stay valid until the next call of any function
  *           on this session or its streams. 64 spans are plenty; at least 2.
  * @iov_max: how many fit.
  *
- * Returns how many spans were filled, 0 when there is nothing to send. Write as much of them as the
- * channel takes at once, then report it, before anything else, with ob_session_transmitted(). (If
- * the channel turns out to be gone, ob_session_transport_down() will do as well.)
+ * Returns the number of spans that were filled, 0 when there is nothing to send. Write as many of
+ * their bytes as the channel takes at once. Then call ob_session_transmitted() before any other
+ * function. If the channel has ended, call ob_session_transport_down() instead.
  */
 OB_API int ob_session_transmit(struct ob_session *session, struct iovec *iov, int iov_max,
                                uint64_t now_ns);
@@ -300,7 +301,7 @@ OB_API int ob_session_transmit(struct ob_session *session, struct iovec *iov, in
 /* @len: bytes of the last ob_session_transmit() that the channel took; 0 and negative mean none. */
 OB_API void ob_session_transmitted(struct ob_session *session, ssize_t len);
 
-/* When ob_session_tick() wants to be called: a time, maybe past, or OB_SESSION_NEVER. */
+/* The time at which to call ob_session_tick(): maybe past, or OB_SESSION_NEVER. */
 OB_API uint64_t ob_session_deadline(const struct ob_session *session);
 
 /* Do the work that is due: repeat a greeting, probe a line, count silence. Early calls do no harm.
@@ -310,10 +311,11 @@ OB_API void ob_session_tick(struct ob_session *session, uint64_t now_ns);
 /* Accept no more streams from the peer, and notify it. Open streams continue. */
 OB_API void ob_session_go_away(struct ob_session *session, uint32_t reason);
 
-/* Measure the round trip: `pong` tells. Returns 0, -ENOTCONN (no session), -EBUSY (one is out). */
+/* Measure the round trip; `pong` gets it. Returns 0, -ENOTCONN (no session), -EBUSY (a PING is
+ * unanswered). */
 OB_API int ob_session_ping(struct ob_session *session, uint64_t now_ns);
 
-/* Whether a session stands, and its tag (0 when none does). */
+/* The tag of the established session, or 0. */
 OB_API uint64_t ob_session_tag(const struct ob_session *session);
 
 /* The last fault; never NULL, code 0 if there was no fault. */
@@ -342,8 +344,8 @@ OB_API void ob_session_stats(const struct ob_session *session, struct ob_session
  * @service:  name, not empty; the peer defines its meaning.
  * @metadata: bytes for the peer's application, NULL when @metadata_len is 0.
  *
- * Writing may begin at once; it is held until the peer accepts. `opened`, `refused` or `reset`
- * tells how it went.
+ * Writing may begin at once; the bytes are held until the peer accepts. Then `opened`, `refused` or
+ * `reset` is called.
  *
  * Returns 0, -ENOTCONN (no session), -EINVAL (a length, bytes that are not there), -ESHUTDOWN (the
  * peer is going away), -EAGAIN (the peer takes no more streams for now) or -ENOMEM.
@@ -364,14 +366,16 @@ OB_API void ob_stream_refuse(struct ob_stream *stream, uint32_t reason);
 /**
  * Look at received bytes without consuming them.
  *
- * @ret_bytes: the first of them; valid until the next ob_stream_consume(), ob_stream_read() or
- *             ob_stream_free() on this stream, or until the callback returns, or until
- *             ob_session_next_readable() returns NULL. Inside `readable`, and after
- *             ob_session_receive_lent(), it mostly points into the received bytes, without a copy.
+ * @ret_bytes: the first of them. They are valid until the next ob_stream_consume(),
+ *             ob_stream_read() or ob_stream_free() on this stream, until the callback returns, or
+ *             until ob_session_next_readable() returns NULL. Inside `readable`, and after
+ *             ob_session_receive_lent(), the pointer mostly leads into the received bytes, without
+ *             a copy.
  *
- * Returns how many bytes lie there (more may follow behind), 0 at the end of the stream (the peer
- * has shut its direction and all was consumed), -EAGAIN (nothing now; `readable` will tell) or
- * -ECONNRESET (it is over; ob_stream_reason() says why).
+ * Returns the number of bytes there; more may follow behind. Returns 0 at the end of the stream:
+ * the peer has shut its direction down and all bytes were consumed. Errors: -EAGAIN (no bytes now;
+ * `readable` will be called) or -ECONNRESET (the stream has ended; ob_stream_reason() has the
+ * reason).
  */
 OB_API ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes);
 
@@ -381,8 +385,8 @@ OB_API ssize_t ob_stream_peek(struct ob_stream *stream, const void **ret_bytes);
  * @iov:     filled with up to @iov_max spans, in order; valid as ob_stream_peek() says.
  * @iov_max: how many fit, at least 1.
  *
- * Returns how many spans were filled (more bytes may follow behind), or 0, -EAGAIN and -ECONNRESET
- * as ob_stream_peek() does.
+ * Returns the number of spans that were filled (more bytes may follow behind), or 0, -EAGAIN and
+ * -ECONNRESET as ob_stream_peek() does.
  */
 OB_API int ob_stream_peek_spans(struct ob_stream *stream, struct iovec *iov, int iov_max);
 
@@ -393,17 +397,17 @@ OB_API void ob_stream_consume(struct ob_stream *stream, size_t len);
 OB_API ssize_t ob_stream_read(struct ob_stream *stream, void *bytes, size_t len);
 
 /**
- * Send bytes: they are copied into the stream's send buffer, as many as there is room for.
+ * Copy bytes into the stream's send buffer, as many as there is room for.
  *
- * Returns how many were taken, less than @len when the buffer is full (`writable` will tell),
- * -EPIPE (after ob_stream_shutdown()), -EBUSY (while memory is lent), -ECONNRESET (over),
- * -EINVAL (no bytes) or -ENOMEM (nothing was taken).
+ * Returns the number of bytes taken, less than @len when the buffer is full (`writable` will be
+ * called), -EPIPE (after ob_stream_shutdown()), -EBUSY (while memory is lent), -ECONNRESET (the
+ * stream has ended), -EINVAL (no bytes) or -ENOMEM (no bytes were taken).
  */
 OB_API ssize_t ob_stream_write(struct ob_stream *stream, const void *bytes, size_t len);
 
 /**
- * Send bytes from where they lie, without a copy. They must stay there unchanged until `writable`
- * or `reset` comes, or until ob_stream_free() returns.
+ * Send bytes without a copy. They must stay there unchanged until `writable` or `reset` is called,
+ * or until ob_stream_free() returns.
  *
  * @len: at least 1; need not fit the peer's credit.
  *
@@ -421,10 +425,10 @@ OB_API int ob_stream_lend(struct ob_stream *stream, const void *bytes, size_t le
 OB_API int ob_stream_shutdown(struct ob_stream *stream);
 
 /**
- * Give a stream up. If both directions had their end (ob_stream_shutdown() called, peek says 0)
- * this is an orderly close: written bytes that were not lent are still sent. In every other case
- * the stream is reset and the peer learns @reason; OB_REASON_NONE then reads OB_REASON_CANCELLED.
- * The handle is dead afterwards, and lent buffers are the caller's. NULL is allowed.
+ * Reset a stream and free its handle. If both directions have ended (ob_stream_shutdown() was
+ * called, and peek returned 0), this is an orderly close. Written bytes that were not lent are then
+ * still sent. Otherwise the stream is reset and the peer gets @reason, or OB_REASON_CANCELLED
+ * instead of OB_REASON_NONE. Lent buffers are the caller's again. NULL is allowed.
  */
 OB_API void ob_stream_reset(struct ob_stream *stream, uint32_t reason);
 
@@ -441,7 +445,7 @@ OB_API struct ob_session *ob_stream_session(const struct ob_stream *stream);
 /* Its number on the wire: unique within its session. */
 OB_API uint64_t ob_stream_id(const struct ob_stream *stream);
 
-/* Why it is over; OB_REASON_NONE while it is not. */
+/* The reason of its end; OB_REASON_NONE while it has not ended. */
 OB_API uint32_t ob_stream_reason(const struct ob_stream *stream);
 
 struct ob_stream_stats {

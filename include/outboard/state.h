@@ -3,13 +3,12 @@
  * State: the fields of a saved state, little endian, one after the other.
  *
  * ob_device_ops.load() must read the fields in the order in which ob_device_ops.save() writes them.
- * A device therefore names its fields once, in a function that is called for both: each ob_state_
- * function below writes the value when the fields are being saved, and reads it when they are being
- * loaded. An error is sticky: behind the first field that does not fit, nothing is written, and
- * zeroes are read.
+ * A device therefore names its fields once, in a function that is called for both. Each ob_state_
+ * function below writes the value when saving, and reads it when loading. An error is sticky: after
+ * the first field that does not fit, nothing is written, and zeroes are read.
  *
- * Fields that are loaded are only read, never judged. A device loads into memory of its own, checks
- * all of it, and then takes it on.
+ * Loaded fields are not checked. A device loads into memory of its own, checks all values, and then
+ * uses them.
  */
 #ifndef OUTBOARD_STATE_H
 #define OUTBOARD_STATE_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Timer: a device is called at a time of its choice, by the loop that serves it.
+ * Timer: the loop that serves a device calls it at a given time.
  *
  * A timer fires once for each time that it is set. A periodic one is set again in its callback.
  * Times are nanoseconds of CLOCK_MONOTONIC. That clock never runs backward, and stops while the

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Wake-up: how another thread gets the attention of the one that serves a device.
+ * Wake-up: a signal from another thread to the thread that serves a device.
  *
- * A device that has threads of its own (a codec, a blocking library) may not call it from them: no
- * function of device.h, dma.h, irq.h, timer.h and watch.h may run while the serving thread is at
- * work. A thread may store its result for the device and signal a wake-up; the serving thread then
- * calls the device.
+ * A device may have threads of its own, for example for a codec or a blocking library. They must
+ * not call functions of device.h, dma.h, irq.h, timer.h and watch.h. Such a thread stores its
+ * result for the device and signals a wake-up; the serving thread then calls the device.
  *
  *     static void finished(void *argument) { ... ob_irq_raise(device); }  // the serving thread
  *     ob_wake_new(device, finished, state, &state->wake, fault);          // in create()

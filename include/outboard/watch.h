@@ -2,10 +2,9 @@
 /*
  * Watch: descriptors of a device on the loop that serves it.
  *
- * A device whose work ends elsewhere (a file's I/O, a socket) has the loop wait for the descriptor
- * that tells of it, beside the VMM's. For times there is timer.h. Completions that can be seen
- * without a system call are better looked for in ob_device_ops.poll too, which the loop calls
- * before it waits.
+ * A device that waits for I/O (a file, a socket) has the loop wait for the descriptor, beside the
+ * VMM's. For times there is timer.h. If a device can see completions without a system call, it
+ * should also look for them in ob_device_ops.poll, which the loop calls before it waits.
  */
 #ifndef OUTBOARD_WATCH_H
 #define OUTBOARD_WATCH_H
@@ -31,8 +30,8 @@ enum ob_watch_event {
 typedef void (*ob_watch_fn)(void *argument, unsigned events);
 
 /**
- * Watch a descriptor from the moment the device is served, for as long as it is ready (epoll(7),
- * level-triggered), until ob_device_unwatch() or the end of the device.
+ * Watch a descriptor from the moment the device is served, until ob_device_unwatch() or the end of
+ * the device. The device is called as long as the descriptor is ready (epoll(7), level-triggered).
  *
  * @fd:       stays the caller's, and open while it is watched. One that is watched already is
  *            watched for the new @events by the new @ready.
@@ -41,7 +40,7 @@ typedef void (*ob_watch_fn)(void *argument, unsigned events);
  * @argument: handed to @ready.
  *
  * Returns 0, -EINVAL (no device, no @ready, no or unknown @events), -EBADF, -ENOMEM, or the errno
- * of epoll_ctl(2); before the device is served, the program reports a descriptor that can't be
+ * of epoll_ctl(2). Before the device is served, the program reports a descriptor that can't be
  * watched. Any callback of the device, or before serving.
  */
 OB_API int ob_device_watch(struct ob_device *device, int fd, unsigned events, ob_watch_fn ready,

@@ -40,6 +40,7 @@ NOT_RUN = {
     "docs/access-control.md: chcon": "needs a kernel with SELinux; tests/vm/test_selinux.py has one",
     "docs/proxy.md: systemctl enable --now outboard-proxy": "needs a guest with systemd; test_the_unit_file reads it",
     "docs/proxy.md: ssh -o ProxyCommand": "needs an sshd; tests/proxy/test_run_edges.py has one",
+    "docs/session-protocol.md: proof =": "a formula; tests/session/independent_peer.py stands on it",
     "docs/session-protocol.md: A → B  HELLO": "bytes; tests/session/independent_peer.py stands on them",
     "docs/testing.md: import socket": "is a test itself, of a guest",
     "docs/testing.md: ./dev test nested": "runs tests",

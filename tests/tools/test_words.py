@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The check of words, and the files that ARCHITECTURE.md names."""
+"""The check of words and sentences, and the files that ARCHITECTURE.md names."""
 import importlib.machinery
 import importlib.util
 import re
 import subprocess
 
+import prose
+import pytest
 from guestlab import paths
 
 TOOL = paths.TREE / "tools/check-words"
@@ -32,6 +34,77 @@ def test_a_file_with_such_a_word_is_told_by_line(tmp_path):
     page.write_text("One.\nIt does what it must.\n")
     done = subprocess.run([TOOL, page], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, f'{page}:2: got "what"; name the thing, or put the condition first\n')
+
+
+def test_a_sentence_that_is_too_long_is_told_by_its_beginning(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Short.\n\nA sentence of twenty-six words " + "word " * 20 + "ends.\n\nOne of 25 " + "word " * 21 + "ends.\n")
+    done = subprocess.run([TOOL, page], capture_output=True, text=True)
+    told = f'{page}:3: "A sentence of twenty-six words word ...": got 26 words, expected at most 25; '
+    assert (done.returncode, done.stdout) == (1, told + "make two sentences, a list or a table of it\n")
+
+
+PAGES = {
+    "page.md": """# A heading, which is no sentence
+One sentence
+over two lines (`a piece
+of code.` is one word). [A link](https://example.org/a.b) is its text.
+- an item
+  with a second line
+1. another one
+
+| a table. | is left out. |
+|---|---|
+
+    indented code. is left out.
+
+```
+fenced code. is left out.
+```
+The end""",
+    "page.8": """.Sh DESCRIPTION
+The option
+.Fl -fd Ns = Ns Ar n .
+Another
+.Xr outboard 7
+page
+.Pp
+A paragraph
+.Bd -literal -offset indent
+literal text. is left out.
+.Ed
+.It Fl -help
+An item.""",
+    "page.h": """// one line. is left out.
+/*
+ * The theory. Of two
+ * sentences.
+ *
+ *     code(); // left out.
+ *
+ * @name: an argument
+ *        with a second line.
+ *
+ * Returns 0, -EINVAL when wrong, or
+ * -ENOMEM.
+ * - an item
+ */
+/** One line of it. */
+int code; /* behind code */
+""",
+}
+SENTENCES = {
+    "page.md": [(2, 9), (4, 5), (5, 6), (7, 2), (17, 2)],
+    "page.8": [(2, 3), (4, 3), (8, 2), (13, 2)],
+    "page.h": [(3, 2), (3, 3), (8, 7), (11, 2), (11, 4), (12, 1), (13, 2), (15, 4), (16, 2)],
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_sentences_leave_out_code_and_tables(name, tmp_path):
+    page = tmp_path / name
+    page.write_text(PAGES[name])
+    assert [(sentence.line, sentence.length) for sentence in prose.sentences(page)] == SENTENCES[name]
 
 
 def test_architecture_names_files_that_are_there():
