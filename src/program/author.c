@@ -67,10 +67,9 @@ int author_check(const struct ob_program *program, struct ob_fault *fault)
         missing = "name";
     if (missing)
         return ob_fault_set(fault, -EINVAL, "ob_program_main(): ob_program.%s is not set", missing);
-    if (program->wire && !wires_find(program->wire))
-        return ob_fault_set(fault, -EINVAL, "ob_program.wire: no wire is called '%s'",
-                            program->wire);
-    return check_options(program->options, fault);
+    const struct engine_ops *wire;
+    int err = program->wire ? wires_find("ob_program.wire", program->wire, &wire, fault) : 0;
+    return err < 0 ? err : check_options(program->options, fault);
 }
 
 /* What a callback returned that may return 0 or a negative errno: its fault, or words for it. */

@@ -62,10 +62,7 @@ static int apply_socket_mode(void *config, const char *value, struct ob_fault *f
 static int apply_wire(void *config, const char *value, struct ob_fault *fault)
 {
     struct options *options = config;
-    options->wire = wires_find(value);
-    if (options->wire)
-        return 0;
-    return ob_fault_set(fault, -EINVAL, "no wire is called '%s'; --help lists them", value);
+    return wires_find(NULL, value, &options->wire, fault);
 }
 
 static int apply_poll_us(void *config, const char *value, struct ob_fault *fault)
@@ -239,24 +236,19 @@ static int check_wire(const struct ob_program *program, struct options *options,
     if (options->wire && strcmp(options->wire->wire, program->wire) != 0)
         return ob_fault_set(fault, -EINVAL, "--wire=%s: only %s can carry this device",
                             options->wire->wire, program->wire);
-    options->wire = wires_find(program->wire);
-    return 0;
+    return wires_find("ob_program.wire", program->wire, &options->wire, fault);
 }
 
 /* Guest memory by messages is vfio-user's alone; who asks for it need not name the wire too. */
 static int check_dma(const struct ob_program *program, struct options *options,
                      struct ob_fault *fault)
 {
-    if (options->dma_by_messages && !options->wire)
-        options->wire = &vfio_user_engine;
-    if (options->dma_by_messages && program->needs_shared_memory)
+    if (!options->dma_by_messages)
+        return 0;
+    if (program->needs_shared_memory)
         return ob_fault_set(fault, -EINVAL,
-                            "--dma=messages: this device works in the guest's memory itself");
-    if (options->dma_by_messages && !options->wire->has_dma_messages)
-        return ob_fault_set(fault, -EINVAL,
-                            "--dma=messages: %s has no such messages; use --wire=vfio-user",
-                            options->wire->wire);
-    return 0;
+                            "--dma: got messages, expected shared: this device maps guest memory");
+    return wires_use_messages("--dma=messages", &options->wire, fault);
 }
 
 static int check_peer(struct options *options, struct ob_fault *fault)
@@ -332,10 +324,12 @@ static bool is_offered(const struct ob_program *program, const struct ob_option 
 {
     if (option->apply == apply_wire)
         return !program->wire;
-    if (option->apply == apply_dma)
-        return !program->needs_shared_memory &&
-               (!program->wire || wires_find(program->wire)->has_dma_messages);
-    return true;
+    const struct engine_ops *wire = NULL;
+    if (option->apply != apply_dma)
+        return true;
+    if (program->wire)
+        (void)wires_find(NULL, program->wire, &wire, NULL);
+    return !program->needs_shared_memory && wires_use_messages("", &wire, NULL) == 0;
 }
 
 void options_print_help(const struct ob_program *program)

@@ -41,10 +41,8 @@
 #include "base/auto.h"
 #include "base/printable.h"
 #include "os/closer.h"
-#include "os/event.h"
 #include "os/log.h"
 #include "os/notify.h"
-#include "os/shared_memory.h"
 #include "os/signals.h"
 #include "os/socket.h"
 #include "os/standard_output.h"
@@ -53,6 +51,7 @@
 #include "program/connection.h"
 #include "program/host.h"
 #include "program/options.h"
+#include "program/process.h"
 #include "program/program_cell.h"
 #include "program/socket_remover.h"
 #include "program/watchdog.h"
@@ -133,7 +132,7 @@ static int open_loop(struct program *program, struct ob_fault *fault)
     struct loop_source *source;
     int err = loop_new(&program->loop);
     if (err == 0)
-        err = shared_memory_guard();
+        err = process_prepare();
     if (err == 0)
         err = program->signal_fd = signals_new();
     if (err >= 0)
@@ -153,8 +152,6 @@ static int open_all(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = program->options.socket_path ? listen_at_path(program, fault)
                                            : take_socket(program, fault);
-    if (err == 0)
-        wires_prepare();
     if (err == 0 && watchdog_begin(&program->watchdog, program->loop, program->notify_fd) < 0)
         err = ob_fault_set(fault, -EMFILE, "can't make a timer for the launcher's watchdog");
     return err;
@@ -178,12 +175,10 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
     return confine_leave(&program->cell, fault);
 }
 
-/* The thread that closes what peers send is made here and nowhere else. */
 static int start_threads(struct program *program, struct ob_fault *fault)
 {
-    event_prepare();
     program->has_closer = true;
-    int err = closer_start();
+    int err = process_start_threads();
     return err < 0 ? ob_fault_set(fault, err, "can't start a thread: %s", strerror(-err)) : 0;
 }
 

@@ -17,13 +17,12 @@
 
 #include "base/auto.h"
 #include "base/sized.h"
-#include "os/closer.h"
 #include "os/event.h"
 #include "os/loop.h"
-#include "os/shared_memory.h"
 #include "os/socket.h"
 #include "program/connection.h"
 #include "program/host.h"
+#include "program/process.h"
 #include "program/wires.h"
 
 struct ob_server {
@@ -71,30 +70,14 @@ static int read_options(const struct ob_server_options *given, struct ob_server 
                          sizeof(options), "ob_server_options", fault);
     if (err < 0)
         return err;
-    server->wire = options.wire ? wires_find(options.wire) : NULL;
-    if (options.wire && !server->wire)
-        return ob_fault_set(fault, -EINVAL, "ob_server_options.wire: no wire is called '%.40s'",
-                            options.wire);
-    if (!options.dma_by_messages)
-        return 0;
-    if (!server->wire)
-        server->wire = &vfio_user_engine;
-    if (!server->wire->has_dma_messages)
-        return ob_fault_set(fault, -EINVAL,
-                            "ob_server_options.dma_by_messages: %s has no such messages; use "
-                            "vfio-user",
-                            server->wire->wire);
-    memory_never_map(device_memory(server->device));
-    return 0;
-}
-
-/* What a process needs before it reads a VMM's first byte, as program.c has it. */
-static int prepare_process(void)
-{
-    int err = closer_start();
-    wires_prepare();
-    event_prepare();
-    return err < 0 ? err : shared_memory_guard();
+    if (options.wire)
+        err = wires_find("ob_server_options.wire", options.wire, &server->wire, fault);
+    if (err < 0 || !options.dma_by_messages)
+        return err;
+    err = wires_use_messages("ob_server_options.dma_by_messages", &server->wire, fault);
+    if (err == 0)
+        memory_never_map(device_memory(server->device));
+    return err;
 }
 
 static int prepare_loop(struct ob_server *server)
@@ -120,7 +103,9 @@ int ob_server_new(struct ob_device *device, const struct ob_server_options *opti
     if (!server)
         return ob_fault_set(fault, -ENOMEM, "no memory for a server");
     *server = (struct ob_server){.device = device, .again_fd = -1, .fd = -1};
-    int err = prepare_process();
+    int err = process_start_threads(); /* first: ob_server_free() stops them */
+    if (err == 0)
+        err = process_prepare();
     if (err == 0)
         err = prepare_loop(server);
     if (err < 0)

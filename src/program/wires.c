@@ -8,12 +8,28 @@
 #include "os/socket.h"
 #include "server/greeting.h"
 
-const struct engine_ops *wires_find(const char *name)
+int wires_find(const char *setting, const char *name, const struct engine_ops **ret_wire,
+               struct ob_fault *fault)
 {
-    for (size_t i = 0; greeting_wires[i]; i++)
-        if (strcmp(name, greeting_wires[i]->wire) == 0)
-            return greeting_wires[i];
-    return NULL;
+    for (size_t i = 0; greeting_wires[i]; i++) {
+        if (strcmp(name, greeting_wires[i]->wire) == 0) {
+            *ret_wire = greeting_wires[i];
+            return 0;
+        }
+    }
+    return ob_fault_set(fault, -EINVAL, "%s%sgot '%.40s', expected mpqemu or vfio-user",
+                        setting ? setting : "", setting ? ": " : "", name);
+}
+
+int wires_use_messages(const char *setting, const struct engine_ops **wire, struct ob_fault *fault)
+{
+    if (!*wire)
+        *wire = &vfio_user_engine;
+    if ((*wire)->has_dma_messages)
+        return 0;
+    return ob_fault_set(fault, -EINVAL,
+                        "%s: got wire %s, expected vfio-user, which has messages for it", setting,
+                        (*wire)->wire);
 }
 
 void wires_prepare(void)

@@ -8,8 +8,14 @@
 #include "os/loop.h"
 #include "server/greeting.h"
 
-/* The wire of that name, or NULL. */
-const struct engine_ops *wires_find(const char *name);
+/* The wire of that name. 0, or -EINVAL with the fault filled. setting: the option or field that
+ * the fault names; NULL if the caller adds it. */
+int wires_find(const char *setting, const char *name, const struct engine_ops **ret_wire,
+               struct ob_fault *fault);
+
+/* A wire that carries DMA by messages: *wire, or the only one if that is NULL. 0, or -EINVAL with
+ * the fault filled; setting: the option or field that requests such messages. */
+int wires_use_messages(const char *setting, const struct engine_ops **wire, struct ob_fault *fault);
 
 /* Opens what their code needs of the system, once in a process. */
 void wires_prepare(void);

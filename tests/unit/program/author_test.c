@@ -173,7 +173,8 @@ static void programs_that_can_not_be_are_told_so(void **state)
         {{.name = "test"}, "ob_program.summary is not set"},
         {{.name = "test", .summary = "Tests."}, "ob_program.type is not set"},
         {{PROGRAM}, "ob_program.create is not set"},
-        {{PROGRAM, .create = create, .wire = "smoke"}, "no wire is called 'smoke'"},
+        {{PROGRAM, .create = create, .wire = "smoke"},
+         "ob_program.wire: got 'smoke', expected mpqemu or vfio-user"},
         {{PROGRAM, .create = create, .options = OPTIONS({"x", NULL, "help", NULL})},
          "--x has no apply()"},
         {{PROGRAM, .create = create, .options = OPTIONS({"x", NULL, NULL, apply})},
@@ -286,7 +287,7 @@ static void what_a_device_does_not_take_is_not_offered(void **state)
            "{\"type\": \"test\", \"wires\": [\"vfio-user\"], \"features\": [\"dma-messages\"]}", 2);
     program.wire = "mpqemu";
     assert_false(offers(&program, "--dma="));
-    expect(&program, "--dma=messages", 2, "mpqemu has no such messages", 3);
+    expect(&program, "--dma=messages", 2, "--dma=messages: got wire mpqemu, expected vfio-user", 3);
     expect(&program, "--print-capabilities", 0,
            "{\"type\": \"test\", \"wires\": [\"mpqemu\"], \"features\": []}", 4);
 }

@@ -181,12 +181,16 @@ static void mistakes_are_named(void **state)
         {{"--poll-us=20001"}, -EINVAL, "from 0 to 20000"},
         {{"--pci-id=1af4"}, -EINVAL, "--pci-id: got '1af4', expected VENDOR:DEVICE"},
         {{"--pci-id=ffff:1"}, -EINVAL, "--pci-id: got 'ffff:1', expected VENDOR:DEVICE"},
-        {{"--wire=smoke"}, -EINVAL, "--wire: no wire is called 'smoke'"},
+        {{"--wire=smoke"}, -EINVAL, "--wire: got 'smoke', expected mpqemu or vfio-user"},
         {{"--cell=open"}, -EINVAL, "--cell: got 'open', expected none, default or required"},
         {{"--user=0"}, -EINVAL, "--user: '0' is not a number from 1"},
         {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
-        {{"--wire=mpqemu", "--dma=messages"}, -EINVAL, "mpqemu has no such messages"},
-        {{"--dma=messages", "--wire=mpqemu"}, -EINVAL, "mpqemu has no such messages"},
+        {{"--wire=mpqemu", "--dma=messages"},
+         -EINVAL,
+         "--dma=messages: got wire mpqemu, expected vfio-user"},
+        {{"--dma=messages", "--wire=mpqemu"},
+         -EINVAL,
+         "--dma=messages: got wire mpqemu, expected vfio-user"},
         {{"--name=bad"}, -ERANGE, "--name: 'bad' is no name"},
     };
     for (size_t i = 0; i < sizeof(mistakes) / sizeof(mistakes[0]); i++) {
@@ -211,7 +215,8 @@ static void a_device_that_needs_shared_memory_says_so(void **state)
     optind = 0;
     assert_int_equal(getopt(1, argv, "+"), -1);
     assert_int_equal(options_parse(&needy, &config, 4, argv, &options, &fault), -EINVAL);
-    assert_non_null(strstr(fault.text, "works in the guest's memory itself"));
+    assert_non_null(
+        strstr(fault.text, "--dma: got messages, expected shared: this device maps guest memory"));
 }
 
 static void numbers_have_bounds(void **state)

@@ -109,9 +109,10 @@ static void what_makes_no_server_is_refused(void **state)
         const char *says;
     } slips[] = {
         {{.wire = "mpqemu"}, "ob_server_options.size is not set"},
-        {{.size = sizeof(struct ob_server_options), .wire = "smoke"}, "no wire is called 'smoke'"},
+        {{.size = sizeof(struct ob_server_options), .wire = "smoke"},
+         "ob_server_options.wire: got 'smoke', expected mpqemu or vfio-user"},
         {{.size = sizeof(struct ob_server_options), .wire = "mpqemu", .dma_by_messages = true},
-         "mpqemu has no such messages"},
+         "ob_server_options.dma_by_messages: got wire mpqemu, expected vfio-user"},
     };
     struct fixture f;
     struct ob_server *server = NULL;

@@ -156,17 +156,39 @@ static void a_signal_ends_the_wait(void **state)
 
 static void wires_have_names(void **state)
 {
-    assert_ptr_equal(wires_find("mpqemu"), &mpqemu_engine);
-    assert_ptr_equal(wires_find("vfio-user"), &vfio_user_engine);
-    assert_null(wires_find("smoke"));
+    const struct engine_ops *wire = NULL;
+    struct ob_fault fault = {0};
+    assert_int_equal(wires_find("--wire", "mpqemu", &wire, &fault), 0);
+    assert_ptr_equal(wire, &mpqemu_engine);
+    assert_int_equal(wires_find("--wire", "vfio-user", &wire, &fault), 0);
+    assert_ptr_equal(wire, &vfio_user_engine);
+    assert_int_equal(wires_find("--wire", "smoke", &wire, &fault), -EINVAL);
+    assert_ptr_equal(wire, &vfio_user_engine);
+    assert_string_equal(fault.text, "--wire: got 'smoke', expected mpqemu or vfio-user");
+}
+
+static void messages_select_vfio_user_unless_another_wire_is_given(void **state)
+{
+    const struct engine_ops *wire = NULL;
+    struct ob_fault fault = {0};
+    assert_int_equal(wires_use_messages("--dma", &wire, &fault), 0);
+    assert_ptr_equal(wire, &vfio_user_engine);
+    assert_int_equal(wires_use_messages("--dma", &wire, &fault), 0);
+    wire = &mpqemu_engine;
+    assert_int_equal(wires_use_messages("--dma", &wire, &fault), -EINVAL);
+    assert_non_null(strstr(fault.text, "--dma: got wire mpqemu, expected vfio-user"));
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_first_message_tells),  TEST(a_peer_may_stutter),
-        TEST(vhost_user_is_told_apart), TEST(a_peer_that_goes_first_is_told),
-        TEST(a_signal_ends_the_wait),   TEST(wires_have_names),
+        TEST(the_first_message_tells),
+        TEST(a_peer_may_stutter),
+        TEST(vhost_user_is_told_apart),
+        TEST(a_peer_that_goes_first_is_told),
+        TEST(a_signal_ends_the_wait),
+        TEST(wires_have_names),
+        TEST(messages_select_vfio_user_unless_another_wire_is_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

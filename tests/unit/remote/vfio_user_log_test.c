@@ -69,6 +69,13 @@ static void start(struct fixture *f, struct reports *reports, const char *versio
     f->remote.context = reports;
 }
 
+/* A client whose remote keeps a log of that many bytes, without answers of its own. */
+static void start_logged(struct fixture *f, uint64_t len)
+{
+    fixture_start_probed(f, NULL);
+    fixture_start_log(f, len);
+}
+
 static int get_report(struct fixture *f, unsigned messages, uint64_t pages, uint8_t *ret_bits)
 {
     const struct ob_client_range range = {.gpa = RAM_AT, .len = pages * 4096};
@@ -164,8 +171,7 @@ static void memory_that_left_counts_as_written_when_the_remote_has_forgotten_it(
     struct fixture f;
     uint8_t bits[8];
     const struct ob_client_range range = {.gpa = RAM_AT, .len = 4UL * 4096};
-    fixture_start_probed(&f, NULL);
-    fixture_start_log(&f, range.len);
+    start_logged(&f, range.len);
     f.remote.refused[VFIO_USER_DEVICE_FEATURE] = EINVAL;
     assert_int_equal(FIXTURE_SERVED(&f, 2, ob_client_unmap_memory(f.client, RAM_AT, range.len)), 0);
     assert_int_equal(ob_client_log_report(f.client, 4096, &range, bits), 0);
@@ -178,8 +184,7 @@ static void a_log_that_is_over_reports_nothing(void **state)
     const struct ob_client_range range = {.gpa = RAM_AT, .len = 4096};
     struct fixture f;
     uint8_t bits[8];
-    fixture_start_probed(&f, NULL);
-    fixture_start_log(&f, range.len);
+    start_logged(&f, range.len);
     assert_int_equal(ob_client_log_start(f.client, 4096, &range, 1), -EBUSY);
     assert_int_equal(FIXTURE_SERVED(&f, 1, ob_client_log_stop(f.client)), 0);
     assert_int_equal(ob_client_log_report(f.client, 4096, &range, bits), -EINVAL);

@@ -47,14 +47,21 @@ static const struct ob_session_config configs[] = {
     {.channel = OB_CHANNEL_LINE, .window = WINDOW, .send_buffer = 4096},
 };
 
+/* A session with one stream, which the first end has opened. */
+static void start(struct pair *pair, struct ob_session_config config, struct ob_stream **ret_here,
+                  struct ob_stream **ret_there)
+{
+    pair_up(pair, config);
+    pair_open(pair, 0, ret_here, ret_there);
+}
+
 static void a_stopped_reader_stops_its_writer_at_the_window(void **state)
 {
     for (int channel = 0; channel < 2; channel++) {
         struct pair pair;
         struct ob_stream *here, *there;
         struct ob_stream_stats stats;
-        pair_up(&pair, configs[channel]);
-        pair_open(&pair, 0, &here, &there);
+        start(&pair, configs[channel], &here, &there);
         assert_int_equal(write_full(&pair, here), WINDOW + 4096);
         ob_stream_stats(there, &stats);
         assert_int_equal(stats.unread, WINDOW);
@@ -80,8 +87,7 @@ static void windows_of_any_size_work(void **state)
         struct ob_stream *here, *there;
         static uint8_t bytes[5000];
         config.window = windows[i];
-        pair_up(&pair, config);
-        pair_open(&pair, 0, &here, &there);
+        start(&pair, config, &here, &there);
         pair.ends[1].eats = true;
         assert_int_equal(ob_stream_lend(here, bytes, sizeof(bytes)), 0);
         pair_run(&pair);
@@ -192,8 +198,7 @@ static void writable_comes_once_and_in_time(void **state)
 {
     struct pair pair;
     struct ob_stream *here, *there;
-    pair_up(&pair, configs[0]);
-    pair_open(&pair, 0, &here, &there);
+    start(&pair, configs[0], &here, &there);
     write_full(&pair, here);
     unsigned int before = pair.ends[0].writable;
     pair_run(&pair);
@@ -212,8 +217,7 @@ static void what_was_read_to_its_end_is_told_once(void **state)
         struct pair pair;
         struct ob_stream *here, *there;
         uint8_t bytes[WINDOW];
-        pair_up(&pair, configs[channel]);
-        pair_open(&pair, 0, &here, &there);
+        start(&pair, configs[channel], &here, &there);
         assert_int_equal(ob_stream_write(here, "all that there is", 17), 17);
         ob_stream_shutdown(here);
         pair_run(&pair);
@@ -240,8 +244,7 @@ static void an_end_behind_unread_bytes_is_told(void **state)
         struct pair pair;
         struct ob_stream *here, *there;
         struct ob_stream_stats stats;
-        pair_up(&pair, configs[channel]);
-        pair_open(&pair, 0, &here, &there);
+        start(&pair, configs[channel], &here, &there);
         assert_int_equal(ob_stream_write(here, "unread", 6), 6);
         pair_run(&pair);
         assert_int_equal(pair.ends[1].readable, 1);
@@ -264,8 +267,7 @@ static void what_was_read_is_told_while_an_end_waits_for_credit(void **state)
         struct pair pair;
         struct ob_stream *here, *there;
         uint8_t byte, bytes[WINDOW + 1] = {0};
-        pair_up(&pair, configs[channel]);
-        pair_open(&pair, 0, &here, &there);
+        start(&pair, configs[channel], &here, &there);
         assert_int_equal(ob_stream_lend(there, bytes, sizeof(bytes)), 0);
         ob_stream_shutdown(there);
         ob_stream_shutdown(here);
@@ -282,8 +284,7 @@ static void an_end_without_bytes_is_told_too(void **state)
 {
     struct pair pair;
     struct ob_stream *here, *there;
-    pair_up(&pair, configs[0]);
-    pair_open(&pair, 0, &here, &there);
+    start(&pair, configs[0], &here, &there);
     ob_stream_shutdown(here);
     pair_run(&pair);
     assert_int_equal(pair.ends[0].finished, 1);

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The resources that a process has once, whichever devices it serves. */
+#ifndef OUTBOARD_PROGRAM_PROCESS_H
+#define OUTBOARD_PROGRAM_PROCESS_H
+
+/* Opens and installs what needs no thread; before a cell. 0 or an errno. */
+int process_prepare(void);
+
+/* Starts the thread that closes a peer's descriptors; in a cell, since a process with threads can't
+ * enter one. 0 or an errno. */
+int process_start_threads(void);
+
+#endif
