@@ -49,7 +49,8 @@ static int apply_serial(struct image_option *option, const char *serial, struct 
         if (serial[i] <= ' ' || serial[i] > '~')
             len = 0;
     if (len == 0 || len > BLOCK_SERIAL_LEN)
-        return ob_fault_set(fault, -EINVAL, "serial= takes 1 to %u ASCII characters without spaces",
+        return ob_fault_set(fault, -EINVAL,
+                            "serial=: expected 1 to %u ASCII characters without spaces",
                             BLOCK_SERIAL_LEN);
     snprintf(option->serial, sizeof(option->serial), "%s", serial);
     return 0;
@@ -59,8 +60,8 @@ static int apply_format(struct image_option *option, const char *name, struct ob
 {
     if (!image_format_exists(name))
         return ob_fault_set(fault, -EINVAL,
-                            "format= takes raw, qcow2, qcow, qed, vmdk, vdi, vhdx, vpc, luks, "
-                            "parallels, bochs, cloop or dmg, not '%.40s'",
+                            "format=: got '%.40s', expected raw, qcow2, qcow, qed, vmdk, vdi, "
+                            "vhdx, vpc, luks, parallels, bochs, cloop or dmg",
                             name);
     option->format = name;
     return 0;
@@ -88,11 +89,11 @@ static int apply(struct image_option *option, const char *word, struct ob_fault 
     else if (strncmp(word, "key-file=", 9) == 0 && word[9])
         option->key_file = word + 9;
     else
-        return ob_fault_set(fault, -EINVAL,
-                            "an image has no property '%.60s'; it has readonly, direct, "
-                            "serial=TEXT, block-size=512 or 4096, and format=NAME (write a comma "
-                            "in the path twice)",
-                            word);
+        return ob_fault_set(
+            fault, -EINVAL,
+            "property: got '%.60s', expected readonly, direct, serial=TEXT, block-size=512, "
+            "block-size=4096 or format=NAME; write a comma in the path twice",
+            word);
     return 0;
 }
 
@@ -118,7 +119,8 @@ static int parse(char *text, struct image_option *option, struct ob_fault *fault
         err = apply(option, word, fault);
     }
     if (err == 0 && block->direct && image_is_nbd(block->path))
-        err = ob_fault_set(fault, -EINVAL, "'direct' is for files; %s is no file", block->path);
+        err = ob_fault_set(fault, -EINVAL, "direct: got %s, expected a file or a block device",
+                           block->path);
     if (err == 0 && !option->serial[0])
         make_serial(option);
     block->raw = option->format && strcmp(option->format, "raw") == 0;

@@ -327,11 +327,10 @@ static void deliver(struct nbd *nbd)
 static void lose(struct nbd *nbd)
 {
     nbd->block.away = nbd->acknowledged == nbd->covered;
-    ob_device_warn(nbd->device, "the connection to %.100s is lost; %s", nbd->block.name,
-                   nbd->block.away
-                       ? "trying to make it again"
-                       : "with it, perhaps, writes that no flush had covered, so all its "
-                         "commands fail until the guest reenables the controller");
+    ob_device_warn(nbd->device, "%.100s: the connection is lost; %s", nbd->block.name,
+                   nbd->block.away ? "connecting again"
+                                   : "writes that no flush had covered may be lost, so all its "
+                                     "commands fail until the guest reenables the controller");
     deliver(nbd);
     nbd_link_close(&nbd->link);
 }
@@ -342,7 +341,7 @@ static void come_back(struct nbd *nbd)
     nbd->block.away = nbd->refused = false;
     nbd->block.can_discard = !nbd->block.readonly && export->can_trim;
     if (!nbd->let_go)
-        ob_device_warn(nbd->device, "the connection to %.100s is there again", nbd->block.name);
+        ob_device_warn(nbd->device, "%.100s: the connection is restored", nbd->block.name);
     nbd->let_go = false;
 }
 
@@ -435,8 +434,8 @@ static void tell_of_absence(struct nbd *nbd)
         return;
     nbd->let_go = false;
     ob_device_warn(nbd->device,
-                   "%.100s can't be reached; the connection was let go while no VM was there; "
-                   "trying to make it again",
+                   "%.100s: can't connect; the connection was closed while no VM used the image; "
+                   "connecting again",
                    nbd->block.name);
 }
 

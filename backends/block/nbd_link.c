@@ -13,19 +13,21 @@ static int refuse_export(const struct block_options *options, const struct nbd_e
                          struct nbd_handle *handle, struct ob_fault *fault)
 {
     if (export->min_block > options->block_size)
-        return ob_fault_set(fault, -EINVAL, "%s has blocks of %u bytes: give block-size=4096",
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: got blocks of %u bytes, expected 512; give block-size=4096",
                             options->path, (unsigned)export->min_block);
     if (export->max_data == 0)
         return ob_fault_set(
             fault, -EPROTO,
-            "%s takes no whole block of %u bytes in a request; its server is broken", options->path,
-            (unsigned)export->min_block);
+            "%s: the server accepts no request of a whole block, %u bytes; use another server",
+            options->path, (unsigned)export->min_block);
     if (!options->readonly && nbd_is_read_only(handle) == 1)
-        return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", options->path);
+        return ob_fault_set(fault, -EROFS, "%s: the image is read only; give 'readonly'",
+                            options->path);
     if (!options->readonly && nbd_can_flush(handle) != 1)
         return ob_fault_set(fault, -ENOTSUP,
-                            "%s can't flush, so nothing written would ever be known to be stable: "
-                            "give 'readonly', or serve it by a server that can",
+                            "%s: the server can't flush, so writes would never be durable; give "
+                            "'readonly', or use a server that can flush",
                             options->path);
     return 0;
 }
@@ -126,7 +128,7 @@ static int open_first(struct nbd_link *link, struct ob_fault *fault)
     poll(&ended, 1, NBD_START_MS);
     if (nbd_dial_has_ended(link->dial))
         return end_dial(link, fault);
-    return ob_fault_set(fault, -ETIMEDOUT, "%s has not answered for %u s", link->options.path,
+    return ob_fault_set(fault, -ETIMEDOUT, "%s: the server has not answered for %u s", link->options.path,
                         NBD_START_MS / 1000);
 }
 

@@ -413,11 +413,11 @@ static int check_format(const struct uring *uring, const struct block_options *o
     const char *format = options->raw ? NULL : image_format_of(fd, uring->block.size);
     if (!format)
         return 0;
-    return ob_fault_set(fault, -EINVAL,
-                        "%.60s looks like a %s image, expected a raw one; serve it by 'outboard "
-                        "disk' with ,format=%s or by 'qemu-nbd --persistent -f %s' (the manual's "
-                        "EXAMPLES), or give ,format=raw",
-                        options->path, format, format, format);
+    return ob_fault_set(
+        fault, -EINVAL,
+        "%.60s: got a %s image, expected a raw one; serve it by 'outboard disk' with ,format=%s or "
+        "by 'qemu-nbd --persistent -f %s' (the manual's EXAMPLES), or give ,format=raw",
+        options->path, format, format, format);
 }
 
 static int lock_patiently(const struct uring *uring, bool readonly)
@@ -447,15 +447,16 @@ static int open_files(struct uring *uring, const struct block_options *options,
                                 : "");
     int err = lock_patiently(uring, options->readonly);
     if (err == -EAGAIN)
-        return ob_fault_set(fault, err, "%s is in use by another process", path);
+        return ob_fault_set(fault, err,
+                            "%s: another process uses the image; end that process first", path);
     if (err < 0)
         return ob_fault_set(fault, err, "can't lock %s: %s", path, strerror(-err));
     err = file_size(uring->fd, &uring->block.size);
     if (err < 0)
-        return ob_fault_set(fault, err, "%s is neither a file nor a block device", path);
+        return ob_fault_set(fault, err, "%s: expected a file or a block device", path);
     int cant_write = 0;
     if (!options->readonly && ioctl(uring->fd, BLKROGET, &cant_write) == 0 && cant_write)
-        return ob_fault_set(fault, -EROFS, "%s is read only: give 'readonly'", path);
+        return ob_fault_set(fault, -EROFS, "%s: the image is read only; give 'readonly'", path);
     return check_format(uring, options, fault);
 }
 
@@ -497,7 +498,7 @@ static int check_blocks(const struct uring *uring, const struct block_options *o
     if (!options->direct || uring->align <= options->block_size)
         return 0;
     return ob_fault_set(fault, -EINVAL,
-                        "%s has sectors of %u bytes: give block-size=%u or no 'direct'",
+                        "%s: got sectors of %u bytes; give block-size=%u, or leave 'direct' out",
                         options->path, uring->align, uring->align);
 }
 
@@ -518,8 +519,8 @@ static int allocate(struct uring *uring, struct ob_fault *fault)
     int err = ring_make(fds, uring->buffered_fd < 0 ? 1 : 2, &uring->ring);
     if (is_forbidden(err))
         ob_fault_set(fault, err,
-                     "io_uring is forbidden here, and files need it (%s; kernel.io_uring_disabled, "
-                     "seccomp): serve %.60s by 'qemu-nbd --persistent' (the manual's EXAMPLES) or "
+                     "io_uring: forbidden here, but files need it (%s; kernel.io_uring_disabled, "
+                     "seccomp); serve %.60s by 'qemu-nbd --persistent' (the manual's EXAMPLES) or "
                      "'outboard disk' with ,nbd",
                      strerror(-err), uring->block.name);
     return err;

@@ -68,7 +68,7 @@ static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
 {
     struct backdoor *backdoor = state;
     if (len != sizeof(backdoor->command))
-        return ob_fault_set(fault, -EINVAL, "backdoor: its state has %zu bytes, not %zu", len,
+        return ob_fault_set(fault, -EINVAL, "backdoor: got a state of %zu bytes, expected %zu", len,
                             sizeof(backdoor->command));
     memcpy(backdoor->command, buf, len);
     return 0;

@@ -10,9 +10,8 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
 {
     struct backdoor_config *backdoor = config;
     if (!backdoor->ops.call)
-        return ob_fault_set(
-            fault, -EINVAL,
-            "ob_backdoor_main(): a guest has nothing to call; set ob_backdoor_ops.call");
+        return ob_fault_set(fault, -EINVAL,
+                            "ob_backdoor_main(): ob_backdoor_ops.call is NULL; set it");
     return backdoor_new(&backdoor->backdoor, &backdoor->ops, backdoor->pages, ret_device, fault);
 }
 

@@ -24,8 +24,8 @@ int library_load(const char *path, struct ob_backdoor_ops *ret_ops, struct ob_fa
     if (!ops.call) {
         dlclose(library);
         return ob_fault_set(fault, -ENOSYS,
-                            "%s has no function 'backdoor' (or 'qemu_backdoor'); the guest's "
-                            "commands would reach nobody",
+                            "%s: found no function 'backdoor' or 'qemu_backdoor'; define it for "
+                            "the guest's commands",
                             path);
     }
     *ret_ops = ops;

@@ -23,8 +23,7 @@ static int check_server(const struct image_option *option, struct ob_fault *faul
     if (!foreign && !option->snapshot && !option->by_server && !option->key_file)
         return 0;
     return ob_fault_set(fault, -EINVAL,
-                        "%.80s: %s%s is for an NBD server; start the device by 'outboard disk', "
-                        "which has one",
+                        "%.80s: %s%s needs an NBD server; use 'outboard disk', which starts one",
                         option->block.path,
                         foreign             ? "format="
                         : option->snapshot  ? "snapshot"
@@ -46,7 +45,8 @@ int image_open(const struct image_option *option, struct nvme_image *ret_image,
         return err;
     if (block->size < options->block_size) {
         block->ops->close(block);
-        return ob_fault_set(fault, -EINVAL, "%s is smaller than a block of %" PRIu32 " bytes",
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: the image is smaller than a block of %" PRIu32 " bytes",
                             options->path, options->block_size);
     }
     *ret_image = (struct nvme_image){.block = block, .block_size = options->block_size};

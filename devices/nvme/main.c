@@ -25,7 +25,8 @@ static int apply_image(void *argument, const char *value, struct ob_fault *fault
 {
     struct config *config = argument;
     if (config->count == NVME_NAMESPACES)
-        return ob_fault_set(fault, -E2BIG, "a controller has %u images at most", NVME_NAMESPACES);
+        return ob_fault_set(fault, -E2BIG, "got more than %u images, the limit of a controller",
+                            NVME_NAMESPACES);
     int err = image_option_parse(value, &config->options[config->count], fault);
     if (err == 0)
         config->count++;
@@ -52,7 +53,7 @@ static int apply_interrupts(void *argument, const char *value, struct ob_fault *
             config->interrupts = (enum nvme_interrupts)i;
             return 0;
         }
-    return ob_fault_set(fault, -EINVAL, "'%.40s' is neither msix, msi nor intx", value);
+    return ob_fault_set(fault, -EINVAL, "got '%.40s', expected msix, msi or intx", value);
 }
 
 /* Of the serial number the UUID is made by which a guest knows a disk again: Linux takes the second
@@ -62,10 +63,10 @@ static int check_serials(const struct config *config, struct ob_fault *fault)
     for (unsigned i = 0; i < config->count; i++)
         for (unsigned j = 0; j < i; j++)
             if (strcmp(config->options[i].serial, config->options[j].serial) == 0)
-                return ob_fault_set(fault, -EINVAL,
-                                    "images %u and %u have the same serial number, '%s': give each "
-                                    "a serial= of its own",
-                                    j + 1, i + 1, config->options[i].serial);
+                return ob_fault_set(
+                    fault, -EINVAL,
+                    "images %u and %u: both have the serial number '%s'; give each its own serial=",
+                    j + 1, i + 1, config->options[i].serial);
     return 0;
 }
 
@@ -119,8 +120,7 @@ static const struct ob_option options[] = {
      "a disk: readonly, direct, serial=TEXT, block-size=512|4096, format=raw; several are "
      "namespaces 1, 2...",
      apply_image},
-    {"timeout-ms", "N", "give an image up that has not answered for so long (default 20000)",
-     apply_timeout},
+    {"timeout-ms", "N", "time for which an image may be silent (default 20000)", apply_timeout},
     {"interrupts", "msix|msi|intx", "interrupts besides INTx (default msix)", apply_interrupts},
     {0},
 };

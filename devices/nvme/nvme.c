@@ -116,10 +116,10 @@ static int at_rest(void *state, struct ob_fault *fault)
         return 1;
     if (!late || late->block->ops->give_up)
         return 0;
-    return ob_fault_set(fault, -ETIMEDOUT,
-                        "image %.80s does not answer, so the controller can't stop: try again when "
-                        "it does",
-                        late->block->name);
+    return ob_fault_set(
+        fault, -ETIMEDOUT,
+        "image %.80s does not answer, so the controller can't stop; try again when it answers",
+        late->block->name);
 }
 
 static void add_namespace(struct nvme *nvme, const struct nvme_image *image)

@@ -319,16 +319,16 @@ int nvme_state_load(void *state, uint32_t version, const uint8_t *buf, size_t le
         return ob_fault_set(fault, -ENOMEM, "no memory to load the state of a controller");
     struct ob_state_fields fields = ob_state_loaded(buf, len);
     fields_of_all(&fields, saved);
-    int err = ob_state_done(&fields) < 0
-                  ? ob_fault_set(fault, -EINVAL,
-                                 "the state, of %zu bytes, is cut short, too long or damaged: save "
-                                 "it again",
-                                 len)
-                  : nvme_state_check(nvme, saved, fault);
+    int err =
+        ob_state_done(&fields) < 0
+            ? ob_fault_set(
+                  fault, -EINVAL,
+                  "the state of %zu bytes is truncated, too long or damaged; save it again", len)
+            : nvme_state_check(nvme, saved, fault);
     if (err == 0 && nvme->requests.in_flight > 0)
-        err =
-            ob_fault_set(fault, -EBUSY,
-                         "an image still works for the state before: try again when it is through");
+        err = ob_fault_set(
+            fault, -EBUSY,
+            "an image still has requests of the previous state; try again when they have ended");
     if (err == 0)
         take(nvme, saved);
     free(saved);

@@ -15,9 +15,8 @@
 
 static int refuse(struct ob_fault *fault, const char *what)
 {
-    return ob_fault_set(
-        fault, -EINVAL,
-        "the state is damaged: %s is not as a controller can have it; save it again", what);
+    return ob_fault_set(fault, -EINVAL, "the state is damaged: %s is impossible; save it again",
+                        what);
 }
 
 static int check_namespace(const struct nvme_namespace *ns,
@@ -26,23 +25,25 @@ static int check_namespace(const struct nvme_namespace *ns,
     const char *name = ns->block->name;
     if (memcmp(saved->uuid, ns->uuid, sizeof(ns->uuid)) != 0)
         return ob_fault_set(fault, -EINVAL,
-                            "image %" PRIu32 ", %.60s, is another than was saved: give the same "
-                            "images in the same order, each with the serial= that it had",
+                            "image %" PRIu32
+                            ", %.60s: the state was saved with another image; give the same images "
+                            "in the same order, each with its earlier serial=",
                             ns->id, name);
     if (saved->block_shift != ns->block_shift)
         return ob_fault_set(fault, -EINVAL,
-                            "image %" PRIu32 ", %.60s, had other blocks when it was saved: give "
-                            "block-size=%u",
+                            "image %" PRIu32
+                            ", %.60s: the state was saved with other blocks; give block-size=%u",
                             ns->id, name, saved->block_shift == 9 ? 512 : 4096);
     if (saved->readonly != ns->block->readonly)
         return ob_fault_set(fault, -EINVAL,
-                            "image %" PRIu32 ", %.60s, was %s when it was saved: %s 'readonly'",
+                            "image %" PRIu32
+                            ", %.60s: the state was saved with the image %s; %s 'readonly'",
                             ns->id, name, saved->readonly ? "read only" : "writable",
                             saved->readonly ? "give" : "leave out");
     if (saved->blocks > ns->blocks)
         return ob_fault_set(fault, -EINVAL,
-                            "image %" PRIu32 ", %.60s, has %" PRIu64 " blocks, and had %" PRIu64
-                            " when it was saved: give the image that was saved",
+                            "image %" PRIu32 ", %.60s: got %" PRIu64 " blocks, expected %" PRIu64
+                            " as in the state; give the image that was saved",
                             ns->id, name, ns->blocks, saved->blocks);
     return 0;
 }
@@ -52,14 +53,15 @@ static int check_identity(const struct nvme *nvme, const struct nvme_saved *save
 {
     int err = 0;
     if (memcmp(saved->serial, nvme->serial, sizeof(saved->serial)) != 0)
+        return ob_fault_set(fault, -EINVAL,
+                            "serial number: the state has '%.*s', this controller has '%s'; give "
+                            "the first image the serial= of the state",
+                            (int)sizeof(saved->serial), (const char *)saved->serial, nvme->serial);
+    if (saved->namespace_count != nvme->namespaces.count)
         return ob_fault_set(
             fault, -EINVAL,
-            "the state is of the controller with serial number '%.*s', this one has "
-            "'%s': give the first image that serial=",
-            (int)sizeof(saved->serial), (const char *)saved->serial, nvme->serial);
-    if (saved->namespace_count != nvme->namespaces.count)
-        return ob_fault_set(fault, -EINVAL, "%u images were saved, and there are %u: give the same",
-                            saved->namespace_count, nvme->namespaces.count);
+            "images: the state has %u, this controller has %u; give the same images",
+            saved->namespace_count, nvme->namespaces.count);
     for (unsigned i = 0; i < nvme->namespaces.count && err == 0; i++)
         err = check_namespace(&nvme->namespaces.list[i], &saved->namespaces[i], fault);
     return err;

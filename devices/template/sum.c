@@ -184,13 +184,13 @@ static int sum_load(void *state, uint32_t version, const uint8_t *buf, size_t le
     struct ob_state_fields loaded = ob_state_loaded(buf, len);
     int err = fields(&loaded, &registers);
     if (err < 0)
-        return ob_fault_set(fault, err, "the saved state has %zu bytes, which do not fit", len);
+        return ob_fault_set(fault, err, "the saved state: got %zu bytes, which do not fit", len);
     if (registers.status >= STATUS_COUNT)
-        return ob_fault_set(fault, -EINVAL, "the saved STATUS is %u; it is below %u",
+        return ob_fault_set(fault, -EINVAL, "the saved STATUS: got %u, expected less than %u",
                             registers.status, STATUS_COUNT);
     bool is_busy = registers.status == STATUS_BUSY;
     if (is_busy && (registers.length == 0 || registers.length > MAX_LEN))
-        return ob_fault_set(fault, -EINVAL, "the saved LENGTH is %u; it is 1 to %u",
+        return ob_fault_set(fault, -EINVAL, "the saved LENGTH: got %u, expected 1 to %u",
                             registers.length, MAX_LEN);
     sum->registers = registers;
     return 0;

@@ -56,9 +56,9 @@ static int room_behind(const struct ob_backdoor *backdoor, uint64_t offset, size
 {
     size_t size = ob_backdoor_size(backdoor);
     if (offset > size)
-        return ob_fault_set(fault, -ERANGE,
-                            "the data channel has %zu bytes; offset %" PRIu64 " lies beyond", size,
-                            offset);
+        return ob_fault_set(
+            fault, -ERANGE,
+            "the data channel has %zu bytes; got offset %" PRIu64 ", beyond its end", size, offset);
     *ret_room = size - (size_t)offset;
     return 0;
 }
@@ -80,7 +80,7 @@ static int run_read(struct ob_backdoor *backdoor, const struct numbers *numbers,
         if (numbers->value[1] > len)
             return ob_fault_set(fault, -ERANGE,
                                 "the data channel has %zu bytes from offset %" PRIu64
-                                " on, not %" PRIu64,
+                                "; got a length of %" PRIu64,
                                 len, offset, numbers->value[1]);
         len = (size_t)numbers->value[1];
     }
@@ -110,8 +110,8 @@ static int run_write(struct ob_backdoor *backdoor, const struct numbers *numbers
         err = ob_fault_set(fault, -EIO, "can't read standard input: %s", strerror(errno));
     else if (len > room)
         err = ob_fault_set(fault, -EFBIG,
-                           "standard input has more than the %zu bytes that the data channel has "
-                           "from offset %" PRIu64 " on; nothing was written",
+                           "standard input: got more than the %zu bytes that the data channel has "
+                           "from offset %" PRIu64 "; nothing was written",
                            room, offset);
     else
         err = ob_backdoor_write(backdoor, (size_t)offset, buf, len);
@@ -125,7 +125,7 @@ static int run_bench(struct ob_backdoor *backdoor, const struct numbers *numbers
     uint64_t calls = numbers->count > 0 ? numbers->value[0] : BENCH_DEFAULT_CALLS;
     uint64_t command = numbers->count > 1 ? numbers->value[1] : 0;
     if (calls == 0 || calls > BENCH_MAX_CALLS)
-        return ob_fault_set(fault, -ERANGE, "bench makes 1 to %d calls", BENCH_MAX_CALLS);
+        return ob_fault_set(fault, -ERANGE, "bench: expected 1 to %d calls", BENCH_MAX_CALLS);
     return bench_run(backdoor, command, (size_t)calls, fault);
 }
 
@@ -217,7 +217,7 @@ static int parse_and_run(const struct verb *verb, int count, char **words)
     for (int i = 0; i < count; i++) {
         if (parse(words[i], &numbers.value[i]))
             continue;
-        snprintf(text, sizeof(text), "'%s' is no number; they are decimal or like 0x1f", words[i]);
+        snprintf(text, sizeof(text), "got '%s', expected a number, decimal or like 0x1f", words[i]);
         return complain(text, EXIT_USAGE);
     }
     return run(verb, &numbers);

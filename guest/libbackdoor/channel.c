@@ -37,12 +37,12 @@ static int check_size(const struct ob_backdoor *backdoor, uint64_t size, struct 
     if (size == UINT64_MAX)
         return ob_fault_set(fault, -ENODEV,
                             "the backdoor %s reads as all ones: its process on the host has ended; "
-                            "start it again, and then this machine",
+                            "start that process again, then this machine",
                             backdoor->name);
     if (size == 0 || size % 8 || size > backdoor->data_len)
         return ob_fault_set(fault, -EPROTO,
-                            "the backdoor %s claims a data channel of %llu bytes, but %zu are "
-                            "there: its process on the host is broken",
+                            "the backdoor %s: got a data channel of %llu bytes, but its BAR has "
+                            "%zu; replace its process on the host, which is faulty",
                             backdoor->name, (unsigned long long)size, backdoor->data_len);
     return 0;
 }

@@ -89,8 +89,8 @@ static int check_driver(const struct pci_device *device, struct ob_fault *fault)
     driver[len] = '\0';
     const char *slash = strrchr(driver, '/');
     return ob_fault_set(fault, -EBUSY,
-                        "the driver %.32s holds the backdoor %s; free it: "
-                        "echo %s >/sys/bus/pci/devices/%s/driver/unbind",
+                        "the driver %.32s uses the backdoor %s; unbind it: echo %s "
+                        ">/sys/bus/pci/devices/%s/driver/unbind",
                         slash ? slash + 1 : driver, device->name, device->name, device->name);
 }
 
@@ -161,8 +161,8 @@ static int map_bar(const struct pci_device *device, unsigned bar, int fd,
     if (fstat(fd, &status) < 0 || status.st_size < 4096 ||
         (uint64_t)status.st_size > LIMIT_DATA_LEN)
         return ob_fault_set(fault, -EPROTO,
-                            "BAR %u of the backdoor %s has %lld bytes, which no backdoor has: its "
-                            "process on the host is broken",
+                            "BAR %u of the backdoor %s: got %lld bytes, which no backdoor has; "
+                            "replace its process on the host, which is faulty",
                             bar, device->name, (long long)status.st_size);
     void *address = mmap(NULL, (size_t)status.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (address == MAP_FAILED)
@@ -249,9 +249,9 @@ int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob
                                       .folder = find(folder, &ids, backdoor->name)};
     if (device.folder < 0)
         return ob_fault_set(fault, -ENODEV,
-                            "no backdoor: no PCI device %04x:%04x is here and OUTBOARD_BACKDOOR is "
-                            "not set; give this machine the device, or name the socket of an "
-                            "outboard-backdoor --wire=vfio-user",
+                            "no backdoor: found no PCI device %04x:%04x, and OUTBOARD_BACKDOOR is "
+                            "not set; add the device to this machine, or set the variable to the "
+                            "socket of an outboard-backdoor --wire=vfio-user",
                             ids.vendor, ids.device);
     err = check_driver(&device, fault);
     if (err == 0)

@@ -35,8 +35,8 @@ static int check_ids(struct ob_backdoor *backdoor, struct ob_fault *fault)
     unsigned device_id = ids[2] | (unsigned)ids[3] << 8;
     if (vendor_id != wanted.vendor || device_id != wanted.device)
         return ob_fault_set(fault, -ENODEV,
-                            "the device at %s is no backdoor (%04x:%04x) but %04x:%04x; name the "
-                            "socket of outboard-backdoor in OUTBOARD_BACKDOOR",
+                            "the device at %s: expected a backdoor (%04x:%04x), got %04x:%04x; set "
+                            "OUTBOARD_BACKDOOR to the socket of outboard-backdoor",
                             backdoor->name, wanted.vendor, wanted.device, vendor_id, device_id);
     return 0;
 }
@@ -53,19 +53,19 @@ static const char *objection(int fd, const struct vfio_user_region *region)
 {
     struct stat status;
     if (fd < 0 || !(region->flags & VFIO_USER_REGION_MMAP))
-        return "it comes without shared memory";
+        return "it has no shared memory";
     if (region->size < 4096 || region->size % 4096 || region->size > LIMIT_DATA_LEN ||
         region->offset % 4096)
         return "its size or place is impossible";
     int seals = fcntl(fd, F_GET_SEALS); /* first: what knows none may have fstat() wait */
     if (seals < 0)
-        return "its descriptor is no memory (memfd)";
+        return "its descriptor is not a memfd";
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
         (uint64_t)status.st_size < region->size ||
         region->offset > (uint64_t)status.st_size - region->size)
-        return "its memory is shorter than it says";
+        return "its memory is shorter than its size";
     if (!(seals & F_SEAL_SHRINK))
-        return "its memory could be taken away (it is not sealed)";
+        return "its memory is not sealed";
     return NULL;
 }
 

@@ -85,8 +85,8 @@ static int gone(const struct vfio_user *user, struct ob_fault *fault)
 
 static int broken(const struct vfio_user *user, const char *how, struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -EPROTO, "the listener at %s is no vfio-user server: %s", user->name,
-                        how);
+    return ob_fault_set(fault, -EPROTO, "the listener at %s is not a vfio-user server: %s",
+                        user->name, how);
 }
 
 static int too_late(const struct vfio_user *user, const char *how, struct ob_fault *fault)
@@ -199,8 +199,8 @@ static int exchange(struct vfio_user *user, struct exchange *exchange, struct ob
         vfio_user_close(user);
     else if (reply.flags & FLAG_ERROR)
         err = ob_fault_set(fault, -EREMOTEIO,
-                           "the backdoor's process at %s refused request %u: %s; does its version "
-                           "fit libbackdoor " OUTBOARD_VERSION "?",
+                           "the backdoor's process at %s refused request %u: %s; use its version "
+                           "of libbackdoor instead of " OUTBOARD_VERSION,
                            user->name, exchange->command,
                            reply.error < 4096 ? strerror((int)reply.error) : "for no known reason");
     if (err < 0)
@@ -215,7 +215,7 @@ static int exchange_bytes(struct vfio_user *user, struct exchange *bytes, struct
     if (err == 0 && bytes->fd >= 0) {
         unwanted_close(bytes->fd);
         vfio_user_close(user);
-        err = broken(user, "it sends a descriptor where none belongs", fault);
+        err = broken(user, "it sends an unexpected descriptor", fault);
     }
     return err;
 }
@@ -250,7 +250,7 @@ static int negotiate(struct vfio_user *user, struct ob_fault *fault)
     int err = exchange_bytes(user, &version, fault);
     if (err == 0 && (theirs.major != ours.major || theirs.minor > ours.minor)) {
         vfio_user_close(user);
-        err = broken(user, "it speaks another version than 0.0", fault);
+        err = broken(user, "it speaks a version other than 0.0", fault);
     }
     return err;
 }
@@ -270,8 +270,8 @@ static int explain_connect(const char *path, int error, struct ob_fault *fault)
                             path);
     case ECONNREFUSED:
         return ob_fault_set(fault, -ECONNREFUSED,
-                            "nobody listens at the backdoor's socket %s; start outboard-backdoor "
-                            "--wire=vfio-user --socket-path=PATH with that path",
+                            "no process listens at the backdoor's socket %s; start "
+                            "outboard-backdoor --wire=vfio-user --socket-path=PATH with that path",
                             path);
     default:
         return ob_fault_set(fault, -error, "can't connect to the backdoor's socket %s: %s", path,
@@ -284,10 +284,9 @@ static int connect_to(struct vfio_user *user, const char *path, struct ob_fault 
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t len = strlen(path);
     if (len >= sizeof(address.sun_path))
-        return ob_fault_set(
-            fault, -ENAMETOOLONG,
-            "OUTBOARD_BACKDOOR names a path of %zu bytes; a socket's has at most %zu", len,
-            sizeof(address.sun_path) - 1);
+        return ob_fault_set(fault, -ENAMETOOLONG,
+                            "OUTBOARD_BACKDOOR: got a path of %zu bytes, expected at most %zu", len,
+                            sizeof(address.sun_path) - 1);
     memcpy(address.sun_path, path, len);
     user->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (user->fd < 0)

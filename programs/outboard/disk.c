@@ -86,12 +86,13 @@ static int parse(struct disk *disk, int argc, char **argv, struct ob_fault *faul
 {
     int err = 0;
     if (argc > MAX_ARGUMENTS)
-        return ob_fault_set(fault, -E2BIG, "more than %d arguments", MAX_ARGUMENTS);
+        return ob_fault_set(fault, -E2BIG, "got more than %d arguments", MAX_ARGUMENTS);
     for (int i = 1; i < argc && err == 0; i++) {
         if (strncmp(argv[i], "--image=", 8) != 0)
             continue;
         if (disk->image_count == BLOCK_IMAGES)
-            return ob_fault_set(fault, -E2BIG, "a disk has %u images at most", BLOCK_IMAGES);
+            return ob_fault_set(fault, -E2BIG, "got more than %u images, the limit of a disk",
+                                BLOCK_IMAGES);
         err = image_option_parse(argv[i] + 8, &disk->images[disk->image_count], fault);
         disk->image_count += err == 0;
     }
@@ -171,7 +172,7 @@ static void server_ended(struct disk *disk, struct disk_server *server)
     server->pid = 0;
     if (disk->device == 0)
         return;
-    log_line("the qemu-nbd of %s has ended, and so does the disk", server->image);
+    log_line("the qemu-nbd of %s has ended; the disk ends too", server->image);
     disk->status = EXIT_FAILURE;
     kill(disk->device, SIGTERM);
 }

@@ -89,7 +89,8 @@ static int make_socket(int *ret_listening, int *ret_name, struct ob_fault *fault
     char path[sizeof(address.sun_path) - sizeof("/nbd")];
     int len = snprintf(path, sizeof(path), "%s/outboard-disk-XXXXXX", folder);
     if (len < 0 || (size_t)len >= sizeof(path))
-        return ob_fault_set(fault, -ENAMETOOLONG, "TMPDIR is too long for the path of a socket");
+        return ob_fault_set(fault, -ENAMETOOLONG,
+                            "TMPDIR: the path is too long for a socket; set a shorter one");
     if (!mkdtemp(path))
         return ob_fault_set(fault, -errno, "can't make a folder in %.180s for a socket: %s", folder,
                             strerror(errno));

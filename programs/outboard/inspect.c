@@ -73,7 +73,9 @@ int cmd_inspect(int argc, char **argv)
         } else if (argv[i][0] != '-' && !remote.path) {
             remote.path = argv[i];
         } else {
-            complain("'%s' is not understood; `outboard inspect --help` tells more", argv[i]);
+            complain("got '%s', expected an option, a path or --fd=N; `outboard inspect --help` "
+                     "lists the options",
+                     argv[i]);
             return EXIT_USAGE;
         }
     }

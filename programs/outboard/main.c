@@ -51,7 +51,7 @@ int main(int argc, char **argv)
         return standard_output_end(EXIT_SUCCESS);
     }
     if (*word)
-        log_line("'%s' is no command; `outboard --help` lists them", word);
+        log_line("got '%s', expected a command; `outboard --help` lists them", word);
     else
         log_line("give a command; `outboard --help` lists them");
     return EXIT_USAGE;

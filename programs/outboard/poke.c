@@ -88,8 +88,8 @@ static int parse_accesses(char **words, int count, struct access *ret_accesses)
         while (at + len < count && strcmp(words[at + len], ",") != 0)
             len++;
         if (found == MAX_ACCESSES || !parse_access(words + at, len, &ret_accesses[found])) {
-            complain("access %d is neither `read WHERE OFFSET [SIZE]` nor "
-                     "`write WHERE OFFSET [SIZE] VALUE`, or one too many",
+            complain("access %d: expected `read WHERE OFFSET [SIZE]` or `write WHERE OFFSET [SIZE] "
+                     "VALUE`, or it is one too many",
                      found + 1);
             return -1;
         }
@@ -164,7 +164,7 @@ int cmd_poke(int argc, char **argv)
         }
         verdict = remote_take_option(&remote, argv[i]);
         if (verdict == REMOTE_NO_OPTION)
-            complain("'%s' is no option; `outboard poke --help` tells more", argv[i]);
+            complain("got '%s', expected an option; `outboard poke --help` lists them", argv[i]);
     }
     if (verdict != REMOTE_TAKEN)
         return EXIT_USAGE;

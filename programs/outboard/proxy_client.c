@@ -42,8 +42,8 @@ static const struct {
 } rows[] = {
     {'p', "control", "PATH", "use the proxy that listens there"},
     {'c', "channel", "CHANNEL", "run a proxy on this channel, for this command alone"},
-    {'k', "key-file", "PATH", "with --channel: talk only to who has the same key"},
-    {'w', "timeout", "SECONDS", "wait so long for the other end (10)"},
+    {'k', "key-file", "PATH", "with --channel: talk only to an end with the same key"},
+    {'w', "timeout", "SECONDS", "time to wait for the other end (10)"},
     {'s', "service", "NAME", "run the command that the other end declares by this name"},
     {'t', "terminal", NULL, "give the command a terminal"},
     {'j', "json", NULL, "print JSON"},
@@ -119,13 +119,14 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
             return EXIT_SUCCESS;
         }
         if (letter == '?' || letter == ':' || !apply(ret_options, letter)) {
-            log_line("'%s' is not understood; --help tells more", argv[optind - 1]);
+            log_line("got '%s', expected an option with its value; --help lists the options",
+                     argv[optind - 1]);
             return EXIT_USAGE;
         }
     }
     ret_options->command = argv + optind;
     if (optind < argc && !strpbrk(letters, "t.*")) {
-        log_line("'%s' is no option; --help lists them", argv[optind]);
+        log_line("got '%s', expected an option; --help lists them", argv[optind]);
         return EXIT_USAGE;
     }
     if (!ret_options->control == !ret_options->channel) {
@@ -325,7 +326,7 @@ int client_open_stream(struct client *client, const char *verb, const char *serv
     char question[300], answer[300];
     if (snprintf(question, sizeof(question), "%s %s", verb, service) >= (int)sizeof(question) ||
         strlen(service) > OB_SESSION_SERVICE_MAX || strpbrk(service, "\n")) {
-        client_say(client, "'%.100s' is no service: a name has 1 to %d bytes", service,
+        client_say(client, "service: got '%.100s', expected a name of 1 to %d bytes", service,
                    OB_SESSION_SERVICE_MAX);
         return EXIT_USAGE;
     }
@@ -354,7 +355,7 @@ void client_say_refusal(const struct client *client, const char *service, uint32
                    "not allowed: the other end runs no commands; start it with --allow-run");
     else if (reason == OB_REASON_FORBIDDEN)
         client_say(client,
-                   "not allowed: the other end connects nobody to %s; start it with "
+                   "not allowed: the other end does not connect to %s; start it with "
                    "--allow-connect=HOST:PORT",
                    service);
     else

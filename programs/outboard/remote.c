@@ -68,7 +68,7 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word)
         return REMOTE_TAKEN;
     }
     if (value)
-        complain("'%s': not a number that makes sense here", word);
+        complain("got '%s', expected a number within the option's limits", word);
     return value ? REMOTE_BAD : REMOTE_NO_OPTION;
 }
 
@@ -131,7 +131,7 @@ static int open_over_any(const struct remote *remote, struct ob_client_info *ret
     struct ob_fault first = {0};
     int err = open_over(remote, "vfio-user", ret_info, ret_client, &first);
     if (err == -EPROTO)
-        return ob_fault_set(fault, err, "%s: the listener is no vfio-user device: %.120s",
+        return ob_fault_set(fault, err, "%s: the listener is not a vfio-user device: %.120s",
                             remote->path, first.text);
     if (err != -ENOTCONN)
         return err < 0 ? ob_fault_set(fault, err, "%s", first.text) : 0;
@@ -156,12 +156,12 @@ static int open_once(const struct remote *remote, struct ob_client_info *ret_inf
                    : open_over_any(remote, ret_info, ret_client, &cause);
     const char *where = remote->path ? remote->path : "--fd";
     if (err == -EBUSY)
-        return ob_fault_set(fault, err,
-                            "%s: the device is busy: it serves a VMM; try again when that has gone",
-                            where);
+        return ob_fault_set(
+            fault, err, "%s: the device is busy: it serves a VMM; try again when the VMM has gone",
+            where);
     if (err == -ETIMEDOUT)
         return ob_fault_set(fault, err,
-                            "%s: %.120s; the listener serves another client, or is no device",
+                            "%s: %.120s; the listener serves another client, or is not a device",
                             where, cause.text);
     return err < 0 ? ob_fault_set(fault, err, "%s", cause.text) : 0;
 }

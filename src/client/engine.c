@@ -177,12 +177,12 @@ int client_received(struct client *client, size_t len, const int *fds, unsigned 
     client->rx_len += len;
     if (client->arrived.count + client->waiting.count > client->wire->max_fds)
         return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent %u descriptors, which nothing asked for",
+                            "the remote sent %u descriptors without a request for them",
                             client->arrived.count + client->waiting.count);
     int err = take_frames(client);
     if (err == 0 && !client->wire->sends_commands && client->num_calls == 0 && client->rx_len > 0)
         return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent %zu bytes that answer nothing", client->rx_len);
+                            "the remote sent %zu bytes without a request for them", client->rx_len);
     return err;
 }
 

@@ -164,12 +164,12 @@ static int frame_len(struct client *client, const uint8_t *header_bytes)
     mpqemu_header_get(header_bytes, MPQEMU_HEADER_LEN, &header);
     if (mpqemu_command_from(dialect_of(client), header.number) != MPQEMU_RET)
         return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent cmd %" PRIu32 " (offset 0) where only RET may come",
+                            "the remote's message: got cmd %" PRIu32 " (offset 0), expected RET",
                             header.number);
     size_t len = answer_len(client);
     if (header.size != len)
         return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote answered with %" PRIu64 " bytes (offset 8) instead of %zu",
+                            "the remote's reply: got %" PRIu64 " bytes (offset 8), expected %zu",
                             header.size, len);
     return (int)(MPQEMU_HEADER_LEN + len);
 }

@@ -77,8 +77,8 @@ static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_
     bar.size = ~mask + 1;
     if (mask == 0 || (bar.size & (bar.size - 1))) /* 0: 64 bits, and none of them stays */
         return ob_fault_set(fault, -EPROTO,
-                            "BAR %u keeps the bits 0x%" PRIx64
-                            " when all ones are written, which is no size",
+                            "BAR %u: got the bits 0x%" PRIx64
+                            " after a write of all ones, which are not a size",
                             index, mask);
     *ret_bar = bar;
     return 0;
@@ -101,7 +101,7 @@ int probe_ids(const struct probe_config *config, struct ob_client_info *info,
 {
     int err = read_ids(config, info);
     if (err == 0 && info->vendor_id == NO_VENDOR)
-        return ob_fault_set(fault, -ENODEV, "the ids read as all ones: no device is there");
+        return ob_fault_set(fault, -ENODEV, "the ids read as all ones: there is no device");
     return err;
 }
 

@@ -106,18 +106,19 @@ static int frame_len(struct client *client, const uint8_t *header_bytes)
     struct vfio_user_header header = {0};
     vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, &header);
     if (header.size < VFIO_USER_HEADER_LEN || header.size > client->wire->rx_len)
-        return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent a message of %u bytes (offset 4); one has %u to %zu",
-                            header.size, VFIO_USER_HEADER_LEN, client->wire->rx_len);
+        return ob_fault_set(
+            &client->fault, -EPROTO,
+            "the remote's message: got a size of %u bytes (offset 4), expected %u to %zu",
+            header.size, VFIO_USER_HEADER_LEN, client->wire->rx_len);
     return (int)header.size;
 }
 
 static int wrong_length(struct client *client, const struct client_call *call, size_t len)
 {
-    return ob_fault_set(&client->fault, -EPROTO,
-                        "the remote answered command %d with a payload of %zu bytes, which does "
-                        "not answer it",
-                        (int)call->command, len);
+    return ob_fault_set(
+        &client->fault, -EPROTO,
+        "the remote's reply to command %d: got a payload of %zu bytes, which does not fit it",
+        (int)call->command, len);
 }
 
 /* An answer to an access: it repeats the access, with the bytes that were read behind it. */
@@ -131,9 +132,10 @@ static int take_access(struct client *client, const struct client_call *call,
         return wrong_length(client, call, len);
     vfio_user_access_get(payload, VFIO_USER_ACCESS_LEN, &access);
     if (access.count != call->size)
-        return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote answered an access of %u bytes with %u (offset 28)",
-                            call->size, access.count);
+        return ob_fault_set(
+            &client->fault, -EPROTO,
+            "the remote's reply to an access of %u bytes: got a count of %u (offset 28)",
+            call->size, access.count);
     if (reads)
         ret_answer->value = access_get(payload + VFIO_USER_ACCESS_LEN, call->size);
     return 0;
@@ -279,11 +281,9 @@ static int take(struct client *client, const uint8_t *frame, size_t len, struct 
     if (type == VFIO_USER_TYPE_REPLY)
         return take_answer(client, &message.header, message.payload, message.len, fds);
     if (type != VFIO_USER_TYPE_COMMAND || !client->opened)
-        return ob_fault_set(&client->fault, -EPROTO,
-                            "the remote sent a message with flags 0x%x (offset 8) where %s",
-                            message.header.flags,
-                            client->opened ? "only commands and replies may come"
-                                           : "only the reply to VERSION may come");
+        return ob_fault_set(
+            &client->fault, -EPROTO, "the remote's message: got flags 0x%x (offset 8), expected %s",
+            message.header.flags, client->opened ? "a command or a reply" : "the reply to VERSION");
     return take_command(client, &message);
 }
 

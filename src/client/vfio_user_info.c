@@ -26,12 +26,11 @@ int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
         return ob_fault_set(fault, -EPROTO, "the remote's VERSION is malformed");
     if (version.major != 0)
         return ob_fault_set(fault, -EPROTONOSUPPORT,
-                            "the remote speaks major version %u of vfio-user, not 0",
+                            "the remote's VERSION: got major version %u, expected 0",
                             version.major);
     if (version.minor != 0)
         return ob_fault_set(fault, -EPROTONOSUPPORT,
-                            "the remote speaks minor version %u of vfio-user, more than was "
-                            "offered",
+                            "the remote's VERSION: got minor version %u, more than was offered",
                             version.minor);
     struct vfio_user_capabilities agreed = version.capabilities;
     agreed.max_data_xfer_size = smaller(agreed.max_data_xfer_size, offered->max_data_xfer_size);
@@ -40,9 +39,8 @@ int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
     agreed.write_multiple = agreed.write_multiple && offered->write_multiple;
     if (agreed.max_data_xfer_size < LIMIT_ACCESS_BYTES || agreed.pgsizes == 0)
         return ob_fault_set(fault, -EPROTO,
-                            "the remote takes transfers of %" PRIu64
-                            " bytes and page sizes 0x%" PRIx64
-                            ", which leaves nothing to work with",
+                            "the remote's VERSION: got transfers of %" PRIu64
+                            " bytes and page sizes 0x%" PRIx64 ", which are unusable",
                             agreed.max_data_xfer_size, agreed.pgsizes);
     *ret_agreed = agreed;
     return 0;
@@ -53,16 +51,15 @@ int vfio_user_device_parse(const uint8_t *buf, size_t len, struct client_device 
 {
     struct vfio_user_device_info info;
     if (vfio_user_device_info_get(buf, len, &info) < 0)
-        return ob_fault_set(
-            fault, -EPROTO,
-            "the remote's device info has %zu bytes, so its device is no PCI device", len);
+        return ob_fault_set(fault, -EPROTO,
+                            "the remote's device is not a PCI device: its info has %zu bytes", len);
     if (!(info.flags & VFIO_DEVICE_FLAGS_PCI))
-        return ob_fault_set(fault, -ENODEV, "the remote's device is no PCI device");
+        return ob_fault_set(fault, -ENODEV, "the remote's device is not a PCI device");
     if (info.num_regions <= VFIO_PCI_CONFIG_REGION_INDEX)
-        return ob_fault_set(fault, -ENODEV,
-                            "the remote's device is no PCI device: it has %u regions, so no "
-                            "configuration space",
-                            info.num_regions);
+        return ob_fault_set(
+            fault, -ENODEV,
+            "the remote's device is not a PCI device: it has %u regions, so no configuration space",
+            info.num_regions);
     *ret_device = (struct client_device){
         .num_regions = (unsigned)smaller(info.num_regions, VFIO_PCI_NUM_REGIONS),
         .num_irqs = (unsigned)smaller(info.num_irqs, VFIO_PCI_NUM_IRQS),
@@ -122,7 +119,7 @@ int vfio_user_region_parse(const uint8_t *buf, size_t len, unsigned index,
 {
     struct vfio_user_region_info info;
     if (len < VFIO_USER_REGION_INFO_LEN)
-        return ob_fault_set(fault, -EPROTO, "the remote says too little of region %u", index);
+        return ob_fault_set(fault, -EPROTO, "the remote's info of region %u is too short", index);
     vfio_user_region_info_get(buf, VFIO_USER_REGION_INFO_LEN, &info);
     struct client_region region = {
         .size = info.size, .flags = info.flags, .file_offset = info.offset};
@@ -137,8 +134,8 @@ int vfio_user_region_parse(const uint8_t *buf, size_t len, unsigned index,
     if (err < 0)
         return ob_fault_set(
             fault, -EPROTO,
-            "region %u: the remote's description contradicts itself (region %u, size "
-            "0x%" PRIx64 ", capabilities at %u)",
+            "region %u: the remote's info is inconsistent (region %u, size 0x%" PRIx64
+            ", capabilities at %u)",
             index, info.index, info.size, info.cap_offset);
     *ret_region = region;
     return 0;
@@ -149,8 +146,8 @@ int vfio_user_irqs_parse(const uint8_t *buf, size_t len, unsigned index, uint32_
 {
     struct vfio_user_irq_info info;
     if (vfio_user_irq_info_get(buf, len, &info) < 0 || info.index != index)
-        return ob_fault_set(fault, -EPROTO,
-                            "interrupts %u: the remote's description names other ones", index);
+        return ob_fault_set(fault, -EPROTO, "interrupts %u: the remote's info is of another kind",
+                            index);
     *ret_count = info.count;
     return 0;
 }
@@ -162,7 +159,7 @@ int vfio_user_eventfds_parse(const uint8_t *buf, size_t len, unsigned index, uns
     struct vfio_user_region_io_fds info;
     unsigned filled = 0;
     if (len < VFIO_USER_REGION_IO_FDS_LEN)
-        return ob_fault_set(fault, -EPROTO, "the remote says too little of eventfds");
+        return ob_fault_set(fault, -EPROTO, "the remote's info of eventfds is too short");
     vfio_user_region_io_fds_get(buf, VFIO_USER_REGION_IO_FDS_LEN, &info);
     struct rd rd = rd_init(buf + VFIO_USER_REGION_IO_FDS_LEN, len - VFIO_USER_REGION_IO_FDS_LEN);
     for (uint32_t i = 0; i < info.count && rd.left >= VFIO_USER_SUB_REGION_LEN; i++) {

@@ -33,11 +33,13 @@ static int check_name(const struct ob_device_desc *desc, struct ob_fault *fault)
 static int check_ids(const struct ob_device_desc *desc, struct ob_fault *fault)
 {
     if (desc->vendor_id == NO_VENDOR)
-        return ob_fault_set(fault, -EINVAL,
-                            "%s: vendor_id is 0xffff, which tells a guest that no device is there",
-                            desc->name);
+        return ob_fault_set(
+            fault, -EINVAL,
+            "%s: vendor_id: got 0xffff, which tells a guest that there is no device; set another",
+            desc->name);
     if (desc->class_code > LAST_CLASS)
-        return ob_fault_set(fault, -EINVAL, "%s: class_code 0x%" PRIx32 " has more than 24 bits",
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: class_code: got 0x%" PRIx32 ", expected at most 24 bits",
                             desc->name, desc->class_code);
     return 0;
 }
@@ -56,7 +58,7 @@ static int check_bar(const struct ob_device_desc *desc, unsigned index, struct o
                             index, bar->flags & ~(unsigned)KNOWN_BAR_FLAG);
     if (has_range && !(bar->flags & OB_BAR_MEMORY))
         return ob_fault_set(fault, -EINVAL,
-                            "%s: BAR %u says which part of it is memory and is not OB_BAR_MEMORY",
+                            "%s: BAR %u has a range of memory without OB_BAR_MEMORY; set that flag",
                             desc->name, index);
     if (bar->memory.offset && !bar->memory.len)
         return ob_fault_set(fault, -EINVAL, "%s: the memory of BAR %u has an offset and no length",
@@ -73,7 +75,8 @@ static int check_doorbells(const struct ob_device_desc *desc, const struct ob_de
         return ob_fault_set(fault, -EINVAL, "%s: num_doorbells is %u and doorbells is NULL",
                             desc->name, desc->num_doorbells);
     if (!ops->doorbell)
-        return ob_fault_set(fault, -EINVAL, "%s: it has %u doorbells and no doorbell() callback",
+        return ob_fault_set(fault, -EINVAL,
+                            "%s: got %u doorbells without a doorbell() callback; set it",
                             desc->name, desc->num_doorbells);
     return 0;
 }
@@ -87,7 +90,7 @@ static int check_state(const struct ob_device_desc *desc, const struct ob_device
         return ob_fault_set(fault, -EINVAL, "%s: " CAN_BE_SAVED "%s() is missing", desc->name,
                             ops->save ? "load" : "save");
     if (desc->state_len > LIMIT_STATE_BYTES)
-        return ob_fault_set(fault, -EINVAL, "%s: state_len is %zu; it can be %u at most",
+        return ob_fault_set(fault, -EINVAL, "%s: state_len: got %zu, expected at most %u",
                             desc->name, desc->state_len, LIMIT_STATE_BYTES);
     return 0;
 }

@@ -42,11 +42,11 @@ static int tell_of_unshared(struct ob_device *device, uint64_t iova, int err)
 {
     if (err != -EREMOTE || device->told.of_memory)
         return err;
-    ob_device_warn(device,
-                   "the VMM does not share the memory at 0x%" PRIx64
-                   ", which this device needs; share it, which QEMU does with -object "
-                   "memory-backend-memfd,share=on",
-                   iova);
+    ob_device_warn(
+        device,
+        "the VMM does not share the memory at 0x%" PRIx64
+        ", which this device needs; share it (QEMU: -object memory-backend-memfd,share=on)",
+        iova);
     device->told.of_memory = true;
     return err;
 }
@@ -121,9 +121,9 @@ void ob_dma_check_command(struct ob_device *device, const void *command, size_t 
         return;
     device->told.of_zeroes = true;
     if (is_zero(command, len))
-        ob_device_warn(device, "the first command in the guest's memory is all zeroes: the VMM may "
-                               "keep that memory private; share it, which QEMU does with "
-                               "-object memory-backend-memfd,share=on");
+        ob_device_warn(
+            device, "the first command in the guest's memory is all zeroes: the VMM may keep that "
+                    "memory private; share it (QEMU: -object memory-backend-memfd,share=on)");
 }
 
 int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_direction direction,

@@ -20,14 +20,14 @@ static int check(const struct ob_device *device, const struct ob_doorbell *doorb
     unsigned size = doorbell->size;
     uint64_t room = bar_size(device, doorbell->bar);
     if (doorbell->offset >= room || size > room - doorbell->offset)
-        return ob_fault_set(fault, -EINVAL, "%s: a doorbell at 0x%" PRIx64 " is outside of BAR %u",
+        return ob_fault_set(fault, -EINVAL, "%s: doorbell at 0x%" PRIx64 ": outside of BAR %u",
                             device->name, doorbell->offset, doorbell->bar);
     if (size > 8 || size & (size - 1) || doorbell->number >= OB_DOORBELL_NUMBERS)
-        return ob_fault_set(fault, -EINVAL,
-                            "%s: the doorbell at 0x%" PRIx64 " has %u bytes (0, 1, 2, 4 or 8) and "
-                            "number %u (below %u)",
-                            device->name, doorbell->offset, size, doorbell->number,
-                            OB_DOORBELL_NUMBERS);
+        return ob_fault_set(
+            fault, -EINVAL,
+            "%s: doorbell at 0x%" PRIx64
+            ": got %u bytes, expected 0, 1, 2, 4 or 8; got number %u, expected less than %u",
+            device->name, doorbell->offset, size, doorbell->number, OB_DOORBELL_NUMBERS);
     return 0;
 }
 
@@ -51,7 +51,7 @@ int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
 {
     struct doorbells *doorbells = &device->pci->doorbells;
     if (desc->num_doorbells > OB_DOORBELLS)
-        return ob_fault_set(fault, -EINVAL, "%s: %u doorbells, more than %u", desc->name,
+        return ob_fault_set(fault, -EINVAL, "%s: got %u doorbells, expected at most %u", desc->name,
                             desc->num_doorbells, OB_DOORBELLS);
     if (desc->num_doorbells == 0)
         return 0;

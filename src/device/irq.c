@@ -27,7 +27,8 @@ int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struc
     if (err == 0)
         err = msix_init(&irqs->msix, &device->pci->function, desc, fault);
     if (err < 0)
-        return ob_fault_set(fault, err, "%s: no room for MSI or MSI-X", desc->name);
+        return ob_fault_set(fault, err, "%s: configuration space has no room for MSI or MSI-X",
+                            desc->name);
     const unsigned counts[IRQ_KIND_COUNT] = {desc->intx, irqs->msi.vectors, irqs->msix.vectors, 1,
                                              1};
     unsigned total = 1;

@@ -173,7 +173,7 @@ bool device_check_size(struct ob_device *device, unsigned size)
         return true;
     if (!device->told.of_size) {
         ob_device_warn(
-            device, "refused an access of %u bytes; registers have 1, 2, 4 or 8 (said once)", size);
+            device, "register access: got %u bytes, expected 1, 2, 4 or 8 (reported once)", size);
         device->told.of_size = true;
     }
     return false;

@@ -21,7 +21,7 @@ static int save_own(struct ob_device *device, struct wr *wr)
     if (len < 0)
         return len;
     if ((size_t)len > device->state_len) {
-        ob_device_warn(device, "save() says that it wrote %d bytes; state_len is %zu", len,
+        ob_device_warn(device, "save(): got %d bytes, expected at most state_len, %zu", len,
                        device->state_len);
         return -EOVERFLOW;
     }
@@ -46,10 +46,10 @@ int state_save(struct ob_device *device, uint8_t *ret_buf, size_t size)
 
 static int refuse(const char *part, struct ob_fault *fault)
 {
-    return ob_fault_set(fault, -EINVAL,
-                        "%s in the state does not match this device: give it the options of "
-                        "the one that was saved",
-                        part);
+    return ob_fault_set(
+        fault, -EINVAL,
+        "%s in the state does not match this device; start it with the options of the saved device",
+        part);
 }
 
 static int load_registers(struct ob_device *device, struct rd *rd, struct ob_fault *fault)

@@ -77,8 +77,8 @@ static const uint8_t *take_block(struct rd *rd, uint32_t *ret_used)
 static int refuse(const char *part, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EINVAL,
-                        "%s ahead of the state does not match this device: give it the "
-                        "options of the one that is saved",
+                        "%s in front of the state does not match this device; start it with the "
+                        "options of the saved device",
                         part);
 }
 

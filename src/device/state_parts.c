@@ -64,10 +64,10 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
                     struct ob_fault *fault)
 {
     if (rd_u32(rd) != MAGIC)
-        return ob_fault_set(fault, -EINVAL, "this is no saved state of a device");
+        return ob_fault_set(fault, -EINVAL, "the bytes are not a saved state of a device");
     uint32_t format = rd_u32(rd);
     if (format != FORMAT)
-        return ob_fault_set(fault, -EINVAL, "the state has format %" PRIu32 ", not %u", format,
+        return ob_fault_set(fault, -EINVAL, "state: got format %" PRIu32 ", expected %u", format,
                             FORMAT);
     size_t name_len = rd_u8(rd);
     const uint8_t *name = rd_take(rd, name_len);
@@ -77,8 +77,8 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
     *ret_version = rd_u32(rd);
     if (*ret_version > device->state_version)
         return ob_fault_set(fault, -EINVAL,
-                            "the state has version %" PRIu32 ", newer than %" PRIu32
-                            ": load it into a program as new as the one that saved it",
+                            "state: got version %" PRIu32 ", expected at most %" PRIu32
+                            "; load it into a program as new as the one that saved it",
                             *ret_version, device->state_version);
     return 0;
 }

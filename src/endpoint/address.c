@@ -78,13 +78,14 @@ static int parse_tcp(const char *text, struct address *address, struct ob_fault 
     address->kind = ADDRESS_TCP;
     if (address_split(text, address->name, &port) < 0)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.200s' is not HOST:PORT (an IPv6 HOST stands in brackets)", text);
+                            "got '%.200s', expected HOST:PORT (an IPv6 HOST in brackets)", text);
     if (strcmp(address->name, "*") != 0 && !is_host(address->name, *text == '['))
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is no host name and no %s address",
+        return ob_fault_set(fault, -EINVAL, "got '%.200s', expected a host name or an %s address",
                             address->name, *text == '[' ? "IPv6" : "IPv4");
     if (address_number(port, PORT_MAX, &address->port) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s': the port '%.20s' is no number from 0 to %d",
-                            text, port, PORT_MAX);
+        return ob_fault_set(fault, -EINVAL,
+                            "'%.200s': got port '%.20s', expected a number from 0 to %d", text,
+                            port, PORT_MAX);
     return 0;
 }
 
@@ -94,9 +95,8 @@ int address_parse_path(const char *text, struct address *ret_address, struct ob_
     struct address address = {.kind = ADDRESS_UNIX};
     size_t len = strlen(text);
     if (len > max || copy_name(text, len, address.name) < 0 || strcmp(text, "@") == 0)
-        return ob_fault_set(fault, -EINVAL,
-                            "'%.90s' has %zu bytes; the path of a socket has 1 to %zu", text, len,
-                            max);
+        return ob_fault_set(fault, -EINVAL, "'%.90s': got a path of %zu bytes, expected 1 to %zu",
+                            text, len, max);
     *ret_address = address;
     return 0;
 }
@@ -109,7 +109,8 @@ static int parse_vsock(const char *text, struct address *address, struct ob_faul
         address_number(address->name, UINT32_MAX, &address->cid) < 0 ||
         address_number(port, UINT32_MAX, &address->port) < 0)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.200s' is not CID:PORT, two numbers (the host's CID is 2)", text);
+                            "got '%.200s', expected CID:PORT, two numbers (the host's CID is 2)",
+                            text);
     return 0;
 }
 
@@ -130,7 +131,7 @@ int address_parse(const char *text, struct address *ret_address, struct ob_fault
         return err;
     }
     return ob_fault_set(fault, -EINVAL,
-                        "'%.200s' is not tcp:HOST:PORT, unix:PATH or vsock:CID:PORT", text);
+                        "got '%.200s', expected tcp:HOST:PORT, unix:PATH or vsock:CID:PORT", text);
 }
 
 int address_parse_target(const char *text, struct address *ret_address, struct ob_fault *fault)
@@ -140,15 +141,15 @@ int address_parse_target(const char *text, struct address *ret_address, struct o
     if (err < 0)
         return err;
     if (address.kind == ADDRESS_TCP && strcmp(address.name, "*") == 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is an address to listen at only", text);
+        return ob_fault_set(fault, -EINVAL, "'%.200s': this address is for listeners only", text);
     if (address.kind == ADDRESS_TCP && address.port == 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s': nobody listens at port 0; give 1 to %d",
-                            text, PORT_MAX);
+        return ob_fault_set(fault, -EINVAL, "'%.200s': got port 0, expected 1 to %d", text,
+                            PORT_MAX);
     if (address.kind == ADDRESS_VSOCK &&
         (address.cid == VMADDR_CID_HYPERVISOR || address.cid == VMADDR_CID_ANY))
         return ob_fault_set(fault, -EINVAL,
-                            "'%.200s': no machine has the CID %" PRIu32
-                            "; the host has 2, a guest 3 or more",
+                            "'%.200s': got CID %" PRIu32
+                            ", expected 2 for the host, 3 or more for a guest",
                             text, address.cid);
     if (address.kind == ADDRESS_VSOCK && address.port == VMADDR_PORT_ANY)
         return ob_fault_set(fault, -EINVAL, "'%.200s': the port must be below %u", text,
@@ -164,8 +165,8 @@ int address_parse_listen(const char *text, struct address *ret_address, struct o
     int err = 0;
     if (*text && !text[strspn(text, "0123456789")] &&
         address_number(text, PORT_MAX, &address.port) < 0)
-        return ob_fault_set(fault, -EINVAL, "the port '%.20s' is no number from 0 to %d", text,
-                            PORT_MAX);
+        return ob_fault_set(fault, -EINVAL, "got port '%.20s', expected a number from 0 to %d",
+                            text, PORT_MAX);
     if (strncmp(text, "unix:", 5) == 0)
         err = address_parse_path(text + 5, &address, fault);
     else if (address_number(text, PORT_MAX, &address.port) < 0)
@@ -177,10 +178,10 @@ int address_parse_listen(const char *text, struct address *ret_address, struct o
     if (address.kind == ADDRESS_TCP && strcmp(address.name, "localhost") == 0)
         memcpy(address.name, "127.0.0.1", sizeof("127.0.0.1"));
     if (address_to_kernel(&address, &kernel) < 0)
-        return ob_fault_set(fault, -EINVAL,
-                            "'%.200s' is a name; give the number of an address of this machine, or "
-                            "*",
-                            address.name);
+        return ob_fault_set(
+            fault, -EINVAL,
+            "got the name '%.200s', expected the number of an address of this machine, or *",
+            address.name);
     *ret_address = address;
     return 0;
 }

@@ -95,8 +95,8 @@ int rules_add(struct rules *rules, bool allow, const char *text, struct ob_fault
     if (address_split(text, host, &ports) < 0 || parse_host(host, &rule) < 0 ||
         parse_ports(ports, &rule) < 0)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.150s' is not HOST:PORT; HOST may be *, a name, an address or "
-                            "a network, PORT may be * or a range",
+                            "got '%.150s', expected HOST:PORT; HOST may be *, a name, an address "
+                            "or a network, PORT may be * or a range",
                             text);
     struct rule *grown = reallocarray(rules->rule, rules->count + 1, sizeof(rule));
     if (!grown)

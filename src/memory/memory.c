@@ -186,7 +186,7 @@ int memory_replace(struct memory *memory, const struct memory_region_desc *descs
     struct region_index made = {0};
     int err = 0;
     if (count > LIMIT_MEMORY_REGIONS)
-        err = ob_fault_set(fault, -EINVAL, "%u memory regions, more than %u", count,
+        err = ob_fault_set(fault, -EINVAL, "got %u memory regions, expected at most %u", count,
                            LIMIT_MEMORY_REGIONS);
     for (unsigned i = 0; i < count && err == 0; i++)
         err = insert(memory, &made, &descs[i], i, fault);

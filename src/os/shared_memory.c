@@ -88,7 +88,7 @@ static const char *kind_of_node(mode_t mode)
 {
     switch (mode & S_IFMT) {
     case S_IFREG:
-        return "a file of a file system that is no memory";
+        return "a file on another file system";
     case S_IFDIR:
         return "a directory";
     case S_IFIFO:
@@ -101,7 +101,7 @@ static const char *kind_of_node(mode_t mode)
     case S_IFLNK:
         return "a symbolic link";
     default:
-        return "a descriptor without a file, as an eventfd is";
+        return "a descriptor without a file, such as an eventfd";
     }
 }
 

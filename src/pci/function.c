@@ -49,20 +49,20 @@ static int check_bar(const struct ob_device_desc *desc, unsigned index, struct o
     if (bar->kind == OB_BAR_NONE)
         return 0;
     if (bar->kind > OB_BAR_MEM64)
-        return ob_fault_set(fault, -EINVAL, "%s: BAR %u is of no known kind", desc->name, index);
+        return ob_fault_set(fault, -EINVAL, "%s: BAR %u has an unknown kind", desc->name, index);
     if (bar->size & (bar->size - 1) || bar->size < limits[bar->kind].min ||
         bar->size > limits[bar->kind].max)
         return ob_fault_set(fault, -EINVAL,
-                            "%s: BAR %u has a size of %" PRIu64
-                            " bytes; it must be a power of two from %" PRIu64 " to %" PRIu64,
+                            "%s: BAR %u: got a size of %" PRIu64
+                            " bytes, expected a power of two from %" PRIu64 " to %" PRIu64,
                             desc->name, index, bar->size, limits[bar->kind].min,
                             limits[bar->kind].max);
     if (bar->kind == OB_BAR_IO && bar->flags)
         return ob_fault_set(fault, -EINVAL,
-                            "%s: BAR %u is in port space, which is neither prefetchable nor memory",
-                            desc->name, index);
+                            "%s: BAR %u: port space can't be prefetchable or memory", desc->name,
+                            index);
     if (bar->flags & OB_BAR_MEMORY && bar->size % 4096)
-        return ob_fault_set(fault, -EINVAL, "%s: BAR %u is memory but not whole pages of 4096",
+        return ob_fault_set(fault, -EINVAL, "%s: BAR %u: memory must be whole pages of 4096",
                             desc->name, index);
     if (bar->flags & OB_BAR_MEMORY &&
         ((bar->memory.offset | bar->memory.len) % 4096 || bar->memory.offset > bar->size ||

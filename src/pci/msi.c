@@ -27,7 +27,7 @@ int msi_init(struct msi *msi, struct pci_function *function, const struct ob_dev
         return 0;
     int power = power_of(msi->vectors);
     if (power < 0)
-        return ob_fault_set(fault, -EINVAL, "%s: %u MSI vectors; there can be 1, 2, 4, 8, 16 or 32",
+        return ob_fault_set(fault, -EINVAL, "%s: got %u MSI vectors, expected 1, 2, 4, 8, 16 or 32",
                             desc->name, msi->vectors);
     const uint16_t control = (uint16_t)(PCI_MSI_FLAGS_64BIT | PCI_MSI_FLAGS_MASKBIT | power << 1);
     const uint8_t body[BODY_LEN] = {(uint8_t)control, (uint8_t)(control >> 8)};

@@ -18,10 +18,10 @@ static void put32(uint8_t *at, uint32_t value)
 static int check(const struct msix *msix, const struct ob_device_desc *desc, struct ob_fault *fault)
 {
     if (msix->vectors > MSIX_MAX_VECTORS)
-        return ob_fault_set(fault, -EINVAL, "%s: %u MSI-X vectors; there can be %u", desc->name,
-                            msix->vectors, MSIX_MAX_VECTORS);
+        return ob_fault_set(fault, -EINVAL, "%s: got %u MSI-X vectors, expected at most %u",
+                            desc->name, msix->vectors, MSIX_MAX_VECTORS);
     if (msix->bar >= OB_BAR_COUNT || desc->bars[msix->bar].kind < OB_BAR_MEM32)
-        return ob_fault_set(fault, -EINVAL, "%s: MSI-X lies in BAR %u, which is no memory BAR",
+        return ob_fault_set(fault, -EINVAL, "%s: MSI-X lies in BAR %u, which is not a memory BAR",
                             desc->name, msix->bar);
     const struct ob_bar *bar = &desc->bars[msix->bar];
     if (msix->offset % 8 || msix->offset > bar->size || msix->len > bar->size - msix->offset)
@@ -32,7 +32,7 @@ static int check(const struct msix *msix, const struct ob_device_desc *desc, str
     uint64_t memory_len = bar->memory.len ? bar->memory.len : bar->size;
     if (bar->flags & OB_BAR_MEMORY && msix->offset < bar->memory.offset + memory_len &&
         bar->memory.offset < msix->offset + msix->len)
-        return ob_fault_set(fault, -EINVAL, "%s: MSI-X lies in the memory of BAR %u", desc->name,
+        return ob_fault_set(fault, -EINVAL, "%s: MSI-X overlaps the memory of BAR %u", desc->name,
                             msix->bar);
     return 0;
 }

@@ -31,16 +31,16 @@ static int check_options(const struct ob_option *options, struct ob_fault *fault
 {
     for (unsigned i = 0; options && options[i].name; i++) {
         if (i == AUTHOR_MAX_OPTIONS)
-            return ob_fault_set(fault, -EINVAL,
-                                "ob_program.options: more than %u, or no entry without a name at "
-                                "the end",
-                                AUTHOR_MAX_OPTIONS);
+            return ob_fault_set(
+                fault, -EINVAL,
+                "ob_program.options: got more than %u, or no last entry without a name",
+                AUTHOR_MAX_OPTIONS);
         int err = check_option(&options[i], fault);
         if (err < 0)
             return err;
         for (unsigned j = 0; j < i; j++)
             if (strcmp(options[i].name, options[j].name) == 0)
-                return ob_fault_set(fault, -EINVAL, "ob_program.options: --%s is there twice",
+                return ob_fault_set(fault, -EINVAL, "ob_program.options: got --%s twice",
                                     options[i].name);
     }
     return 0;
@@ -79,8 +79,8 @@ static int check_result(int result, const char *of, const struct ob_fault *said,
     if (result == 0)
         return 0;
     if (result > 0)
-        return ob_fault_set(fault, -EINVAL, "%s returned %d; it can return 0 or a negative errno",
-                            of, result);
+        return ob_fault_set(fault, -EINVAL, "%s: got result %d, expected 0 or a negative errno", of,
+                            result);
     if (said->code)
         return ob_fault_set(fault, result, "%s", said->text);
     return ob_fault_set(fault, result, "%s failed: %s", of, strerror(-result));
@@ -109,7 +109,8 @@ int author_create(const struct ob_program *program, void *config, struct ob_devi
     struct ob_device *device = NULL;
     int err = check_result(program->create(config, &device, &said), "create()", &said, fault);
     if (err == 0 && !device)
-        err = ob_fault_set(fault, -EINVAL, "create() returned 0 and made no device");
+        err = ob_fault_set(fault, -EINVAL,
+                           "create(): got result 0 without a device; set *ret_device");
     *ret_device = device;
     return err;
 }

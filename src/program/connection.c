@@ -65,7 +65,7 @@ static int send_pending(struct connection *connection)
 static int refuse_cut(struct connection *connection)
 {
     return ob_fault_set(&connection->engine->fault, -EPROTO,
-                        "the VMM cut its memory short while it was shared");
+                        "the VMM truncated its memory while it was shared");
 }
 
 /* Receives once, lets the engine work, sends once. Returns -EAGAIN when nothing was there. */

@@ -151,7 +151,7 @@ int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops 
                   struct ob_device **ret_device, struct ob_fault *fault)
 {
     if (!ret_device)
-        return ob_fault_set(fault, -EINVAL, "there is no place for the device: ret_device is NULL");
+        return ob_fault_set(fault, -EINVAL, "ob_device_new(): ret_device is NULL");
     struct ob_device_desc own_desc;
     struct ob_device_ops own_ops;
     int err = read_author(desc, ops, &own_desc, &own_ops, fault);

@@ -24,10 +24,11 @@ int ob_option_number(const char *value, uint64_t min, uint64_t max, uint64_t *re
 {
     uint64_t number;
     if (!value || !ret_number)
-        return ob_fault_set(fault, -EINVAL, "there is no value, or no place for a number");
+        return ob_fault_set(fault, -EINVAL, "ob_option_number(): value or ret_number is NULL");
     if (number_parse(value, 10, max, &number) < 0 || number < min)
-        return ob_fault_set(fault, -EINVAL, "'%s' is not a number from %" PRIu64 " to %" PRIu64,
-                            value, min, max);
+        return ob_fault_set(fault, -EINVAL,
+                            "got '%s', expected a number from %" PRIu64 " to %" PRIu64, value, min,
+                            max);
     *ret_number = number;
     return 0;
 }
@@ -54,7 +55,8 @@ static int apply_socket_mode(void *config, const char *value, struct ob_fault *f
     struct options *options = config;
     uint64_t number;
     if (number_parse(value, 8, 0777, &number) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%s' is not a mode in octal, from 0 to 777", value);
+        return ob_fault_set(fault, -EINVAL, "got '%s', expected a mode in octal from 0 to 777",
+                            value);
     options->socket_mode = (unsigned)number;
     return 0;
 }
@@ -81,7 +83,7 @@ static int apply_dma(void *config, const char *value, struct ob_fault *fault)
     options->dma_by_messages = strcmp(value, "messages") == 0;
     if (options->dma_by_messages || strcmp(value, "shared") == 0)
         return 0;
-    return ob_fault_set(fault, -EINVAL, "'%s' is neither 'shared' nor 'messages'", value);
+    return ob_fault_set(fault, -EINVAL, "got '%s', expected shared or messages", value);
 }
 
 static int apply_pci_id(void *config, const char *value, struct ob_fault *fault)
@@ -138,11 +140,11 @@ static int apply_label(void *config, const char *value, struct ob_fault *fault)
 }
 
 static const struct ob_option common[] = {
-    {"fd", "N", "serve the peer on this open socket, or who connects to it", apply_fd},
-    {"socket-path", "PATH", "listen at this path and serve who connects", apply_socket_path},
+    {"fd", "N", "serve the peer of this open socket, or its connections", apply_fd},
+    {"socket-path", "PATH", "listen at this path", apply_socket_path},
     {"socket-mode", "MODE", "permissions of that socket (default 600)", apply_socket_mode},
     {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
-    {"poll-us", "N", "poll so long at most before blocking, 0: never (default 100)", apply_poll_us},
+    {"poll-us", "N", "longest time to poll before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
     {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
     {"cell", "HOW", "default: all that the kernel allows; required: all; none", apply_cell},
@@ -234,7 +236,8 @@ static int check_wire(const struct ob_program *program, struct options *options,
     if (!program->wire)
         return 0;
     if (options->wire && strcmp(options->wire->wire, program->wire) != 0)
-        return ob_fault_set(fault, -EINVAL, "--wire=%s: only %s can carry this device",
+        return ob_fault_set(fault, -EINVAL,
+                            "--wire: got %s, expected %s, the only wire that can carry this device",
                             options->wire->wire, program->wire);
     return wires_find("ob_program.wire", program->wire, &options->wire, fault);
 }
@@ -285,14 +288,14 @@ int options_parse(const struct ob_program *program, void *config, int argc, char
         if (value < 0)
             break;
         if (value == '?' || value == ':')
-            return ob_fault_set(fault, -EINVAL, "'%s' is %s; --help lists the options", word,
-                                value == '?' ? "no option of this program" : "missing its value");
+            return ob_fault_set(fault, -EINVAL, "got '%s', %s; --help lists the options", word,
+                                value == '?' ? "expected an option" : "which needs a value");
         int verdict = apply_entry(program, config, (unsigned)value - 1, &options, fault);
         if (verdict != OPTIONS_SERVE)
             return verdict;
     }
     if (optind < argc)
-        return ob_fault_set(fault, -EINVAL, "'%s' is not an option; --help lists them",
+        return ob_fault_set(fault, -EINVAL, "got '%s', expected an option; --help lists them",
                             argv[optind]);
     /* Before anything is taken that an exec would lose. */
     int err = options.cell.label ? label_take(options.cell.label, argv, fault) : 0;

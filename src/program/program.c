@@ -167,7 +167,7 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
     if (program->options.socket_path) {
         err = socket_remover_start(program->options.socket_path, &program->place);
         if (err < 0)
-            return ob_fault_set(fault, err, "can't start what removes the socket: %s",
+            return ob_fault_set(fault, err, "can't start the process that removes the socket: %s",
                                 strerror(-err));
         program->remover_fd = err;
     }
@@ -230,7 +230,7 @@ static int serve_connected(struct program *program, struct ob_fault *fault)
 
 static void on_refused(void *argument, pid_t pid)
 {
-    log_line("told pid %d that the device is busy (said once for each VMM)", (int)pid);
+    log_line("told pid %d that the device is busy (reported once for each VMM)", (int)pid);
 }
 
 /* Serves one who has come. Nothing that it does ends the program. */

@@ -98,7 +98,7 @@ int ob_server_new(struct ob_device *device, const struct ob_server_options *opti
                   struct ob_server **ret_server, struct ob_fault *fault)
 {
     if (!device || !ret_server)
-        return ob_fault_set(fault, -EINVAL, "a server needs a device, and a place");
+        return ob_fault_set(fault, -EINVAL, "ob_server_new(): device or ret_server is NULL");
     struct ob_server *server = malloc(sizeof(*server));
     if (!server)
         return ob_fault_set(fault, -ENOMEM, "no memory for a server");
@@ -110,7 +110,7 @@ int ob_server_new(struct ob_device *device, const struct ob_server_options *opti
         err = prepare_loop(server);
     if (err < 0)
         ob_fault_set(fault, err, "can't make a server: %s",
-                     err == -EBUSY ? "the device has one" : strerror(-err));
+                     err == -EBUSY ? "the device already has one" : strerror(-err));
     else
         err = read_options(options, server, fault);
     if (err < 0) {

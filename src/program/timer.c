@@ -39,8 +39,7 @@ int ob_timer_new(struct ob_device *device, ob_timer_fn due, void *argument,
                  struct ob_timer **ret_timer, struct ob_fault *fault)
 {
     if (!device || !due || !ret_timer)
-        return ob_fault_set(fault, -EINVAL,
-                            "a timer needs a device, a function to call, and a place");
+        return ob_fault_set(fault, -EINVAL, "ob_timer_new(): device, due or ret_timer is NULL");
     struct ob_timer *timer = calloc(1, sizeof(*timer));
     if (!timer)
         return ob_fault_set(fault, -ENOMEM, "no memory for a timer");

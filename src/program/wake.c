@@ -49,8 +49,7 @@ int ob_wake_new(struct ob_device *device, ob_wake_fn woken, void *argument,
                 struct ob_wake **ret_wake, struct ob_fault *fault)
 {
     if (!device || !woken || !ret_wake)
-        return ob_fault_set(fault, -EINVAL,
-                            "a wake-up needs a device, a function to call, and a place");
+        return ob_fault_set(fault, -EINVAL, "ob_wake_new(): device, woken or ret_wake is NULL");
     struct ob_wake *wake = calloc(1, sizeof(*wake));
     if (!wake)
         return ob_fault_set(fault, -ENOMEM, "no memory for a wake-up");

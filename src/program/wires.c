@@ -60,8 +60,8 @@ static int wait_for_more(struct loop *loop, const uint32_t *events, const bool *
 int wires_refuse(const char *unserved, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -EPROTONOSUPPORT,
-                        "the peer speaks %s, which this program does not; connect one that speaks "
-                        "mpqemu (QEMU: x-pci-proxy-dev) or vfio-user (QEMU: vfio-user-pci)",
+                        "the peer's wire: got %s, expected mpqemu (QEMU: x-pci-proxy-dev) or "
+                        "vfio-user (QEMU: vfio-user-pci)",
                         unserved);
 }
 

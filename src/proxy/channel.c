@@ -293,13 +293,13 @@ static int adopt_given(struct channel *channel, int in_fd, int out_fd, struct ob
                             in_fd, strerror(-err));
     }
     if (isatty(in_fd) && channel->spec->framing == OB_CHANNEL_STREAM)
-        proxy_log("%s is a terminal or a serial line: put ,line behind it, here and at the other "
-                  "end",
+        proxy_log("%s: got a terminal or a serial line, expected a stream; append ,line here and "
+                  "at the other end",
                   channel->spec->text);
     err = adopt(channel, in_fd, out_fd);
-    return err < 0
-               ? ob_fault_set(fault, err, "descriptor %d is no channel: %s", in_fd, strerror(-err))
-               : 0;
+    return err < 0 ? ob_fault_set(fault, err, "descriptor %d can't be a channel: %s", in_fd,
+                                  strerror(-err))
+                   : 0;
 }
 
 static int start_listening(struct channel *channel, struct ob_fault *fault)
@@ -462,7 +462,7 @@ static void unseat(struct channel *channel)
     struct proxy *proxy = channel->proxy;
     if (channel->in.fd < 0)
         return;
-    proxy_log("another end takes the channel: the one before does not answer");
+    proxy_log("another end takes the channel, because the previous one does not answer");
     ob_session_end(proxy->session, OB_REASON_TAKEN, clock_now_ns());
     transmit(channel);
     release_fds(channel);
@@ -537,21 +537,21 @@ void channel_on_pong(struct channel *channel)
 void channel_describe(const struct channel *channel, char *ret_text, size_t size)
 {
     const struct channel_spec *spec = channel->spec;
-    const char *hint = spec->framing == OB_CHANNEL_STREAM && spec->kind != CHANNEL_LISTEN
-                           ? "; if a VMM's port or a serial line is behind it, put ,line behind it "
-                             "at both ends"
-                           : "";
+    const char *hint =
+        spec->framing == OB_CHANNEL_STREAM && spec->kind != CHANNEL_LISTEN
+            ? "; if it leads to a VMM's port or a serial line, append ,line at both ends"
+            : "";
     bool is_claimed = channel->claimants && claimants_wait(channel->claimants);
     switch (is_claimed ? UP : channel->state) {
     case SILENT:
-        snprintf(ret_text, size, "nobody is at the other end of %s", spec->text);
+        snprintf(ret_text, size, "no program is at the other end of %s", spec->text);
         break;
     case UP:
         snprintf(ret_text, size, "%s is open, and no other end has answered%s", spec->text, hint);
         break;
     case CLOSED:
         snprintf(ret_text, size,
-                 spec->kind == CHANNEL_LISTEN ? "nobody has connected to %s" : "opening %s",
+                 spec->kind == CHANNEL_LISTEN ? "no end has connected to %s" : "opening %s",
                  spec->text);
         break;
     }

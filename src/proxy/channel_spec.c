@@ -19,7 +19,7 @@ static int copy_path(const char *text, size_t len, struct channel_spec *spec,
                      struct ob_fault *fault)
 {
     if (len == 0 || len >= sizeof(spec->path))
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is no name of 1 to %zu bytes", text,
+        return ob_fault_set(fault, -EINVAL, "got '%.150s', expected a name of 1 to %zu bytes", text,
                             sizeof(spec->path) - 1);
     memcpy(spec->path, text, len);
     spec->path[len] = '\0';
@@ -31,7 +31,7 @@ static int parse_virtio(const char *text, struct channel_spec *spec, struct ob_f
     spec->kind = CHANNEL_VIRTIO;
     spec->framing = OB_CHANNEL_LINE;
     if (strchr(text, '/'))
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is not the name of a port", text);
+        return ob_fault_set(fault, -EINVAL, "got '%.150s', expected the name of a port", text);
     return copy_path(text, strlen(text), spec, fault);
 }
 
@@ -42,11 +42,12 @@ static int parse_serial(const char *text, struct channel_spec *spec, struct ob_f
     spec->framing = OB_CHANNEL_LINE;
     spec->number = SERIAL_SPEED;
     if (speed && address_number(speed + 1, INT_MAX, &spec->number) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.100s' is no speed in bits per second", speed + 1);
+        return ob_fault_set(fault, -EINVAL, "got '%.100s', expected a speed in bits per second",
+                            speed + 1);
     if (!channel_has_speed(spec->number))
         return ob_fault_set(fault, -EINVAL,
-                            "%u is no speed of serial lines; 9600, 19200, 38400, 57600, 115200, "
-                            "230400, 460800, 921600 and 1, 1.5, 2 and 4 million are",
+                            "got %u, expected a speed of serial lines: 9600, 19200, 38400, 57600, "
+                            "115200, 230400, 460800, 921600, or 1, 1.5, 2 or 4 million",
                             spec->number);
     return copy_path(text, speed ? (size_t)(speed - text) : strlen(text), spec, fault);
 }
@@ -74,8 +75,8 @@ static int parse_vsock_listen(const char *text, struct channel_spec *spec, struc
     spec->kind = CHANNEL_LISTEN;
     spec->address = (struct address){.kind = ADDRESS_VSOCK, .cid = VMADDR_CID_ANY};
     if (address_number(text, UINT32_MAX - 1, &spec->address.port) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is no port, a number below %u", text,
-                            UINT32_MAX);
+        return ob_fault_set(fault, -EINVAL, "got '%.200s', expected a port, a number below %u",
+                            text, UINT32_MAX);
     return 0;
 }
 
@@ -83,14 +84,15 @@ static int parse_fd(const char *text, struct channel_spec *spec, struct ob_fault
 {
     spec->kind = CHANNEL_FD;
     if (address_number(text, INT_MAX, &spec->number) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.200s' is no descriptor's number", text);
+        return ob_fault_set(fault, -EINVAL, "got '%.200s', expected the number of a descriptor",
+                            text);
     return 0;
 }
 
 static int parse_stdio(const char *text, struct channel_spec *spec, struct ob_fault *fault)
 {
     spec->kind = CHANNEL_STDIO;
-    return *text ? ob_fault_set(fault, -EINVAL, "nothing may stand behind stdio") : 0;
+    return *text ? ob_fault_set(fault, -EINVAL, "stdio: expected no address") : 0;
 }
 
 static const struct {
@@ -130,11 +132,11 @@ static int parse_kind(const char *text, struct channel_spec *spec, struct ob_fau
         if (strncmp(text, kinds[i].prefix, len) == 0)
             return kinds[i].parse(kinds[i].whole ? text : text + len, spec, fault);
     }
-    return ob_fault_set(fault, -EINVAL,
-                        "'%.40s' is no channel; expected virtio:NAME, serial:PATH, unix:PATH, "
-                        "unix-listen:PATH, tcp:HOST:PORT, tcp-listen:PORT, vsock:CID:PORT, "
-                        "vsock-listen:PORT, stdio or fd:N",
-                        text);
+    return ob_fault_set(
+        fault, -EINVAL,
+        "got '%.40s', expected virtio:NAME, serial:PATH, unix:PATH, unix-listen:PATH, "
+        "tcp:HOST:PORT, tcp-listen:PORT, vsock:CID:PORT, vsock-listen:PORT, stdio or fd:N",
+        text);
 }
 
 int channel_spec_parse(const char *text, struct channel_spec *ret_spec, struct ob_fault *fault)

@@ -59,7 +59,7 @@ static void on_failed(void *argument, uint32_t reason)
             trouble_set(&proxy->trouble, "%s",
                         reason_session_text(reason, proxy->options->key_len > 0));
     }
-    proxy_log("somebody at the channel gets no session: %s",
+    proxy_log("a peer at the channel gets no session: %s",
               reason_session_text(reason, proxy->options->key_len > 0));
     claimant->told = true;
 }

@@ -312,7 +312,9 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
     if (!path)
         return 0;
     if (snprintf(address.name, sizeof(address.name), "%s", path) >= (int)sizeof(address.name))
-        return ob_fault_set(fault, -ENAMETOOLONG, "the path %.100s... is too long", path);
+        return ob_fault_set(fault, -ENAMETOOLONG,
+                            "'%.100s...': the path is too long for a socket; give a shorter one",
+                            path);
     const struct acceptor_config config = {
         .loop = proxy->loop,
         .timers = &proxy->timers,

@@ -11,7 +11,7 @@ const char *framing_hint(const struct proxy *proxy, int err)
     if (err != -EPROTO || proxy->options->channel.framing != OB_CHANNEL_STREAM ||
         proxy->history.sessions > 0)
         return "";
-    return "; if a VMM's port or a serial line is behind it, put ,line behind it at both ends";
+    return "; if it leads to a VMM's port or a serial line, append ,line at both ends";
 }
 
 /* Its greeting tells, in which a zero precedes the magic word: on a line no frame has a zero in it.
@@ -24,8 +24,8 @@ bool framing_sees_stream(struct proxy *proxy, const uint8_t *bytes, size_t len)
         !memmem(bytes, len, greeting, sizeof(greeting) - 1))
         return false;
     trouble_set(&proxy->trouble,
-                "the other end of %s sends a stream and this one reads a line: put ,line "
-                "behind the channel there, or take it away here",
+                "the other end of %s sends a stream, but this end expects a line; append ,line to "
+                "the channel there, or remove it here",
                 spec->text);
     return true;
 }

@@ -20,12 +20,13 @@ static int check_service(const char *service, struct ob_fault *fault)
     struct address address;
     struct ob_fault cause = {0};
     if (service[0] == '@')
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is no service: names with @ are our own",
+        return ob_fault_set(fault, -EINVAL,
+                            "got '%.150s', expected a service's name; names with @ are reserved",
                             service);
     if (!strchr(service, ':'))
         return 0;
     if (address_parse_target(service, &address, &cause) < 0 || address.kind != ADDRESS_TCP)
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is no service: %.200s", service,
+        return ob_fault_set(fault, -EINVAL, "got '%.150s', expected a service: %.200s", service,
                             cause.code ? cause.text : "give a NAME, or tcp:HOST:PORT");
     return 0;
 }
@@ -49,8 +50,9 @@ static int add_forward(struct forwards *forwards, const char *text, bool dynamic
     if (err < 0)
         return err;
     if (dynamic != !forward.service[0])
-        return ob_fault_set(fault, -EINVAL, "'%.150s' must end %s the name of a service", text,
-                            dynamic ? "without" : "with");
+        return ob_fault_set(fault, -EINVAL,
+                            "got '%.150s', expected an address %s the name of a service", text,
+                            dynamic ? "without" : "and");
     err = forward.service[0] ? check_service(forward.service, fault) : 0;
     return err < 0 ? err : append_forward(forwards, &forward, fault);
 }
@@ -200,8 +202,8 @@ static int apply_number(const char *value, uint32_t min, uint32_t max, uint32_t 
 {
     uint32_t number;
     if (address_number(value, max, &number) < 0 || number < min)
-        return ob_fault_set(fault, -EINVAL, "'%.100s' is not a number from %u to %u", value, min,
-                            max);
+        return ob_fault_set(fault, -EINVAL, "got '%.100s', expected a number from %u to %u", value,
+                            min, max);
     *ret_number = number;
     return 0;
 }
@@ -227,7 +229,7 @@ static int apply_socket_mode(struct proxy_options *options, const char *value,
 {
     uint64_t number;
     if (number_parse(value, 8, 0777, &number) < 0)
-        return ob_fault_set(fault, -EINVAL, "'%.150s' is not a mode in octal, from 0 to 777",
+        return ob_fault_set(fault, -EINVAL, "got '%.150s', expected a mode in octal from 0 to 777",
                             value);
     options->socket_mode = (mode_t)number;
     return 0;
@@ -273,9 +275,9 @@ static const struct option_row {
      apply_qga_socket},
     {0, "stock-qga-socket", "PATH", "listen there for clients of qemu-ga: the service qga",
      apply_stock_qga_socket},
-    {0, "trust-peer", NULL, "let the other end do all of that: for guests, who trust their host",
+    {0, "trust-peer", NULL, "let the other end do all of that: for guests, which trust their host",
      apply_trust_peer},
-    {'k', "key-file", "PATH", "talk only to who has the same key", apply_key_file},
+    {'k', "key-file", "PATH", "talk only to an end with the same key", apply_key_file},
     {0, "control", "PATH", "listen there for `outboard proxy run`, `ping` and `status`",
      apply_control},
     {0, "window", "BYTES", "that a stream may have under way (262144)", apply_window},
@@ -283,7 +285,7 @@ static const struct option_row {
     {0, "idle-timeout", "SECONDS", "end the session after this much silence", apply_idle_timeout},
     {0, "socket-mode", "MODE", "permissions of the paths that are listened at (600)",
      apply_socket_mode},
-    {'v', "verbose", NULL, "tell of every stream", apply_verbose},
+    {'v', "verbose", NULL, "log every stream", apply_verbose},
 };
 
 #define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))
@@ -321,10 +323,10 @@ static const struct option_row *find_row(int value)
 static int refuse_word(char **argv, int value, struct ob_fault *fault)
 {
     const struct option_row *row = value == '?' ? find_row(optopt) : NULL;
-    const char *why = value == ':' ? "missing its value"
-                      : row        ? "given a value, and takes none"
-                                   : "no option";
-    return ob_fault_set(fault, -EINVAL, "'%.150s' is %s; --help lists the options",
+    const char *why = value == ':' ? "which needs a value"
+                      : row        ? "which takes no value"
+                                   : "expected an option";
+    return ob_fault_set(fault, -EINVAL, "got '%.150s', %s; --help lists the options",
                         argv[optind - 1], why);
 }
 
@@ -362,7 +364,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
     }
     if (optind < argc)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.150s' is neither an option nor one of the commands run, connect, "
+                            "got '%.150s', expected an option or one of the commands run, connect, "
                             "ping and status; --help lists them",
                             argv[optind]);
     return PROXY_RUN;

@@ -63,7 +63,8 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
     int err = 0;
     if (check_name(text, len) < 0)
         return ob_fault_set(fault, -EINVAL,
-                            "'%.150s' is not NAME=TARGET with a NAME of letters and digits", text);
+                            "got '%.150s', expected NAME=TARGET with a NAME of letters and digits",
+                            text);
     memcpy(service.name, text, len);
     if (strncmp(equals + 1, "exec:", 5) == 0) {
         service.kind = SERVICE_EXEC;
@@ -77,7 +78,8 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
     if (err < 0)
         return ob_fault_set(fault, err, "%.180s; or give exec:COMMAND or pty:COMMAND", cause.text);
     if (service.kind != SERVICE_CONNECT && !service.command[strspn(service.command, " \t")])
-        return ob_fault_set(fault, -EINVAL, "'%.150s' has no command behind exec: or pty:", text);
+        return ob_fault_set(fault, -EINVAL,
+                            "got '%.150s', expected a command after exec: or pty:", text);
     *ret_service = service;
     return 0;
 }
@@ -90,7 +92,8 @@ int key_file_read(const char *path, char ret_key[OB_SESSION_KEY_MAX], struct ob_
     if (fd < 0 || fstat(fd, &status) < 0)
         return ob_fault_set(fault, -errno, "can't open %.150s: %s", path, strerror(errno));
     if (S_ISREG(status.st_mode) && (status.st_mode & 077))
-        return ob_fault_set(fault, -EPERM, "others can read %.150s; chmod 600 it", path);
+        return ob_fault_set(fault, -EPERM, "%.150s: other users can read the file; run chmod 600",
+                            path);
     ssize_t len = read(fd, bytes, sizeof(bytes));
     if (len < 0)
         return ob_fault_set(fault, -errno, "can't read %.150s: %s", path, strerror(errno));

@@ -269,7 +269,7 @@ static int send_request(struct ob_client *client, const struct client_request *r
         err = flush(client, deadline_ns);
     if (err != -ETIMEDOUT)
         return err;
-    client_lose(client, err, "the remote takes no more messages");
+    client_lose(client, err, "the remote accepts no more messages");
     return -ENOTCONN;
 }
 

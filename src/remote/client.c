@@ -77,11 +77,17 @@ static int check_options(const struct ob_client_options *options, const struct r
                          struct ob_fault *fault)
 {
     if (!wire)
-        return ob_fault_set(fault, -EINVAL, "no wire is called '%s'", options->wire);
+        return ob_fault_set(
+            fault, -EINVAL,
+            "ob_client_options.wire: got '%s', expected mpqemu, mpqemu-v8 or vfio-user",
+            options->wire);
     if ((unsigned)options->policy > OB_CLIENT_ASK)
-        return ob_fault_set(fault, -EINVAL, "%u is no policy", (unsigned)options->policy);
+        return ob_fault_set(fault, -EINVAL,
+                            "ob_client_options.policy: got %u, expected an enum ob_client_policy",
+                            (unsigned)options->policy);
     if (options->timeout_ms > LIMIT_CLIENT_TIMEOUT_MS)
-        return ob_fault_set(fault, -EINVAL, "a timeout of %u ms is more than %u",
+        return ob_fault_set(fault, -EINVAL,
+                            "ob_client_options.timeout_ms: got %u, expected at most %u",
                             options->timeout_ms, LIMIT_CLIENT_TIMEOUT_MS);
     return 0;
 }
@@ -91,7 +97,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
 {
     struct ob_client_options own = {0};
     if (!ret_client)
-        return ob_fault_set(fault, -EINVAL, "there is no place for the client: ret_client is NULL");
+        return ob_fault_set(fault, -EINVAL, "ob_client_new(): ret_client is NULL");
     int err = options ? sized_copy(options, SIZED_UP_TO(struct ob_client_options, posted_writes),
                                    &own, sizeof(own), "ob_client_options", fault)
                       : 0;
@@ -103,7 +109,7 @@ int ob_client_new(int fd, const struct ob_client_options *options, struct ob_cli
         return err;
     err = socket_check(fd);
     if (err < 0)
-        return ob_fault_set(fault, err, "descriptor %d is no connected stream socket: %s", fd,
+        return ob_fault_set(fault, err, "descriptor %d is not a connected stream socket: %s", fd,
                             strerror(-err));
     struct ob_client *client = calloc(1, sizeof(*client));
     if (!client)
@@ -131,7 +137,7 @@ int ob_client_connect(const char *path, const struct ob_client_options *options,
                       struct ob_client **ret_client, struct ob_fault *fault)
 {
     if (!path)
-        return ob_fault_set(fault, -EINVAL, "there is no path to connect to");
+        return ob_fault_set(fault, -EINVAL, "ob_client_connect(): path is NULL");
     unsigned timeout_ms = options && options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
     AUTO_FD fd = socket_connect(path, timeout_ms);
     if (fd < 0)
@@ -194,11 +200,11 @@ int ob_client_publish_memory(struct ob_client *client, const struct ob_client_re
 {
     struct ob_client_region merged[LIMIT_CLIENT_REGIONS];
     if (count > LIMIT_CLIENT_REGIONS)
-        return ob_fault_set(fault, -E2BIG, "%u memory regions, more than %u", count,
+        return ob_fault_set(fault, -E2BIG, "got %u memory regions, expected at most %u", count,
                             LIMIT_CLIENT_REGIONS);
     if (count > 0 && !regions)
-        return ob_fault_set(fault, -EINVAL, "there are no %u memory regions: regions is NULL",
-                            count);
+        return ob_fault_set(fault, -EINVAL,
+                            "ob_client_publish_memory(): regions is NULL, but count is %u", count);
     for (unsigned i = 0; i < count; i++)
         if (!regions[i].memory && !descriptor_is_open(regions[i].fd))
             return ob_fault_set(fault, -EBADF, "descriptor %d of memory region %u is not open",
@@ -214,7 +220,7 @@ int ob_client_probe(struct ob_client *client, struct ob_client_info *ret_info,
 {
     struct ob_client_info info = {0};
     if (!ret_info)
-        return ob_fault_set(fault, -EINVAL, "probe: ret_info is NULL");
+        return ob_fault_set(fault, -EINVAL, "ob_client_probe(): ret_info is NULL");
     int err = client->wire->probe(client, &info, fault);
     if (err < 0)
         return ob_fault_set(fault, err, "the probe failed: %s",

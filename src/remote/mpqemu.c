@@ -15,10 +15,11 @@ static int publish_memory(struct ob_client *client, const struct ob_client_regio
     for (unsigned i = 0; i < count; i++)
         if (regions[i].memory || regions[i].read_only)
             return ob_fault_set(fault, -EOPNOTSUPP,
-                                "mpqemu has no memory without a descriptor and none that is read "
-                                "only");
+                                "mpqemu: got memory without a descriptor or read-only memory, "
+                                "which only vfio-user has");
     if (count > LIMIT_MPQEMU_REGIONS)
-        return ob_fault_set(fault, -E2BIG, "%u memory regions that do not touch, more than %d",
+        return ob_fault_set(fault, -E2BIG,
+                            "got %u separate memory regions, expected at most %d over mpqemu",
                             count, LIMIT_MPQEMU_REGIONS);
     const struct client_request request = {
         .operation = CLIENT_PUBLISH_MEMORY, .regions = regions, .num_regions = count};

@@ -95,8 +95,9 @@ static int transfer_piece(struct ob_client *client, const struct vfio_user_acces
             return 0;
     }
     struct ob_fault fault = {0};
-    ob_fault_set(&fault, -EPROTO, "the remote answered an access of %u bytes with a payload of %zu",
-                 access->count, reply.len);
+    ob_fault_set(&fault, -EPROTO,
+                 "the remote's reply to an access of %u bytes: got a payload of %zu", access->count,
+                 reply.len);
     return vfio_user_reject(client, &fault);
 }
 
@@ -155,7 +156,7 @@ static int check_written(struct ob_client *client, const uint8_t *answer, size_t
     struct ob_fault fault = {0};
     if (rd_done(&rd) == 0 && written == count)
         return 0;
-    ob_fault_set(&fault, -EPROTO, "the remote answered %u writes with a payload of %zu bytes, %llu",
+    ob_fault_set(&fault, -EPROTO, "the remote's reply to %u writes: got %zu bytes, %llu writes",
                  count, len, (unsigned long long)written);
     return vfio_user_reject(client, &fault);
 }

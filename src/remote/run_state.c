@@ -43,7 +43,7 @@ int ob_client_get_run_state(struct ob_client *client, enum ob_client_run_state *
         return 0;
     }
     struct ob_fault fault = {0};
-    ob_fault_set(&fault, -EPROTO, "the remote says that its device is in state %u", state);
+    ob_fault_set(&fault, -EPROTO, "the remote's run state: got %u, which does not exist", state);
     return vfio_user_reject(client, &fault);
 }
 
@@ -87,7 +87,7 @@ ssize_t ob_client_save(struct ob_client *client, void *ret_buf, size_t len)
             return (ssize_t)said.size;
     }
     struct ob_fault fault = {0};
-    ob_fault_set(&fault, -EPROTO, "the remote's piece of state is shorter than it says");
+    ob_fault_set(&fault, -EPROTO, "the remote's piece of state is shorter than its size");
     return vfio_user_reject(client, &fault);
 }
 

@@ -171,8 +171,8 @@ static int greet(struct ob_client *client)
     const uint64_t config_len = client->remote->regions[CONFIG].size;
     if (err == 0 && (config_len < PCI_STD_HEADER_SIZEOF || config_len > PCI_CFG_SPACE_EXP_SIZE))
         ob_fault_set(&fault, -ENODEV,
-                     "the remote's device is no PCI device: its configuration space has %llu "
-                     "bytes, not %d to %d",
+                     "the remote's device is not a PCI device: got configuration space of %llu "
+                     "bytes, expected %d to %d",
                      (unsigned long long)config_len, PCI_STD_HEADER_SIZEOF, PCI_CFG_SPACE_EXP_SIZE);
     if (err == -EREMOTEIO)
         ob_fault_set(&fault, err, "the remote refuses the greeting: %s",

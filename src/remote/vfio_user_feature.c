@@ -35,7 +35,7 @@ int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8
     if (err < 0 || reply.len == VFIO_USER_FEATURE_LEN + ret_len)
         return err;
     struct ob_fault fault = {0};
-    ob_fault_set(&fault, -EPROTO, "the remote answered feature %u with %zu bytes instead of %zu",
+    ob_fault_set(&fault, -EPROTO, "the remote's reply to feature %u: got %zu bytes, expected %zu",
                  number, reply.len, VFIO_USER_FEATURE_LEN + ret_len);
     return vfio_user_reject(client, &fault);
 }

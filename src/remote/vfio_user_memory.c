@@ -63,7 +63,7 @@ static int check_region(const struct ob_client *client, const struct ob_client_r
     if ((region->gpa | region->len) & (smallest - 1))
         return ob_fault_set(fault, -EINVAL,
                             "the memory region at 0x%" PRIx64 " of 0x%" PRIx64
-                            " bytes is not made of the remote's pages, of 0x%" PRIx64 " bytes",
+                            " bytes: expected whole pages of the remote, 0x%" PRIx64 " bytes",
                             region->gpa, region->len, smallest);
     return 0;
 }
@@ -197,7 +197,7 @@ static int retract(struct ob_client *client, const struct published *wanted, uns
         int err = ob_client_unmap_memory(client, region->gpa, region->len);
         if (err < 0)
             return ob_fault_set(fault, err,
-                                "the memory region at 0x%" PRIx64 " can't be taken back: %s",
+                                "the memory region at 0x%" PRIx64 " can't be unmapped: %s",
                                 region->gpa, strerror(-err));
         remote->published[i] = remote->published[--remote->num_published];
     }

@@ -30,7 +30,7 @@ int confine_parse_user(const char *value, uid_t *ret_user, struct ob_fault *faul
 {
     uint64_t number;
     if (number_parse(value, 0, UINT32_MAX - 1, &number) < 0 || number == 0)
-        return ob_fault_set(fault, -EINVAL, "'%.40s' is not a number from 1 to %u", value,
+        return ob_fault_set(fault, -EINVAL, "got '%.40s', expected a number from 1 to %u", value,
                             UINT32_MAX - 1);
     if (geteuid() != 0)
         return ob_fault_set(fault, -EPERM, "only root can become another user");

@@ -13,11 +13,8 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
                struct ob_fault *fault)
 {
     if (device_memory(device)->never_maps && !ops->has_dma_messages)
-        return ob_fault_set(
-            fault, -ENOTSUP,
-            "%s: guest memory is to be reached by messages, which %s does not have; "
-            "use --wire=vfio-user",
-            device_name(device), ops->wire);
+        return ob_fault_set(fault, -ENOTSUP, "%s: --dma=messages: got wire %s, expected vfio-user",
+                            device_name(device), ops->wire);
     device_unfit(device);
     int err = ops->fit_device(device, fault);
     if (err < 0)

@@ -178,8 +178,8 @@ static int learn_dialect(struct mpqemu_server *server, const struct mpqemu_heade
         return 0;
     if (header->number > MPQEMU_V8)
         return ob_fault_set(&server->engine.fault, -EPROTO,
-                            "the first message must be SYNC_SYSMEM, cmd 0 or 1; got cmd %" PRIu32
-                            " at offset 0",
+                            "the first message: got cmd %" PRIu32
+                            " (offset 0), expected SYNC_SYSMEM, cmd 0 or 1",
                             header->number);
     server->dialect = header->number == 0 ? MPQEMU_SHIPPED : MPQEMU_V8;
     server->dialect_known = true;
@@ -232,11 +232,11 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
     const struct mpqemu_row *row = find_row(server, header.number);
     if (!row)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "no message that a proxy may send has cmd %" PRIu32 " (offset 0)",
+                            "a message: got cmd %" PRIu32 " (offset 0), which a proxy can't send",
                             header.number);
     if (header.size != row->len[server->dialect])
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "%s has a payload of %" PRIu32 " bytes; its size says %" PRIu64
+                            "%s: expected a payload of %" PRIu32 " bytes, got %" PRIu64
                             " (offset 8)",
                             name_of(row), row->len[server->dialect], header.size);
     server->row = row;
@@ -267,9 +267,8 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
     struct mpqemu_server *server = server_of(engine);
     const struct mpqemu_row *row = server->row;
     if (fds->count < row->min_fds || fds->count > row->max_fds)
-        return ob_fault_set(&engine->fault, -EPROTO,
-                            "%s came with %u descriptors instead of %u to %u", name_of(row),
-                            fds->count, row->min_fds, row->max_fds);
+        return ob_fault_set(&engine->fault, -EPROTO, "%s: got %u descriptors, expected %u to %u",
+                            name_of(row), fds->count, row->min_fds, row->max_fds);
     struct request request = {.server = server,
                               .device = engine->device,
                               .payload = frame + MPQEMU_HEADER_LEN,

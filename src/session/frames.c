@@ -96,13 +96,14 @@ static enum verdict on_open(struct ob_session *session, struct ob_stream *stream
     struct streams *streams = &session->streams;
     struct session_open open;
     if (header->stream != streams->next_theirs)
-        return VIOLATION(session, "OPEN of stream %ju out of turn", (uintmax_t)header->stream);
+        return VIOLATION(session, "OPEN of stream %ju: the id is not the next one",
+                         (uintmax_t)header->stream);
     if (session_open_get(payload, header->len, &open) < 0)
         return VIOLATION(session, "OPEN is malformed");
     if (open.window > LIMIT_SESSION_WINDOW)
-        return VIOLATION(session, "OPEN grants %u bytes", open.window);
+        return VIOLATION(session, "OPEN: got a window of %u bytes", open.window);
     if (streams->unanswered_theirs >= streams->refusals_room)
-        return VIOLATION(session, "more than %u OPENs at a time", streams->refusals_room);
+        return VIOLATION(session, "got more than %u unanswered OPENs", streams->refusals_room);
     streams->next_theirs += 2;
     return open_stream(session, header->stream, &open);
 }
@@ -115,7 +116,7 @@ static enum verdict on_accept(struct ob_session *session, struct ob_stream *stre
     if (stream->state != STREAM_OPENING)
         return VIOLATION(session, "ACCEPT of a stream that is not opening");
     if (window > LIMIT_SESSION_WINDOW)
-        return VIOLATION(session, "ACCEPT grants %u bytes", window);
+        return VIOLATION(session, "ACCEPT: got a window of %u bytes", window);
     stream_answered(stream);
     stream->state = STREAM_OPEN;
     stream->tx.limit = window;
@@ -154,7 +155,7 @@ static enum verdict on_credit(struct ob_session *session, struct ob_stream *stre
     if (credit.consumed < tx->acknowledged)
         return VIOLATION(session, "CREDIT goes back");
     if (credit.window > LIMIT_SESSION_WINDOW)
-        return VIOLATION(session, "CREDIT grants %u bytes", credit.window);
+        return VIOLATION(session, "CREDIT: got a window of %u bytes", credit.window);
     if (credit.consumed + credit.window < tx->limit)
         return VIOLATION(session, "CREDIT takes back granted credit");
     tx->acknowledged = credit.consumed;
@@ -175,8 +176,8 @@ static enum verdict on_fin(struct ob_session *session, struct ob_stream *stream,
     if (stream->state != STREAM_OPEN || stream->rx.ended)
         return VIOLATION(session, "FIN on a stream that is not open");
     if (total != stream->rx.received)
-        return VIOLATION(session, "FIN after %ju bytes, but %ju arrived", (uintmax_t)total,
-                         (uintmax_t)stream->rx.received);
+        return VIOLATION(session, "FIN: got a count of %ju bytes, but %ju arrived",
+                         (uintmax_t)total, (uintmax_t)stream->rx.received);
     bool any = unread_any(stream);
     stream->rx.ended = true;
     unread_tell(stream); /* also behind unread bytes: who leaves them unread learns the end by it */
@@ -232,7 +233,8 @@ static enum verdict begin_data(struct ob_session *session, const struct session_
 {
     const struct ob_stream *stream = stream_find(session, header->stream);
     if (!stream && !stream_was_opened(session, header->stream))
-        return VIOLATION(session, "DATA on stream %ju, which never was", (uintmax_t)header->stream);
+        return VIOLATION(session, "DATA on stream %ju, which was never opened",
+                         (uintmax_t)header->stream);
     if (!stream) {
         session->stats.frames_dropped++;
         return VERDICT_SKIP;
@@ -283,14 +285,15 @@ enum verdict frame_begin(struct ob_session *session, const struct session_header
     if (header->seq != session->rx.seq)
         return verdict_broken(session, -EPROTO,
                               on_line(session) ? OB_REASON_CORRUPT : OB_REASON_PROTOCOL,
-                              "frame %u came where %u was due", header->seq, session->rx.seq);
+                              "frame number: got %u, expected %u", header->seq, session->rx.seq);
     session->rx.seq++;
     if (header->type >= SESSION_TYPES || !rows[header->type].max_len)
         return VIOLATION(session, "frame of unknown type %u", header->type);
     if (header->len < rows[header->type].min_len || header->len > rows[header->type].max_len)
-        return VIOLATION(session, "frame of type %u with %u bytes", header->type, header->len);
+        return VIOLATION(session, "frame of type %u: got a payload of %u bytes", header->type,
+                         header->len);
     if ((header->stream == 0) != (rows[header->type].subject == OF_SESSION))
-        return VIOLATION(session, "frame of type %u names no stream, or one", header->type);
+        return VIOLATION(session, "frame of type %u: got a wrong stream id", header->type);
     return header->type == SESSION_DATA ? begin_data(session, header) : VERDICT_GO_ON;
 }
 
@@ -308,8 +311,8 @@ enum verdict frame_control(struct ob_session *session, const struct session_head
     if (stream)
         return handler(session, stream, header, payload);
     if (!stream_was_opened(session, header->stream))
-        return VIOLATION(session, "frame of type %u on stream %ju, which never was", header->type,
-                         (uintmax_t)header->stream);
+        return VIOLATION(session, "frame of type %u on stream %ju, which was never opened",
+                         header->type, (uintmax_t)header->stream);
     if (header->type == SESSION_RESET)
         refusal_cancel(session, header->stream);
     session->stats.frames_dropped++;

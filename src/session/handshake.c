@@ -35,7 +35,7 @@ static const char tag_label[] = "outboard session 2 tag";
 static int no_random(struct ob_session *session, int err)
 {
     session->fault.code = 0;
-    return ob_fault_set(&session->fault, err, "there are no random numbers");
+    return ob_fault_set(&session->fault, err, "can't get random numbers");
 }
 
 /* Straight from the source, at the moment of use: never 0. */
@@ -215,8 +215,8 @@ static enum verdict key_wrong(struct ob_session *session, const struct session_h
     if (both_listen(session, hello))
         text = "both ends listen: with a key, one of them has to connect";
     else if (!key_fits(session, hello))
-        text = session->config.key ? "the peer has no key, and this end asks for one"
-                                   : "the peer asks for a key, and this end has no key";
+        text = session->config.key ? "the peer has no key, but this end requires one"
+                                   : "the peer requires a key, but this end has no key";
     return fail(session, hello->nonce, OB_REASON_KEY, -EACCES, text);
 }
 
@@ -254,7 +254,7 @@ static enum verdict meet(struct ob_session *session, struct handshake_peer *who,
         if (err < 0 && handshake_is_guarded(session))
             return drop(session);
         if (err < 0)
-            return verdict_broken(session, err, OB_REASON_FAILED, "there are no random numbers");
+            return verdict_broken(session, err, OB_REASON_FAILED, "can't get random numbers");
         met.challenge[0] |= 1; /* zeroes mean none */
     }
     *who = met;

@@ -62,7 +62,7 @@ def test_a_busy_device_is_said_to_be_busy(device):
     with vmm_of(device):
         done = look(device.path)
         assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr == f"outboard: {device.path}: the device is busy: it serves a VMM; try again when that has gone\n"
+        assert done.stderr == f"outboard: {device.path}: the device is busy: it serves a VMM; try again when the VMM has gone\n"
     assert look(device.path).returncode == 0
 
 
@@ -136,13 +136,13 @@ def refuse_as_http(connection):
 def test_one_of_another_protocol_is_no_device(listener):
     done = look(listener(refuse_as_http))
     assert done.returncode == 1
-    assert "the listener is no vfio-user device" in done.stderr
+    assert "the listener is not a vfio-user device" in done.stderr
 
 
 def test_one_that_says_nothing(listener):
     done = look(listener(lambda connection: connection.recv(4096, socket.MSG_WAITALL)), "--timeout-ms=100")
     assert done.returncode == 1
-    assert "does not answer" in done.stderr and "serves another client, or is no device" in done.stderr
+    assert "does not answer" in done.stderr and "serves another client, or is not a device" in done.stderr
 
 
 def no_pci(server, message):
@@ -160,5 +160,5 @@ def no_config(server, message):
 def test_what_is_no_pci_device_is_called_that(listener, lies):
     done = look(listener(lambda connection: vfio_user_server.Server(connection.dup(), lies).run()))
     assert done.returncode == 1
-    assert "the remote's device is no PCI device" in done.stderr
+    assert "the remote's device is not a PCI device" in done.stderr
     assert "memory" not in done.stderr

@@ -102,8 +102,8 @@ LIES = {
     "half a payload": (lambda remote: remote.answer(5, length=4), "4 bytes (offset 8)"),
     "a longer payload": (lambda remote: remote.answer(5, length=200), "200 bytes (offset 8)"),
     "a huge payload": (lambda remote: remote.answer(5, size=2**64 - 1), "offset 8"),
-    "two answers": (lambda remote: remote.answer(5) * 2, "answer nothing"),
-    "an answer and a byte": (lambda remote: remote.answer(5) + b"x", "answer nothing"),
+    "two answers": (lambda remote: remote.answer(5) * 2, "bytes without a request"),
+    "an answer and a byte": (lambda remote: remote.answer(5) + b"x", "bytes without a request"),
 }
 
 
@@ -119,7 +119,7 @@ def test_an_answer_that_is_none(against, lie, text):
 def test_an_answer_before_the_question(pair):
     vmm, remote = pair()
     remote.sock.sendall(remote.answer(5))
-    check_lost(vmm, "bytes that answer nothing")
+    check_lost(vmm, "bytes without a request")
 
 
 def test_an_answer_that_ends_early(against, wire):
@@ -213,7 +213,7 @@ def test_a_late_answer_and_one_too_many(pair):
 def check_lost_after_hang(vmm):
     assert fails_with(errno.ENOTCONN, vmm.config_read, 0, 4) == 0xFFFFFFFF
     assert vmm.states == [HUNG, LOST]
-    assert "answer nothing" in vmm.fault.text
+    assert "bytes without a request" in vmm.fault.text
 
 
 def test_a_heartbeat_does_not_take_the_answer_of_a_call(against):

@@ -368,16 +368,16 @@ LIES = {
     "nothing read": (READ, payload(lambda right: right[:16]), "payload of 16 bytes"),
     "more read": (READ, payload(lambda right: right + b"x"), "payload of 19 bytes"),
     "another count": (READ, payload(lambda right: right[:12] + b"\x03" + right[13:]), "an access of 2 bytes"),
-    "no PCI device": (INFO, lambda server, message: vfio_user.FOUR.pack(16, 0, 9, 5), "no PCI device"),
+    "no PCI device": (INFO, lambda server, message: vfio_user.FOUR.pack(16, 0, 9, 5), "not a PCI device"),
     "no configuration space": (INFO, lambda server, message: vfio_user.FOUR.pack(16, 2, 7, 5), "7 regions"),
-    "half an answer": (INFO, payload(lambda right: right[:15]), "no PCI device"),
-    "another region": (REGION, region(index=3), "contradicts itself"),
-    "a chain that loops": (REGION, region(flags=CAPS, cap_offset=32, more=chain(32)), "contradicts itself"),
+    "half an answer": (INFO, payload(lambda right: right[:15]), "not a PCI device"),
+    "another region": (REGION, region(index=3), "is inconsistent"),
+    "a chain that loops": (REGION, region(flags=CAPS, cap_offset=32, more=chain(32)), "is inconsistent"),
     "an area beyond": (
-        REGION, region(flags=CAPS, cap_offset=32, more=chain(0, [(PAGE, PAGE)])), "contradicts itself",
+        REGION, region(flags=CAPS, cap_offset=32, more=chain(0, [(PAGE, PAGE)])), "is inconsistent",
     ),
     "an area that wraps": (
-        REGION, region(flags=CAPS, cap_offset=32, more=chain(0, [(PAGE, 2**64 - PAGE)])), "contradicts itself",
+        REGION, region(flags=CAPS, cap_offset=32, more=chain(0, [(PAGE, 2**64 - PAGE)])), "is inconsistent",
     ),
     "a long answer": (REGION, region(more=bytes(4096)), "payload of 4128 bytes"),
     "version 1": (vfio_user.VERSION, payload(lambda right: b"\1" + right[1:]), "major version 1"),
@@ -415,7 +415,7 @@ def test_a_command_before_the_greeting_is_answered(against):
 
     vmm, _ = against({vfio_user.VERSION: act})
     fails_with(errno.ENOTCONN, vmm.config_read, 0, 2)
-    assert "only the reply to VERSION" in vmm.fault.text
+    assert "expected the reply to VERSION" in vmm.fault.text
 
 
 def test_a_server_that_does_not_answer_the_greeting(against):

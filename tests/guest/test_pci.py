@@ -144,7 +144,7 @@ def refused(guest, command="backdoor info"):
 def test_no_device_and_a_device_that_nobody_has_switched_on(backdoor_guest):
     guest, _ = backdoor_guest()
     guest.run(f"echo 1 >{folder(guest)}/remove")
-    assert "no PCI device 1af4:10f0 is here and OUTBOARD_BACKDOOR is not set; give this" in refused(guest)
+    assert "found no PCI device 1af4:10f0, and OUTBOARD_BACKDOOR is not set; add the device" in refused(guest)
     guest.run("echo 1 >/sys/bus/pci/rescan")
     guest.run(f"printf '\\0\\0' | dd of={folder(guest)}/config bs=1 seek=4 conv=notrunc 2>/dev/null")
     assert guest.run("backdoor info").endswith("data: 4096 bytes\n")
@@ -178,6 +178,6 @@ def test_driver_that_holds_the_device(backdoor_guest):
     guest.run("echo 1af4 10f0 >/sys/bus/pci/drivers/pci-stub/new_id")
     name = address(guest)
     advice = f"echo {name} >/sys/bus/pci/devices/{name}/driver/unbind"
-    assert refused(guest) == f"backdoor: the driver pci-stub holds the backdoor {name}; free it: {advice}\n"
+    assert refused(guest) == f"backdoor: the driver pci-stub uses the backdoor {name}; unbind it: {advice}\n"
     guest.run(advice)
     assert guest.run("backdoor info").endswith("data: 4096 bytes\n")

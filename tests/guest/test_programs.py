@@ -59,7 +59,7 @@ def test_program_with_linked_callbacks(serve, programs):
     [
         ([], "give --library=PATH, a shared object with the function 'void backdoor(uint64_t command, void *data)'"),
         (["--library=/absent.so"], "can't load the library: /absent.so: cannot open shared object file"),
-        (["--library=libm.so.6"], "libm.so.6 has no function 'backdoor' (or 'qemu_backdoor')"),
+        (["--library=libm.so.6"], "libm.so.6: found no function 'backdoor' or 'qemu_backdoor'"),
     ],
 )
 def test_library_that_is_none(tmp_path, arguments, message):
@@ -72,7 +72,7 @@ def test_library_that_is_none(tmp_path, arguments, message):
 def test_pages_out_of_range(tmp_path, pages):
     done = run(DEVICE, f"--socket-path={tmp_path}/x.sock", f"--pages={pages}")
     assert done.returncode == 2
-    assert done.stderr == f"outboard-backdoor: --pages: '{pages}' is not a number from 1 to 255\n"
+    assert done.stderr == f"outboard-backdoor: --pages: got '{pages}', expected a number from 1 to 255\n"
 
 
 def test_notify_protocol(serve, notifications, programs):

@@ -49,7 +49,7 @@ def listener(tmp_path):
 
 def test_nothing_named_and_no_device():
     for path in (None, ""):
-        assert "no PCI device 1af4:10f0 is here and OUTBOARD_BACKDOOR is not set; give" in refused(path)
+        assert "found no PCI device 1af4:10f0, and OUTBOARD_BACKDOOR is not set; add the device" in refused(path)
 
 
 def test_socket_that_is_not_there(tmp_path):
@@ -61,11 +61,11 @@ def test_socket_that_nobody_listens_at(tmp_path):
     path = tmp_path / "stale.sock"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
-    assert f"nobody listens at the backdoor's socket {path}; start outboard-backdoor" in refused(path)
+    assert f"no process listens at the backdoor's socket {path}; start outboard-backdoor" in refused(path)
 
 
 def test_path_that_is_too_long():
-    assert "names a path of 108 bytes; a socket's has at most 107" in refused("/" + "x" * 107)
+    assert "got a path of 108 bytes, expected at most 107" in refused("/" + "x" * 107)
 
 
 def test_no_permission(listener):
@@ -111,14 +111,14 @@ def test_server_that_speaks_something_else(listener):
         peer.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
         said = client.communicate(timeout=30)[1]
     assert client.returncode == NO_BACKDOOR
-    assert f"the listener at {path} is no vfio-user server: its message is not the reply to ours" in said
+    assert f"the listener at {path} is not a vfio-user server: its message is not the reply to ours" in said
 
 
 def test_server_of_another_device(serve, tmp_path):
     led = build(tmp_path / "led", ROOT / "share/outboard/examples/led.c",
                 *pkg_config("--cflags", "--libs", "outboard"), f"-Wl,-rpath,{ROOT}/lib")  # fmt: skip
     serve(led)
-    assert "is no backdoor (1af4:10f0) but 1af4:10f2" in refused(serve.socket)
+    assert "expected a backdoor (1af4:10f0), got 1af4:10f2" in refused(serve.socket)
 
 
 def test_server_is_there_for_the_next_program_after_one_was_killed(server, serve):

@@ -77,7 +77,7 @@ def test_every_command(controller, loop, sector, block, direct):
             [PROGRAM, "--fd=0", f"--image={device},direct"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False,
         )  # fmt: skip
-        assert "has sectors of 4096 bytes: give block-size=4096" in done.stderr
+        assert "got sectors of 4096 bytes; give block-size=4096" in done.stderr
         return
     nvme = controller(f"{device},block-size={block}{direct}")
     with open(device, "rb") as file:
@@ -117,6 +117,6 @@ def test_a_device_that_is_read_only(controller, loop):
     done = subprocess.run(
         [PROGRAM, "--fd=0", f"--image={device}"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )  # fmt: skip
-    assert "is read only: give 'readonly'" in done.stderr
+    assert "is read only; give 'readonly'" in done.stderr
     disk = Disk(controller(f"{device},readonly").create_queue())
     assert disk.read(0, PAGE) == pattern(0, PAGE)

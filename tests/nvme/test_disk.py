@@ -245,17 +245,17 @@ def test_what_can_not_be_served(image, tmp_path, scratch):
     cases = {
         f"{tmp_path}/absent.qcow2": "No such file",
         bad: "qemu-nbd does not serve",
-        f"{image},format=qcow3": "format= takes raw",
-        f"{image},sparse": "no property 'sparse'",
+        f"{image},format=qcow3": "format=: got 'qcow3', expected raw",
+        f"{image},sparse": "property: got 'sparse', expected readonly",
     }
     for option, reason in cases.items():
         status = 2 if "," in str(option) else 1
         assert reason in refusal(f"--image={option}", status=status)
     two = (make(tmp_path / "a.qcow2"), make(tmp_path / "b.qcow2"))
-    assert "same serial number" in refusal(*(f"--image={path},serial=VM1" for path in two))
+    assert "the same serial number" in refusal(*(f"--image={path},serial=VM1" for path in two))
     assert "in use" in refusal(f"--image={image},readonly", f"--image={image},serial=X")
     assert "can't start qemu-nbd" in refusal(f"--image={two[0]}", env=os.environ | {"PATH": str(tmp_path)})
-    assert "TMPDIR is too long" in refusal(f"--image={two[0]}", env=os.environ | {"TMPDIR": "/tmp/" + "x" * 100})
+    assert "TMPDIR: the path is too long" in refusal(f"--image={two[0]}", env=os.environ | {"TMPDIR": "/tmp/" + "x" * 100})
     assert "can't make a folder" in refusal(f"--image={two[0]}", env=os.environ | {"TMPDIR": f"{tmp_path}/absent"})
     assert list(scratch.iterdir()) == []
 

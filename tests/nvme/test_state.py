@@ -266,11 +266,11 @@ def test_other_images_are_refused_with_the_reason(saved, refused, image, tmp_pat
     small.write_bytes(bytes(IMAGE_LEN - BLOCK))
     other.write_bytes(bytes(IMAGE_LEN))
     for says, options in [
-        ("16383 blocks, and had 16384", [f"--image={small},serial=MOVES"]),
+        ("got 16383 blocks, expected 16384", [f"--image={small},serial=MOVES"]),
         ("serial number 'MOVES'", [f"--image={other}"]),
         ("block-size=512", [f"--image={image},serial=MOVES,block-size=4096"]),
         ("leave out 'readonly'", [f"--image={image},serial=MOVES,readonly"]),
-        ("1 images were saved, and there are 2", [f"--image={image},serial=MOVES", f"--image={other}"]),
+        ("images: the state has 1, this controller has 2", [f"--image={image},serial=MOVES", f"--image={other}"]),
     ]:
         assert says in refused(saved, *options)
 

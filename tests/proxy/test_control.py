@@ -47,10 +47,10 @@ def test_status_says_first_what_is_the_case(lab):
     """Down: nobody came; no greeting; then up, and why it was down before is forgotten."""
     channel = f"unix-listen:{lab.channel}"
     host = lab.start("host", f"--channel={channel}")
-    assert host.ask("STATUS") == f"down: nobody has connected to {channel}"
+    assert host.ask("STATUS") == f"down: no end has connected to {channel}"
     silent = lab.connect(lab.channel)
     while not (state := host.ask("STATUS")).startswith(f"down: {channel} is open"):
-        assert state.startswith("down: nobody")
+        assert state.startswith("down: no end has connected")
     silent.close()
     guest = lab.start("guest", f"--channel=unix:{lab.channel}")
     guest.wait_up()

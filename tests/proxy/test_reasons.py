@@ -91,7 +91,7 @@ def test_a_terminal_without_line_is_said(lab):
     with ours, theirs:
         number = theirs.fileno()  # which is closed here once it is inherited
         end = lab.start("near", f"--channel=fd:{number}", inherit=[theirs])
-        assert f"fd:{number} is a terminal or a serial line: put ,line behind it" in end.log()
+        assert f"fd:{number}: got a terminal or a serial line, expected a stream; append ,line here" in end.log()
         assert end.process.terminate() == 0
 
 
@@ -138,8 +138,8 @@ def test_addresses_that_can_not_be_right_are_refused_with_what_is_expected():
     for words, expected in (
         (["-L", "80:tcp:host:65536"], "from 0 to 65535"),
         (["-L", "65536:web"], "from 0 to 65535"),
-        (["-c", "tcp:[::1:80"], "IPv6 HOST stands in brackets"),
-        (["-c", "vsock:0:1"], "the host has 2"),
+        (["-c", "tcp:[::1:80"], "an IPv6 HOST in brackets"),
+        (["-c", "vsock:0:1"], "expected 2 for the host"),
         (["-c", "pigeon:1"], "virtio:NAME"),
         (["-c", "unix:" + "x" * 200], "1 to 107"),
         (["--control", "x" * 200], "1 to 107"),

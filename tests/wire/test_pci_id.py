@@ -65,6 +65,6 @@ def ask(server, ids):
 
 def test_the_library_finds_a_backdoor_by_other_ids(renamed):
     done = ask(renamed, None)
-    assert done.returncode != 0 and "is no backdoor (1af4:10f0) but 1b36:beef" in done.stderr
+    assert done.returncode != 0 and "expected a backdoor (1af4:10f0), got 1b36:beef" in done.stderr
     done = ask(renamed, "1b36:beef")
     assert (done.returncode, done.stderr) == (0, "")

@@ -68,7 +68,7 @@ def test_a_vhost_user_front_end_is_refused_by_name(device):
             sock.sendall(bytes([byte]))
         assert sock.recv(1) == b""
     assert ids(device.client()) == IDS
-    assert "the peer speaks vhost-user, which this program does not" in device.messages()
+    assert "the peer's wire: got vhost-user, expected mpqemu" in device.messages()
 
 
 def test_one_that_finds_the_device_busy_is_not_kept(device):

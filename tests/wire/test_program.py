@@ -48,20 +48,20 @@ def test_version_is_one_line():
 MISTAKES = {
     "nothing": ([], 2, "--fd=N"),
     "both": (["--fd=0", "--socket-path=x"], 2, "not both"),
-    "unknown option": (["--fd=0", "--frob"], 2, "'--frob' is no option"),
-    "word": (["word"], 2, "'word' is not an option"),
-    "no value": (["--pages"], 2, "'--pages' is missing its value"),
-    "pages 0": (["--pages=0"], 2, "--pages: '0' is not a number from 1 to 255"),
-    "pages 256": (["--pages=256"], 2, "--pages: '256'"),
+    "unknown option": (["--fd=0", "--frob"], 2, "got '--frob', expected an option"),
+    "word": (["word"], 2, "got 'word', expected an option"),
+    "no value": (["--pages"], 2, "got '--pages', which needs a value"),
+    "pages 0": (["--pages=0"], 2, "--pages: got '0', expected a number from 1 to 255"),
+    "pages 256": (["--pages=256"], 2, "--pages: got '256'"),
     "wire": (["--wire=smoke"], 2, "--wire: got 'smoke', expected mpqemu or vfio-user"),
-    "poll": (["--poll-us=x"], 2, "--poll-us: 'x' is not a number"),
-    "dma": (["--dma=mail"], 2, "--dma: 'mail' is neither 'shared' nor 'messages'"),
+    "poll": (["--poll-us=x"], 2, "--poll-us: got 'x', expected a number"),
+    "dma": (["--dma=mail"], 2, "--dma: got 'mail', expected shared or messages"),
     "no label": (["--fd=0", "--label="], 2, "--label: got 0 bytes, expected 1 to 1024"),
     "unknown label": (["--fd=0", "--label=there-is-no-such-profile"], 2, "--label=there-is-no-such-profile: got '"),
     "dma by what": (["--fd=0", "--wire=mpqemu", "--dma=messages"], 2, "--dma=messages: got wire mpqemu, expected vfio-user"),
     "no library": (["--fd=0"], 1, "--library=PATH"),
     "library missing": (["--fd=0", "--library=/no/such.so"], 1, "/no/such.so"),
-    "library without function": (["--fd=0", "--library=libm.so.6"], 1, "no function 'backdoor'"),
+    "library without function": (["--fd=0", "--library=libm.so.6"], 1, "found no function 'backdoor'"),
 }
 
 

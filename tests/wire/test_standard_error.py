@@ -61,7 +61,7 @@ def test_a_full_pipe_holds_nobody_up(program, tmp_path):
         assert drain(reading) == ""
         provoke(client)
         told = drain(reading)
-        assert " lines dropped\n" in told and "no saved state" in told
+        assert " lines dropped\n" in told and "not a saved state" in told
         assert_clean(told, argv.name)
         server.end()
 

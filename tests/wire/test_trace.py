@@ -88,7 +88,7 @@ def test_a_breach_of_the_rules_is_told(serve, tmp_path):
     assert sock.recv(1) == b""
     sock.close()
     process.wait()
-    assert "refused: a message has 16 to " in trace.read_text()
+    assert "refused: a message: expected 16 to " in trace.read_text()
 
 
 def test_a_trace_that_nobody_reads_holds_nobody_up(serve, tmp_path):

@@ -200,11 +200,11 @@ CONFIG_AT = VERSION_AT + 8
 @pytest.mark.parametrize(
     "at,data,says",
     [
-        (0, b"xxxx", "no saved state"),
+        (0, b"xxxx", "not a saved state"),
         (4, b"\2", "format"),
         (NAME_AT, b"E", "another device"),
         (8, b"\xff", "another device"),
-        (VERSION_AT, b"\x08", "newer"),
+        (VERSION_AT, b"\x08", "state: got version"),
         (VERSION_AT + 4, b"\1\0", "configuration space"),
         (CONFIG_AT, b"\xff", "configuration space"),
         (CONFIG_AT + 4096 + 1, b"\1", "MSI-X"),
@@ -306,11 +306,11 @@ def test_the_first_block_of_another_device_is_refused_at_once(exercise):
 @pytest.mark.parametrize(
     "at,data,says",
     [
-        (0, b"x", "no saved state"),
-        (4, b"\0\0\0\0", "no saved state"),
-        (4, b"\xf9\1", "no saved state"),
-        (8 + VERSION_AT + 4, b"\1\0", "configuration space ahead"),
-        (8 + CONFIG_AT + 2, b"\xff", "configuration space ahead"),
+        (0, b"x", "not a saved state"),
+        (4, b"\0\0\0\0", "not a saved state"),
+        (4, b"\xf9\1", "not a saved state"),
+        (8 + VERSION_AT + 4, b"\1\0", "configuration space in front of the state"),
+        (8 + CONFIG_AT + 2, b"\xff", "configuration space in front of the state"),
         (-BLOCK, b"OBST", "format"),
     ],
 )

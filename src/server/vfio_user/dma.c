@@ -259,8 +259,8 @@ int vfio_user_dma_reply(struct vfio_user_server *server, const struct vfio_user_
     }
     if (!slot.busy)
         return ob_fault_set(&server->engine.fault, -EPROTO,
-                            "a reply came to nothing that was asked (message id %u, command %u)",
-                            header->id, header->command);
+                            "got a reply without a request (message id %u, command %u)", header->id,
+                            header->command);
     int err = error_of(header);
     if (slot.probe)
         probed(server, err, len);

@@ -72,15 +72,15 @@ static int version(struct vfio_user_request *request)
         return err;
     err = vfio_user_version_get(request->payload, request->len, &version);
     if (err < 0)
-        return ob_fault_set(fault, -EINVAL, "VERSION: its text is not the JSON that it should be");
+        return ob_fault_set(fault, -EINVAL, "VERSION: the text is not the expected JSON");
     if (version.major != MAJOR)
-        return ob_fault_set(fault, -EINVAL, "VERSION: the client speaks major version %u, not %u",
+        return ob_fault_set(fault, -EINVAL, "VERSION: got major version %u, expected %u",
                             version.major, MAJOR);
     err = agree(server->engine.ops, &version);
     if (err < 0)
         return ob_fault_set(fault, err,
-                            "VERSION: page sizes 0x%" PRIx64 " and transfers of %" PRIu64
-                            " bytes leave nothing to work with",
+                            "VERSION: got page sizes 0x%" PRIx64 " and transfers of %" PRIu64
+                            " bytes, which are unusable",
                             version.capabilities.pgsizes, version.capabilities.max_data_xfer_size);
     version.minor = MINOR;
     server->capabilities = version.capabilities;
@@ -163,7 +163,8 @@ static int frame_len(struct engine *engine, const uint8_t *header_bytes)
     vfio_user_header_get(header_bytes, VFIO_USER_HEADER_LEN, header);
     if (header->size < VFIO_USER_HEADER_LEN || header->size > engine->ops->rx_len)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "a message has %u to %zu bytes; its size says %" PRIu32 " (offset 4)",
+                            "a message: expected %u to %zu bytes, got a size of %" PRIu32
+                            " (offset 4)",
                             VFIO_USER_HEADER_LEN, engine->ops->rx_len, header->size);
     return (int)header->size;
 }
@@ -208,14 +209,14 @@ static int handle(struct engine *engine, const uint8_t *frame, size_t len, struc
                                    len - VFIO_USER_HEADER_LEN);
     if ((header->flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
         return ob_fault_set(&engine->fault, -EPROTO,
-                            "a message that is neither command nor reply came (flags 0x%" PRIx32
-                            " at offset 8)",
+                            "a message: got flags 0x%" PRIx32
+                            " (offset 8), expected a command or a reply",
                             header->flags);
     if (!server->negotiated && header->command != VFIO_USER_VERSION)
-        return ob_fault_set(&engine->fault, -EPROTO,
-                            "the first message must be VERSION, command 1; got command %u at "
-                            "offset 2",
-                            header->command);
+        return ob_fault_set(
+            &engine->fault, -EPROTO,
+            "the first message: got command %u (offset 2), expected VERSION, command 1",
+            header->command);
     struct vfio_user_request request = {.server = server,
                                         .device = engine->device,
                                         .payload = frame + VFIO_USER_HEADER_LEN,

@@ -122,13 +122,13 @@ static void blocks_of_another_device_are_refused(void **state)
         size_t at;
         const char *says;
     } lies[] = {
-        {0, "no saved state"},                /* a block's magic */
-        {4, "no saved state"},                /* how much of it is used: too little... */
-        {5, "no saved state"},                /* ...too much */
-        {8, "no saved state"},                /* the head's magic */
+        {0, "not a saved state"},             /* a block's magic */
+        {4, "not a saved state"},             /* how much of it is used: too little... */
+        {5, "not a saved state"},             /* ...too much */
+        {8, "not a saved state"},             /* the head's magic */
         {12, "format"},                       /* its format */
         {NAME_AT, "another device"},          /* name */
-        {NAME_AT + 7, "newer"},               /* version */
+        {NAME_AT + 7, "state: got version"},  /* version */
         {NAME_AT + 8, "configuration space"}, /* its length */
         {PCI_ID, "configuration space"},      /* vendor */
         {PCI_ID + CONFIG, "MSI-X"},           /* length */

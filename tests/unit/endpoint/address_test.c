@@ -94,12 +94,12 @@ static void what_nothing_can_connect_to_is_refused_with_what_could_be_meant(void
     struct address address;
     struct ob_fault fault = {0};
     refuse_target("tcp:host:0", "1 to 65535");
-    refuse_target("tcp:*:80", "listen at only");
+    refuse_target("tcp:*:80", "for listeners only");
     refuse_target("tcp:host:65536", "0 to 65535");
-    refuse_target("tcp:[::g]:80", "no IPv6 address");
-    refuse_target("tcp:1.2.3.400:80", "no IPv4 address");
-    refuse_target("vsock:0:80", "the host has 2");
-    refuse_target("vsock:4294967295:80", "the host has 2");
+    refuse_target("tcp:[::g]:80", "or an IPv6 address");
+    refuse_target("tcp:1.2.3.400:80", "or an IPv4 address");
+    refuse_target("vsock:0:80", "expected 2 for the host");
+    refuse_target("vsock:4294967295:80", "expected 2 for the host");
     refuse_target("vsock:3:4294967295", "below 4294967295");
     refuse_target("pigeon:3", "tcp:HOST:PORT, unix:PATH or vsock:CID:PORT");
     assert_int_equal(address_parse_target("vsock:1:80", &address, &fault), 0); /* this machine */

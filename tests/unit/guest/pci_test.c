@@ -183,7 +183,7 @@ static void takes_the_ids_of_the_environment(void **state)
     assert_string_equal(ob_backdoor_name(backdoor), "0000:00:04.0");
     ob_backdoor_close(backdoor);
     setenv("OUTBOARD_BACKDOOR_PCI_ID", "8086:1", 1);
-    refuses(-ENODEV, "no PCI device 8086:0001 is here");
+    refuses(-ENODEV, "found no PCI device 8086:0001");
     setenv("OUTBOARD_BACKDOOR_PCI_ID", "", 1);
     backdoor = open_good();
     assert_string_equal(ob_backdoor_name(backdoor), "0000:00:03.0");
@@ -206,10 +206,10 @@ static void refuses_ids_that_are_none(void **state)
 
 static void refuses_without_a_device(void **state)
 {
-    refuses(-ENODEV, "no PCI device 1af4:10f0 is here");
+    refuses(-ENODEV, "found no PCI device 1af4:10f0");
     add("0000:00:03.0", (struct fake){.vendor = "0x8086\n"});
     add("0000:00:04.0", (struct fake){.missing = "vendor"});
-    refuses(-ENODEV, "no PCI device 1af4:10f0 is here");
+    refuses(-ENODEV, "found no PCI device 1af4:10f0");
 }
 
 static void refuses_without_sysfs(void **state)
@@ -221,7 +221,7 @@ static void refuses_without_sysfs(void **state)
 static void refuses_a_device_with_a_driver(void **state)
 {
     add("0000:00:04.0", (struct fake){.driver = "../../bus/pci/drivers/pci-stub"});
-    refuses(-EBUSY, "the driver pci-stub holds the backdoor 0000:00:04.0; free it: "
+    refuses(-EBUSY, "the driver pci-stub uses the backdoor 0000:00:04.0; unbind it: "
                     "echo 0000:00:04.0 >/sys/bus/pci/devices/0000:00:04.0/driver/unbind");
 }
 
@@ -257,7 +257,7 @@ static void refuses_impossible_sizes(void **state)
     static const uint64_t sizes[] = {1, 4095, 4097, 4104, UINT64_C(1) << 32, UINT64_MAX - 1};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         add("0000:00:04.0", (struct fake){.size = sizes[i]});
-        refuses(-EPROTO, "its process on the host is broken");
+        refuses(-EPROTO, "replace its process on the host, which is faulty");
         assert_int_equal(remove_devices(state), 0);
         assert_int_equal(mkdir(devices, 0700), 0);
     }

@@ -386,7 +386,7 @@ static void descriptors_that_nobody_asked_for_are_refused(void **state)
 {
     for (int reply = 0; reply < REPLY_COUNT; reply++) {
         if (reply != REPLY_REGION)
-            refuses((struct lie){reply, attach, 1}, -EPROTO, "a descriptor where none belongs");
+            refuses((struct lie){reply, attach, 1}, -EPROTO, "an unexpected descriptor");
         refuses((struct lie){reply, attach, 2}, -EPROTO, "more than one descriptor");
     }
 }
@@ -398,8 +398,8 @@ static void set_version(struct reply *reply, size_t version)
 
 static void other_versions_are_refused(void **state)
 {
-    refuses((struct lie){REPLY_VERSION, set_version, 1}, -EPROTO, "another version than 0.0");
-    refuses((struct lie){REPLY_VERSION, set_version, 1 << 16}, -EPROTO, "another version than 0.0");
+    refuses((struct lie){REPLY_VERSION, set_version, 1}, -EPROTO, "a version other than 0.0");
+    refuses((struct lie){REPLY_VERSION, set_version, 1 << 16}, -EPROTO, "a version other than 0.0");
 }
 
 static void set_ids(struct reply *reply, size_t ids)
@@ -410,10 +410,10 @@ static void set_ids(struct reply *reply, size_t ids)
 static void other_devices_are_refused(void **state)
 {
     refuses((struct lie){REPLY_IDS, set_ids, 0x58451234}, -ENODEV,
-            "is no backdoor (1af4:10f0) but 1234:5845");
+            "expected a backdoor (1af4:10f0), got 1234:5845");
     setenv("OUTBOARD_BACKDOOR_PCI_ID", "1234:5845", 1);
     refuses((struct lie){REPLY_IDS, set_ids, 0x10f01af4}, -ENODEV,
-            "is no backdoor (1234:5845) but 1af4:10f0");
+            "expected a backdoor (1234:5845), got 1af4:10f0");
     setenv("OUTBOARD_BACKDOOR_PCI_ID", "none", 1);
     refuses((struct lie){REPLY_IDS, set_ids, 0x10f01af4}, -EINVAL,
             "OUTBOARD_BACKDOOR_PCI_ID: got 'none'");
@@ -442,7 +442,7 @@ static void impossible_sizes_are_refused(void **state)
 {
     static const size_t sizes[] = {0, 4, DATA_LEN + 8, (size_t)1 << 40};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
-        refuses((struct lie){REPLY_SIZE, set_register, sizes[i]}, -EPROTO, "broken");
+        refuses((struct lie){REPLY_SIZE, set_register, sizes[i]}, -EPROTO, "which is faulty");
 }
 
 static void set_region_size(struct reply *reply, size_t size)
@@ -498,17 +498,17 @@ static void impossible_data_channels_are_refused(void **state)
         {set_region_size, 4097, "size or place"},
         {set_region_size, LIMIT_DATA_LEN + 4096, "size or place"},
         {set_region_size, SIZE_MAX & ~(size_t)4095, "size or place"},
-        {set_region_size, DATA_LEN + 4096, "shorter than it says"},
+        {set_region_size, DATA_LEN + 4096, "shorter than its size"},
         {set_region_offset, 1, "size or place"},
-        {set_region_offset, 4096, "shorter than it says"},
-        {set_region_offset, SIZE_MAX & ~(size_t)4095, "shorter than it says"},
-        {set_region_flags, 3, "without shared memory"},
-        {drop_memory, 0, "without shared memory"},
-        {shorten_memory, 0, "shorter than it says"},
-        {shorten_memory, 4096, "shorter than it says"},
+        {set_region_offset, 4096, "shorter than its size"},
+        {set_region_offset, SIZE_MAX & ~(size_t)4095, "shorter than its size"},
+        {set_region_flags, 3, "has no shared memory"},
+        {drop_memory, 0, "has no shared memory"},
+        {shorten_memory, 0, "shorter than its size"},
+        {shorten_memory, 4096, "shorter than its size"},
         {unseal_memory, 0, "not sealed"},
         {unseal_memory, F_SEAL_GROW, "not sealed"},
-        {send_device_file, 0, "is no memory"},
+        {send_device_file, 0, "is not a memfd"},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++)
         refuses((struct lie){REPLY_REGION, lies[i].tell, lies[i].argument}, -EPROTO, lies[i].text);

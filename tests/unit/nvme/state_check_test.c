@@ -48,13 +48,13 @@ static void test_other_images(void **state)
 {
     fixture_start(&target);
     good_state();
-    ASSERT_REFUSED(saved.serial[0] = 'V', "give the first image that serial=");
-    ASSERT_REFUSED(saved.namespace_count = 2, "2 images were saved, and there are 1");
-    ASSERT_REFUSED(saved.namespace_count = 0, "0 images were saved");
-    ASSERT_REFUSED(saved.namespaces[0].uuid[15]++, "is another than was saved");
+    ASSERT_REFUSED(saved.serial[0] = 'V', "give the first image the serial= of the state");
+    ASSERT_REFUSED(saved.namespace_count = 2, "images: the state has 2, this controller has 1");
+    ASSERT_REFUSED(saved.namespace_count = 0, "images: the state has 0");
+    ASSERT_REFUSED(saved.namespaces[0].uuid[15]++, "the state was saved with another image");
     ASSERT_REFUSED(saved.namespaces[0].block_shift = 12, "give block-size=4096");
     ASSERT_REFUSED(saved.namespaces[0].readonly = true, "give 'readonly'");
-    ASSERT_REFUSED(saved.namespaces[0].blocks++, "has 128 blocks, and had 129");
+    ASSERT_REFUSED(saved.namespaces[0].blocks++, "got 128 blocks, expected 129");
     fixture_stop(&target);
 }
 

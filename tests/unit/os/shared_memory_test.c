@@ -263,9 +263,8 @@ static void what_is_no_memory_is_named(void **state)
     assert_string_equal(kind_of(open("/", O_PATH)), "a path that is not open (O_PATH)");
     assert_string_equal(kind_of(open("/dev/zero", O_RDWR)), "a device node");
     assert_string_equal(kind_of(socket(AF_UNIX, SOCK_STREAM, 0)), "a socket");
-    assert_string_equal(kind_of(eventfd(0, 0)), "a descriptor without a file, as an eventfd is");
-    assert_string_equal(kind_of(open("/proc/self/exe", O_RDONLY)),
-                        "a file of a file system that is no memory");
+    assert_string_equal(kind_of(eventfd(0, 0)), "a descriptor without a file, such as an eventfd");
+    assert_string_equal(kind_of(open("/proc/self/exe", O_RDONLY)), "a file on another file system");
     assert_string_equal(kind_of(dup(fd)), "memory");
     assert_int_equal(shared_memory_check(fd, 2 * PAGE, &what), 0);
     assert_int_equal(shared_memory_check(fd, 2 * PAGE + 1, &what), -EOVERFLOW);

@@ -191,12 +191,12 @@ static void programs_that_can_not_be_are_told_so(void **state)
          "--help is an option of every device program"},
         {{PROGRAM, .create = create,
           .options = OPTIONS({"x", NULL, "help", apply}, {"x", NULL, "help", apply})},
-         "--x is there twice"},
+         "ob_program.options: got --x twice"},
         {{PROGRAM, .create = create, .options = many}, "more than 16"},
         {{PROGRAM, .create = create, .open = open_without_a_fault},
          "open() failed: No space left on device"},
         {{PROGRAM, .create = create, .open = open_with_a_fault}, "the drawer is full"},
-        {{PROGRAM, .create = create, .open = open_a_number}, "open() returned 3"},
+        {{PROGRAM, .create = create, .open = open_a_number}, "open(): got result 3"},
         {{PROGRAM, .create = create}, "--fd=1000000 is not a connected stream socket"},
     };
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
@@ -218,8 +218,8 @@ static void devices_that_can_not_be_are_told_so(void **state)
     } slips[] = {
         {{PROGRAM, .create = create_without_a_fault}, "create() failed: No space left on device"},
         {{PROGRAM, .create = create_with_a_fault}, "the shelf is full"},
-        {{PROGRAM, .create = create_nothing}, "create() returned 0 and made no device"},
-        {{PROGRAM, .create = create_a_number}, "create() returned 3"},
+        {{PROGRAM, .create = create_nothing}, "create(): got result 0 without a device"},
+        {{PROGRAM, .create = create_a_number}, "create(): got result 3"},
         {{PROGRAM, .create = create_and_fail}, "create() failed: Too many open files"},
         {{PROGRAM, .create = create_by_a_bad_description}, "the device has no name"},
     };
@@ -243,7 +243,7 @@ static void options_that_fail_are_told_in_words(void **state)
         const char *says;
     } slips[] = {
         {{"x", NULL, "help", apply_without_a_fault}, "--x: apply() failed: Numerical result"},
-        {{"x", NULL, "help", apply_a_number}, "--x: apply() returned 1"},
+        {{"x", NULL, "help", apply_a_number}, "--x: apply(): got result 1"},
         {{"x", NULL, "help", apply_no_value}, "--x: there is no value"},
     };
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
@@ -281,7 +281,8 @@ static void what_a_device_does_not_take_is_not_offered(void **state)
     assert_true(offers(&program, "--dma="));
     assert_false(offers(&program, "--wire="));
     assert_false(offers(&program, "mpqemu"));
-    expect(&program, "--wire=mpqemu", 2, "--wire=mpqemu: only vfio-user can carry this device", 0);
+    expect(&program, "--wire=mpqemu", 2, "--wire: got mpqemu, expected vfio-user, the only wire",
+           0);
     expect(&program, "--wire=vfio-user", 1, "--fd=1000000", 1);
     expect(&program, "--print-capabilities", 0,
            "{\"type\": \"test\", \"wires\": [\"vfio-user\"], \"features\": [\"dma-messages\"]}", 2);

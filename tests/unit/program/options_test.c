@@ -164,27 +164,27 @@ static void mistakes_are_named(void **state)
     } mistakes[] = {
         {{NULL}, -EINVAL, "--fd=N"},
         {{"--fd=1", "--socket-path=x"}, -EINVAL, "not both"},
-        {{"--fd=1", "--nope"}, -EINVAL, "'--nope' is no option"},
-        {{"--fd=1", "-x"}, -EINVAL, "'-x' is no option"},
+        {{"--fd=1", "--nope"}, -EINVAL, "got '--nope', expected an option"},
+        {{"--fd=1", "-x"}, -EINVAL, "got '-x', expected an option"},
         {{"--fd=1", "--help=yes"}, -EINVAL, "'--help=yes'"},
-        {{"--fd"}, -EINVAL, "'--fd' is missing its value"},
-        {{"word", "--fd"}, -EINVAL, "'word' is not an option"},
-        {{"--fd=1", "word"}, -EINVAL, "'word' is not an option"},
-        {{"word", "--fd=1"}, -EINVAL, "'word' is not an option"},
-        {{"--fd=1", "--", "--fd=2"}, -EINVAL, "'--fd=2' is not an option"},
-        {{"--fd=-1"}, -EINVAL, "--fd: '-1' is not a number from 0 to 2147483647"},
-        {{"--fd="}, -EINVAL, "--fd: ''"},
-        {{"--fd=2147483648"}, -EINVAL, "--fd: '2147483648'"},
-        {{"--fd=99999999999999999999"}, -EINVAL, "--fd: '99999999999999999999'"},
-        {{"--fd=1x"}, -EINVAL, "--fd: '1x'"},
-        {{"--fd= 1"}, -EINVAL, "--fd: ' 1'"},
+        {{"--fd"}, -EINVAL, "got '--fd', which needs a value"},
+        {{"word", "--fd"}, -EINVAL, "got 'word', expected an option"},
+        {{"--fd=1", "word"}, -EINVAL, "got 'word', expected an option"},
+        {{"word", "--fd=1"}, -EINVAL, "got 'word', expected an option"},
+        {{"--fd=1", "--", "--fd=2"}, -EINVAL, "got '--fd=2', expected an option"},
+        {{"--fd=-1"}, -EINVAL, "--fd: got '-1', expected a number from 0 to 2147483647"},
+        {{"--fd="}, -EINVAL, "--fd: got ''"},
+        {{"--fd=2147483648"}, -EINVAL, "--fd: got '2147483648'"},
+        {{"--fd=99999999999999999999"}, -EINVAL, "--fd: got '99999999999999999999'"},
+        {{"--fd=1x"}, -EINVAL, "--fd: got '1x'"},
+        {{"--fd= 1"}, -EINVAL, "--fd: got ' 1'"},
         {{"--poll-us=20001"}, -EINVAL, "from 0 to 20000"},
         {{"--pci-id=1af4"}, -EINVAL, "--pci-id: got '1af4', expected VENDOR:DEVICE"},
         {{"--pci-id=ffff:1"}, -EINVAL, "--pci-id: got 'ffff:1', expected VENDOR:DEVICE"},
         {{"--wire=smoke"}, -EINVAL, "--wire: got 'smoke', expected mpqemu or vfio-user"},
         {{"--cell=open"}, -EINVAL, "--cell: got 'open', expected none, default or required"},
-        {{"--user=0"}, -EINVAL, "--user: '0' is not a number from 1"},
-        {{"--dma=none"}, -EINVAL, "--dma: 'none' is neither"},
+        {{"--user=0"}, -EINVAL, "--user: got '0', expected a number from 1"},
+        {{"--dma=none"}, -EINVAL, "--dma: got 'none', expected shared or messages"},
         {{"--wire=mpqemu", "--dma=messages"},
          -EINVAL,
          "--dma=messages: got wire mpqemu, expected vfio-user"},
@@ -232,7 +232,7 @@ static void numbers_have_bounds(void **state)
     assert_int_equal(ob_option_number("+5", 5, 6, &number, NULL), -EINVAL);
     assert_int_equal(ob_option_number("0x5", 5, 6, &number, NULL), -EINVAL);
     assert_true(number == UINT64_MAX);
-    assert_string_equal(fault.text, "'4' is not a number from 5 to 6");
+    assert_string_equal(fault.text, "got '4', expected a number from 5 to 6");
 }
 
 int main(void)

@@ -122,7 +122,7 @@ static void what_makes_no_server_is_refused(void **state)
     assert_int_equal(ob_server_new(f.device, NULL, NULL, &fault), -EINVAL);
     fault = (struct ob_fault){0};
     assert_int_equal(ob_server_new(f.device, NULL, &server, &fault), -EBUSY);
-    assert_non_null(strstr(fault.text, "the device has one"));
+    assert_non_null(strstr(fault.text, "the device already has one"));
     ob_server_free(f.server);
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
         fault = (struct ob_fault){0};
@@ -194,7 +194,9 @@ static void a_vmm_that_breaks_the_rules_is_dropped_with_a_reason(void **state)
         const char *says;
     } cases[] = {
         {{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff}, -EPROTO, ""},
-        {{1, 0, 0, 0, 1, 0, 0, 0, 0}, -EPROTONOSUPPORT, "speaks vhost-user"},
+        {{1, 0, 0, 0, 1, 0, 0, 0, 0},
+         -EPROTONOSUPPORT,
+         "the peer's wire: got vhost-user, expected mpqemu"},
     };
     struct fixture f;
     begin(&f, NULL);

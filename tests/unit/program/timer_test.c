@@ -221,7 +221,7 @@ static void slips_are_told(void **state)
     struct ob_timer *timer = NULL;
     set_up(&f);
     assert_int_equal(ob_timer_new(NULL, due, &f, &timer, &fault), -EINVAL);
-    assert_non_null(strstr(fault.text, "needs a device"));
+    assert_non_null(strstr(fault.text, "ob_timer_new(): device, due or ret_timer is NULL"));
     assert_int_equal(ob_timer_new(f.device, NULL, &f, &timer, NULL), -EINVAL);
     assert_int_equal(ob_timer_new(f.device, due, &f, NULL, NULL), -EINVAL);
     fail_allocation(1);

@@ -163,7 +163,7 @@ static void slips_are_told(void **state)
     struct ob_wake *wake = NULL;
     set_up(&f);
     assert_int_equal(ob_wake_new(NULL, woken, &f, &wake, &fault), -EINVAL);
-    assert_non_null(strstr(fault.text, "needs a device"));
+    assert_non_null(strstr(fault.text, "ob_wake_new(): device, woken or ret_wake is NULL"));
     assert_int_equal(ob_wake_new(f.device, NULL, &f, &wake, NULL), -EINVAL);
     assert_int_equal(ob_wake_new(f.device, woken, &f, NULL, NULL), -EINVAL);
     for (unsigned nth = 1; nth <= 2; nth++) {

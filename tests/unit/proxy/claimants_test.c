@@ -42,8 +42,8 @@ static void who_only_connects_unseats_nobody(void **state)
 static bool describes_a_line(void *argument)
 {
     const struct lab *lab = argument;
-    return strstr(lab->ends[0].proxy.trouble.text, "put ,line") ||
-           strstr(lab->ends[1].proxy.trouble.text, "put ,line");
+    return strstr(lab->ends[0].proxy.trouble.text, "append ,line") ||
+           strstr(lab->ends[1].proxy.trouble.text, "append ,line");
 }
 
 static void ends_with_another_framing_are_told(void **state)

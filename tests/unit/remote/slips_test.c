@@ -23,10 +23,10 @@ static void a_client_needs_a_place_and_a_path(void **state)
     assert_non_null(strstr(fault.text, "ret_client is NULL"));
     fault = (struct ob_fault){0};
     assert_int_equal(ob_client_new(ends[0], &odd, &client, &fault), -EINVAL);
-    assert_non_null(strstr(fault.text, "3 is no policy"));
+    assert_non_null(strstr(fault.text, "ob_client_options.policy: got 3"));
     fault = (struct ob_fault){0};
     assert_int_equal(ob_client_connect(NULL, NULL, &client, &fault), -EINVAL);
-    assert_non_null(strstr(fault.text, "no path"));
+    assert_non_null(strstr(fault.text, "ob_client_connect(): path is NULL"));
     assert_null(client);
     close(ends[0]);
     close(ends[1]);

@@ -62,7 +62,7 @@ static void errors_are_told(void **state)
     expect_line(&f, "got ? id ");
     const uint8_t bad[16] = {[4] = 15};
     assert_int_equal(receive(&f, bad, sizeof(bad), NULL, 0), -EPROTO);
-    expect_line(&f, "refused: a message has 16 to ");
+    expect_line(&f, "refused: a message: expected 16 to ");
     tear_down(&f);
 }
 

@@ -26,7 +26,8 @@ static void drops_frames_out_of_order(void **state)
     struct peer peer;
     peer_up(&peer, clean);
     peer.seq = 1;
-    assert_dropped(&peer, peer_send_u64(&peer, SESSION_PING, 0, 1), "frame 1 came where 0 was due");
+    assert_dropped(&peer, peer_send_u64(&peer, SESSION_PING, 0, 1),
+                   "frame number: got 1, expected 0");
 }
 
 static void ignores_frames_of_another_session(void **state)
@@ -102,7 +103,8 @@ static void drops_every_wrong_length(void **state)
                 continue;
             peer_up(&peer, clean);
             uint64_t id = right[i].type >= SESSION_OPEN ? peer_open(&peer, 0) : 0;
-            assert_dropped(&peer, peer_send(&peer, right[i].type, id, payload, len), "with");
+            assert_dropped(&peer, peer_send(&peer, right[i].type, id, payload, len),
+                           "got a payload of");
         }
     }
 }
@@ -112,20 +114,21 @@ static void drops_data_of_wrong_length(void **state)
     struct peer peer;
     peer_up(&peer, (struct ob_session_config){.window = 1 << 20});
     uint64_t id = peer_open(&peer, 0);
-    assert_dropped(&peer, peer_send(&peer, SESSION_DATA, id, "", 0), "with 0 bytes");
+    assert_dropped(&peer, peer_send(&peer, SESSION_DATA, id, "", 0), "got a payload of 0 bytes");
     peer_up(&peer, (struct ob_session_config){.window = 1 << 20});
     id = peer_open(&peer, 0);
     static const uint8_t bytes[16385];
-    assert_dropped(&peer, peer_send(&peer, SESSION_DATA, id, bytes, 16385), "with 16385 bytes");
+    assert_dropped(&peer, peer_send(&peer, SESSION_DATA, id, bytes, 16385),
+                   "got a payload of 16385 bytes");
 }
 
 static void drops_session_frames_that_name_a_stream(void **state)
 {
     struct peer peer;
     peer_up(&peer, clean);
-    assert_dropped(&peer, peer_send_u64(&peer, SESSION_PING, 1, 0), "names no stream");
+    assert_dropped(&peer, peer_send_u64(&peer, SESSION_PING, 1, 0), "got a wrong stream id");
     peer_up(&peer, clean);
-    assert_dropped(&peer, peer_send_u32(&peer, SESSION_RESET, 0, 0), "names no stream");
+    assert_dropped(&peer, peer_send_u32(&peer, SESSION_RESET, 0, 0), "got a wrong stream id");
 }
 
 static void drops_streams_that_never_were(void **state)
@@ -141,7 +144,7 @@ static void drops_streams_that_never_were(void **state)
             static const uint8_t payload[16];
             peer_up(&peer, clean);
             assert_dropped(&peer, peer_send(&peer, frames[i].type, id, payload, frames[i].len),
-                           "never was");
+                           "was never opened");
         }
     }
 }
@@ -153,7 +156,8 @@ static void drops_open_out_of_turn(void **state)
         struct peer peer;
         peer_up(&peer, clean);
         int result = peer_send(&peer, SESSION_OPEN, ids[i], "\0\0\0\0\1\0\0\0x", 9);
-        assert_dropped(&peer, result, ids[i] ? "out of turn" : "names no stream");
+        assert_dropped(&peer, result,
+                       ids[i] ? "the id is not the next one" : "got a wrong stream id");
     }
 }
 
@@ -164,8 +168,12 @@ static void drops_credit_that_lies(void **state)
         uint32_t window;
         const char *fault;
     } lies[] = {
-        {0, 999, "takes back"},  {101, 1000, "never sent"},        {UINT64_MAX, 1, "never sent"},
-        {49, 2000, "goes back"}, {100, (64u << 20) + 1, "grants"}, {100, UINT32_MAX, "grants"},
+        {0, 999, "takes back"},
+        {101, 1000, "never sent"},
+        {UINT64_MAX, 1, "never sent"},
+        {49, 2000, "goes back"},
+        {100, (64u << 20) + 1, "CREDIT: got a window"},
+        {100, UINT32_MAX, "CREDIT: got a window"},
     };
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         struct peer peer;
@@ -259,7 +267,7 @@ static void a_flood_of_opens_is_refused_then_dropped(void **state)
     assert_int_equal(peer.end->opens, 10);
     assert_true(memory_of(&peer) <= (size_t)10 * 512);
     int result = peer_send(&peer, SESSION_OPEN, peer.next_id, "\0\0\0\0\1\0\0\0x", 9);
-    assert_dropped(&peer, result, "more than 256 OPENs");
+    assert_dropped(&peer, result, "more than 256 unanswered OPENs");
 }
 
 static void refusals_of_a_flood_are_sent(void **state)
