@@ -128,8 +128,8 @@ static int open_first(struct nbd_link *link, struct ob_fault *fault)
     poll(&ended, 1, NBD_START_MS);
     if (nbd_dial_has_ended(link->dial))
         return end_dial(link, fault);
-    return ob_fault_set(fault, -ETIMEDOUT, "%s: the server has not answered for %u s", link->options.path,
-                        NBD_START_MS / 1000);
+    return ob_fault_set(fault, -ETIMEDOUT, "%s: the server has not answered for %u s",
+                        link->options.path, NBD_START_MS / 1000);
 }
 
 int nbd_link_open(struct nbd_link *link, const struct block_options *options,

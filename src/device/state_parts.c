@@ -67,8 +67,7 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
         return ob_fault_set(fault, -EINVAL, "the bytes are not a saved state of a device");
     uint32_t format = rd_u32(rd);
     if (format != FORMAT)
-        return ob_fault_set(fault, -EINVAL, "state: got format %" PRIu32 ", expected %u", format,
-                            FORMAT);
+        return ob_fault_set(fault, -EINVAL, "format: got %" PRIu32 ", expected %u", format, FORMAT);
     size_t name_len = rd_u8(rd);
     const uint8_t *name = rd_take(rd, name_len);
     if (!name || name_len != strlen(device->name) || memcmp(name, device->name, name_len) != 0)
@@ -77,7 +76,7 @@ int state_load_head(const struct ob_device *device, struct rd *rd, uint32_t *ret
     *ret_version = rd_u32(rd);
     if (*ret_version > device->state_version)
         return ob_fault_set(fault, -EINVAL,
-                            "state: got version %" PRIu32 ", expected at most %" PRIu32
+                            "version: got %" PRIu32 ", expected at most %" PRIu32
                             "; load it into a program as new as the one that saved it",
                             *ret_version, device->state_version);
     return 0;

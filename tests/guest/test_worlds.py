@@ -71,7 +71,7 @@ def test_host_code_that_crashes(world):
     assert host.process.wait() == -6  # SIGABRT
     result = inside.attempt("backdoor info")
     assert result.status == 3
-    assert re.search("process on the host has ended|no process listens", result.output)
+    assert re.search("process on the host has ended|no process listens|which does not exist", result.output)
     assert inside.run("echo alive") == "alive\n"
 
 
@@ -79,10 +79,10 @@ def test_tool_refuses_what_does_not_fit(world):
     inside, host = world()
     for command, message in {
         "backdoor read 4097": "the data channel has 4096 bytes; got offset 4097, beyond its end",
-        "backdoor read 18446744073709551615": "got offset 18446744073709551615, beyond",
+        "backdoor read 18446744073709551615": "got offset 18446744073709551615, beyond its end",
         "backdoor read 4000 97": "the data channel has 96 bytes from offset 4000; got a length of 97",
         "backdoor read 0 18446744073709551615": "4096 bytes from offset 0; got a length of 18446744073709551615",
-        "backdoor write 4097 </dev/null": "got offset 4097, beyond",
+        "backdoor write 4097 </dev/null": ".*got offset 4097, beyond its end",
         "head -c 3 /dev/zero | backdoor write 4094": "more than the 2 bytes .* offset 4094; nothing was written",
         "backdoor bench 0": "bench: expected 1 to 10000000 calls",
         "backdoor read >/dev/full": "can't write to standard output: No space left on device",

@@ -118,7 +118,7 @@ def test_a_name_says_the_format_never_the_content(start, machine, image, tmp_pat
     """A guest could make its raw image a qcow2 whose backing file is any of the host's."""
     path = make(tmp_path / "cloud.img")
     said = refusal(f"--image={path}")
-    assert "looks like a qcow2 image" in said and "'outboard disk' with ,format=qcow2" in said
+    assert "got a qcow2 image, expected a raw one" in said and "'outboard disk' with ,format=qcow2" in said
     assert start(f"{path},format=qcow2").read(0, PAGE) == bytes(PAGE)
     disk = start(image)
     assert disk.read(0, PAGE) == pattern(0, PAGE)

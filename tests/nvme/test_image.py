@@ -69,7 +69,7 @@ def test_an_image_of_another_format_is_refused(machine, make, kind):
 def test_past_the_page_cache_the_format_is_found_too(make):
     """Or direct I/O is refused, where the file system has none."""
     said = refusal(f"--image={make('qcow2')},direct")
-    assert "looks like a qcow2 image" in said or "has no direct I/O" in said
+    assert "got a qcow2 image, expected a raw one" in said or "has no direct I/O" in said
 
 
 def test_a_mark_that_the_guest_writes_is_its_own_business(machine, image, make):
@@ -102,7 +102,7 @@ def test_marks_at_other_places_are_data(machine, image):
 def test_short_images_are_looked_at_too(machine, tmp_path, size):
     path = tmp_path / "short.img"
     path.write_bytes(b"QFI\xfb".ljust(size, b"\0"))
-    assert "looks like a qcow2 image" in refusal(f"--image={path}")
+    assert "got a qcow2 image, expected a raw one" in refusal(f"--image={path}")
     path.write_bytes(bytes(size))
     assert Disk(Controller(machine(path)).create_queue()).read(0, 512) == bytes(512)
 

@@ -267,7 +267,7 @@ def test_other_images_are_refused_with_the_reason(saved, refused, image, tmp_pat
     other.write_bytes(bytes(IMAGE_LEN))
     for says, options in [
         ("got 16383 blocks, expected 16384", [f"--image={small},serial=MOVES"]),
-        ("serial number 'MOVES'", [f"--image={other}"]),
+        ("serial number: the state has 'MOVES'", [f"--image={other}"]),
         ("block-size=512", [f"--image={image},serial=MOVES,block-size=4096"]),
         ("leave out 'readonly'", [f"--image={image},serial=MOVES,readonly"]),
         ("images: the state has 1, this controller has 2", [f"--image={image},serial=MOVES", f"--image={other}"]),
@@ -284,7 +284,7 @@ def test_damage_is_refused_with_the_reason(saved, refused, image):
     registers_at = own + 20 + 1 + 27
     broken = bytearray(saved)
     broken[registers_at] = 7
-    assert "a register is not as a controller can have it" in refused(bytes(broken), option)
+    assert "the state is damaged: a register is impossible" in refused(bytes(broken), option)
 
 
 def test_the_state_of_another_device_is_refused(saved, refused, image):
@@ -293,7 +293,7 @@ def test_the_state_of_another_device_is_refused(saved, refused, image):
     assert "another device, 'disk'" in refused(bytes(broken), f"--image={image},serial=MOVES")
     broken = bytearray(saved)
     broken[13] = 2
-    assert "version 2, newer than 1" in refused(bytes(broken), f"--image={image},serial=MOVES")
+    assert "version: got 2, expected at most 1" in refused(bytes(broken), f"--image={image},serial=MOVES")
 
 
 def test_an_image_that_has_grown_is_announced(guest_of, attach, image):

@@ -204,7 +204,7 @@ CONFIG_AT = VERSION_AT + 8
         (4, b"\2", "format"),
         (NAME_AT, b"E", "another device"),
         (8, b"\xff", "another device"),
-        (VERSION_AT, b"\x08", "state: got version"),
+        (VERSION_AT, b"\x08", "version: got "),
         (VERSION_AT + 4, b"\1\0", "configuration space"),
         (CONFIG_AT, b"\xff", "configuration space"),
         (CONFIG_AT + 4096 + 1, b"\1", "MSI-X"),

@@ -128,7 +128,7 @@ static void blocks_of_another_device_are_refused(void **state)
         {8, "not a saved state"},             /* the head's magic */
         {12, "format"},                       /* its format */
         {NAME_AT, "another device"},          /* name */
-        {NAME_AT + 7, "state: got version"},  /* version */
+        {NAME_AT + 7, "version: got "},       /* version */
         {NAME_AT + 8, "configuration space"}, /* its length */
         {PCI_ID, "configuration space"},      /* vendor */
         {PCI_ID + CONFIG, "MSI-X"},           /* length */
