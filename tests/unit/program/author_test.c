@@ -244,7 +244,8 @@ static void options_that_fail_are_told_in_words(void **state)
     } slips[] = {
         {{"x", NULL, "help", apply_without_a_fault}, "--x: apply() failed: Numerical result"},
         {{"x", NULL, "help", apply_a_number}, "--x: apply(): got result 1"},
-        {{"x", NULL, "help", apply_no_value}, "--x: ob_option_number(): value or ret_number is NULL"},
+        {{"x", NULL, "help", apply_no_value},
+         "--x: ob_option_number(): value or ret_number is NULL"},
     };
     for (size_t i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
         const struct ob_option options[] = {slips[i].option, {0}};
