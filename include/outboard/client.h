@@ -24,8 +24,8 @@
  * - -EREMOTEIO: it refuses the greeting; the refusal is -EBUSY if it serves another VMM;
  * - -ENOTCONN: it did not answer in time, or has closed the connection.
  *
- * While a process has a client, a thread of the library closes descriptors that a remote sent,
- * since close(2) of a file of the remote's may hang. The thread blocks all signals and calls none
+ * While a process has a client, a thread of the library closes descriptors that a remote sent. The
+ * reason: close(2) of such a file may hang. The thread blocks all signals and calls none
  * of your code. The last ob_client_free() ends it. If a close hangs, that call does not wait: the
  * thread ends when the close does.
  *

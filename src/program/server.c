@@ -17,6 +17,7 @@
 
 #include "base/auto.h"
 #include "base/sized.h"
+#include "os/closer.h"
 #include "os/event.h"
 #include "os/loop.h"
 #include "os/socket.h"
