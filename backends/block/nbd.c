@@ -335,9 +335,12 @@ static void lose(struct nbd *nbd)
     nbd_link_close(&nbd->link);
 }
 
+/* What was asked for while the connection was made has settled as refused, and is delivered while
+ * the image still counts as away: it is to be asked for again. */
 static void come_back(struct nbd *nbd)
 {
     const struct nbd_export *export = &nbd->link.export;
+    deliver(nbd);
     nbd->block.away = nbd->refused = false;
     nbd->block.can_discard = !nbd->block.readonly && export->can_trim;
     if (!nbd->let_go)
