@@ -25,6 +25,24 @@ static void wait_for(sem_t *event)
     while (sem_wait(event) < 0) {}
 }
 
+static unsigned count_threads(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    unsigned count = 0;
+    assert_non_null(folder);
+    while (readdir(folder))
+        count++;
+    closedir(folder);
+    return count;
+}
+
+/* A thread that is left frees what it has before it ends. */
+static void wait_for_threads(unsigned count)
+{
+    while (count_threads() > count)
+        sched_yield();
+}
+
 static struct size_look *start(uint64_t size)
 {
     struct size_look *look = NULL;
@@ -36,6 +54,7 @@ static struct size_look *start(uint64_t size)
 
 static void a_size_is_found_while_nobody_waits(void **state)
 {
+    unsigned threads = count_threads();
     struct size_look *look = start(1);
     true_size = 2;
     assert_int_equal(size_look_take(look), 1);
@@ -46,15 +65,18 @@ static void a_size_is_found_while_nobody_waits(void **state)
         sched_yield();
     size_look_free(look); /* the last take has asked again, and the thread may still look */
     sem_post(&answered);
+    wait_for_threads(threads);
 }
 
 static void a_look_that_hangs_is_left(void **state)
 {
+    unsigned threads = count_threads();
     struct size_look *look = start(1);
     size_look_take(look);
     wait_for(&asked);
     assert_false(size_look_free(look));
-    sem_post(&answered); /* the thread frees it */
+    sem_post(&answered);
+    wait_for_threads(threads);
 }
 
 static void a_look_that_rests_is_ended(void **state)
