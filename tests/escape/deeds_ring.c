@@ -170,7 +170,7 @@ static long send_by_ring(const struct escape_world *world)
 static long watch_by_ring(const struct escape_world *world)
 {
     struct epoll_event event = {.events = EPOLLIN};
-    int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    int epoll_fd = world->has_cell ? -1 : epoll_create1(EPOLL_CLOEXEC);
     struct io_uring_sqe entry =
         entry_of(IORING_OP_EPOLL_CTL, epoll_fd, &event, EPOLL_CTL_ADD, (__u64)world->stream_fd);
     return run(world, &entry);

@@ -132,6 +132,13 @@ static void remove_files(void)
     rmdir(runner->world->folder);
 }
 
+static void end_early(int signal_number)
+{
+    (void)signal_number;
+    remove_files();
+    _exit(EXIT_FAILURE);
+}
+
 /* A socket that others can reach, at a path or, with a name that begins with '@', an abstract one.
  */
 static void offer(const char *name, int type)
@@ -210,6 +217,9 @@ static void prepare_world(struct runner *runner)
     if (!mkdtemp(world->folder))
         fail(world->folder);
     atexit(remove_files);
+    signal(SIGTERM, end_early);
+    signal(SIGINT, end_early);
+    signal(SIGPIPE, end_early);
     snprintf(world->abstract, sizeof(world->abstract), "escapes-%d", (int)getpid());
     check(readlink("/proc/self/exe", world->program, sizeof(world->program) - 1), "/proc/self/exe");
     world->at_wait = runner->at_wait;
