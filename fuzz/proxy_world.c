@@ -343,7 +343,7 @@ static void run(const struct proxy_options *options)
     if (err < 0 && options->channel.kind == CHANNEL_FD && kernel_find((int)options->channel.number))
         kernel_close((int)options->channel.number);
     if (err >= 0)
-        proxy_run(&world.proxy);
+        proxy_run(&world.proxy, -1);
     else
         CHECK(fault.code == err && fault.text[0]);
     proxy_done(&world.proxy);

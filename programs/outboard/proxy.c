@@ -7,6 +7,7 @@
 
 #include "command.h"
 #include "proxy/proxy.h"
+#include "proxy/serve.h"
 #include "proxy_agent.h"
 #include "proxy_client.h"
 
@@ -37,7 +38,7 @@ static int parse_and_serve(int argc, char **argv)
         proxy_log("%s", fault.text);
         status = EXIT_USAGE;
     } else {
-        status = proxy_serve(&options);
+        status = verdict == PROXY_CELL ? serve_print_cell(&options, true) : proxy_serve(&options);
     }
     proxy_options_done(&options);
     return status;

@@ -23,6 +23,7 @@
 #include "os/socket.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
+#include "proxy/serve.h"
 #include "proxy/service.h"
 
 #define TIMEOUT_S 10
@@ -180,8 +181,6 @@ static int let_go_of_standard_fds(void)
 
 static int serve_parent(const struct proxy_options *options, int fd, pid_t parent)
 {
-    struct proxy proxy;
-    struct ob_fault fault = {0};
     int status = EXIT_FAILURE;
     setsid();                  /* the keyboard's signals are for the command */
     unsetenv("NOTIFY_SOCKET"); /* who waits there waits for another program */
@@ -191,13 +190,7 @@ static int serve_parent(const struct proxy_options *options, int fd, pid_t paren
     int err = options->channel.kind == CHANNEL_STDIO ? 0 : let_go_of_standard_fds();
     if (err < 0)
         return status;
-    err = proxy_init(&proxy, options, &fault);
-    if (err == 0 && proxy_adopt_control(&proxy, fd) == 0)
-        status = proxy_run(&proxy);
-    else
-        proxy_log("%s", fault.text);
-    proxy_done(&proxy);
-    return status;
+    return serve_proxy(options, fd, NULL);
 }
 
 static int start_proxy(struct client *client, const struct client_options *options)
@@ -206,6 +199,7 @@ static int start_proxy(struct client *client, const struct client_options *optio
     struct ob_fault fault = {0};
     struct proxy_options proxy_options = {0};
     proxy_options.is_private = true;
+    proxy_options.cell.how = CONFINE_DEFAULT;
     int err = channel_spec_parse(options->channel, &proxy_options.channel, &fault);
     int key_len = options->key_file && err == 0
                       ? key_file_read(options->key_file, proxy_options.key, &fault)

@@ -242,6 +242,10 @@
 /* Agent: seconds after which a freeze ends by itself, at most. */
 #define LIMIT_AGENT_FREEZE_FOR_S 86400
 
+/* Answers that a proxy's connector holds for a proxy that does not take them: one for each
+ * destination and command, and for what is asked for meanwhile. */
+#define LIMIT_CONNECTOR_ANSWERS 4096
+
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u
 

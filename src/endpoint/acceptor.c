@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "endpoint/outside.h"
 #include "os/clock.h"
 #include "os/log.h"
 #include "os/socket.h"
@@ -24,6 +25,7 @@ struct acceptor {
     struct acceptor_config config;
     struct address address;
     int fd;
+    uint32_t outside_id;
     struct loop_source *source;
     struct timer rest;
     uint64_t complain_at;
@@ -51,7 +53,7 @@ static bool has_path(const struct address *address)
     return address->kind == ADDRESS_UNIX && address->name[0] != '@';
 }
 
-static int open_socket(const struct address *address, mode_t mode)
+int acceptor_open(const struct address *address, mode_t mode)
 {
     if (!has_path(address))
         return bind_and_listen(address);
@@ -66,7 +68,9 @@ static int open_socket(const struct address *address, mode_t mode)
 void acceptor_refill(struct acceptor *acceptor)
 {
     if (acceptor->has_reserve && acceptor->reserve < 0)
-        acceptor->reserve = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        acceptor->reserve = acceptor->config.outside /* there are no paths here */
+                                ? fcntl(acceptor->fd, F_DUPFD_CLOEXEC, 0)
+                                : open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 static void on_rested(void *argument)
@@ -118,7 +122,9 @@ void acceptor_free(struct acceptor *acceptor)
 {
     if (!acceptor)
         return;
-    if (has_path(&acceptor->address) && acceptor->fd >= 0)
+    if (acceptor->fd >= 0 && acceptor->config.outside)
+        outside_unlisten(acceptor->config.outside, acceptor->outside_id);
+    else if (acceptor->fd >= 0 && has_path(&acceptor->address))
         unlink(acceptor->address.name);
     timer_cancel(&acceptor->rest);
     loop_remove(acceptor->source);
@@ -136,7 +142,8 @@ int acceptor_new(const struct address *address, const struct acceptor_config *co
         return -ENOMEM;
     *acceptor = (struct acceptor){.config = *config, .address = *address, .reserve = -1};
     timer_init(&acceptor->rest, on_rested, acceptor);
-    acceptor->fd = open_socket(address, config->mode);
+    acceptor->fd = config->outside ? outside_listen(config->outside, address, &acceptor->outside_id)
+                                   : acceptor_open(address, config->mode);
     int err = acceptor->fd < 0 ? acceptor->fd
                                : loop_add(config->loop, acceptor->fd, EPOLLIN, on_connection,
                                           acceptor, &acceptor->source);

@@ -17,6 +17,7 @@
 #include "os/timer.h"
 
 struct acceptor;
+struct outside;
 
 /* A connection came: the descriptor, non-blocking, is the callee's. */
 typedef void (*acceptor_fn)(void *argument, int fd);
@@ -24,11 +25,15 @@ typedef void (*acceptor_fn)(void *argument, int fd);
 struct acceptor_config {
     struct loop *loop;
     struct timers *timers;
-    mode_t mode;      /* the permissions of a path */
-    const char *what; /* whose socket it is, for the log; kept by the caller */
+    mode_t mode;             /* the permissions of a path */
+    const char *what;        /* whose socket it is, for the log; kept by the caller */
+    struct outside *outside; /* who is to listen; NULL: this process */
     acceptor_fn accepted;
     void *argument;
 };
+
+/* A descriptor that listens, or a negative errno. */
+int acceptor_open(const struct address *address, mode_t mode);
 
 /* Listens. Loop and timers must outlive the acceptor. 0 or a negative errno. */
 int acceptor_new(const struct address *address, const struct acceptor_config *config,

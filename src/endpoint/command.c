@@ -12,6 +12,7 @@
 
 #include "base/auto.h"
 #include "endpoint/environment.h"
+#include "endpoint/outside.h"
 #include "os/socket.h"
 
 #define TERMINAL_PATH_MAX 64
@@ -79,7 +80,12 @@ static int start_on_terminal(struct children *children, const struct command *co
 int command_start_joined(struct children *children, const struct command *command,
                          struct child **ret_child)
 {
+    struct command_pipes pipes;
     int ends[2];
+    if (command->outside) {
+        int err = outside_run(command->outside, command, true, &pipes, ret_child);
+        return err < 0 ? err : pipes.in;
+    }
     if (command->terminal)
         return start_on_terminal(children, command, ret_child);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
@@ -123,6 +129,8 @@ int command_start(struct children *children, const struct command *command,
 {
     struct command_pipes ours = {-1, -1, -1};
     int theirs[3] = {-1, -1, -1};
+    if (command->outside)
+        return outside_run(command->outside, command, false, ret_pipes, ret_child);
     if (command->terminal) {
         int master = start_on_terminal(children, command, ret_child);
         *ret_pipes = (struct command_pipes){.in = master, .out = master, .err = -1};
@@ -140,6 +148,21 @@ int command_start(struct children *children, const struct command *command,
     else
         *ret_pipes = ours;
     return err;
+}
+
+char **command_split(char *arguments, size_t len)
+{
+    size_t count = 0;
+    char *end = arguments + len;
+    for (const char *at = arguments; at < end; at += strlen(at) + 1)
+        count++;
+    char **argv = calloc(count + 1, sizeof(*argv));
+    if (!argv)
+        return NULL;
+    count = 0;
+    for (char *at = arguments; at < end; at += strlen(at) + 1)
+        argv[count++] = at;
+    return argv;
 }
 
 void command_pipes_close(struct command_pipes *pipes)

@@ -4,10 +4,13 @@
 #define OUTBOARD_ENDPOINT_COMMAND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/resource.h>
 
 #include "os/child.h"
+
+struct outside;
 
 struct command {
     const char *shell;   /* for /bin/sh -c, or */
@@ -17,6 +20,7 @@ struct command {
     uint16_t rows, columns;
     rlim_t open_files;         /* its soft limit of descriptors */
     const char *terminal_type; /* "TERM=..."; NULL: none */
+    struct outside *outside;   /* who is to start it; NULL: this process */
 };
 
 /* Our ends of a command's standard streams, non-blocking. */
@@ -34,6 +38,10 @@ int command_start_joined(struct children *children, const struct command *comman
 /* Starts it with a pipe for each, or with a terminal for all. 0 or a negative errno. */
 int command_start(struct children *children, const struct command *command,
                   struct command_pipes *ret_pipes, struct child **ret_child);
+
+/* Arguments, each ended by a NUL, as an array that points to them and ends with NULL; NULL: no
+ * memory. */
+char **command_split(char *arguments, size_t len);
 
 /* Closes what is open. */
 void command_pipes_close(struct command_pipes *pipes);

@@ -13,6 +13,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "endpoint/hostname.h"
+#include "endpoint/outside.h"
 #include "endpoint/resolve.h"
 #include "os/clock.h"
 #include "os/socket.h"
@@ -37,6 +38,7 @@ struct dial {
     struct timer timeout;
     struct timer next_due; /* of the next attempt; or at once, to tell of a failure from the loop */
     struct resolve *resolve;
+    struct outside_call call;             /* what is asked for outside */
     char canonical[ADDRESS_NAME_MAX + 1]; /* what the name stands for; "": not told */
     struct sockaddr_storage candidates[RESOLVE_MAX];
     socklen_t candidate_len;
@@ -70,6 +72,7 @@ void dial_cancel(struct dial *dial)
     for (unsigned i = 0; i < dial->next; i++)
         end_attempt(&dial->attempts[i]);
     stop_looking_up(dial);
+    outside_cancel(dial->dialer->outside, &dial->call);
     timer_cancel(&dial->timeout);
     timer_cancel(&dial->next_due);
     list_remove(&dial->link);
@@ -295,6 +298,18 @@ static int begin(struct dial *dial)
     return look_up(dial, name);
 }
 
+static void on_answer(void *argument, int fd)
+{
+    finish(argument, fd);
+}
+
+static int ask_outside(struct dial *dial)
+{
+    dial->call.answered = on_answer;
+    dial->call.argument = dial;
+    return outside_dial(dial->dialer->outside, &dial->address, dial->rules != NULL, &dial->call);
+}
+
 /* Many destinations that do not answer must not keep others from being tried: the dial that has
  * waited longest gives way. */
 static void make_way(struct dialer *dialer)
@@ -329,7 +344,7 @@ int dial_start(struct dialer *dialer, const struct address *address, const struc
     timer_init(&dial->next_due, on_due, dial);
     timer_init(&dial->timeout, on_timeout, dial);
     timer_set(dialer->timers, &dial->timeout, clock_now_ns() + TIMEOUT_NS);
-    int err = begin(dial);
+    int err = dialer->outside ? ask_outside(dial) : begin(dial);
     if (err < 0) {
         dial_cancel(dial);
         return err;

@@ -17,6 +17,7 @@
 #include "os/timer.h"
 
 struct dial;
+struct outside;
 
 struct dialer {
     struct loop *loop;
@@ -24,7 +25,8 @@ struct dialer {
     struct children *children; /* resolve names */
     struct list dials;         /* the oldest first */
     unsigned count;
-    unsigned lookups; /* dials whose names are being looked up */
+    unsigned lookups;        /* dials whose names are being looked up */
+    struct outside *outside; /* who connects, by rules of its own; NULL: this process */
 };
 
 /* All three must outlive the dials. */

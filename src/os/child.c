@@ -30,7 +30,9 @@ struct children {
 struct child {
     struct children *children;
     struct list link;
-    pid_t pid;
+    pid_t pid;                                 /* 0: another process's */
+    void (*signal)(void *context, int number); /* that process passes signals on */
+    void *context;
     child_exit_fn exited; /* NULL: forgotten */
     void *argument;
 };
@@ -50,7 +52,7 @@ static void reap(struct children *children)
         struct child *child = list_entry(link, struct child, link);
         int status;
         next = link->next;
-        if (waitpid(child->pid, &status, WNOHANG) != child->pid)
+        if (child->pid == 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
             continue;
         if (child->exited)
             child->exited(child->argument, status);
@@ -111,7 +113,7 @@ static void reap_forgotten(struct children *children)
     for (struct list *link = children->list.next; link != &children->list; link = next) {
         struct child *child = list_entry(link, struct child, link);
         next = link->next;
-        if (!child->exited && waitpid(child->pid, NULL, WNOHANG) == child->pid)
+        if (!child->exited && child->pid != 0 && waitpid(child->pid, NULL, WNOHANG) == child->pid)
             drop(child);
     }
 }
@@ -232,6 +234,26 @@ int child_fork(struct children *children, int fd, int (*work)(int fd, const void
     return 0;
 }
 
+int child_adopt(struct children *children, void (*signal)(void *context, int number), void *context,
+                struct child **ret_child)
+{
+    struct child *child;
+    int err = add(children, &child);
+    if (err < 0)
+        return err;
+    child->signal = signal;
+    child->context = context;
+    *ret_child = child;
+    return 0;
+}
+
+void child_ended(struct child *child, int status)
+{
+    if (child->exited)
+        child->exited(child->argument, status);
+    drop(child);
+}
+
 void child_watch(struct child *child, child_exit_fn exited, void *argument)
 {
     child->exited = exited;
@@ -245,7 +267,9 @@ pid_t child_pid(const struct child *child)
 
 void child_signal(struct child *child, int number)
 {
-    if (kill(-child->pid, number) < 0) /* it leads no group: a fork */
+    if (child->signal)
+        child->signal(child->context, number);
+    else if (kill(-child->pid, number) < 0) /* it leads no group: a fork */
         kill(child->pid, number);
 }
 

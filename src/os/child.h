@@ -46,6 +46,12 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
 int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),
                const void *context, struct child **ret_child);
 
+/* A child that another process has started and reaps: `signal` is what passes a signal on to it, and
+ * child_ended() what tells of its end, with a status as of waitpid(2). 0 or a negative errno. */
+int child_adopt(struct children *children, void (*signal)(void *context, int number), void *context,
+                struct child **ret_child);
+void child_ended(struct child *child, int status);
+
 /* Says whom to tell of its end. Children end by the loop's leave only, so there is no hurry. */
 void child_watch(struct child *child, child_exit_fn exited, void *argument);
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "endpoint/outside.h"
 
 #define EVENTS      (IN_CREATE | IN_MOVED_TO | IN_ATTRIB)
 #define PORT_FOLDER "/dev"
@@ -80,7 +81,23 @@ static int choose(const struct channel_spec *spec, struct appearance *appearance
     return 0;
 }
 
-int appearance_watch(struct loop *loop, const struct channel_spec *spec,
+/* The inotify descriptor, or a negative errno. */
+static int watch_folder(const char *folder)
+{
+    AUTO_FD fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    if (fd < 0 || inotify_add_watch(fd, folder, EVENTS | IN_ONLYDIR) < 0)
+        return -errno;
+    return take_fd(&fd);
+}
+
+int appearance_open(const struct channel_spec *spec)
+{
+    struct appearance appearance = {0};
+    int err = choose(spec, &appearance);
+    return err < 0 ? err : watch_folder(appearance.folder);
+}
+
+int appearance_watch(struct loop *loop, const struct channel_spec *spec, struct outside *outside,
                      void (*appeared)(void *argument), void *argument,
                      struct appearance **ret_appearance)
 {
@@ -90,9 +107,9 @@ int appearance_watch(struct loop *loop, const struct channel_spec *spec,
     int err = choose(spec, appearance);
     if (err < 0)
         return err;
-    AUTO_FD fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-    if (fd < 0 || inotify_add_watch(fd, appearance->folder, EVENTS | IN_ONLYDIR) < 0)
-        return -errno;
+    AUTO_FD fd = outside ? outside_open(outside, OUTSIDE_WATCH) : watch_folder(appearance->folder);
+    if (fd < 0)
+        return fd;
     err = loop_add(loop, fd, EPOLLIN, on_event, appearance, &appearance->source);
     if (err < 0)
         return err;

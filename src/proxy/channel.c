@@ -29,6 +29,7 @@
 #include "base/limits.h"
 #include "endpoint/acceptor.h"
 #include "endpoint/dial.h"
+#include "endpoint/outside.h"
 #include "endpoint/pump.h"
 #include "os/clock.h"
 #include "os/socket.h"
@@ -239,7 +240,7 @@ static void failed_to_open(struct channel *channel, int err)
         proxy_log("%s%s; trying again", proxy->trouble.text, advice(err));
     channel->retry.complained = true;
     if (!channel->retry.appearance)
-        appearance_watch(proxy->loop, channel->spec, on_appearance, channel,
+        appearance_watch(proxy->loop, channel->spec, proxy->dialer.outside, on_appearance, channel,
                          &channel->retry.appearance);
     retry_after(channel, backoff_failed(&channel->retry.backoff));
 }
@@ -260,6 +261,22 @@ static void on_connection(void *argument, int fd)
     claimants_add(channel->claimants, fd);
 }
 
+/* The descriptor of a port or a line, or a negative errno. */
+static int open_device(struct channel *channel)
+{
+    const struct channel_spec *spec = channel->spec;
+    struct outside *outside = channel->proxy->dialer.outside;
+    if (!outside)
+        return spec->kind == CHANNEL_VIRTIO
+                   ? channel_open_virtio(spec->path)
+                   : channel_open_serial(spec->path, spec->number, &channel->in_before);
+    AUTO_FD fd = outside_open(outside, OUTSIDE_OPEN);
+    int err = fd;
+    if (err >= 0 && spec->kind == CHANNEL_SERIAL)
+        err = channel_prepare_serial(fd, spec->number, &channel->in_before);
+    return err < 0 ? err : take_fd(&fd);
+}
+
 /* Makes one try. */
 static int open_now(struct channel *channel)
 {
@@ -267,9 +284,7 @@ static int open_now(struct channel *channel)
     if (spec->kind == CHANNEL_CONNECT)
         return dial_start(&channel->proxy->dialer, &spec->address, NULL, on_dialled, channel,
                           &channel->dial);
-    int fd = spec->kind == CHANNEL_VIRTIO
-                 ? channel_open_virtio(spec->path)
-                 : channel_open_serial(spec->path, spec->number, &channel->in_before);
+    int fd = open_device(channel);
     return fd < 0 ? fd : adopt(channel, fd, fd);
 }
 
@@ -311,6 +326,7 @@ static int start_listening(struct channel *channel, struct ob_fault *fault)
         .timers = &channel->proxy->timers,
         .mode = channel->proxy->options->socket_mode,
         .what = channel->listens_at,
+        .outside = channel->proxy->dialer.outside,
         .accepted = on_connection,
         .argument = channel,
     };

@@ -82,16 +82,19 @@ bool channel_has_speed(uint32_t bits_per_second)
     return find_speed(bits_per_second) != B0;
 }
 
-int channel_open_serial(const char *path, uint32_t bits_per_second, struct terminal *ret_before)
+int channel_open_path(const char *path)
+{
+    int fd = open(path, OPEN_FLAGS);
+    return fd < 0 ? -errno : fd;
+}
+
+int channel_prepare_serial(int fd, uint32_t bits_per_second, struct terminal *ret_before)
 {
     struct terminal before;
     struct termios settings;
     speed_t speed = find_speed(bits_per_second);
     if (speed == B0)
         return -EINVAL;
-    AUTO_FD fd = open(path, OPEN_FLAGS);
-    if (fd < 0)
-        return -errno;
     int err = terminal_remember(fd, &before);
     if (err < 0)
         return err;
@@ -103,5 +106,16 @@ int channel_open_serial(const char *path, uint32_t bits_per_second, struct termi
     if (tcsetattr(fd, TCSANOW, &settings) < 0)
         return -errno;
     *ret_before = before;
-    return take_fd(&fd);
+    return 0;
+}
+
+int channel_open_serial(const char *path, uint32_t bits_per_second, struct terminal *ret_before)
+{
+    if (!channel_has_speed(bits_per_second))
+        return -EINVAL;
+    AUTO_FD fd = channel_open_path(path);
+    if (fd < 0)
+        return fd;
+    int err = channel_prepare_serial(fd, bits_per_second, ret_before);
+    return err < 0 ? err : take_fd(&fd);
 }

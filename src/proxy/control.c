@@ -320,6 +320,7 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
         .timers = &proxy->timers,
         .mode = 0600, /* whoever gets in runs commands */
         .what = path,
+        .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = proxy,
     };

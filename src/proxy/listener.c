@@ -56,6 +56,7 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
         .timers = &proxy->timers,
         .mode = proxy->options->socket_mode,
         .what = listener->text,
+        .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = listener,
     };

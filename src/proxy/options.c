@@ -235,6 +235,30 @@ static int apply_socket_mode(struct proxy_options *options, const char *value,
     return 0;
 }
 
+static int apply_cell(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return confine_parse_how(value, &options->cell.how, fault);
+}
+
+static int apply_cell_policy(struct proxy_options *options, const char *value,
+                             struct ob_fault *fault)
+{
+    options->cell.policy = value;
+    return 0;
+}
+
+static int apply_user(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    return confine_parse_user(value, &options->cell.user, fault);
+}
+
+static int apply_print_cell(struct proxy_options *options, const char *value,
+                            struct ob_fault *fault)
+{
+    options->cell.print = true;
+    return 0;
+}
+
 static int apply_verbose(struct proxy_options *options, const char *value, struct ob_fault *fault)
 {
     options->verbose = true;
@@ -285,6 +309,10 @@ static const struct option_row {
     {0, "idle-timeout", "SECONDS", "end the session after this much silence", apply_idle_timeout},
     {0, "socket-mode", "MODE", "permissions of the paths that are listened at (600)",
      apply_socket_mode},
+    {0, "cell", "HOW", "none; default: what the kernel allows; required: all", apply_cell},
+    {0, "cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
+    {0, "user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
+    {0, "print-cell", NULL, "enter the cell, print what it is, and end", apply_print_cell},
     {'v', "verbose", NULL, "log every stream", apply_verbose},
 };
 
@@ -341,6 +369,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
                                                       .framing = OB_CHANNEL_LINE,
                                                       .path = CHANNEL_DEFAULT_PORT,
                                                       .text = "virtio:" CHANNEL_DEFAULT_PORT},
+                                          .cell.how = CONFINE_DEFAULT,
                                           .socket_mode = 0600,
                                           .trust_peer = argc == 1};
     fill_tables(table, letters);
@@ -367,7 +396,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
                             "got '%.150s', expected an option or one of the commands run, connect, "
                             "ping and status; --help lists them",
                             argv[optind]);
-    return PROXY_RUN;
+    return ret_options->cell.print ? PROXY_CELL : PROXY_RUN;
 }
 
 void proxy_options_done(struct proxy_options *options)

@@ -9,6 +9,7 @@
 #include "endpoint/address.h"
 #include "endpoint/rules.h"
 #include "proxy/channel_spec.h"
+#include "sandbox/confine.h"
 
 /* One of -L, -D, -R: connections that come to `listen` go to `service`. */
 struct forward {
@@ -65,6 +66,7 @@ struct proxy_options {
     uint32_t window;
     uint32_t keepalive_s;
     uint32_t idle_timeout_s;
+    struct confine_options cell;
     mode_t socket_mode; /* of paths that are listened at, but for the control socket */
 };
 
@@ -72,6 +74,7 @@ enum proxy_verdict {
     PROXY_RUN,
     PROXY_HELP,
     PROXY_VERSION,
+    PROXY_CELL, /* print the cell */
 };
 
 /* Reads the options. Returns an enum proxy_verdict, or a negative errno with the fault filled.
@@ -86,6 +89,9 @@ int forward_parse(const char *text, struct forward *ret_forward, struct ob_fault
 
 /* NAME=TARGET. 0 or -EINVAL with the fault filled. */
 int service_parse(const char *text, struct service *ret_service, struct ob_fault *fault);
+
+/* What the peer may open by this name, or NULL. */
+const struct service *services_find(const struct services *services, const char *name);
 
 /* Reads a pre-shared key: all of the file but newlines at its end. Returns its length, or a
  * negative errno with the fault filled. */

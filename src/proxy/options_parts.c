@@ -84,6 +84,15 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
     return 0;
 }
 
+const struct service *services_find(const struct services *services, const char *name)
+{
+    for (size_t i = 0; i < services->count; i++) {
+        if (strcmp(services->service[i].name, name) == 0)
+            return &services->service[i];
+    }
+    return NULL;
+}
+
 int key_file_read(const char *path, char ret_key[OB_SESSION_KEY_MAX], struct ob_fault *fault)
 {
     struct stat status;

@@ -10,6 +10,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "endpoint/outside.h"
 #include "os/clock.h"
 #include "os/closer.h"
 #include "os/log.h"
@@ -77,21 +78,31 @@ static void on_signal(void *argument, uint32_t events)
 }
 
 /* A stream takes a descriptor, and the usual limit is there for programs that use select(2). */
-static void allow_descriptors(struct proxy *proxy)
+rlim_t proxy_allow_descriptors(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return;
-    proxy->open_files = limit.rlim_cur;
+        return 0;
+    rlim_t before = limit.rlim_cur;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
+    return before;
 }
 
-static int prepare(struct proxy *proxy, struct ob_fault *fault)
+static void on_connector_gone(void *argument)
+{
+    struct proxy *proxy = argument;
+    proxy_log("the connector has gone, which connects and listens for the proxy in its cell");
+    proxy->stop = true;
+    proxy->exit_status = EXIT_FAILURE;
+}
+
+/* Takes the descriptor. */
+static int prepare(struct proxy *proxy, int connector_fd, struct ob_fault *fault)
 {
     struct loop_source *source;
+    struct outside *outside = NULL;
     log_set_verbose(proxy->options->verbose);
-    allow_descriptors(proxy);
     int err = closer_start();
     if (err == 0)
         err = loop_new(&proxy->loop);
@@ -101,7 +112,12 @@ static int prepare(struct proxy *proxy, struct ob_fault *fault)
         err = loop_add(proxy->loop, proxy->signal_fd, EPOLLIN, on_signal, proxy, &source);
     if (err == 0)
         err = children_new(proxy->loop, &proxy->children);
+    if (err == 0 && connector_fd >= 0)
+        err = outside_new(proxy->loop, &proxy->timers, proxy->children, take_fd(&connector_fd),
+                          on_connector_gone, proxy, &outside);
     dialer_init(&proxy->dialer, proxy->loop, &proxy->timers, proxy->children);
+    proxy->dialer.outside = outside;
+    auto_close(&connector_fd);
     return err < 0 ? ob_fault_set(fault, err, "can't start: %s", strerror(-err)) : 0;
 }
 
@@ -134,7 +150,13 @@ static int start_session(struct proxy *proxy, struct ob_fault *fault)
 
 int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct ob_fault *fault)
 {
-    *proxy = (struct proxy){.options = options, .signal_fd = -1};
+    return proxy_init_in_cell(proxy, options, -1, proxy_allow_descriptors(), fault);
+}
+
+int proxy_init_in_cell(struct proxy *proxy, const struct proxy_options *options, int connector_fd,
+                       rlim_t open_files, struct ob_fault *fault)
+{
+    *proxy = (struct proxy){.options = options, .open_files = open_files, .signal_fd = -1};
     timers_init(&proxy->timers);
     list_init(&proxy->flows);
     list_init(&proxy->ready);
@@ -143,7 +165,7 @@ int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct 
     list_init(&proxy->controls.list);
     list_init(&proxy->socks.list);
     list_init(&proxy->wants);
-    int err = prepare(proxy, fault);
+    int err = prepare(proxy, connector_fd, fault);
     if (err == 0)
         err = start_session(proxy, fault);
     if (err == 0 && remote_init(proxy) < 0)
@@ -201,6 +223,7 @@ void proxy_done(struct proxy *proxy)
     listener_free_all(proxy);
     channel_free(proxy->channel);
     tenant_free(proxy->tenant);
+    outside_free(proxy->dialer.outside);
     children_free(proxy->children);
     loop_free(proxy->loop);
     auto_close(&proxy->signal_fd);
@@ -240,11 +263,11 @@ int proxy_turn(struct proxy *proxy, bool may_wait)
     return work(proxy);
 }
 
-int proxy_run(struct proxy *proxy)
+int proxy_run(struct proxy *proxy, int notify_fd)
 {
     int busy = 0;
     log_never_wait();
-    notify_send("READY=1\n");
+    notify_send_to(notify_fd, "READY=1\n");
     while (!proxy->stop) {
         busy = proxy_turn(proxy, !busy);
         if (busy < 0) {

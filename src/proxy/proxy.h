@@ -67,8 +67,8 @@ struct proxy {
     struct controls controls;
     struct controls socks; /* connections in the midst of SOCKS */
     struct list wants;     /* each -R */
-    struct dialer dialer;
-    uint8_t *spare; /* a relay's buffer that nobody uses now; NULL: none */
+    struct dialer dialer;  /* its `outside` serves a proxy in a cell */
+    uint8_t *spare;        /* a relay's buffer that nobody uses now; NULL: none */
     struct history history;
     struct trouble trouble;               /* of the channel and of the last session */
     char not_listening[ADDRESS_TEXT_MAX]; /* the last address that the peer could not have */
@@ -89,7 +89,14 @@ struct proxy {
 /* Makes everything that can fail at start: listeners stand afterwards. 0 or a negative errno with
  * the fault filled; then proxy_done() is to be called nonetheless. */
 int proxy_init(struct proxy *proxy, const struct proxy_options *options, struct ob_fault *fault);
+/* The same in a cell: takes the descriptor behind which a connector stands (connector.h), or -1.
+ * open_files: the soft limit that we were started with. */
+int proxy_init_in_cell(struct proxy *proxy, const struct proxy_options *options, int connector_fd,
+                       rlim_t open_files, struct ob_fault *fault);
 void proxy_done(struct proxy *proxy);
+
+/* Raises the limit of descriptors. Returns what it was. */
+rlim_t proxy_allow_descriptors(void);
 
 /* A client of the control socket that is connected already. Takes the descriptor. */
 int proxy_adopt_control(struct proxy *proxy, int fd);
@@ -98,8 +105,9 @@ int proxy_adopt_control(struct proxy *proxy, int fd);
  * once, 0 when not, or a negative errno. */
 int proxy_turn(struct proxy *proxy, bool may_wait);
 
-/* Runs until a signal, or until a channel that can't come back has gone. The exit status. */
-int proxy_run(struct proxy *proxy);
+/* Runs until a signal, or until a channel that can't come back has gone. notify_fd: the launcher's
+ * socket, or -1. The exit status. */
+int proxy_run(struct proxy *proxy, int notify_fd);
 
 /* The log (os/log.h): trouble, what --verbose asks for, and news, which a proxy that is one
  * command's alone keeps to itself. */

@@ -244,9 +244,8 @@ static int parse(const struct ob_open *open, struct forward *ret_forward)
     return 0;
 }
 
-static bool is_allowed(const struct proxy *proxy, const struct address *address)
+bool remote_may_listen(const struct proxy_options *options, const struct address *address)
 {
-    const struct proxy_options *options = proxy->options;
     struct sockaddr_storage kernel;
     if (address_to_kernel(address, &kernel) < 0)
         return false; /* a name */
@@ -305,8 +304,9 @@ void remote_incoming(struct proxy *proxy, struct ob_stream *stream, const struct
     struct forward forward;
     uint32_t reason = OB_REASON_UNREACHABLE;
     if (parse(open, &forward) == 0)
-        reason = is_allowed(proxy, &forward.listen) ? try_grant(proxy, stream, &forward)
-                                                    : OB_REASON_FORBIDDEN;
+        reason = remote_may_listen(proxy->options, &forward.listen)
+                     ? try_grant(proxy, stream, &forward)
+                     : OB_REASON_FORBIDDEN;
     if (reason != OB_REASON_NONE)
         ob_stream_refuse(stream, reason);
 }

@@ -39,6 +39,9 @@ struct remote_view {
 typedef void (*remote_view_fn)(void *argument, const struct remote_view *view);
 void remote_each(const struct proxy *proxy, remote_view_fn see, void *argument);
 
+/* Whether the peer may have us listen there. */
+bool remote_may_listen(const struct proxy_options *options, const struct address *address);
+
 /* Answers the peer's request. */
 void remote_incoming(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open);
 

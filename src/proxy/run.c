@@ -146,22 +146,6 @@ static int add_arguments(struct run *run, const void *bytes, size_t len)
     return 0;
 }
 
-/* The arguments as an array, which points into them and ends with NULL; NULL: no memory. */
-static char **make_argv(const struct run *run)
-{
-    size_t count = 0;
-    char *end = run->arguments + run->arguments_len;
-    for (const char *at = run->arguments; at < end; at += strlen(at) + 1)
-        count++;
-    char **argv = calloc(count + 1, sizeof(*argv));
-    if (!argv)
-        return NULL;
-    count = 0;
-    for (char *at = run->arguments; at < end; at += strlen(at) + 1)
-        argv[count++] = at;
-    return argv;
-}
-
 /* A declared command has its arguments already; those of START are variables. Other names than TERM
  * may come to be known; nobody sets LD_PRELOAD here. */
 static void take_variable(struct run *run, const char *variable)
@@ -173,7 +157,7 @@ static void take_variable(struct run *run, const char *variable)
 static int try_start(struct run *run, const struct exec_start *start)
 {
     const struct service *service = run->service;
-    AUTO_FREE char **argv = make_argv(run);
+    AUTO_FREE char **argv = command_split(run->arguments, run->arguments_len);
     if (!argv)
         return -ENOMEM;
     for (size_t i = 0; service && argv[i]; i++)
@@ -188,7 +172,8 @@ static int try_start(struct run *run, const struct exec_start *start)
         .rows = start->rows,
         .columns = start->columns,
         .open_files = run->flow.proxy->open_files,
-        .terminal_type = *run->terminal_type ? run->terminal_type : NULL};
+        .terminal_type = *run->terminal_type ? run->terminal_type : NULL,
+        .outside = run->flow.proxy->dialer.outside};
     proxy_log_verbose(run->flow.proxy, "running %s", service ? service->name : argv[0]);
     int err = command_start(run->flow.proxy->children, &command, &run->pipes, &run->child);
     if (err < 0)

@@ -84,7 +84,8 @@ static void start_command(struct proxy *proxy, struct ob_stream *stream,
     const struct command command = {.shell = service->command,
                                     .service = service->name,
                                     .terminal = service->kind == SERVICE_TERMINAL,
-                                    .open_files = proxy->open_files};
+                                    .open_files = proxy->open_files,
+                                    .outside = proxy->dialer.outside};
     int fd = command_start_joined(proxy->children, &command, &child);
     if (fd < 0) {
         proxy_log("%s: can't start the command: %s", service->name, strerror(-fd));
@@ -99,22 +100,13 @@ static void start_command(struct proxy *proxy, struct ob_stream *stream,
     relay_accept(&flow, fd, command.terminal ? RELAY_TERMINAL : RELAY_COMMAND, child);
 }
 
-static const struct service *find(const struct services *services, const char *name)
-{
-    for (size_t i = 0; i < services->count; i++) {
-        if (strcmp(services->service[i].name, name) == 0)
-            return &services->service[i];
-    }
-    return NULL;
-}
-
 static void open_declared(struct proxy *proxy, struct ob_stream *stream, const char *name,
                           const struct ob_open *open)
 {
     bool is_3 = strncmp(name, RUN_SERVICE_3_PREFIX, strlen(RUN_SERVICE_3_PREFIX)) == 0;
     if (is_3)
         name += strlen(RUN_SERVICE_3_PREFIX);
-    const struct service *service = find(&proxy->options->services, name);
+    const struct service *service = services_find(&proxy->options->services, name);
     bool wants_run = open->metadata_len == strlen(RUN_METADATA) &&
                      memcmp(open->metadata, RUN_METADATA, open->metadata_len) == 0;
     if (!service || (wants_run && service->kind == SERVICE_CONNECT) || (is_3 && !wants_run))

@@ -77,8 +77,8 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
         part[CELL_ROOT] = stage_root();
     part[CELL_CAPABILITIES] = stage_capabilities();
     /* A user namespace counts its own processes. A user who was drawn has no others. */
-    part[CELL_LIMITS] =
-        stage_limits(part[CELL_NAMESPACES] == 0 || (part[CELL_USER] == 0 && !plan->user));
+    part[CELL_LIMITS] = stage_limits(
+        part[CELL_NAMESPACES] == 0 || (part[CELL_USER] == 0 && !plan->user), plan->files);
     if (!SANITIZED)
         part[CELL_INSPECTION] = stage_inspection();
     part[CELL_PRIVILEGES] = stage_privileges();

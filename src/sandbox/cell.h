@@ -50,6 +50,8 @@ struct cell_plan {
     /* The device reaches for paths and addresses later: no network namespace, no empty root, no
      * rules of Landlock. */
     bool reaches_out;
+    unsigned long
+        files; /* open descriptors, of those that the launcher allows; 0: LIMIT_CELL_FILES */
 };
 
 /* Of each part: 0 when it is applied; CELL_LEFT_OUT; or the kernel's negative errno. */

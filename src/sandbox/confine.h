@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Confine: the cell of any program (cell.h), as its options ask for it, with what a person is told.
+ * Confine: the cell of any program (cell.h), as its options ask for it, with its messages.
  */
 #ifndef OUTBOARD_SANDBOX_CONFINE_H
 #define OUTBOARD_SANDBOX_CONFINE_H

@@ -27,6 +27,8 @@ struct policy;
 
 /* The policy of every device program, share/outboard/policy/default.policy. */
 extern const char policy_default[];
+/* That of `outboard proxy`. */
+extern const char policy_proxy[];
 /* What a device that reaches out has besides. */
 extern const char policy_reach[];
 

@@ -59,16 +59,15 @@ static int limit(__rlimit_resource_t resource, rlim_t wanted)
 }
 
 /* Of descriptors a launcher may have allowed less: its soft limit is the hard one from now on. */
-static int limit_files(void)
+static int limit_files(rlim_t most)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return -errno;
-    return limit(RLIMIT_NOFILE,
-                 files.rlim_cur < LIMIT_CELL_FILES ? files.rlim_cur : LIMIT_CELL_FILES);
+    return limit(RLIMIT_NOFILE, files.rlim_cur < most ? files.rlim_cur : most);
 }
 
-int stage_limits(bool alone)
+int stage_limits(bool alone, unsigned long files)
 {
     int err = limit(RLIMIT_CORE, 0);
     if (err == 0)
@@ -77,7 +76,7 @@ int stage_limits(bool alone)
         err = limit(RLIMIT_NPROC, LIMIT_CELL_PROCESSES);
     if (err == 0 && !SANITIZED)
         err = limit(RLIMIT_DATA, LIMIT_CELL_MEMORY);
-    return err == 0 ? limit_files() : err;
+    return err == 0 ? limit_files(files ? files : LIMIT_CELL_FILES) : err;
 }
 
 int stage_inspection(void)

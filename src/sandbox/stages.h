@@ -18,9 +18,10 @@ int stage_root(void);
 
 int stage_capabilities(void);
 
-/* LIMIT_CELL_*; no core file, no locked memory. Sanitizers need all the memory that there is. The
- * kernel counts the processes of a user: `alone` says that this process is the user's only one. */
-int stage_limits(bool alone);
+/* LIMIT_CELL_*, with another number of open descriptors unless it is 0; no core file, no locked
+ * memory. Sanitizers need all the memory that there is. The kernel counts the processes of a user:
+ * `alone` says that this process is the user's only one. */
+int stage_limits(bool alone, unsigned long files);
 
 int stage_inspection(void);
 int stage_privileges(void);

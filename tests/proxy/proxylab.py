@@ -37,6 +37,11 @@ class End:
         assert word == "UP"
         return tag
 
+    def wait_down(self, why):
+        """Waits until the status gives this reason: a try to open the channel has come to its end."""
+        while not self.ask("STATUS").startswith(f"down: {why}"):
+            assert self.process.poll() is None
+
     def status(self):
         return json.loads(self.ask("STATUS json"))
 
@@ -54,6 +59,12 @@ class End:
         return subprocess.run(argv, capture_output=True, timeout=PATIENCE_S, check=False, **options)
 
 
+def allow_absence(_function, _path, error):
+    """For rmtree: when a proxy was killed, its connector removes the sockets meanwhile."""
+    if error[0] is not FileNotFoundError:
+        raise error[1]
+
+
 class Lab:
     """Starts ends, and gives paths and addresses for their forwards."""
 
@@ -61,19 +72,19 @@ class Lab:
         self._spawn = spawn
         self._cleanup = cleanup
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="ob-"))  # a short path, for sockets
-        cleanup.callback(shutil.rmtree, self.folder)
+        cleanup.callback(shutil.rmtree, self.folder, onerror=allow_absence)
         self.channel = self.folder / "channel"
         self.count = 0
 
-    def start(self, name, *options, inherit=()):
-        """An End that stands ready: it listens at all of its addresses."""
+    def start(self, name, *options, inherit=(), before=()):
+        """An End that stands ready: it listens at all of its addresses. before: words that start it."""
         self.count += 1
         control = self.folder / f"{name}.control"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
             notify.settimeout(PATIENCE_S)
             notify.bind(str(self.folder / f"notify-{self.count}"))
             process = self._spawn(
-                [PROGRAM, "proxy", "--verbose", f"--control={control}", *options],
+                [*before, PROGRAM, "proxy", "--verbose", f"--control={control}", *options],
                 name=f"{name}-{self.count}",
                 env={"NOTIFY_SOCKET": notify.getsockname()},
                 inherit=inherit,

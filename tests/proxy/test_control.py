@@ -115,7 +115,7 @@ def test_lines_that_are_no_command(lab):
         assert receive(sock) == b""
     except ConnectionResetError:
         pass
-    assert guest.ask("STATUS").startswith("down: can't open")
+    guest.wait_down("can't open")
 
 
 def test_line_that_comes_in_tiny_writes(lab):
@@ -144,7 +144,7 @@ def test_client_that_reads_no_answers_gets_none_by_halves(lab):
 def test_channel_that_appears_is_taken_at_once(lab):
     """However rare the tries have become: its folder is watched. How rare, tells a unit test."""
     guest = lab.start("guest", f"--channel=unix:{lab.channel}")
-    assert guest.ask("STATUS").startswith("down: can't open")
+    guest.wait_down("can't open")
     assert "check its name; trying again" in guest.log()
     folder = f"inotify wd:1 ino:{lab.channel.parent.stat().st_ino:x}"
     described = [path.read_text() for path in pathlib.Path(f"/proc/{guest.process.pid}/fdinfo").iterdir()]

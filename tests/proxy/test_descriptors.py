@@ -7,6 +7,9 @@ import pytest
 
 from apps import receive
 
+# The limit of a process in a cell can't be changed by another one. test_cell.py has a small one from the start.
+NO_CELL = "--cell=none"
+
 
 def exhaust(end, left):
     """Lets a process have so many descriptors more, and no further."""
@@ -24,11 +27,11 @@ def test_every_listener_rests_and_status_works(lab, free_port, kind):
     service = f"--service=app=tcp:127.0.0.1:{app.getsockname()[1]}"
     forward = {"tcp": f"-L{port}:app", "unix": f"-Lunix:{path}:app", "socks": f"-D{port}", "remote": f"-L{port}:app"}
     if kind == "remote":
-        end, peer = lab.pair(["--trust-peer", service], [f"-R{port}:app", service])
+        end, peer = lab.pair(["--trust-peer", service, NO_CELL], [f"-R{port}:app", service])
         while "listens at" not in peer.log():
             pass
     else:
-        _, end = lab.pair([service], [forward[kind]])
+        _, end = lab.pair([service], [forward[kind], NO_CELL])
     where = path if kind == "unix" else port
     if kind != "socks":
         first = lab.joined(where, app)
@@ -54,7 +57,7 @@ def test_every_listener_rests_and_status_works(lab, free_port, kind):
 
 
 def test_a_channel_that_listens_rests_too(lab):
-    host = lab.start("host", f"--channel=unix-listen:{lab.channel}")
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", NO_CELL)
     before = exhaust(host, 1)
     clients = [lab.connect(lab.channel) for _ in range(8)]
     while "can't accept a connection" not in host.log():

@@ -167,7 +167,7 @@ static void a_process_without_capabilities_needs_no_namespace(void **state)
 static void be_limited(void)
 {
     struct rlimit limits;
-    CHILD_ASSERT(stage_limits(true) == 0);
+    CHILD_ASSERT(stage_limits(true, 0) == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_CORE, &limits) == 0 && limits.rlim_max == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &limits) == 0 && limits.rlim_max <= LIMIT_CELL_PROCESSES);
     CHILD_ASSERT(getrlimit(RLIMIT_NOFILE, &limits) == 0 && limits.rlim_max == limits.rlim_cur);
@@ -187,7 +187,7 @@ static void share_the_user(void)
 {
     struct rlimit before, after;
     CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &before) == 0);
-    CHILD_ASSERT(stage_limits(false) == 0);
+    CHILD_ASSERT(stage_limits(false, 0) == 0);
     CHILD_ASSERT(getrlimit(RLIMIT_NPROC, &after) == 0 && after.rlim_max == before.rlim_max &&
                  after.rlim_cur == before.rlim_cur);
 }
