@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
 #include "os/event.h"
 #include "os/socket.h"
@@ -206,23 +205,6 @@ static void a_new_user_gets_the_thread_that_hung(void **state)
     assert_int_equal(fcntl(ends[1], F_GETFD), -1);
 }
 
-static void a_child_has_a_thread_of_its_own(void **state)
-{
-    int status;
-    assert_int_equal(closer_start(), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        closer_stop(0); /* no user of the child's */
-        bool is_well = closer_start() == 0 && threads() == 2;
-        closer_stop(0);
-        _exit(is_well && threads() == 1 ? 0 : 1);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-    closer_stop(0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -234,7 +216,6 @@ int main(void)
         TEST(what_waits_is_closed_before_the_thread_ends),
         TEST(the_last_user_does_not_wait_for_a_close_that_hangs),
         TEST(a_new_user_gets_the_thread_that_hung),
-        TEST(a_child_has_a_thread_of_its_own),
     };
     event_prepare();
     return cmocka_run_group_tests(tests, NULL, NULL);
