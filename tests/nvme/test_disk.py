@@ -253,7 +253,7 @@ def test_what_can_not_be_served(image, tmp_path, scratch):
         assert reason in refusal(f"--image={option}", status=status)
     two = (make(tmp_path / "a.qcow2"), make(tmp_path / "b.qcow2"))
     assert "both have the serial number" in refusal(*(f"--image={path},serial=VM1" for path in two))
-    assert "in use" in refusal(f"--image={image},readonly", f"--image={image},serial=X")
+    assert "another process uses the image" in refusal(f"--image={image},readonly", f"--image={image},serial=X")
     assert "can't start qemu-nbd" in refusal(f"--image={two[0]}", env=os.environ | {"PATH": str(tmp_path)})
     assert "TMPDIR: the path is too long" in refusal(f"--image={two[0]}", env=os.environ | {"TMPDIR": "/tmp/" + "x" * 100})
     assert "can't make a folder" in refusal(f"--image={two[0]}", env=os.environ | {"TMPDIR": f"{tmp_path}/absent"})
