@@ -9,7 +9,7 @@
 
 struct size_look {
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows up to ends */
+    pthread_mutex_t lock; /* of the fields up to ends */
     pthread_cond_t asked;
     uint64_t size;
     bool looks; /* it was asked, and has not found out yet */

@@ -40,7 +40,7 @@ enum outside_verb {
 
 struct outside_request {
     uint32_t verb;
-    uint32_t id; /* the asker's, above 0; no two of what it has are the same */
+    uint32_t id; /* the asker's, above 0; all ids that it has differ */
     int32_t number;
     uint16_t rows, columns;
     uint8_t by_rules; /* DIAL: only where the rules of the options allow it */

@@ -36,8 +36,8 @@ static struct {
     unsigned users;
     pthread_t thread;
     bool is_detached;
-    pthread_mutex_t lock; /* of what follows, never held for long */
-    sem_t changed;        /* counts what the thread has not looked at */
+    pthread_mutex_t lock; /* of the fields below, never held for long */
+    sem_t changed;        /* counts entries that the thread has not seen */
     bool runs;
     bool closes; /* the thread, and may be held up */
     bool stops;  /* the thread ends once nothing waits */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Closing what a peer has sent, without waiting.
+ * Closing a peer's descriptors without waiting.
  *
  * close(2) may wait for as long as the peer likes: a TCP socket lingers, a file on FUSE is flushed.
  * So only a descriptor whose close can't wait is closed at once: memory and eventfds. Any other
@@ -21,7 +21,7 @@
  * even one that fails, is to be followed by a closer_stop(). 0 or a negative errno. */
 int closer_start(void);
 
-/* One user less: the last one ends the thread, which closes what waits before. While a close that
+/* One user less: the last one ends the thread, which first closes the rest. While a close that
  * somebody holds up is under way this waits up to patience_ms, 0: not at all; then the thread is
  * left to end when it can, at the latest with the process. What is handed over once it has ended
  * stays open. */

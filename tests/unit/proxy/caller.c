@@ -20,7 +20,8 @@ static int draw(void *user, void *bytes, size_t len)
     return 0;
 }
 
-static void on_opened(void *user, struct ob_stream *stream)
+// cppcheck-suppress constParameterCallback ; the type of a session's event
+static void on_opened(void *user, struct ob_stream *stream) // cppcheck-suppress constParameter
 {
     struct caller *caller = user;
     if (stream == caller->stream)
@@ -44,9 +45,9 @@ static void on_over(void *user, struct ob_stream *stream, uint32_t reason)
 static void on_readable(void *user, struct ob_stream *stream)
 {
     struct caller *caller = user;
-    uint8_t unused[512];
     ssize_t len;
     if (stream != caller->stream) {
+        uint8_t unused[512];
         while (ob_stream_read(stream, unused, sizeof(unused)) > 0)
             ;
         return;
