@@ -7,12 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/limits.h"
 #include "os/clock.h"
+#include "os/shared_memory.h"
 #include "os/socket.h"
 
 /* An answer, with its descriptors. */
@@ -35,6 +36,8 @@ struct outside {
     struct children *children;
     int fd; /* -1: the process has gone */
     struct loop_source *source;
+    uint8_t *arguments; /* of the command that is being started; LIMIT_RUN_ARGUMENTS bytes */
+    int arguments_fd;   /* made once, as a cell makes no memory that is shared */
     struct list calls, jobs;
     struct list early;  /* messages that came while an answer was waited for */
     struct timer due;   /* of these */
@@ -160,14 +163,21 @@ int outside_new(struct loop *loop, struct timers *timers, struct children *child
         close(fd);
         return -ENOMEM;
     }
-    *outside = (struct outside){
-        .timers = timers, .children = children, .fd = fd, .gone = gone, .argument = argument};
+    *outside = (struct outside){.timers = timers,
+                                .children = children,
+                                .fd = fd,
+                                .arguments_fd = -1,
+                                .gone = gone,
+                                .argument = argument};
     list_init(&outside->calls);
     list_init(&outside->jobs);
     list_init(&outside->early);
     timer_init(&outside->due, hand_out_early, outside);
     timer_init(&outside->later, on_gone, outside);
-    int err = loop_add(loop, fd, EPOLLIN, on_message, outside, &outside->source);
+    int err = shared_memory_new("outboard-arguments", LIMIT_RUN_ARGUMENTS, &outside->arguments,
+                                &outside->arguments_fd);
+    if (err == 0)
+        err = loop_add(loop, fd, EPOLLIN, on_message, outside, &outside->source);
     if (err < 0)
         outside_free(outside);
     else
@@ -204,6 +214,8 @@ void outside_free(struct outside *outside)
     }
     while (!list_empty(&outside->jobs))
         free(list_entry(list_take(&outside->jobs), struct job, link));
+    if (outside->arguments)
+        shared_memory_free(outside->arguments, LIMIT_RUN_ARGUMENTS, outside->arguments_fd);
     free(outside);
 }
 
@@ -326,19 +338,18 @@ static void on_signal(void *argument, int number)
     send_request(job->outside, &request, -1);
 }
 
-/* The arguments as a memfd, each ended by a NUL. A descriptor or a negative errno. */
-static int put_arguments(char *const *argv)
+/* The arguments, each ended by a NUL. Their bytes or a negative errno. */
+static int put_arguments(struct outside *outside, char *const *argv)
 {
-    AUTO_FD fd = memfd_create("outboard-arguments", MFD_CLOEXEC);
-    if (fd < 0)
-        return -errno;
+    size_t used = 0;
     for (; argv && *argv; argv++) {
         size_t len = strlen(*argv) + 1;
-        ssize_t put = write(fd, *argv, len);
-        if (put != (ssize_t)len)
-            return put < 0 ? -errno : -ENOMEM;
+        if (len > LIMIT_RUN_ARGUMENTS - used)
+            return -E2BIG;
+        memcpy(outside->arguments + used, *argv, len);
+        used += len;
     }
-    return take_fd(&fd);
+    return (int)used;
 }
 
 static void take_pipes(struct message *answer, bool joined, struct command_pipes *ret_pipes)
@@ -376,13 +387,13 @@ int outside_run(struct outside *outside, const struct command *command, bool joi
     if (!job)
         return -ENOMEM;
     *job = (struct job){.outside = outside, .id = request.id};
-    AUTO_FD arguments = put_arguments(command->shell ? NULL : command->argv);
-    if (arguments < 0)
-        return arguments; // cppcheck-suppress memleak ; AUTO_FREE
+    request.number = put_arguments(outside, command->shell ? NULL : command->argv);
+    if (request.number < 0)
+        return request.number; // cppcheck-suppress memleak ; AUTO_FREE
     int err = child_adopt(outside->children, on_signal, job, &job->child);
     if (err < 0)
         return err;
-    err = ask(outside, &request, arguments, &answer);
+    err = ask(outside, &request, outside->arguments_fd, &answer);
     if (err == 0 && answer.fds.count == 0)
         err = -EPROTO;
     if (err < 0) {

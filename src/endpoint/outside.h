@@ -32,10 +32,10 @@ enum outside_verb {
     OUTSIDE_CANCEL,   /* a DIAL. No answer. */
     OUTSIDE_LISTEN,   /* text: the address */
     OUTSIDE_UNLISTEN, /* no answer */
-    OUTSIDE_RUN,      /* text: a service; with a memfd of arguments, each ended by a NUL */
-    OUTSIDE_SIGNAL,   /* number, to a RUN. No answer. */
-    OUTSIDE_OPEN,     /* the channel's device */
-    OUTSIDE_WATCH,    /* where the channel will appear: an inotify descriptor */
+    OUTSIDE_RUN, /* text: a service; number: bytes of arguments, in the memfd with it, each ended by a NUL */
+    OUTSIDE_SIGNAL, /* number, to a RUN. No answer. */
+    OUTSIDE_OPEN,   /* the channel's device */
+    OUTSIDE_WATCH,  /* where the channel will appear: an inotify descriptor */
 };
 
 struct outside_request {

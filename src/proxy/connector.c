@@ -9,7 +9,6 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -284,14 +283,13 @@ static void on_exit_status(void *argument, int status)
 }
 
 /* Reads the arguments: of a memfd, since a file may hold read(2) up. 0 or a negative errno. */
-static int get_arguments(int fd, char **ret_arguments, size_t *ret_len)
+static int get_arguments(int fd, int32_t number, char **ret_arguments, size_t *ret_len)
 {
-    struct stat status;
-    if (fd < 0 || fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &status) < 0)
+    if (fd < 0 || number < 0 || fcntl(fd, F_GET_SEALS) < 0)
         return -EINVAL;
-    if (status.st_size < 0 || status.st_size > LIMIT_RUN_ARGUMENTS)
+    if ((uint32_t)number > LIMIT_RUN_ARGUMENTS)
         return -E2BIG;
-    size_t len = (size_t)status.st_size;
+    size_t len = (size_t)number;
     AUTO_FREE char *arguments = calloc(1, len + 1); /* a NUL behind it, whatever it holds */
     if (!arguments)
         return -ENOMEM;
@@ -354,7 +352,7 @@ static void run(struct connector *connector, const struct outside_request *reque
     size_t len = 0;
     int fds[OUTSIDE_FDS_MAX];
     unsigned num_fds = 0;
-    result.result = get_arguments(arguments_fd, &arguments, &len);
+    result.result = get_arguments(arguments_fd, request->number, &arguments, &len);
     AUTO_FREE char **argv = result.result == 0 ? command_split(arguments, len) : NULL;
     struct job *job = argv ? add_job(connector, request->id, RUNNING) : NULL;
     if (result.result == 0 && !job)

@@ -18,12 +18,16 @@
 #include "proxy/proxy.h"
 #include "sandbox/confine.h"
 
-static int prepare_cell(const struct proxy_options *options, struct confinement *ret_cell,
-                        struct ob_fault *fault)
+/* notify_fd: the launcher's, -1: none. */
+static int prepare_cell(const struct proxy_options *options, int notify_fd,
+                        struct confinement *ret_cell, struct ob_fault *fault)
 {
     int err = confine_prepare(ret_cell, "outboard proxy", &options->cell, fault);
+    if (err < 0 || !ret_cell->policy)
+        return err;
     ret_cell->plan.files = ULONG_MAX; /* each stream has one, and there may be as many as before */
-    return err == 0 ? confine_allow(ret_cell, policy_proxy, "proxy.policy", fault) : err;
+    policy_define(ret_cell->policy, "notify", (uint32_t)notify_fd);
+    return confine_allow(ret_cell, policy_proxy, "proxy.policy", fault);
 }
 
 /* A change of user, or of namespace, forgets that we are to end with our parent. */
@@ -41,11 +45,11 @@ static bool offers_agent(const struct proxy_options *options, bool has_agent)
 
 /* The last that needs paths, then the cell. The connector is a child without any other thread, made
  * before this process has changed. */
-static int enter_cell(const struct proxy_options *options, struct confinement *cell,
+static int enter_cell(const struct proxy_options *options, int notify_fd, struct confinement *cell,
                       rlim_t open_files, int *ret_connector_fd, struct ob_fault *fault)
 {
     pid_t parent = getppid();
-    int err = prepare_cell(options, cell, fault);
+    int err = prepare_cell(options, notify_fd, cell, fault);
     if (err < 0 || !cell->policy)
         return err;
     log_prepare();
@@ -58,13 +62,13 @@ static int enter_cell(const struct proxy_options *options, struct confinement *c
 }
 
 /* 0 or a negative errno with the fault filled. */
-static int choose_cell(const struct proxy_options *options, bool has_agent,
+static int choose_cell(const struct proxy_options *options, bool has_agent, int notify_fd,
                        struct confinement *cell, rlim_t open_files, int *ret_connector_fd,
                        struct ob_fault *fault)
 {
     *cell = (struct confinement){0};
     if (!offers_agent(options, has_agent))
-        return enter_cell(options, cell, open_files, ret_connector_fd, fault);
+        return enter_cell(options, notify_fd, cell, open_files, ret_connector_fd, fault);
     if (options->cell.how == CONFINE_REQUIRED)
         return ob_fault_set(fault, -ENOTSUP,
                             "--cell=required: the other end may use the agent, which opens files "
@@ -103,7 +107,7 @@ int serve_proxy(const struct proxy_options *options, int control_fd,
     rlim_t open_files = proxy_allow_descriptors();
     AUTO_FD notify_fd = -1;
     notify_connect(&notify_fd); /* a launcher that can't be reached misses nothing either */
-    int err = choose_cell(options, agent, &cell, open_files, &connector_fd, &fault);
+    int err = choose_cell(options, agent, notify_fd, &cell, open_files, &connector_fd, &fault);
     if (err < 0) {
         log_line("%s", fault.text);
         auto_close(&connector_fd);
@@ -129,7 +133,7 @@ int serve_print_cell(const struct proxy_options *options, bool has_agent)
         puts("no cell (the other end may use the agent)");
         return EXIT_SUCCESS;
     }
-    if (prepare_cell(options, &cell, &fault) < 0) {
+    if (prepare_cell(options, -1, &cell, &fault) < 0) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;
     }

@@ -16,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "endpoint/outside.h"
 #include "os/clock.h"
 #include "os/socket.h"
@@ -98,10 +99,12 @@ static int ask(struct party *party, enum outside_verb verb, const char *text)
     return result;
 }
 
-static int ask_to_run(struct party *party, const char *service, bool declared, const char *argument)
+/* number: bytes of arguments, as the request says. */
+static int ask_to_run_so_much(struct party *party, const char *service, bool declared,
+                              const char *argument, int32_t number)
 {
     struct outside_request request = {
-        .verb = OUTSIDE_RUN, .id = ++party->last_id, .declared = declared};
+        .verb = OUTSIDE_RUN, .id = ++party->last_id, .declared = declared, .number = number};
     struct outside_answer answer;
     int fd = memfd_create("arguments", MFD_CLOEXEC);
     snprintf(request.text, sizeof(request.text), "%s", service);
@@ -110,6 +113,12 @@ static int ask_to_run(struct party *party, const char *service, bool declared, c
     send_request(party, &request, fd);
     close(fd);
     return receive(party, &answer);
+}
+
+static int ask_to_run(struct party *party, const char *service, bool declared, const char *argument)
+{
+    int32_t number = argument ? (int32_t)strlen(argument) + 1 : 0;
+    return ask_to_run_so_much(party, service, declared, argument, number);
 }
 
 static bool is_there(const struct party *party, const char *name)
@@ -212,6 +221,10 @@ static void arguments_are_run_where_that_is_allowed(void **state)
     start(&party, words);
     assert_int_equal(ask_to_run(&party, "@run", false, "/there/is/none"), -ENOENT);
     assert_int_equal(ask_to_run(&party, "@run", false, NULL), -EINVAL);
+    assert_int_equal(ask_to_run_so_much(&party, "@run", false, "true", -1), -EINVAL);
+    assert_int_equal(ask_to_run_so_much(&party, "@run", false, "true", 6), -EINVAL);
+    assert_int_equal(ask_to_run_so_much(&party, "@run", false, "true", LIMIT_RUN_ARGUMENTS + 1),
+                     -E2BIG);
     int fd = ask_to_run(&party, "@run", false, "sleep"); /* says that it wants an operand */
     assert_true(fd >= 0);
     struct outside_request request = {
