@@ -161,7 +161,7 @@ static long place_another(const struct escape_world *world)
 
 static long slow_another_down(const struct escape_world *world)
 {
-    return CALL(setpriority, PRIO_PROCESS, world->sibling, 1);
+    return CALL(setpriority, PRIO_PROCESS, world->sibling, 19);
 }
 
 static long advise_another(const struct escape_world *world)

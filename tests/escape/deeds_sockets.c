@@ -162,6 +162,19 @@ static long set_an_option(const struct escape_world *world)
     return CALL(setsockopt, world->stream_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
+/* A listener that is shut down is a socket like a new one, and this flag has a message connect it. */
+static long connect_a_listener_by_a_message(const struct escape_world *world)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(world->port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct iovec iov = {.iov_base = "x", .iov_len = 1};
+    const struct msghdr message = {
+        .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &iov, .msg_iovlen = 1};
+    long err = CALL(shutdown, world->listener_fd, SHUT_RDWR);
+    return err < 0 ? err : CALL(sendmsg, world->listener_fd, &message, MSG_FASTOPEN);
+}
+
 const struct escape_deed escape_sockets[] = {
     {"make a Unix stream socket", "socket", make_unix_stream, 0},
     {"make a Unix datagram socket", "socket", make_unix_datagram, 0},
@@ -191,6 +204,7 @@ const struct escape_deed escape_sockets[] = {
     {"send a message to a socket by its path", "sendmsg/ENOENT", send_a_message_to_a_path, 0},
     {"send a message to an abstract socket", "sendmsg/EPERM", send_a_message_to_an_abstract_socket,
      0},
+    {"connect a listener by a message", "sendmsg", connect_a_listener_by_a_message, ESCAPE_DEPENDS},
     {"set an option of a socket", "setsockopt", set_an_option, 0},
     {"send several messages", "sendmmsg/EPERM", send_messages, 0},
     {0},

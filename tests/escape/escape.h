@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define ESCAPE_VARIABLE "OUTBOARD_ESCAPE" /* the number of the descriptor of the world */
@@ -39,6 +40,8 @@ struct escape_world {
     int sibling_fd;             /* a pidfd of it */
     int stream_fd, datagram_fd; /* unconnected Unix sockets */
     int readonly_fd;            /* folder/file, opened read only */
+    int listener_fd;            /* a listening TCP socket */
+    uint16_t port;              /* of another one, 127.0.0.1 */
     bool has_cell;
     bool at_wait;  /* the program is no device */
     int memory_fd; /* guest memory that the peer has shared; -1: none */

@@ -5,7 +5,8 @@
  *
  * Has a program do a deed (escape.h), in a cell or without one, and compares the outcome with the
  * deed's row. DEED is "all", or names of --list with commas between them. '@' in an argument stands
- * for a folder with the files "file" and "image" and a socket, "stream".
+ * for a folder with the files "file" and "image" and a socket, "stream". A program may make "channel"
+ * and "forward" there.
  *
  *     --cell=HOW    the program's cell: default (also if not given) or none
  *     --user=UID    becomes this user first
@@ -23,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -121,8 +123,8 @@ static void restore_files(const struct runner *runner)
 static void remove_files(void)
 {
     const struct runner *runner = &the_runner;
-    static const char *const names[] = {"made",   "file",     "spare", "image",
-                                        "stream", "datagram", "policy"};
+    static const char *const names[] = {"made",     "file",   "spare",   "image",  "stream",
+                                        "datagram", "policy", "channel", "forward"};
     char path[128];
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         at(runner, names[i], path, sizeof(path));
@@ -156,6 +158,19 @@ static void offer(const char *name, int type)
         check(listen(fd, 4), name);
 }
 
+/* At 127.0.0.1. */
+static int listen_by_tcp(int flags, struct sockaddr_in *ret_address)
+{
+    socklen_t len = sizeof(*ret_address);
+    *ret_address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = (int)check(socket(AF_INET, SOCK_STREAM | flags, 0), "socket");
+    check(bind(fd, (struct sockaddr *)ret_address, len), "bind");
+    check(listen(fd, 4), "listen");
+    check(getsockname(fd, (struct sockaddr *)ret_address, &len), "getsockname");
+    return fd;
+}
+
 static void offer_sockets(const struct runner *runner)
 {
     char name[128];
@@ -169,6 +184,9 @@ static void offer_sockets(const struct runner *runner)
     offer(name, SOCK_DGRAM);
     snprintf(name, sizeof(name), "@%s-n", runner->world->abstract);
     offer(name, SOCK_DGRAM);
+    struct sockaddr_in address;
+    listen_by_tcp(SOCK_CLOEXEC, &address);
+    runner->world->port = ntohs(address.sin_port);
 }
 
 /* It has started when this returns, and ends with the runner. */
@@ -350,8 +368,9 @@ static bool is_refusal(const struct runner *runner, const char *outcome, const c
 }
 
 /* How kernels answer that don't have what a deed needs, or have it for privileged processes. */
-static const char machines_refusals[] = "EPERM|EACCES|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT|"
-                                        "ESOCKTNOSUPPORT|EOPNOTSUPP|EINVAL|ENOSPC|ENOMEM|EMFILE";
+static const char machines_refusals[] =
+    "EPERM|EACCES|ENOSYS|EAFNOSUPPORT|EPROTONOSUPPORT|"
+    "ESOCKTNOSUPPORT|EOPNOTSUPP|EINVAL|ENOSPC|ENOMEM|EMFILE|ENETUNREACH";
 
 static const char *excuse(const struct runner *runner, const struct escape_deed *deed,
                           const char *outcome)
@@ -376,6 +395,8 @@ static void open_descriptors(struct runner *runner)
     world->readonly_fd = (int)check(open(path, O_RDONLY), path);
     world->stream_fd = (int)check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
     world->datagram_fd = (int)check(socket(AF_UNIX, SOCK_DGRAM, 0), "socket");
+    struct sockaddr_in address;
+    world->listener_fd = listen_by_tcp(0, &address);
     unsigned flags = runner->at_wait ? 0 : MFD_CLOEXEC;
     runner->memory_fd = (int)check(memfd_create("guest", MFD_ALLOW_SEALING | flags), "memfd");
     check(ftruncate(runner->memory_fd, MEMORY_LEN), "ftruncate");
@@ -389,6 +410,7 @@ static void close_descriptors(const struct runner *runner)
     close(world->readonly_fd);
     close(world->stream_fd);
     close(world->datagram_fd);
+    close(world->listener_fd);
 }
 
 static void attempt(struct runner *runner, const struct escape_deed *deed)
