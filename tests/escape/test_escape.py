@@ -17,6 +17,7 @@ import pytest
 from escapelab import DEEDS, HOOK, INSTALLED, RELEASE, RUNNER, outcomes
 from guestlab import paths
 
+PROXY = paths.BUILD / "root/bin/outboard"
 LIBRARY = paths.BUILD / "root/share/outboard/examples/backdoor_library.so"
 
 # '@' is the runner's folder, and {nbd} the URI of an NBD server.
@@ -28,10 +29,21 @@ PROGRAMS = {
     "led": [RELEASE / "examples/led"],
     "sum": [RELEASE / "devices/sum"],
     "exercise": [RELEASE / "tests/wire/exercise"],
+    "outboard-proxy": [PROXY, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1", "-Lunix:@/forward:app"],
 }
+# No device: it is taken over when it waits in its cell.
+AT_WAIT = "outboard-proxy"
 WITH_A_RING = "outboard-nvme"
-# What a program's own policy allows, as its reason there says.
-ALLOWED = {("outboard-nvme", "make a pair of sockets"), ("outboard-nvme-nbd", "make a pair of sockets")}
+# What a program's own policy answers, as its reason there says. The proxy's lists less than that of devices, and answers
+# readlink(2) with an errno.
+OTHERWISE = {
+    ("outboard-nvme", "make a pair of sockets"): "done",
+    ("outboard-nvme-nbd", "make a pair of sockets"): "done",
+    (AT_WAIT, "read a link"): "ENOENT",
+    (AT_WAIT, "start a process by clone3(2)"): "killed clone3",
+    (AT_WAIT, "punch a hole by madvise(2)"): "killed mmap",
+    (AT_WAIT, "make descriptors without bound"): "killed eventfd2",
+}
 
 # Root's programs, and those of an ordinary user; an ordinary user has its own alone.
 USERS = {"root": 0, "nobody": 65534} if os.geteuid() == 0 else {"user": os.geteuid()}
@@ -71,6 +83,8 @@ def run_batch(program, user, test, names):
     if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
         return f"user {MORE_USERS[user]} can't enter the folder of this tree"
     command = [RUNNER, f"--hook={HOOK}", *KINDS[test]]
+    if program == AT_WAIT:
+        command.append("--at-wait")
     if MORE_USERS[user] != os.geteuid():
         command.append(f"--user={MORE_USERS[user]}")
     with contextlib.ExitStack() as stack:
@@ -106,8 +120,8 @@ def outcome(batches, request, program, user, deed):
 
 @pytest.mark.parametrize(("program", "user", "deed"), [*attempts(PROGRAMS, USERS), *attempts([WITH_A_RING], set(MORE_USERS) - set(USERS))])
 def test_a_cell_refuses(outcome, program, user, deed):
-    if (program, deed) in ALLOWED:
-        assert outcome.text == "done"
+    if (program, deed) in OTHERWISE:
+        assert outcome.text == OTHERWISE[program, deed]
     else:
         outcome.check_refused()
 
@@ -124,7 +138,7 @@ def test_beneath_the_policy_it_is_refused(outcome, program, user, deed):
     outcome.check_refused()
 
 
-@pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS))
+@pytest.mark.parametrize(("program", "user", "deed"), [*attempts([WITH_A_RING], MORE_USERS), *attempts([AT_WAIT], USERS)])
 def test_without_a_cell_it_is_done(outcome, program, user, deed):
     outcome.check_done()
 
