@@ -73,6 +73,10 @@ static int choose_cell(const struct proxy_options *options, bool has_agent, int 
         return ob_fault_set(fault, -ENOTSUP,
                             "--cell=required: the other end may use the agent, which opens files "
                             "and starts programs; leave --allow-agent and --trust-peer out");
+    if (options->cell.how != CONFINE_NONE)
+        log_line("cell: goes on without one: --allow-agent, --trust-peer or no option at all lets "
+                 "the other end use the agent, which opens files and starts programs; give other "
+                 "options, or --cell=none beside them");
     return 0;
 }
 

@@ -12,6 +12,9 @@ from apps import receive
 from proxylab import PATIENCE_S, PROGRAM, STATIC
 
 
+WITHOUT = "outboard proxy: cell: goes on without one: --allow-agent, --trust-peer or no option at all lets the other end use the agent"
+
+
 def status_of(pid):
     text = pathlib.Path(f"/proc/{pid}/status").read_text()
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
@@ -126,8 +129,20 @@ def test_an_agent_leaves_no_cell(lab, option):
     """It opens files and starts programs in the proxy's own process."""
     host = lab.start("host", f"--channel=unix-listen:{lab.channel}", option)
     assert status_of(host.process.pid)["Seccomp"] == "0"
+    assert host.log().count(WITHOUT) == 1
+    silent = lab.start("silent", f"--channel=unix-listen:{lab.channel}3", option, "--cell=none")
+    assert "cell" not in silent.log()
     argv = [PROGRAM, "proxy", option, f"--channel=unix-listen:{lab.channel}2"]
     done = subprocess.run([*argv, "--print-cell"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert (done.returncode, done.stdout) == (0, "no cell (the other end may use the agent)\n")
     done = subprocess.run([*argv, "--cell=required"], capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode == 1 and "--cell=required: the other end may use the agent" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--trust-peer", "--channel=stdio"]], ids=["no option", "--trust-peer"])
+def test_the_program_of_a_guest_says_that_it_has_no_cell(options):
+    with subprocess.Popen([STATIC, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as guest:
+        try:
+            assert guest.stderr.readline().startswith(WITHOUT)
+        finally:
+            guest.kill()
