@@ -32,7 +32,7 @@ static void read_remote(struct ob_client *client, struct report *report)
     report->migrates = ob_client_can_migrate(client, &pre_copy) == 0;
 }
 
-static int inspect(const struct remote *remote, bool as_json)
+static int inspect(struct remote *remote, bool as_json)
 {
     struct report report = {0};
     int status = EXIT_FAILURE;
@@ -50,14 +50,15 @@ static int inspect(const struct remote *remote, bool as_json)
         else if (report_print_json(&report) < 0)
             status = EXIT_FAILURE;
     }
-    ob_client_free(client);
+    remote_close(remote, client);
     return status;
 }
 
 int cmd_inspect(int argc, char **argv)
 {
-    struct remote remote = {.fd = -1};
+    struct remote remote;
     bool as_json = false;
+    remote_set_defaults(&remote);
     for (int i = 1; i < argc; i++) {
         enum remote_verdict verdict = remote_take_option(&remote, argv[i]);
         if (verdict == REMOTE_BAD)
@@ -79,6 +80,8 @@ int cmd_inspect(int argc, char **argv)
             return EXIT_USAGE;
         }
     }
+    if (remote.cell.print)
+        return remote_print_cell(&remote);
     if (!remote.path == (remote.fd < 0)) {
         complain("give either the path of a device's socket or --fd=N");
         return EXIT_USAGE;

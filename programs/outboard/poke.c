@@ -132,7 +132,7 @@ static int carry_out(struct ob_client *client, const struct access *access)
     return 0;
 }
 
-static int poke(const struct remote *remote, const struct access *accesses, int count)
+static int poke(struct remote *remote, const struct access *accesses, int count)
 {
     struct ob_client_info info;
     struct ob_client *client = remote_open(remote, &info);
@@ -147,16 +147,17 @@ static int poke(const struct remote *remote, const struct access *accesses, int 
         else
             err = carry_out(client, &accesses[i]);
     }
-    ob_client_free(client);
+    remote_close(remote, client);
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int cmd_poke(int argc, char **argv)
 {
-    struct remote remote = {.fd = -1};
+    struct remote remote;
     struct access accesses[MAX_ACCESSES];
     enum remote_verdict verdict = REMOTE_TAKEN;
     int i = 1;
+    remote_set_defaults(&remote);
     for (; i < argc && argv[i][0] == '-' && verdict == REMOTE_TAKEN; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_help();
@@ -168,6 +169,8 @@ int cmd_poke(int argc, char **argv)
     }
     if (verdict != REMOTE_TAKEN)
         return EXIT_USAGE;
+    if (remote.cell.print)
+        return remote_print_cell(&remote);
     if (remote.fd < 0 && i < argc)
         remote.path = argv[i++];
     if (!remote.path && remote.fd < 0) {

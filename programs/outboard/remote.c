@@ -2,6 +2,7 @@
 #include "remote.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,10 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/number.h"
+#include "dialer.h"
 #include "os/clock.h"
+#include "os/socket.h"
+#include "remote_cell.h"
 
 #define PAGE 4096
 
@@ -32,6 +36,11 @@ const char remote_options_help[] =
     "                   the device's wire; found out at a path (default; --fd: mpqemu)\n"
     "  --timeout-ms=N   wait so long for an answer (default 1000)\n"
     "  --wait[=SECONDS] try again until the device is there and free (default: once)\n"
+    "  --cell=HOW       none; default: the parts that the kernel allows; required: all\n"
+    "  --cell-policy=FILE\n"
+    "                   system calls that the cell allows besides\n"
+    "  --user=UID       the id that root takes in the cell (default: drawn)\n"
+    "  --print-cell     enter the cell, print its parts, and end\n"
     "  --help           print this text\n";
 
 /* The value of "--NAME=value", or NULL when the word is another. */
@@ -39,6 +48,15 @@ static const char *value_of(const char *word, const char *name)
 {
     size_t len = strlen(name);
     return strncmp(word, name, len) == 0 && word[len] == '=' ? word + len + 1 : NULL;
+}
+
+void remote_set_defaults(struct remote *remote)
+{
+    *remote = (struct remote){.fd = -1,
+                              .options.timeout_ms = DEFAULT_TIMEOUT_MS,
+                              .cell.how = CONFINE_DEFAULT,
+                              .page = -1,
+                              .dialer = -1};
 }
 
 enum remote_verdict remote_take_option(struct remote *remote, const char *word)
@@ -64,12 +82,12 @@ enum remote_verdict remote_take_option(struct remote *remote, const char *word)
     }
     if (!value && (value = value_of(word, "--timeout-ms")) &&
         number_parse(value, 0, LIMIT_CLIENT_TIMEOUT_MS, &number) == 0) {
-        remote->options.timeout_ms = (unsigned)number;
+        remote->options.timeout_ms = number ? (unsigned)number : DEFAULT_TIMEOUT_MS;
         return REMOTE_TAKEN;
     }
     if (value)
         complain("got '%s', expected a number within the option's limits", word);
-    return value ? REMOTE_BAD : REMOTE_NO_OPTION;
+    return value ? REMOTE_BAD : remote_take_cell_option(&remote->cell, word);
 }
 
 const char *remote_reason(struct ob_client *client)
@@ -81,14 +99,26 @@ const char *remote_reason(struct ob_client *client)
 }
 
 /* QEMU's remote ends when it is told that there is no memory, so it is given a page of it. */
-static int publish_page(struct ob_client *client, struct ob_fault *fault)
+static int publish_page(const struct remote *remote, struct ob_client *client,
+                        struct ob_fault *fault)
 {
-    AUTO_FD fd = memfd_create("outboard-page", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, PAGE) < 0)
-        return ob_fault_set(fault, -errno, "no memory to share: %s", strerror(errno));
-    const struct ob_client_region page = {.len = PAGE, .fd = fd};
+    const struct ob_client_region page = {.len = PAGE, .fd = remote->page};
     int err = ob_client_publish_memory(client, &page, 1, fault);
     return err < 0 ? ob_fault_set(fault, err, "%s", remote_reason(client)) : 0;
+}
+
+/* As ob_client_connect(), from the cell. */
+static int connect_to(const struct remote *remote, const struct ob_client_options *options,
+                      struct ob_client **ret_client, struct ob_fault *fault)
+{
+    AUTO_FD fd = remote->dialer >= 0 ? dialer_connect(remote->dialer)
+                                     : socket_connect(remote->path, options->timeout_ms);
+    if (fd < 0)
+        return ob_fault_set(fault, fd, "can't connect to %s: %s", remote->path, strerror(-fd));
+    int err = ob_client_new(fd, options, ret_client, fault);
+    if (err == 0)
+        take_fd(&fd);
+    return err;
 }
 
 /* Speaks one wire. 0; -EBUSY when the device serves somebody else; -ENOTCONN when it has closed the
@@ -101,11 +131,10 @@ static int open_over(const struct remote *remote, const char *wire, struct ob_cl
     const uint64_t start_ns = clock_now_ns();
     options.size = sizeof(options);
     options.wire = wire;
-    options.timeout_ms = options.timeout_ms ? options.timeout_ms : DEFAULT_TIMEOUT_MS;
-    int err = remote->path ? ob_client_connect(remote->path, &options, &client, fault)
+    int err = remote->path ? connect_to(remote, &options, &client, fault)
                            : ob_client_new(remote->fd, &options, &client, fault);
     if (err == 0)
-        err = publish_page(client, fault);
+        err = publish_page(remote, client, fault);
     if (err == 0)
         err = ob_client_probe(client, ret_info, fault);
     if (err == 0) {
@@ -172,7 +201,7 @@ static bool may_pass(int err)
     return err == -ENOENT || err == -ECONNREFUSED || err == -EBUSY || err == -ETIMEDOUT;
 }
 
-struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info)
+static struct ob_client *open_in_time(const struct remote *remote, struct ob_client_info *ret_info)
 {
     const struct timespec pause = {.tv_nsec = WAIT_PAUSE_MS * 1000000L};
     uint64_t start_ns = clock_now_ns();
@@ -189,4 +218,44 @@ struct ob_client *remote_open(const struct remote *remote, struct ob_client_info
         }
         nanosleep(&pause, NULL);
     }
+}
+
+/* Before the cell, where memory in files is counted by no limit. Nobody can make it larger. */
+static int make_page(struct remote *remote, struct ob_fault *fault)
+{
+    AUTO_FD fd = memfd_create("outboard-page", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, PAGE) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+        return ob_fault_set(fault, -errno, "no memory to share: %s", strerror(errno));
+    remote->page = take_fd(&fd);
+    return 0;
+}
+
+static void end(struct remote *remote)
+{
+    remote_cell_end(remote);
+    auto_close(&remote->page);
+}
+
+struct ob_client *remote_open(struct remote *remote, struct ob_client_info *ret_info)
+{
+    struct ob_fault fault = {0};
+    struct ob_client *client = NULL;
+    if (make_page(remote, &fault) < 0) {
+        complain("%s", fault.text);
+        return NULL;
+    }
+    if (remote_cell_enter(remote, &fault) < 0)
+        complain("%s", fault.text);
+    else
+        client = open_in_time(remote, ret_info);
+    if (!client)
+        end(remote);
+    return client;
+}
+
+void remote_close(struct remote *remote, struct ob_client *client)
+{
+    ob_client_free(client);
+    end(remote);
 }

@@ -8,12 +8,16 @@
 #include <outboard/client.h>
 
 #include "os/log.h"
+#include "sandbox/confine.h"
 
 struct remote {
     const char *path;                 /* NULL: fd */
     int fd;                           /* -1: path */
     struct ob_client_options options; /* wire NULL: the one that the device speaks */
     uint64_t wait_ms;                 /* how long to try again; 0: once */
+    struct confine_options cell;
+    int page;   /* memory that each connection shares with the device; -1: not open yet */
+    int dialer; /* dialer.h, once the cell is entered; -1: none */
 };
 
 enum remote_verdict {
@@ -24,12 +28,20 @@ enum remote_verdict {
 
 extern const char remote_options_help[];
 
-/* For a subcommand's loop over its words: takes --fd, --wire, --timeout-ms and --wait. */
+/* No device yet; all options have their defaults. */
+void remote_set_defaults(struct remote *remote);
+
+/* For a subcommand's loop over its words: takes --fd, --wire, --timeout-ms, --wait and those of the cell. */
 enum remote_verdict remote_take_option(struct remote *remote, const char *word);
 
-/* Connects, tells the device of a page of memory and probes it. NULL after saying on stderr why
- * not. A device that serves a VMM is left alone, and said to be busy. */
-struct ob_client *remote_open(const struct remote *remote, struct ob_client_info *ret_info);
+/* For --print-cell: enters the cell and prints it. The exit status. */
+int remote_print_cell(const struct remote *remote);
+
+/* Enters the cell, connects, tells the device of a page of memory and probes it. NULL after saying
+ * on stderr why not. A device that serves a VMM is left alone, and said to be busy. */
+struct ob_client *remote_open(struct remote *remote, struct ob_client_info *ret_info);
+/* Ends the connection, and the parts that remote_open() has started. */
+void remote_close(struct remote *remote, struct ob_client *client);
 
 /* Why the last call failed, as far as the device is the reason. */
 const char *remote_reason(struct ob_client *client);

@@ -29,6 +29,8 @@ struct policy;
 extern const char policy_default[];
 /* That of `outboard proxy`. */
 extern const char policy_proxy[];
+/* That of `outboard inspect` and `outboard poke`. */
+extern const char policy_client[];
 /* What a device that reaches out has besides. */
 extern const char policy_reach[];
 

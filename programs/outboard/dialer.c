@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dialer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "os/clock.h"
+#include "os/socket.h"
+
+/* How long a listener that accepts nobody keeps the process after its program has gone. */
+#define SLICE_MS  100u
+#define NS_PER_MS UINT64_C(1000000)
+
+static bool has_gone(int fd)
+{
+    struct pollfd look = {.fd = fd};
+    return poll(&look, 1, 0) != 0;
+}
+
+/* As socket_connect(), until the program has gone. */
+static int connect_while_wanted(int fd, const char *path, unsigned timeout_ms)
+{
+    const uint64_t start_ns = clock_now_ns();
+    for (;;) {
+        uint64_t spent_ms = (clock_now_ns() - start_ns) / NS_PER_MS;
+        unsigned left_ms = spent_ms < timeout_ms ? timeout_ms - (unsigned)spent_ms : 1;
+        int result = socket_connect(path, left_ms < SLICE_MS ? left_ms : SLICE_MS);
+        if (result != -ETIMEDOUT || left_ms <= SLICE_MS || has_gone(fd))
+            return result;
+    }
+}
+
+/* Keeps no other descriptor: who reads standard output would wait for it. */
+static _Noreturn void serve(int fd, const char *path, unsigned timeout_ms)
+{
+    char request;
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (fd > 0)
+        syscall(SYS_close_range, 0, fd - 1, 0);
+    syscall(SYS_close_range, fd + 1, ~0u, 0);
+    for (;;) {
+        ssize_t got = recv(fd, &request, sizeof(request), 0);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            _exit(EXIT_SUCCESS);
+        AUTO_FD connected = connect_while_wanted(fd, path, timeout_ms);
+        int32_t result = connected < 0 ? connected : 0;
+        socket_send(fd, &result, sizeof(result), connected < 0 ? -1 : connected);
+    }
+}
+
+int dialer_start(const char *path, unsigned timeout_ms)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(ends[0]);
+        serve(ends[1], path, timeout_ms);
+    }
+    int err = pid < 0 ? -errno : 0;
+    close(ends[1]);
+    if (err == 0)
+        return ends[0];
+    close(ends[0]);
+    return err;
+}
+
+int dialer_connect(int dialer)
+{
+    const char request = 0;
+    int32_t result = 0;
+    struct received_fds fds;
+    ssize_t len = socket_send(dialer, &request, sizeof(request), -1);
+    if (len == sizeof(request)) {
+        int err = socket_wait(dialer, POLLIN, UINT64_MAX);
+        len = err < 0 ? err : socket_receive(dialer, &result, sizeof(result), &fds);
+    }
+    if (len != sizeof(result))
+        return len == -ENOTCONN ? -EPIPE : len < 0 ? (int)len : -EPROTO;
+    if (result < 0)
+        return result;
+    return fds.count > 0 ? fds.fd[0] : -EPROTO;
+}
+
+void dialer_end(int dialer)
+{
+    char byte;
+    shutdown(dialer, SHUT_WR);
+    while (recv(dialer, &byte, sizeof(byte), 0) < 0 && errno == EINTR) {}
+    close(dialer);
+}
