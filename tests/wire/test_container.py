@@ -34,6 +34,20 @@ def test_a_device_serves_and_names_what_is_missing(tmp_path):
     server.end()
 
 
+def test_inspect_has_what_is_left_of_its_cell(tmp_path):
+    server = Server(tmp_path, EXERCISE)
+    inspect = [paths.BUILD / "root/bin/outboard", "inspect", "--wire=vfio-user"]
+    done = run(*inspect, server.path)
+    assert done.returncode == 0 and "Region 0" in done.stdout
+    lines = done.stderr.splitlines()
+    assert lines and all(line.startswith("outboard: cell: goes on without ") for line in lines)
+    assert "'own namespaces': got 'Operation not permitted'" in lines[0] and lines[0].endswith(PROFILE)
+    done = run(*inspect, "--cell=required", server.path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--cell=required: own namespaces: got 'Operation not permitted'; allow user namespaces: " in done.stderr
+    server.end()
+
+
 def test_what_is_required_and_missing_is_an_error(tmp_path):
     path = tmp_path / "device.sock"
     done = run(EXERCISE, "--cell=required", f"--socket-path={path}")
