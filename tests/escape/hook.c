@@ -31,10 +31,13 @@ typedef int (*init_params_fn)(unsigned entries, struct io_uring *ring,
 typedef int (*load_fn)(void *filter);
 typedef int (*epoll_wait_fn)(int fd, struct epoll_event *events, int size, int timeout);
 typedef int (*poll_fn)(struct pollfd *fds, nfds_t count, int timeout);
+typedef int (*ppoll_fn)(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+                        const sigset_t *mask);
 
 static load_fn real_load;
 static epoll_wait_fn real_epoll_wait;
 static poll_fn real_poll;
+static ppoll_fn real_ppoll;
 static recvmsg_fn real_recvmsg;
 static escape_make_ring_fn real_init;
 static init_params_fn real_init_params;
@@ -45,6 +48,7 @@ __attribute__((constructor)) static void prepare(void)
     *(void **)&real_load = dlsym(RTLD_NEXT, "seccomp_load");
     *(void **)&real_epoll_wait = dlsym(RTLD_NEXT, "epoll_wait");
     *(void **)&real_poll = dlsym(RTLD_NEXT, "poll");
+    *(void **)&real_ppoll = dlsym(RTLD_NEXT, "ppoll");
     *(void **)&real_init = dlsym(RTLD_NEXT, "io_uring_queue_init");
     *(void **)&real_init_params = dlsym(RTLD_NEXT, "io_uring_queue_init_params");
     world = escape_prepare();
@@ -115,4 +119,11 @@ HOOK int poll(struct pollfd *fds, nfds_t count, int timeout)
 {
     wait_begins();
     return real_poll(fds, count, timeout);
+}
+
+HOOK int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+               const sigset_t *mask)
+{
+    wait_begins();
+    return real_ppoll(fds, count, timeout, mask);
 }

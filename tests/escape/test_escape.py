@@ -17,8 +17,13 @@ import pytest
 from escapelab import DEEDS, HOOK, INSTALLED, RELEASE, RUNNER, outcomes
 from guestlab import paths
 
-PROXY = paths.BUILD / "root/bin/outboard"
+OUTBOARD = paths.BUILD / "root/bin/outboard"
 LIBRARY = paths.BUILD / "root/share/outboard/examples/backdoor_library.so"
+
+def landlock_version():
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.syscall(444, None, ctypes.c_size_t(0), 1)
+
 
 # '@' is the runner's folder, and {nbd} the URI of an NBD server.
 PROGRAMS = {
@@ -29,20 +34,24 @@ PROGRAMS = {
     "led": [RELEASE / "examples/led"],
     "sum": [RELEASE / "devices/sum"],
     "exercise": [RELEASE / "tests/wire/exercise"],
-    "outboard-proxy": [PROXY, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1", "-Lunix:@/forward:app"],
+    "outboard-proxy": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1", "-Lunix:@/forward:app"],
+    "outboard-inspect": [OUTBOARD, "inspect", "@/nobody"],
 }
-# No device: it is taken over when it waits in its cell.
-AT_WAIT = "outboard-proxy"
+# No devices: they are taken over when they wait in their cell. Without one, inspect does not wait for anybody here.
+PROXY, INSPECT = "outboard-proxy", "outboard-inspect"
+AT_WAIT = (PROXY, INSPECT)
 WITH_A_RING = "outboard-nvme"
-# What a program's own policy answers, as its reason there says. The proxy's lists less than that of devices, and answers
-# readlink(2) with an errno.
+# What a program's own policy answers, as its reason there says. These of the proxy and of inspect list less than
+# that of devices, and answer readlink(2) with an errno. The message of inspect is one by a datagram socket of its launcher.
 OTHERWISE = {
     ("outboard-nvme", "make a pair of sockets"): "done",
     ("outboard-nvme-nbd", "make a pair of sockets"): "done",
-    (AT_WAIT, "read a link"): "ENOENT",
-    (AT_WAIT, "start a process by clone3(2)"): "killed clone3",
-    (AT_WAIT, "punch a hole by madvise(2)"): "killed mmap",
-    (AT_WAIT, "make descriptors without bound"): "killed eventfd2",
+    **{(program, "read a link"): "ENOENT" for program in AT_WAIT},
+    **{(program, "start a process by clone3(2)"): "killed clone3" for program in AT_WAIT},
+    **{(program, "make descriptors without bound"): "killed eventfd2" for program in AT_WAIT},
+    (PROXY, "punch a hole by madvise(2)"): "killed mmap",
+    (INSPECT, "send a message to a socket by its path"): "ENOENT",
+    (INSPECT, "send a message to an abstract socket"): "EPERM" if landlock_version() >= 6 else "done",
 }
 
 # Root's programs, and those of an ordinary user; an ordinary user has its own alone.
@@ -83,7 +92,7 @@ def run_batch(program, user, test, names):
     if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
         return f"user {MORE_USERS[user]} can't enter the folder of this tree"
     command = [RUNNER, f"--hook={HOOK}", *KINDS[test]]
-    if program == AT_WAIT:
+    if program in AT_WAIT:
         command.append("--at-wait")
     if MORE_USERS[user] != os.geteuid():
         command.append(f"--user={MORE_USERS[user]}")
@@ -126,11 +135,6 @@ def test_a_cell_refuses(outcome, program, user, deed):
         outcome.check_refused()
 
 
-def landlock_version():
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc.syscall(444, None, ctypes.c_size_t(0), 1)
-
-
 @pytest.mark.skipif(landlock_version() < 6, reason="needs Landlock's scopes (Linux 6.12)")
 @pytest.mark.parametrize(("program", "user", "deed"), attempts([WITH_A_RING], MORE_USERS, "beneath"))
 def test_beneath_the_policy_it_is_refused(outcome, program, user, deed):
@@ -138,7 +142,7 @@ def test_beneath_the_policy_it_is_refused(outcome, program, user, deed):
     outcome.check_refused()
 
 
-@pytest.mark.parametrize(("program", "user", "deed"), [*attempts([WITH_A_RING], MORE_USERS), *attempts([AT_WAIT], USERS)])
+@pytest.mark.parametrize(("program", "user", "deed"), [*attempts([WITH_A_RING], MORE_USERS), *attempts([PROXY], USERS)])
 def test_without_a_cell_it_is_done(outcome, program, user, deed):
     outcome.check_done()
 
