@@ -130,7 +130,7 @@ static int parse(int argc, char **argv, struct options *options)
             return EXIT_SUCCESS;
         }
         if (letter == '?' || letter == ':') {
-            log_line("'%s' is not understood; --help lists the options", argv[optind - 1]);
+            log_line("got '%s', expected an option; --help lists them", argv[optind - 1]);
             return EXIT_USAGE;
         }
         if (apply(options, letter, &fault) < 0) {
@@ -139,7 +139,7 @@ static int parse(int argc, char **argv, struct options *options)
         }
     }
     if (optind < argc) {
-        log_line("'%s' is no option; --help lists them", argv[optind]);
+        log_line("got '%s', expected an option; --help lists them", argv[optind]);
         return EXIT_USAGE;
     }
     return -1;

@@ -104,7 +104,9 @@ static int set_line(struct settings *settings, const char *path, char *line, str
                    ? -EINVAL
                    : 0;
     }
-    return ob_fault_set(fault, -EINVAL, "%.150s: '%.100s' is no setting", path, key);
+    return ob_fault_set(fault, -EINVAL,
+                        "%.120s: got '%.60s', expected a setting; outboard-agent(1) lists them",
+                        path, key);
 }
 
 int settings_read(const char *path, struct settings *settings, struct ob_fault *fault)

@@ -45,7 +45,9 @@ bool agent_knows(const char *list, struct ob_fault *fault)
         size_t len = strcspn(at, ",");
         snprintf(name, sizeof(name), "%.*s", (int)len, at);
         if (!command_find(name)) {
-            ob_fault_set(fault, -EINVAL, "'%.100s' is no command of the agent", name);
+            ob_fault_set(fault, -EINVAL,
+                         "got '%.100s', expected a command of the agent; guest-info lists them",
+                         name);
             return false;
         }
         at += len;

@@ -51,12 +51,12 @@ def test_file_of_settings(start_agent, connect, tmp_path):
 @pytest.mark.parametrize(
     "options, words",
     [
-        (["--block-rpcs=guest-nope"], "'guest-nope' is no command of the agent"),
-        (["--allow-rpcs=guest-ping,"], "'' is no command"),
+        (["--block-rpcs=guest-nope"], "got 'guest-nope', expected a command of the agent"),
+        (["--allow-rpcs=guest-ping,"], "got '', expected a command"),
         (["--method=unix-listen"], "give --method and --path together"),
         (["--method=isa-serial", "--path=/dev/ttyS0"], "expected unix-listen"),
-        (["--nonsense"], "'--nonsense' is not understood"),
-        (["word"], "'word' is no option"),
+        (["--nonsense"], "got '--nonsense', expected an option"),
+        (["word"], "got 'word', expected an option"),
         (["--config=/nonexistent"], "can't read /nonexistent"),
     ],
 )
@@ -65,8 +65,8 @@ def test_options_that_are_wrong(options, words):
     assert done.returncode == 2 and words in done.stderr
 
 
-@pytest.mark.parametrize("line, words", [("nonsense", "expected KEY=VALUE"), ("a=b", "'a' is no setting"),
-                                         ("block-rpcs=x", "'x' is no command")])  # fmt: skip
+@pytest.mark.parametrize("line, words", [("nonsense", "expected KEY=VALUE"), ("a=b", "got 'a', expected a setting"),
+                                         ("block-rpcs=x", "got 'x', expected a command")])  # fmt: skip
 def test_settings_that_are_wrong(tmp_path, line, words):
     path = tmp_path / "agent.conf"
     path.write_text(f"[general]\n{line}\n")
