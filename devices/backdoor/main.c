@@ -5,6 +5,9 @@
 #include "library.h"
 #include "program.h"
 
+/* share/policy/backdoor.policy */
+extern const char policy_backdoor[];
+
 static int apply_library(void *config, const char *value, struct ob_fault *fault)
 {
     struct backdoor_config *backdoor = config;
@@ -46,6 +49,7 @@ int main(int argc, char **argv)
         .open = open_library,
         .create = create,
         .destroy = backdoor_program_done,
+        .policy = policy_backdoor,
     };
     struct backdoor_config config = {.pages = 1};
     return ob_program_main(&program, &config, argc, argv);

@@ -40,6 +40,33 @@ def test_example_library_builds_out_of_tree(serve, tmp_path):
     assert in_tree_of(serve.socket, "echo a | backdoor write 0; backdoor call 1; backdoor read 0 2") == "A\n"
 
 
+def test_library_that_opens_its_file_before_the_cell(serve, tmp_path):
+    source = tmp_path / "words.c"
+    source.write_text(f"""
+#include <fcntl.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+static int words = -1;
+__attribute__((constructor)) static void begin(void) {{ words = open("{tmp_path}/words", O_RDONLY); }}
+void backdoor(uint64_t command, void *data)
+{{
+    time_t now = time(0);
+    if (command == 1 && localtime(&now))
+        pread(words, data, 5, 0);
+    if (command == 2)
+        open("{tmp_path}/words", O_RDONLY);
+}}
+""")
+    (tmp_path / "words").write_text("words")
+    library = build(tmp_path / "words.so", source, "-shared", "-fPIC", "-Wno-error", "-Wno-unused-result")
+    process = serve(DEVICE, f"--library={library}")
+    assert in_tree_of(serve.socket, "backdoor call 1; backdoor read 0 5") == "words"
+    in_tree_of(serve.socket, "backdoor call 2 2>/dev/null || true")
+    assert process.wait() != 0
+    assert "refused the system call 'openat'" in process.log.read_text()
+
+
 def test_library_with_the_names_of_2011(serve, programs):
     process = serve(DEVICE, f"--library={programs}/old_names.so", "--pages=2")
     in_tree_of(serve.socket, "backdoor call 0x11; backdoor call 0x22")
