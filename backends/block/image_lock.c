@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* QEMU's block/file-posix.c: the first bytes of both kinds, to which the number of what is done is
  * added. */
@@ -12,7 +13,7 @@
 #define READ         0
 #define WRITE        1
 #define RESIZE       3
-#define WHOLE_FILE   0 /* as a length */
+#define REQUESTS     (INT64_C(1) << 62) /* a byte of ours, beyond the end of any file */
 #define RANGE(first) (first), 1
 
 static int lock(int fd, short kind, off_t first, off_t len)
@@ -48,10 +49,15 @@ static int lock_for_reading(int fd)
 int image_lock(int fd, bool readonly)
 {
     /* A writer shares with nobody, whatever bytes they lock. */
-    return readonly ? lock_for_reading(fd) : lock(fd, F_WRLCK, 0, WHOLE_FILE);
+    return readonly ? lock_for_reading(fd) : lock(fd, F_WRLCK, 0, REQUESTS);
+}
+
+int image_lock_requests(int fd, bool readonly)
+{
+    return lock(fd, readonly ? F_RDLCK : F_WRLCK, RANGE(REQUESTS));
 }
 
 void image_unlock(int fd)
 {
-    lock(fd, F_UNLCK, 0, WHOLE_FILE);
+    lock(fd, F_UNLCK, 0, REQUESTS + 1);
 }

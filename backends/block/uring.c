@@ -71,8 +71,8 @@ enum zero_method {
 #define IMAGE    0
 #define BUFFERED 1
 
-/* A program that was killed has the lock until the kernel has taken its ring apart. So long it is
- * waited for, in steps. */
+/* A program that was killed may have requests until the kernel has taken its ring apart: the longest
+ * wait for that, and its steps. */
 #define LOCK_PATIENCE_MS 3000u
 #define LOCK_STEP_MS     10u
 
@@ -87,6 +87,7 @@ struct uring {
     struct io_uring ring;
     int fd;
     int buffered_fd; /* -1: fd is not direct */
+    int lock_fd;     /* has the image's lock, and is none of the ring's files */
     uint32_t align;  /* of what is done directly, or to space; bytes */
     bool is_device;
     bool may_block; /* the file system waits for others, even where it is asked not to */
@@ -388,6 +389,8 @@ static void free_uring(struct uring *uring)
         close(uring->fd);
     if (uring->buffered_fd >= 0)
         close(uring->buffered_fd);
+    if (uring->lock_fd >= 0)
+        close(uring->lock_fd);
     free(uring->zeroes);
     free(uring);
 }
@@ -397,8 +400,10 @@ static void close_block(struct block *block)
     struct uring *uring = uring_of(block);
     reap(block);
     io_uring_queue_exit(&uring->ring);
-    if (block->in_flight == 0)
+    if (block->in_flight == 0) {
         image_unlock(uring->fd);
+        image_unlock(uring->lock_fd);
+    }
     if (size_look_free(
             uring->size_look)) /* or the thread has the descriptor, and the program ends */
         free_uring(uring);
@@ -420,14 +425,18 @@ static int check_format(const struct uring *uring, const struct block_options *o
         options->path, format, format, format);
 }
 
-static int lock_patiently(const struct uring *uring, bool readonly)
+/* Only a killed program's requests are waited for: a program that lives keeps its image. */
+static int lock_image(const struct uring *uring, bool readonly)
 {
     const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
     uint64_t until_ms = block_clock_ms() + LOCK_PATIENCE_MS;
-    int err = image_lock(uring->fd, readonly);
+    int err = image_lock(uring->lock_fd, readonly);
+    if (err < 0)
+        return err;
+    err = image_lock_requests(uring->fd, readonly);
     while (err == -EAGAIN && block_clock_ms() < until_ms) {
         nanosleep(&step, NULL);
-        err = image_lock(uring->fd, readonly);
+        err = image_lock_requests(uring->fd, readonly);
     }
     return err;
 }
@@ -440,12 +449,14 @@ static int open_files(struct uring *uring, const struct block_options *options,
     uring->fd = open(path, flags | (options->direct ? O_DIRECT : 0));
     if (uring->fd >= 0 && options->direct)
         uring->buffered_fd = open(path, flags);
-    if (uring->fd < 0 || (options->direct && uring->buffered_fd < 0))
+    if (uring->fd >= 0)
+        uring->lock_fd = open(path, flags);
+    if (uring->fd < 0 || uring->lock_fd < 0 || (options->direct && uring->buffered_fd < 0))
         return ob_fault_set(fault, -errno, "can't open %s: %s%s", path, strerror(errno),
                             options->direct && errno == EINVAL
                                 ? "; its file system has no direct I/O, leave 'direct' out"
                                 : "");
-    int err = lock_patiently(uring, options->readonly);
+    int err = lock_image(uring, options->readonly);
     if (err == -EAGAIN)
         return ob_fault_set(fault, err,
                             "%s: another process uses the image; end that process first", path);
@@ -542,7 +553,7 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
     struct uring *uring = calloc(1, sizeof(*uring));
     if (!uring)
         return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    uring->fd = uring->buffered_fd = -1;
+    uring->fd = uring->buffered_fd = uring->lock_fd = -1;
     uring->block = (struct block){
         .ops = &ops,
         .name = options->path,

@@ -56,6 +56,13 @@ static int add_file(struct policy *policy, const char *path, struct ob_fault *fa
     return policy_add(policy, text, path, fault);
 }
 
+/* It reports the system calls of a cell, which it does not know, as errors of the program. */
+static bool is_in_valgrind(void)
+{
+    const char *preload = getenv("LD_PRELOAD");
+    return preload && strstr(preload, "vgpreload_core");
+}
+
 int confine_prepare(struct confinement *confinement, const char *program,
                     const struct confine_options *options, struct ob_fault *fault)
 {
@@ -63,6 +70,10 @@ int confine_prepare(struct confinement *confinement, const char *program,
         (struct confinement){.program = program, .how = options->how, .plan.user = options->user};
     if (options->how == CONFINE_NONE)
         return 0;
+    if (options->how == CONFINE_DEFAULT && is_in_valgrind()) {
+        log_line("cell: left out, because valgrind runs the program");
+        return 0;
+    }
     int err = policy_new(&confinement->policy, fault);
     return err == 0 && options->policy ? add_file(confinement->policy, options->policy, fault)
                                        : err;

@@ -10,7 +10,7 @@ def test_a_file_needs_io_uring_and_says_what_serves_it_otherwise(spawn, image):
     device = spawn([CONTAINER, PROGRAM, f"--image={image}", "--cell=default", "--fd=0"], name="device")
     assert device.wait() == 1
     line = device.log.read_text()
-    assert "io_uring is forbidden here" in line and "'outboard disk' with ,nbd" in line
+    assert "io_uring: forbidden here" in line and "'outboard disk' with ,nbd" in line
 
 
 def test_the_same_file_works_behind_a_server(attach_to, image):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Images that outboard-nvme must not take as they are: of another format, in use, or where io_uring is forbidden."""
+import fcntl
 import os
 import struct
 import subprocess
@@ -167,12 +168,22 @@ def test_a_writer_keeps_qemu_out(machine, image):
     subprocess.run(resize, capture_output=True, check=True)
 
 
+def is_locked(image):
+    """Whether one of the bytes that QEMU's programs look at is locked."""
+    with open(image, "r+b") as file:
+        question = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 100, 104, 0)
+        answer = fcntl.fcntl(file, 36, question)  # F_OFD_GETLK
+    return struct.unpack("hhqqi4x", answer)[0] != fcntl.F_UNLCK
+
+
 def test_an_image_of_a_program_that_was_killed_is_taken(machine, image):
-    """The kernel takes its ring apart, and with it the lock, some time after its end."""
+    """The kernel takes its ring apart some time after its end; the next program waits for that, QEMU's need not."""
     for number in range(5):
         disk = Disk(Controller(machine(image)).create_queue())
         assert disk.write(number, bytes([number]) * 512) == SUCCESS
+        assert is_locked(image)
         disk.machine.process.kill()
+        assert not is_locked(image)
     assert image.read_bytes()[: 5 * 512] == b"".join(bytes([number]) * 512 for number in range(5))
 
 

@@ -166,4 +166,4 @@ def test_a_state_of_another_kind_is_refused(guest_of, refused, image, interrupts
     machine.client.close()
     for other in KINDS.keys() - {interrupts}:
         says = refused(data, f"--image={image}", f"--interrupts={other}")
-        assert "configuration space in the state does not match this device: give it the options" in says
+        assert "configuration space in the state does not match this device; start it with the options of the saved device" in says

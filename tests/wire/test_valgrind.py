@@ -46,7 +46,6 @@ def start(spawn, tmp_path, cleanup):
         ours, theirs = socket.socketpair()
         log = tmp_path / f"valgrind-{os.urandom(4).hex()}"
         valgrind = ["valgrind", "-q", f"--error-exitcode={FOUND}", "--leak-check=full", "--errors-for-leak-kinds=definite,indirect,possible"]
-        options = ["--cell=none", *options]  # valgrind emulates no seccomp(2) and no Landlock, and says so
         process = spawn([*valgrind, f"--log-file={log}", program, f"--fd={theirs.fileno()}", *options], name=log.name, inherit=[theirs])
         cleanup.callback(ours.close)
 
