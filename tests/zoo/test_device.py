@@ -301,6 +301,6 @@ def test_memory_that_is_cut(tmp_path, make_memory):
     while answered(vmm):
         pass
     assert server.client().device_info()[2] == 9
-    assert "cut" in server.messages()
+    assert "truncated its memory" in server.messages()
     animal.close()
     server.end()
