@@ -4,11 +4,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* Threads of this process. */
+static atomic_uint running;
 
 struct nbd_dial {
     pthread_t thread;
@@ -99,6 +103,7 @@ static void *run(void *argument)
     if (write(dial->ended_fd, &one, sizeof(one)) < 0) { /* can't be: it is our own, and empty */
     }
     leave(dial);
+    atomic_fetch_sub(&running, 1);
     return NULL;
 }
 
@@ -109,7 +114,10 @@ static int start_thread(struct nbd_dial *dial)
     sigset_t before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
+    atomic_fetch_add(&running, 1);
     int err = pthread_create(&dial->thread, NULL, run, dial);
+    if (err)
+        atomic_fetch_sub(&running, 1);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return -err;
 }
@@ -183,4 +191,9 @@ void nbd_dial_free(struct nbd_dial *dial)
         pthread_detach(dial->thread);
     }
     leave(dial);
+}
+
+bool nbd_dial_any_runs(void)
+{
+    return atomic_load(&running) > 0;
 }

@@ -32,4 +32,8 @@ void nbd_dial_hang_up(struct nbd_dial *dial);
 /* At any time; NULL is fine. */
 void nbd_dial_free(struct nbd_dial *dial);
 
+/* Whether a thread still dials. libnbd's destructors must not run under it: then the process ends by
+ * _exit(2). */
+bool nbd_dial_any_runs(void);
+
 #endif

@@ -2,9 +2,11 @@
 /* outboard-nvme: disk images as the namespaces of an NVMe controller. */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <outboard/program.h>
 
+#include "block/nbd_dial.h"
 #include "image.h"
 #include "nvme.h"
 
@@ -144,5 +146,7 @@ int main(int argc, char **argv)
     int status = ob_program_main(&program, &config, argc, argv);
     for (unsigned i = 0; i < config.count; i++)
         image_option_done(&config.options[i]);
+    if (nbd_dial_any_runs()) /* exit(3) would take libnbd apart under it */
+        _exit(status);
     return status;
 }

@@ -138,12 +138,15 @@ static void a_server_that_says_nothing_is_hung_up(void **state)
     struct ob_fault fault = {0};
     int descriptors = open_descriptors();
     assert_int_equal(nbd_dial_new(connector, &dial), 0);
+    assert_true(nbd_dial_any_runs());
     int connected = accept(listening, NULL, NULL);
     assert_false(nbd_dial_has_ended(dial));
     nbd_dial_hang_up(dial);
     wait_for(nbd_dial_fd(dial));
     assert_null(nbd_dial_take(dial, &fault));
     nbd_dial_free(dial);
+    while (nbd_dial_any_runs())
+        sched_yield();
     close(connected);
     wait_for_threads(descriptors);
     end(connector);
