@@ -40,7 +40,7 @@ def test_inspect_has_what_is_left_of_its_cell(tmp_path):
     done = run(*inspect, server.path)
     assert done.returncode == 0 and "Region 0" in done.stdout
     lines = done.stderr.splitlines()
-    assert lines and all(line.startswith("outboard: cell: goes on without ") for line in lines)
+    assert lines and all(line.startswith("outboard: cell: continues without ") for line in lines)
     assert "'own namespaces': got 'Operation not permitted'" in lines[0] and lines[0].endswith(PROFILE)
     done = run(*inspect, "--cell=required", server.path)
     assert (done.returncode, done.stdout) == (1, "")
