@@ -105,6 +105,7 @@ def test_one_goes_and_comes_again_while_the_other_is_served(lamps, kind):
             assert other.read(0) == BLUE
         with contextlib.closing(kind(lamps.paths[0])) as vmm:
             assert vmm.read(0) == RED  # as it was left
+        assert other.read(0) == BLUE  # answered when the loop has seen the one go: who comes before is told that it is busy
         with contextlib.closing(kind(lamps.paths[0])) as vmm:
             assert vmm.read(0) == RED
             assert count_descriptors(lamps.process.pid) <= before + 1
