@@ -23,6 +23,7 @@
 #include "base/auto.h"
 #include "command.h"
 #include "os/log.h"
+#include "supervisor/program_path.h"
 
 #define DEVICE          "outboard-nvme"
 #define SIGNALLED       128 /* added to the signal's number, as shells do */
@@ -123,24 +124,14 @@ static int start_servers(struct disk *disk, int argc, char **argv, struct ob_fau
     return 0;
 }
 
-/* Next to this program, where an installed tree has it, or on PATH. */
 static void exec_device(char **argv)
 {
-    static const char *const places[] = {"", "../libexec/outboard/", "../libexec/"};
     char path[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 64);
-    char *name = NULL;
-    if (len > 0) {
-        path[len] = '\0';
-        name = strrchr(path, '/');
-    }
+    int err = program_path_find(DEVICE, path, sizeof(path));
     argv[0] = DEVICE;
-    for (size_t i = 0; name && i < sizeof(places) / sizeof(places[0]); i++) {
-        snprintf(name + 1, sizeof(path) - (size_t)(name + 1 - path), "%s" DEVICE, places[i]);
+    if (err == 0)
         execv(path, argv);
-    }
-    execvp(DEVICE, argv);
-    log_line("can't start " DEVICE ": %s", strerror(errno));
+    log_line("can't start " DEVICE ": %s", strerror(err < 0 ? -err : errno));
     _exit(EXIT_FAILURE);
 }
 
