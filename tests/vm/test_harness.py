@@ -40,6 +40,13 @@ def test_command_output_and_status(guest):
         guest.run("cat /no such file 2>&1; echo no such file; false")
 
 
+def test_orphans_that_end_while_a_command_is_read(guest):
+    """They end one after the other, for as long as the next command, of some kilobytes, takes to arrive."""
+    for number in range(5):
+        guest.run("sh -c 'for i in $(seq 60); do usleep $((i * 5000)) & done'")
+        assert guest.run(f"echo {number}; : {'x' * 3000}", timeout=20) == f"{number}\n"
+
+
 def test_output_that_looks_like_the_protocol(guest):
     text = "END 1 0\nREADY\nRUN 1 ZmFsc2U="
     for _ in range(3):

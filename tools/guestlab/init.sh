@@ -24,17 +24,25 @@ cd /tmp || fail "no /tmp"
 exec 3<>/dev/ttyS1 || fail "no second serial line"
 stty -F /dev/ttyS1 raw -echo
 
-echo READY >&3
-while read -r word id encoded <&3; do
-    [ "$word" = RUN ] || continue
-    echo "$encoded" | base64 -d >"/tmp/.command-$id"
-    sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
-    status=$?
-    {
-        echo "BEGIN $id"
-        gzip -c "/tmp/.output-$id" | base64
-        echo "END $id $status"
-    } >&3
-    rm "/tmp/.command-$id" "/tmp/.output-$id"
-done
-fail "the host closed the second serial line"
+# The commands' reader is a process of its own: orphans become children of process 1, and the end of a child interrupts
+# the shell's read, which then forgets what it has of a line.
+take_commands() {
+    echo READY >&3
+    while read -r word id encoded <&3; do
+        [ "$word" = RUN ] || fail "expected RUN, an id and a command, got '$word'"
+        echo "$encoded" | base64 -d >"/tmp/.command-$id"
+        sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
+        status=$?
+        {
+            echo "BEGIN $id"
+            gzip -c "/tmp/.output-$id" | base64
+            echo "END $id $status"
+        } >&3
+        rm "/tmp/.command-$id" "/tmp/.output-$id"
+    done
+    fail "the host closed the second serial line"
+}
+
+take_commands &
+wait $!
+exit 1 # take_commands has said why
