@@ -8,12 +8,11 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/auto.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "os/socket_child.h"
 
 /* How long a listener that accepts nobody keeps the process after its program has gone. */
 #define SLICE_MS  100u
@@ -38,21 +37,24 @@ static int connect_while_wanted(int fd, const char *path, unsigned timeout_ms)
     }
 }
 
-/* Keeps no other descriptor: who reads standard output would wait for it. */
-static _Noreturn void serve(int fd, const char *path, unsigned timeout_ms)
+struct dialled {
+    const char *path;
+    unsigned timeout_ms;
+};
+
+static int serve(int fd, const void *context)
 {
+    const struct dialled *dialled = context;
     char request;
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (fd > 0)
-        syscall(SYS_close_range, 0, fd - 1, 0);
-    syscall(SYS_close_range, fd + 1, ~0u, 0);
+    socket_child_close_others(fd);
     for (;;) {
         ssize_t got = recv(fd, &request, sizeof(request), 0);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
-            _exit(EXIT_SUCCESS);
-        AUTO_FD connected = connect_while_wanted(fd, path, timeout_ms);
+            return EXIT_SUCCESS;
+        AUTO_FD connected = connect_while_wanted(fd, dialled->path, dialled->timeout_ms);
         int32_t result = connected < 0 ? connected : 0;
         socket_send(fd, &result, sizeof(result), connected < 0 ? -1 : connected);
     }
@@ -60,20 +62,8 @@ static _Noreturn void serve(int fd, const char *path, unsigned timeout_ms)
 
 int dialer_start(const char *path, unsigned timeout_ms)
 {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(ends[0]);
-        serve(ends[1], path, timeout_ms);
-    }
-    int err = pid < 0 ? -errno : 0;
-    close(ends[1]);
-    if (err == 0)
-        return ends[0];
-    close(ends[0]);
-    return err;
+    const struct dialled dialled = {path, timeout_ms};
+    return socket_child_start(SOCK_SEQPACKET, serve, &dialled);
 }
 
 int dialer_connect(int dialer)
@@ -95,8 +85,5 @@ int dialer_connect(int dialer)
 
 void dialer_end(int dialer)
 {
-    char byte;
-    shutdown(dialer, SHUT_WR);
-    while (recv(dialer, &byte, sizeof(byte), 0) < 0 && errno == EINTR) {}
-    close(dialer);
+    socket_child_end(dialer);
 }

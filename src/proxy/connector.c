@@ -21,6 +21,7 @@
 #include "os/clock.h"
 #include "os/closer.h"
 #include "os/socket.h"
+#include "os/socket_child.h"
 #include "proxy/appearance.h"
 #include "proxy/channel_open.h"
 #include "proxy/remote.h"
@@ -520,9 +521,16 @@ static int prepare(struct connector *connector)
     return err;
 }
 
-static _Noreturn void work(const struct proxy_options *options, rlim_t open_files, int fd)
+struct start {
+    const struct proxy_options *options;
+    rlim_t open_files;
+};
+
+static int work(int fd, const void *context)
 {
-    struct connector connector = {.options = options, .open_files = open_files, .fd = fd};
+    const struct start *start = context;
+    struct connector connector = {
+        .options = start->options, .open_files = start->open_files, .fd = fd};
     timers_init(&connector.timers);
     list_init(&connector.jobs);
     list_init(&connector.owed);
@@ -533,17 +541,11 @@ static _Noreturn void work(const struct proxy_options *options, rlim_t open_file
     }
     while (!list_empty(&connector.jobs))
         end_job(list_entry(connector.jobs.next, struct job, link));
-    _exit(err < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
+    return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int connector_start(const struct proxy_options *options, rlim_t open_files)
 {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    AUTO_FD ours = ends[0], theirs = ends[1];
-    pid_t pid = fork();
-    if (pid == 0)
-        work(options, open_files, theirs);
-    return pid < 0 ? -errno : take_fd(&ours);
+    const struct start start = {options, open_files};
+    return socket_child_start(SOCK_SEQPACKET, work, &start);
 }

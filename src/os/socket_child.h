@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A child process behind a socket pair. It does for this process what a cell forbids later: it
+ * connects, listens, or removes a path. The end of the pair is its order to end. Nobody reaps it; it is
+ * made before the process has a second thread.
+ */
+#ifndef OUTBOARD_OS_SOCKET_CHILD_H
+#define OUTBOARD_OS_SOCKET_CHILD_H
+
+/* Forks. work(fd, context) runs in the child with its end of the pair, and its result is the exit
+ * status. type: SOCK_STREAM or SOCK_SEQPACKET. Returns our end, close-on-exec, or a negative errno. */
+int socket_child_start(int type, int (*work)(int fd, const void *context), const void *context);
+
+/* In the child: closes every descriptor but fd, the standard ones too. A peer, or a reader of
+ * standard output, would otherwise wait for the child's copy. */
+void socket_child_close_others(int fd);
+
+/* Tells the child to end, waits until it has closed its end, and closes ours. */
+void socket_child_end(int fd);
+
+#endif
