@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The virtio part of a device (include/outboard/virtio.h): features, status, queues and
+ * configuration space, and the seam by which a wire drives them.
+ *
+ * A wire is either the virtio-pci function of the same device (virtio_pci.c), which serves mpqemu
+ * and vfio-user, or an engine that knows virtio itself (vhost-user), which then calls the functions
+ * below and never touches the PCI part. The device calls the wire by a struct
+ * virtio_wire. Ring addresses and those in descriptors are looked up in device_memory(), so an
+ * engine whose driver uses IOVAs fills that with its IOTLB; `miss` then asks for the rest.
+ *
+ * Life of a queue: stopped, virtio_queue_start(), running, virtio_queue_stop() until that is true,
+ * stopped. Nothing here waits: a question that takes time is asked again after any callback of the device.
+ */
+#ifndef OUTBOARD_DEVICE_VIRTIO_H
+#define OUTBOARD_DEVICE_VIRTIO_H
+
+#include <outboard/virtio.h>
+
+#include "device/host.h"
+
+/* The wire's part. Calls come from callbacks of the device and from the functions
+ * below; those that are marked may be NULL. */
+struct virtio_wire {
+    /* The driver is to look at a queue that has used chains; suppression has been asked already. */
+    void (*signal_queue)(void *context, unsigned queue);
+    /* The configuration space has changed; the driver is to be told. May be NULL. */
+    void (*signal_config)(void *context);
+    /* A range is not in device_memory(). True: it was asked for, and virtio_retry() follows, with
+     * the range or without; the queue stands still meanwhile. May be NULL, as if false. */
+    bool (*miss)(void *context, uint64_t iova, uint64_t len, bool write);
+    /* For the in-flight buffer of vhost-user; all may be NULL. A chain was taken from the ring... */
+    void (*taken)(void *context, unsigned queue, uint16_t head);
+    /* ...is about to be written to the used ring, which then shows `used` as its index... */
+    void (*completing)(void *context, unsigned queue, uint16_t head, uint16_t used);
+    /* ...and has been. */
+    void (*completed)(void *context, unsigned queue, uint16_t head, uint16_t used);
+    void *context;
+};
+
+/* Where a ring is and how far it has come. Split: free-running indices; packed: places with their
+ * wrap counters. */
+struct virtio_place {
+    uint64_t desc, driver, device; /* addresses: descriptors, available, used (or the two events) */
+    uint16_t size;                 /* entries */
+    uint16_t next;                 /* the driver's next chain */
+    uint16_t used;                 /* the next used element */
+    bool next_wrap, used_wrap;     /* packed; 1 at first */
+};
+
+/* As ob_virtio_new(), with the host that the device will use. */
+int device_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virtio_ops *ops,
+                      void *state, const struct server_host *host, struct ob_device **ret_device,
+                      struct ob_fault *fault);
+
+/* Whether a device has a virtio part; the rest is for those that have. */
+bool device_is_virtio(const struct ob_device *device);
+
+/* The wire drives the virtio part itself from now on; NULL: the virtio-pci function does again. */
+void virtio_set_wire(struct ob_device *device, const struct virtio_wire *wire);
+
+uint16_t virtio_type(const struct ob_device *device);
+/* Features that a driver may accept. */
+uint64_t virtio_offered(const struct ob_device *device);
+/* The driver accepts these: 0, -EINVAL when one was not offered or they contradict each other, -EBUSY
+ * while a queue runs, or the device's errno. */
+int virtio_negotiate(struct ob_device *device, uint64_t features);
+/* DRIVER_OK, for wires that have it; else the first virtio_queue_start() stands for it. */
+void virtio_driver_ok(struct ob_device *device);
+/* Whether the device has failed (NEEDS_RESET). */
+bool virtio_has_failed(const struct ob_device *device);
+
+unsigned virtio_num_queues(const struct ob_device *device);
+uint16_t virtio_queue_max_size(const struct ob_device *device, unsigned queue);
+
+/* Starts a queue there. 0; -EINVAL for a size or an alignment that can't be, or a packed place
+ * outside of the ring; -EBUSY when it runs. Whether the rings are in memory is seen when they are
+ * used. The device looks for chains at once. */
+int virtio_queue_start(struct ob_device *device, unsigned queue, const struct virtio_place *place);
+/* Has a queue stop; a stopped one is fine. Whether it has: all chains were given back, and those
+ * that were returned unused and are the newest count as not taken. If not, to be called again after
+ * any callback of the device. */
+bool virtio_queue_stop(struct ob_device *device, unsigned queue);
+bool virtio_queue_is_running(const struct ob_device *device, unsigned queue);
+/* How far a stopped queue has come. */
+void virtio_queue_place(const struct ob_device *device, unsigned queue,
+                        struct virtio_place *ret_place);
+/* A split chain that an earlier process has taken and not completed is to be taken again, before
+ * those of the ring. Before the start. -EINVAL for a head beyond the size, -ENOSPC, -ENOMEM. */
+int virtio_queue_resubmit(struct ob_device *device, unsigned queue, uint16_t head);
+
+/* The driver has notified a queue; one that does not run is fine. */
+void virtio_queue_kick(struct ob_device *device, unsigned queue);
+/* Misses were answered, or memory has changed: queues that stood still look again. */
+void virtio_retry(struct ob_device *device);
+
+/* The configuration space; ranges beyond its end read as zeroes and are not written. */
+size_t virtio_config_len(const struct ob_device *device);
+void virtio_config_read(struct ob_device *device, size_t offset, uint8_t *ret_bytes, size_t len);
+void virtio_config_write(struct ob_device *device, size_t offset, const uint8_t *bytes, size_t len);
+
+/* Resets the virtio part: all queues stop, nothing is negotiated. Whether it has been done; if not,
+ * to be called again after any callback of the device. */
+bool virtio_reset(struct ob_device *device);
+
+#endif
