@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Little-endian fields in byte tables, by their offset in the specification. */
-#ifndef OUTBOARD_DEVICES_NVME_BYTES_H
-#define OUTBOARD_DEVICES_NVME_BYTES_H
+#ifndef OUTBOARD_DEVICES_BYTES_H
+#define OUTBOARD_DEVICES_BYTES_H
 
 #include <endian.h>
 #include <stdint.h>
