@@ -12,7 +12,7 @@
 #include "os/log.h"
 #include "os/notify.h"
 #include "os/signals.h"
-#include "proxy/caller.h"
+#include "proxy/credentials.h"
 
 #define NS_PER_MS 1000000u
 
@@ -35,8 +35,8 @@ static void on_signal(void *argument, uint32_t events)
 static void on_connection(void *argument, int fd)
 {
     struct socket_server *server = argument;
-    char caller[CALLER_TEXT_MAX];
-    caller_describe(fd, caller);
+    char caller[CREDENTIALS_TEXT_MAX];
+    credentials_describe(fd, caller);
     int err = agent_serve(server->agent, fd, caller);
     if (err < 0)
         log_line("can't serve a client: %s", strerror(-err));

@@ -24,7 +24,7 @@
 #include "endpoint/acceptor.h"
 #include "os/clock.h"
 #include "os/socket.h"
-#include "proxy/caller.h"
+#include "proxy/credentials.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
@@ -167,9 +167,9 @@ static bool open_stream(struct control *control, const char *service, const char
 
 static bool do_open(struct control *control, const char *service)
 {
-    char caller[CALLER_TEXT_MAX] = "";
+    char caller[CREDENTIALS_TEXT_MAX] = "";
     if (strcmp(service, AGENT_SERVICE) == 0)
-        caller_describe(control->fd, caller);
+        credentials_describe(control->fd, caller);
     return open_stream(control, service, *caller ? caller : NULL);
 }
 

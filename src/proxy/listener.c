@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "endpoint/acceptor.h"
-#include "proxy/caller.h"
+#include "proxy/credentials.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
 #include "proxy/service.h"
@@ -25,9 +25,9 @@ static void on_connection(void *argument, int fd)
 {
     struct listener *listener = argument;
     bool is_agent = strcmp(listener->forward.service, AGENT_SERVICE) == 0;
-    char caller[CALLER_TEXT_MAX] = "";
+    char caller[CREDENTIALS_TEXT_MAX] = "";
     if (is_agent)
-        caller_describe(fd, caller);
+        credentials_describe(fd, caller);
     if (listener->forward.service[0])
         relay_open(listener->proxy, fd, listener->forward.service, *caller ? caller : NULL, NULL);
     else

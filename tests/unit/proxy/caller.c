@@ -68,7 +68,15 @@ static void copy_name(char ret_name[CALLER_NAME], const uint8_t *bytes, size_t l
 static void on_incoming(void *user, struct ob_stream *stream, const struct ob_open *open)
 {
     struct caller *caller = user;
-    caller->asked = stream;
+    if (caller->answers) {
+        assert_int_equal(ob_stream_accept(stream), 0);
+        caller->stream = stream;
+        caller->state = CALL_ACCEPTED;
+        caller->heard_len = 0;
+        caller->heard_end = false;
+    } else {
+        caller->asked = stream;
+    }
     copy_name(caller->service, (const uint8_t *)open->service, open->service_len);
     copy_name(caller->metadata, (const uint8_t *)open->metadata, open->metadata_len);
 }

@@ -31,6 +31,7 @@ struct caller {
     size_t heard_len;
     bool heard_end;
     struct ob_stream *stream; /* the one that it opened last; NULL: over */
+    bool answers;             /* accepts what the proxy opens, which becomes `stream` */
     /* The last one that the proxy has opened, and whereto. */
     struct ob_stream *asked;
     char service[CALLER_NAME], metadata[CALLER_NAME];

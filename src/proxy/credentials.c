@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/caller.h"
+#include "proxy/credentials.h"
 
 #include <stdio.h>
 #include <sys/socket.h>
 
-void caller_describe(int fd, char ret_text[CALLER_TEXT_MAX])
+void credentials_describe(int fd, char ret_text[CREDENTIALS_TEXT_MAX])
 {
     struct ucred peer;
     socklen_t len = sizeof(peer);
     ret_text[0] = '\0';
     if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid > 0)
-        snprintf(ret_text, CALLER_TEXT_MAX, "uid %u, pid %d", peer.uid, peer.pid);
+        snprintf(ret_text, CREDENTIALS_TEXT_MAX, "uid %u, pid %d", peer.uid, peer.pid);
 }
