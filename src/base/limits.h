@@ -246,6 +246,12 @@
  * destination and command, and for what is asked for meanwhile. */
 #define LIMIT_CONNECTOR_ANSWERS 4096
 
+/* Virtio: descriptors of one chain, and descriptors that are looked at for one. */
+#define LIMIT_VIRTIO_SEGMENTS 1024
+
+/* Virtio: chains that one queue gives before the loop turns to the next. */
+#define LIMIT_VIRTIO_TURN 64
+
 /* Bytes of a file of --cell-policy. */
 #define LIMIT_POLICY_LEN 65536u
 

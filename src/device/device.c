@@ -7,6 +7,7 @@
 
 #include "device/description.h"
 #include "device/internal.h"
+#include "device/virtio_part.h"
 
 int device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
                const struct server_host *host, struct ob_device **ret_device,
@@ -47,6 +48,7 @@ void device_free(struct ob_device *device)
         ending->ended(ending);
     }
     device_disconnect(device);
+    virtio_part_free(device->virtio);
     device_pci_free(device);
     free(device->name);
     free(device);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 
 #include "device/internal.h"
+#include "device/virtio_part.h"
 
 /* An author's slips; a range of no bytes needs no buffer. */
 static int check_call(const struct ob_device *device, const void *buf, size_t len)
@@ -18,22 +19,24 @@ static bool is_direction(enum ob_dma_direction direction)
     return direction == OB_DMA_TO_DEVICE || direction == OB_DMA_FROM_DEVICE;
 }
 
-static int check_mastering(const struct ob_device *device)
+int device_may_master(const struct ob_device *device)
 {
     if (device->dormant)
         return -ENOTCONN;
+    if (device->virtio && !device->virtio->own_wire)
+        return 0; /* the wire has no bus */
     return pci_function_may_master(&device->pci->function) ? 0 : -EPERM;
 }
 
 static int read_memory(struct ob_device *device, uint64_t iova, void *ret_buf, size_t len)
 {
-    int err = check_mastering(device);
+    int err = device_may_master(device);
     return err < 0 ? err : memory_read(&device->memory, iova, ret_buf, len);
 }
 
 static int write_memory(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
 {
-    int err = check_mastering(device);
+    int err = device_may_master(device);
     return err < 0 ? err : memory_write(&device->memory, iova, buf, len);
 }
 
@@ -65,7 +68,7 @@ int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_
 
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request)
 {
-    int err = check_mastering(device);
+    int err = device_may_master(device);
     return err < 0 ? err
                    : memory_check(&device->memory, request->iova, request->len,
                                   request->direction == OB_DMA_FROM_DEVICE);
@@ -134,7 +137,7 @@ int ob_dma_map(struct ob_device *device, uint64_t iova, size_t len, enum ob_dma_
         err = -EINVAL;
     if (err < 0)
         return err;
-    err = check_mastering(device);
+    err = device_may_master(device);
     if (err == 0)
         err = memory_map(&device->memory, iova, len, direction == OB_DMA_FROM_DEVICE, ret_spans,
                          max_spans);

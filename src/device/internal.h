@@ -6,7 +6,8 @@
  *
  * The core has the author's operations, guest memory, the world around (host.h), pause, and who may
  * do DMA. The PCI part has the function, its BARs, interrupts and doorbells. A device of another
- * bus has another part beside `pci`, which is then NULL.
+ * bus has another part beside `pci`: a virtio device has `virtio` (virtio_part.h), which its PCI
+ * function shows where the wire knows no virtio.
  */
 #ifndef OUTBOARD_DEVICE_INTERNAL_H
 #define OUTBOARD_DEVICE_INTERNAL_H
@@ -62,6 +63,9 @@ struct device_pci {
     struct bar_memory bar_memory[OB_BAR_COUNT];
     struct device_irqs irqs;
     struct doorbells doorbells;
+    /* Of a capability whose bytes mean an access: told before a read of configuration space, and
+     * after a write. NULL: there is none. */
+    void (*config_accessed)(struct ob_device *device, uint32_t offset, unsigned size, bool written);
 };
 
 /* What a person was told on account of this peer, and is not told again until the next. */
@@ -78,6 +82,7 @@ struct ob_device {
     const struct server_host *host;
     struct memory memory;
     struct device_pci *pci;
+    struct device_virtio *virtio;             /* NULL: not a virtio device */
     const struct device_messenger *messenger; /* NULL: this wire has none */
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
@@ -92,6 +97,9 @@ struct ob_device {
     bool resetting; /* before a reset */
     struct device_told told;
 };
+
+/* dma.c: whether the device may do DMA now: 0, -ENOTCONN or -EPERM. */
+int device_may_master(const struct ob_device *device);
 
 /* dormant.c: the peer has taken the device over. */
 void device_wake(struct ob_device *device);

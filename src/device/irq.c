@@ -131,6 +131,11 @@ static bool is_used(const struct ob_device *device, enum irq_kind kind)
                             : msi_is_enabled(&irqs->msi, &device->pci->function);
 }
 
+bool irq_uses_msix(const struct ob_device *device)
+{
+    return is_used(device, IRQ_MSIX);
+}
+
 void ob_irq_raise(struct ob_device *device)
 {
     if (!device || !has_intx(device) || device->pci->irqs.intx_raised)

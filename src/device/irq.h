@@ -37,6 +37,9 @@ enum irq_kind {
 /* How many vectors of a kind there are. */
 unsigned irq_count(const struct ob_device *device, enum irq_kind kind);
 
+/* Whether the guest uses MSI-X, as far as the VMM lets the device know. */
+bool irq_uses_msix(const struct ob_device *device);
+
 /* Whether the wire's INTx is masked by being signalled, until it is unmasked. */
 void irq_automask_intx(struct ob_device *device, bool automasks);
 

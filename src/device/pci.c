@@ -155,9 +155,16 @@ uint32_t device_config_len(const struct ob_device *device)
     return device->pci->function.config_len;
 }
 
-int device_config_read(const struct ob_device *device, uint32_t offset, unsigned size,
+static void accessed(struct ob_device *device, uint32_t offset, unsigned size, bool written)
+{
+    if (device->pci->config_accessed)
+        device->pci->config_accessed(device, offset, size, written);
+}
+
+int device_config_read(struct ob_device *device, uint32_t offset, unsigned size,
                        uint32_t *ret_value)
 {
+    accessed(device, offset, size, false);
     return pci_config_read(&device->pci->function, offset, size, ret_value);
 }
 
@@ -257,5 +264,6 @@ int device_config_write(struct ob_device *device, uint32_t offset, unsigned size
     bool was_disabled = pci_function_intx_disabled(&device->pci->function);
     int err = pci_config_write(&device->pci->function, offset, size, value);
     irqs_config_changed(device, was_disabled);
+    accessed(device, offset, size, true);
     return err;
 }

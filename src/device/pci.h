@@ -43,13 +43,13 @@ bool device_check_size(struct ob_device *device, unsigned size);
 /* Bytes of configuration space. */
 uint32_t device_config_len(const struct ob_device *device);
 /* As pci_config_read(). */
-int device_config_read(const struct ob_device *device, uint32_t offset, unsigned size,
+int device_config_read(struct ob_device *device, uint32_t offset, unsigned size,
                        uint32_t *ret_value);
 /* As pci_config_write(), with what follows for interrupts. */
 int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value);
 
 /* Configuration space in any number of bytes. -EINVAL when they do not lie in it. */
-int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
+int device_config_read_bytes(struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
                              size_t len);
 int device_config_write_bytes(struct ob_device *device, uint64_t offset, const uint8_t *buf,
                               size_t len);

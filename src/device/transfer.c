@@ -69,7 +69,7 @@ static bool in_config(const struct ob_device *device, uint64_t offset, size_t le
     return offset <= size && len <= size - offset;
 }
 
-int device_config_read_bytes(const struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
+int device_config_read_bytes(struct ob_device *device, uint64_t offset, uint8_t *ret_buf,
                              size_t len)
 {
     if (!in_config(device, offset, len))
@@ -77,7 +77,7 @@ int device_config_read_bytes(const struct ob_device *device, uint64_t offset, ui
     while (len > 0) {
         uint32_t value;
         unsigned size = access_piece(offset, len, 4);
-        pci_config_read(&device->pci->function, (uint32_t)offset, size, &value);
+        device_config_read(device, (uint32_t)offset, size, &value);
         access_put(ret_buf, value, size);
         ret_buf += size;
         offset += size;

@@ -18,25 +18,7 @@
 #include <outboard/virtio.h>
 
 #include "device/host.h"
-
-/* The wire's part. Calls come from callbacks of the device and from the functions
- * below; those that are marked may be NULL. */
-struct virtio_wire {
-    /* The driver is to look at a queue that has used chains; suppression has been asked already. */
-    void (*signal_queue)(void *context, unsigned queue);
-    /* The configuration space has changed; the driver is to be told. May be NULL. */
-    void (*signal_config)(void *context);
-    /* A range is not in device_memory(). True: it was asked for, and virtio_retry() follows, with
-     * the range or without; the queue stands still meanwhile. May be NULL, as if false. */
-    bool (*miss)(void *context, uint64_t iova, uint64_t len, bool write);
-    /* For the in-flight buffer of vhost-user; all may be NULL. A chain was taken from the ring... */
-    void (*taken)(void *context, unsigned queue, uint16_t head);
-    /* ...is about to be written to the used ring, which then shows `used` as its index... */
-    void (*completing)(void *context, unsigned queue, uint16_t head, uint16_t used);
-    /* ...and has been. */
-    void (*completed)(void *context, unsigned queue, uint16_t head, uint16_t used);
-    void *context;
-};
+#include "virtio/wire.h"
 
 /* Where a ring is and how far it has come. Split: free-running indices; packed: places with their
  * wrap counters. */
@@ -67,6 +49,11 @@ uint64_t virtio_offered(const struct ob_device *device);
 int virtio_negotiate(struct ob_device *device, uint64_t features);
 /* DRIVER_OK, for wires that have it; else the first virtio_queue_start() stands for it. */
 void virtio_driver_ok(struct ob_device *device);
+/* As ob_virtio_ops.save() and load(): the device's own part. 0 bytes where it has none. */
+size_t virtio_own_state_len(const struct ob_device *device);
+int virtio_save_own(struct ob_device *device, uint8_t *ret_buf, size_t size);
+int virtio_load_own(struct ob_device *device, uint32_t version, const uint8_t *buf, size_t len,
+                    struct ob_fault *fault);
 /* Whether the device has failed (NEEDS_RESET). */
 bool virtio_has_failed(const struct ob_device *device);
 
@@ -86,7 +73,8 @@ bool virtio_queue_is_running(const struct ob_device *device, unsigned queue);
 void virtio_queue_place(const struct ob_device *device, unsigned queue,
                         struct virtio_place *ret_place);
 /* A split chain that an earlier process has taken and not completed is to be taken again, before
- * those of the ring. Before the start. -EINVAL for a head beyond the size, -ENOSPC, -ENOMEM. */
+ * those of the ring. Right after virtio_queue_start(). -EINVAL for a head beyond the size or a
+ * packed ring, -ENOSPC, -ENOMEM. */
 int virtio_queue_resubmit(struct ob_device *device, unsigned queue, uint16_t head);
 
 /* The driver has notified a queue; one that does not run is fine. */

@@ -76,6 +76,7 @@ static int install(struct memory *memory, const struct region_index *index, unsi
     region_index_each(index, mark_current, NULL);
     region_index_each(&old, find_held, &held);
     memory->index = *index;
+    memory->generation++;
     memory->count = count;
     memory->last = NULL;
     empty(memory, &old);
@@ -209,6 +210,7 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
         return err;
     find(memory, desc->gpa)->current = true;
     memory->count++;
+    memory->generation++;
     return 0;
 }
 
@@ -235,6 +237,7 @@ static int remove_region(struct memory *memory, struct ob_dma_region *region)
     region->current = false;
     memory->last = NULL;
     memory->count--;
+    memory->generation++;
     return memory_is_held(region) ? MEMORY_HELD : 0;
 }
 
@@ -305,6 +308,34 @@ int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write)
 {
     int err = check_range(memory, gpa, len, write);
     return err == -EREMOTE ? 0 : err;
+}
+
+int memory_at(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at)
+{
+    uint8_t *start = NULL;
+    size_t done = 0;
+    if (wraps(gpa, len))
+        return -EFAULT;
+    while (done < len) {
+        uint8_t *at;
+        size_t piece;
+        struct ob_dma_region *region;
+        int err = look_up(memory, gpa + done, len - done, write, &at, &piece, &region);
+        if (err < 0)
+            return err;
+        if (done == 0)
+            start = at;
+        else if (at != start + done)
+            return -E2BIG;
+        done += piece;
+    }
+    *ret_at = start;
+    return 0;
+}
+
+void memory_mark(struct memory *memory, uint64_t gpa, size_t len)
+{
+    dirty_mark(&memory->dirty, gpa, len);
 }
 
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len)

@@ -74,6 +74,8 @@ struct memory {
     struct ob_dma_region *last; /* the region of the last look-up, or NULL */
     struct dirty_log dirty;
     bool never_maps;
+    unsigned
+        generation; /* changes whenever the set does, so that a look-up can be kept until then */
 };
 
 void memory_init(struct memory *memory, struct memory_host host);
@@ -114,6 +116,12 @@ void memory_drop(struct memory *memory, struct ob_dma_region *region);
 /* Whether all of a range is memory, reachable or not: 0, -EFAULT, or -EACCES when part of it is
  * read only and write is asked for. */
 int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write);
+
+/* Where a range is in this process, for as long as memory.generation stays the same. -EFAULT,
+ * -EACCES or -EREMOTE as ob_dma_map(); -E2BIG when it is not contiguous here. No access is logged:
+ * whoever writes there marks it, memory_mark(). */
+int memory_at(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at);
+void memory_mark(struct memory *memory, uint64_t gpa, size_t len);
 
 /* As ob_dma_read(), ob_dma_write() and ob_dma_map(), without regard to bus mastering. */
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len);

@@ -6,6 +6,7 @@
 
 #include "base/sized.h"
 #include "device/device.h"
+#include "device/virtio.h"
 #include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
@@ -147,6 +148,17 @@ static int read_author(const struct ob_device_desc *desc, const struct ob_device
     return err;
 }
 
+/* Of the library's own; NULL: no memory. */
+static struct program_host *make_host(struct ob_fault *fault)
+{
+    struct program_host *host = calloc(1, sizeof(*host));
+    if (host)
+        init_host(host);
+    else
+        ob_fault_set(fault, -ENOMEM, "no memory for the device");
+    return host;
+}
+
 int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops *ops, void *state,
                   struct ob_device **ret_device, struct ob_fault *fault)
 {
@@ -157,12 +169,34 @@ int ob_device_new(const struct ob_device_desc *desc, const struct ob_device_ops 
     int err = read_author(desc, ops, &own_desc, &own_ops, fault);
     if (err < 0)
         return err;
-    struct program_host *host = calloc(1, sizeof(*host));
+    struct program_host *host = make_host(fault);
     if (!host)
-        return ob_fault_set(fault, -ENOMEM, "no memory for the device");
-    init_host(host);
+        return -ENOMEM;
     err = device_new(desc ? &own_desc : NULL, ops ? &own_ops : NULL, state, &host->host, ret_device,
                      fault);
+    if (err < 0)
+        free(host);
+    return err;
+}
+
+int ob_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virtio_ops *ops, void *state,
+                  struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct ob_virtio_desc own_desc;
+    struct ob_virtio_ops own_ops;
+    if (!ret_device || !desc || !ops)
+        return ob_fault_set(fault, -EINVAL, "ob_virtio_new(): an argument is NULL");
+    int err = sized_copy(desc, SIZED_UP_TO(struct ob_virtio_desc, state_version), &own_desc,
+                         sizeof(own_desc), "ob_virtio_desc", fault);
+    if (err == 0)
+        err = sized_copy(ops, SIZED_UP_TO(struct ob_virtio_ops, disconnected), &own_ops,
+                         sizeof(own_ops), "ob_virtio_ops", fault);
+    if (err < 0)
+        return err;
+    struct program_host *host = make_host(fault);
+    if (!host)
+        return -ENOMEM;
+    err = device_virtio_new(&own_desc, &own_ops, state, &host->host, ret_device, fault);
     if (err < 0)
         free(host);
     return err;

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * How the virtio part of a device is built; for src/device alone.
+ *
+ * virtio_config.c has the configuration space, virtio_queues.c the life of queues and their chains,
+ * virtio_pci.c the registers, virtio_state.c what is saved, virtio.c makes it all.
+ */
+#ifndef OUTBOARD_DEVICE_VIRTIO_PART_H
+#define OUTBOARD_DEVICE_VIRTIO_PART_H
+
+#include "device/virtio.h"
+#include "virtio/spec.h"
+#include "virtio/virtqueue.h"
+
+#define VIRTIO_NO_VECTOR 0xffffu
+
+enum queue_life {
+    QUEUE_STOPPED,
+    QUEUE_RUNNING,
+    QUEUE_STOPPING, /* the device has chains of it still */
+};
+
+struct virtio_part_queue {
+    struct device_virtio *virtio;
+    struct virtqueue ring;
+    struct list kicked; /* in device_virtio.kicked */
+    struct list due;    /* in device_virtio.due */
+    enum queue_life life;
+    uint64_t turn;     /* device_virtio.turn when share was filled */
+    unsigned share;    /* chains that it may take before the loop turns */
+    bool letting_go;   /* let_go() was called, and the queue has not resumed since */
+    bool is_at_a_loss; /* memory that the wire was asked for is missing */
+    uint16_t max_size;
+    /* What the driver has set by registers. */
+    uint16_t size;
+    uint16_t vector;
+    bool enabled;
+    bool resetting; /* queue_reset was written */
+    uint64_t desc, driver, device;
+};
+
+/* Registers of the virtio-pci function, 4.1.4.3. */
+struct virtio_registers {
+    uint32_t feature_select;
+    uint32_t driver_feature_select;
+    uint64_t driver_features;
+    uint16_t config_vector;
+    uint16_t queue_select;
+    uint8_t isr;
+    uint8_t cfg_capability; /* offset of the capability that gives access to BARs */
+};
+
+struct virtio_config {
+    size_t len;
+    uint8_t *bytes; /* as the driver saw it last; room for the next reading behind it */
+    uint8_t generation;
+};
+
+struct device_virtio {
+    struct ob_device *device;
+    struct ob_virtio_ops ops;
+    void *state;
+    const struct virtio_wire *wire;
+    struct virtio_wire pci_wire;
+    bool own_wire; /* the virtio-pci function */
+    uint16_t type;
+    uint8_t status;
+    bool negotiated;
+    bool driver_ok;
+    bool resetting;
+    bool paused;
+    bool holding;  /* memory goes: no chains until it has gone */
+    uint64_t turn; /* of the loop */
+    uint64_t offered;
+    uint64_t accepted;
+    struct virtio_config config;
+    unsigned num_queues;
+    unsigned ending; /* queues that the driver resets */
+    struct virtio_part_queue *queues;
+    struct list kicked; /* queues whose notified() is to be called */
+    struct list due;    /* queues that have used chains */
+    struct virtio_fetched *scratch;
+    struct virtio_registers registers;
+    size_t own_state_len;
+};
+
+/* virtio_config.c. Whether the device's bytes have changed since the last look. */
+bool virtio_config_refresh(struct device_virtio *virtio);
+
+/* virtio_queues.c */
+void virtio_queues_init(struct device_virtio *virtio, const struct ob_virtio_queue *queues);
+void virtio_queue_defaults(struct virtio_part_queue *queue);
+void virtio_part_free(struct device_virtio *virtio);
+bool virtio_queues_poll(struct device_virtio *virtio);
+/* Asks for all chains back, as long as `paused` or `holding` is set. */
+void virtio_queues_let_go(struct device_virtio *virtio);
+/* Neither is any more: the device looks for chains. */
+void virtio_queues_resume(struct device_virtio *virtio);
+/* Whether the device has no chain. */
+bool virtio_queues_are_quiet(const struct device_virtio *virtio);
+/* Everything is as at first, whatever the device still has. */
+void virtio_reset_now(struct device_virtio *virtio);
+/* Asks soon if the driver wants an interrupt. */
+void virtio_queue_is_due(struct virtio_part_queue *queue);
+/* Has notified() called for a queue that runs. */
+void virtio_queue_wake(struct virtio_part_queue *queue);
+
+/* virtio_features.c */
+void virtio_fail(struct device_virtio *virtio, const char *reason);
+
+/* virtio_pci.c: the function that shows the device on a bus. */
+void virtio_pci_use(struct device_virtio *virtio);
+/* Fills the PCI description; the doorbells are to be freed. 0 or -ENOMEM. */
+int virtio_pci_describe(const struct ob_virtio_desc *virtio, struct ob_device_desc *ret_desc,
+                        struct ob_doorbell **ret_doorbells);
+/* 0, or -ENOSPC. */
+int virtio_pci_add_capabilities(struct device_virtio *virtio);
+/* As those of ob_device_ops; the state is the device_virtio. */
+uint64_t virtio_pci_read(void *state, unsigned bar, uint64_t offset, unsigned size);
+void virtio_pci_doorbell(void *state, unsigned number);
+void virtio_pci_write(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
+/* Goes on with a reset or the end of a queue that the driver waits for. */
+void virtio_pci_poll(struct device_virtio *virtio);
+
+/* virtio_state.c */
+size_t virtio_state_len(const struct ob_virtio_desc *desc);
+int virtio_state_save(void *state, uint8_t *ret_buf, size_t size);
+int virtio_state_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                      struct ob_fault *fault);
+
+#endif

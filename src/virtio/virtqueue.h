@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Virtqueue: the chains of a ring, from taken until given back.
+ *
+ * Chains stand in the order in which they were taken. Each is TAKEN (the device has it), RETURNED
+ * (given back unused, taken again before those in the ring) or DONE (to be shown to the driver). A
+ * chain that is DONE leaves at once if the ring can be written and, with IN_ORDER, if it is the
+ * oldest. If the newest chain is RETURNED, the ring goes back to it, as if it had never been taken.
+ *
+ * A hostile driver can show any number of chains. No more are in flight than the ring has room for:
+ * one more is its error.
+ */
+#ifndef OUTBOARD_VIRTIO_VIRTQUEUE_H
+#define OUTBOARD_VIRTIO_VIRTQUEUE_H
+
+#include <outboard/virtio.h>
+
+#include "base/list.h"
+#include "virtio/ring.h"
+#include "virtio/wire.h"
+
+enum chain_state {
+    CHAIN_TAKEN,
+    CHAIN_RETURNED,
+    CHAIN_DONE,
+    CHAIN_ORPHAN, /* the device has it still, the ring has not */
+};
+
+struct virtio_chain {
+    struct ob_virtio_chain chain; /* first: what the device sees */
+    struct list link;
+    struct virtqueue *queue;
+    enum chain_state state;
+    uint16_t id, at, count; /* as struct virtio_fetched */
+    bool at_wrap;
+    uint32_t written; /* DONE */
+    unsigned room;    /* in spans */
+    struct ob_dma_span *spans;
+};
+
+struct virtqueue {
+    struct virtio_ring ring;
+    unsigned index; /* for chains and the wire */
+    unsigned max_segments;
+    bool in_order;
+    bool quiet; /* the driver was told not to notify */
+    struct list chains;
+    struct list orphans;
+    struct list spare;
+    unsigned taken; /* chains, by state; orphans count as taken */
+    unsigned returned;
+    unsigned done;
+    unsigned in_flight; /* steps of the ring that all chains take */
+    const struct virtio_wire *wire;
+    void *owner;
+};
+
+void virtqueue_init(struct virtqueue *queue, unsigned index, unsigned max_segments, void *owner);
+void virtqueue_done(struct virtqueue *queue);
+
+/* The ring begins, or goes on, elsewhere. Chains that are not TAKEN are forgotten, TAKEN ones become
+ * orphans, which are dropped when they are given back. */
+void virtqueue_forget(struct virtqueue *queue);
+
+/* Takes the next chain. 1; 0: there is none, and the driver notifies the next; -EPROTO with the
+ * fault filled; -ENOMEM; or the errno of memory, with queue->ring.missing filled. */
+int virtqueue_take(struct virtqueue *queue, struct virtio_fetched *scratch,
+                   struct virtio_chain **ret_chain, struct ob_fault *fault);
+/* Gives a chain back. 0, or the errno of memory: the chain waits for virtqueue_flush(). */
+int virtqueue_complete(struct virtio_chain *chain, uint32_t written);
+void virtqueue_return(struct virtio_chain *chain);
+/* Shows the driver what waits to be shown. 0 or the errno of memory. */
+int virtqueue_flush(struct virtqueue *queue);
+
+/* Puts a chain there that another process has taken: it is RETURNED, or DONE. 0, -ENOSPC when the
+ * ring has no room for it, -ENOMEM. */
+int virtqueue_restore(struct virtqueue *queue, const struct virtio_chain *like);
+
+#endif
