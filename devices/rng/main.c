@@ -19,8 +19,8 @@ struct rng {
     struct ob_device *device;
 };
 
-/* Returns how many bytes it has written. getrandom(2) is called once for each span; what it gives
- * at once is enough. */
+/* Returns how many bytes it has written. The kernel gives up to 256 bytes whole, and may give less of
+ * more. */
 static size_t fill(const struct ob_virtio_chain *chain)
 {
     uint8_t bytes[MAX_LEN];

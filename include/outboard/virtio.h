@@ -183,8 +183,8 @@ OB_API int ob_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virt
  * chain. It then looks once more, so that no notification is lost (section 2.7.13.4.1).
  *
  * Returns the chain, which the device must complete or return, or NULL. NULL: the queue is empty or
- * does not run. It runs from its start until it stops, but not while the VM is paused or the device
- * is dormant, and not after a fault of the driver. Any callback of the device.
+ * does not run. It runs from its start until it stops. It does not run while the VM is paused or the
+ * device is dormant, and after a fault of the driver. Any callback of the device.
  */
 OB_API struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue);
 

@@ -131,7 +131,7 @@ static int at_rest(void *state, struct ob_fault *fault)
     return virtio->ops.at_rest ? virtio->ops.at_rest(virtio->state, fault) : 1;
 }
 
-/* What the queues have waits for the next VMM, which may take the same VM further. */
+/* The queues keep their places for the next VMM, which may take the same VM further. */
 static void disconnected(void *state)
 {
     struct device_virtio *virtio = state;

@@ -3,9 +3,9 @@
  * The virtio part of a device (include/outboard/virtio.h): features, status, queues and
  * configuration space, and the seam by which a wire drives them.
  *
- * A wire is either the virtio-pci function of the same device (virtio_pci.c), which serves mpqemu
- * and vfio-user, or an engine that knows virtio itself (vhost-user), which then calls the functions
- * below and never touches the PCI part. The device calls the wire by a struct
+ * The wire is the virtio-pci function of the same device (virtio_pci.c) for mpqemu and vfio-user. An
+ * engine that knows virtio (vhost-user) is a wire itself: it calls the functions below and never
+ * touches the PCI part. The device calls the wire by a struct
  * virtio_wire. Ring addresses and those in descriptors are looked up in device_memory(), so an
  * engine whose driver uses IOVAs fills that with its IOTLB; `miss` then asks for the rest.
  *
@@ -49,7 +49,7 @@ uint64_t virtio_offered(const struct ob_device *device);
 int virtio_negotiate(struct ob_device *device, uint64_t features);
 /* DRIVER_OK, for wires that have it; else the first virtio_queue_start() stands for it. */
 void virtio_driver_ok(struct ob_device *device);
-/* As ob_virtio_ops.save() and load(): the device's own part. 0 bytes where it has none. */
+/* As ob_virtio_ops.save() and load(): the device's own part. 0 bytes if it has no state. */
 size_t virtio_own_state_len(const struct ob_device *device);
 int virtio_save_own(struct ob_device *device, uint8_t *ret_buf, size_t size);
 int virtio_load_own(struct ob_device *device, uint32_t version, const uint8_t *buf, size_t len,

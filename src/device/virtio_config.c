@@ -41,7 +41,7 @@ void virtio_config_read(struct ob_device *device, size_t offset, uint8_t *ret_by
         memcpy(ret_bytes, virtio->config.bytes + offset, there);
 }
 
-/* What the driver has changed by itself is no news to it. */
+/* A change by the driver itself is no news to it. */
 void virtio_config_write(struct ob_device *device, size_t offset, const uint8_t *bytes, size_t len)
 {
     struct device_virtio *virtio = device->virtio;

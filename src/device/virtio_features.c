@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What driver and device agree on, and the end of it: virtio 1.2, sections 2.1 and 2.2. */
+/* The agreement of driver and device, and its end: virtio 1.2, sections 2.1 and 2.2. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * How the virtio part of a device is built; for src/device alone.
  *
  * virtio_config.c has the configuration space, virtio_queues.c the life of queues and their chains,
- * virtio_pci.c the registers, virtio_state.c what is saved, virtio.c makes it all.
+ * virtio_pci.c the registers, virtio_state.c the saved state, virtio.c makes it all.
  */
 #ifndef OUTBOARD_DEVICE_VIRTIO_PART_H
 #define OUTBOARD_DEVICE_VIRTIO_PART_H
@@ -31,7 +31,7 @@ struct virtio_part_queue {
     bool letting_go;   /* let_go() was called, and the queue has not resumed since */
     bool is_at_a_loss; /* memory that the wire was asked for is missing */
     uint16_t max_size;
-    /* What the driver has set by registers. */
+    /* The driver's registers. */
     uint16_t size;
     uint16_t vector;
     bool enabled;
@@ -119,7 +119,7 @@ int virtio_pci_add_capabilities(struct device_virtio *virtio);
 uint64_t virtio_pci_read(void *state, unsigned bar, uint64_t offset, unsigned size);
 void virtio_pci_doorbell(void *state, unsigned number);
 void virtio_pci_write(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
-/* Goes on with a reset or the end of a queue that the driver waits for. */
+/* Continues a reset, or the end of a queue, that the driver waits for. */
 void virtio_pci_poll(struct device_virtio *virtio);
 
 /* virtio_state.c */

@@ -18,7 +18,7 @@ static struct virtio_part_queue *queue_of(const struct ob_device *device, unsign
                : NULL;
 }
 
-/* What the driver has set is as at first, 4.1.4.3. */
+/* The driver's registers as after a reset, 4.1.4.3. */
 void virtio_queue_defaults(struct virtio_part_queue *queue)
 {
     queue->size = queue->max_size;

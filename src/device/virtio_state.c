@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The saved state of a virtio device: what the driver has set, the rings with the chains that were
+ * The saved state of a virtio device: the driver's registers, the rings with the chains that were
  * given back unused, and the device's own part behind it.
  *
- * Whoever wrote a state may have been taken over. Every value is checked; the rings are checked once
+ * A state may come from a process that was taken over. Every value is checked; the rings are checked once
  * more whenever they are used, as for any driver.
  */
 #include <errno.h>
@@ -14,7 +14,7 @@
 #include "device/internal.h"
 #include "device/virtio_part.h"
 
-/* What the fields of each kind take, at most. */
+/* Bytes of the fields of each kind, at most. */
 #define HEAD_LEN  64u
 #define QUEUE_LEN 64u
 #define CHAIN_LEN 16u
@@ -175,7 +175,7 @@ static int load_queue(struct virtio_part_queue *queue, struct ob_state_fields *f
         return refuse(virtio, "chain of a queue", fault);
     if (queue->resetting)
         virtio->ending++;
-    /* What was signalled last is not known: once too often is right. */
+    /* The last signal is not known: one too many is right. */
     queue->ring.ring.unsignalled = 1;
     virtio_queue_is_due(queue);
     return 0;

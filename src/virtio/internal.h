@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the two kinds of rings share. For src/virtio alone. */
+/* Common to both kinds of rings. For src/virtio alone. */
 #ifndef OUTBOARD_VIRTIO_INTERNAL_H
 #define OUTBOARD_VIRTIO_INTERNAL_H
 
@@ -53,10 +53,10 @@ struct virtio_walk {
     struct ob_fault *fault;
 };
 
-/* Copies the descriptor at an address in this process: id and flags of a packed one, 2.8.13, stand
- * where a split one has flags and next, 2.7.5. */
+/* Copies the descriptor at an address in this process. A packed one, 2.8.13, has id and flags where
+ * a split one has flags and next, 2.7.5. */
 struct virtio_desc virtio_desc_copy(const uint8_t *at, bool packed);
-/* Adds what a descriptor of the ring describes, with all of its table if it is indirect. 0 or a
+/* Adds the memory of a descriptor of the ring, with all of its table if it is indirect. 0 or a
  * negative errno. */
 int virtio_walk_add(struct virtio_walk *walk, const struct virtio_desc *desc);
 

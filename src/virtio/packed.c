@@ -47,7 +47,7 @@ int virtio_packed_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
     return err < 0 ? err : 1;
 }
 
-/* The id and the length may be others now; they are those of what was taken. */
+/* The id and the length may be others now; they stay as they were taken. */
 int virtio_packed_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                        struct ob_fault *fault)
 {
@@ -78,7 +78,7 @@ void virtio_packed_push(struct virtio_ring *ring, uint16_t id, uint16_t count, u
 
 bool virtio_packed_wants_interrupt(struct virtio_ring *ring)
 {
-    full_barrier(); /* between the used descriptor and what the driver says of interrupts */
+    full_barrier(); /* between the used descriptor and the driver's wish for interrupts */
     const uint16_t flags = load16_acquire(ring->driver_at + VIRTIO_EVENT_FLAGS) & 3u;
     if (flags != VIRTIO_EVENT_DESC || !ring->event_idx)
         return flags != VIRTIO_EVENT_DISABLE;

@@ -2,8 +2,8 @@
 /*
  * Ring: a virtqueue in guest memory as the device's side of it, split or packed.
  *
- * Everything in the ring is the driver's, who may be hostile and may write at any time: each field
- * is read once, into a copy, and the copy is checked. Every walk is bounded by the ring's size or
+ * The driver may be hostile, and may write at any time. Each field of the ring is read once, into a
+ * copy, and the copy is checked. Every walk is bounded by the ring's size or
  * by LIMIT_VIRTIO_SEGMENTS. A ring that breaks a rule makes a function return -EPROTO with the
  * fault filled; the owner then uses it no more.
  *
@@ -11,11 +11,11 @@
  * A part that is not in memory makes a function return the errno of the look-up with ring->missing
  * filled, and nothing has happened then.
  *
- * Memory order (2.7.13, 2.8.21). The driver writes a chain, then shows it (avail.idx, or the flags
- * of a packed descriptor); we read what shows it with acquire, then the chain. We write a used
- * element, then show it with release. Suppression is Dekker's problem twice over: whoever shows
- * something and then asks if the other wants to know, and whoever says that he wants to know and
- * then looks once more, has a full barrier in between (models/virtqueue.pml).
+ * Memory order (2.7.13, 2.8.21). The driver writes a chain, then its mark: avail.idx, or the flags
+ * of a packed descriptor. The device reads the mark with acquire, then the chain. It writes a used
+ * element, then its mark with release. Suppression is Dekker's problem, twice. A side that has set a
+ * mark reads the other's wish; a side that has set its wish reads the mark once more. Each has a
+ * full barrier in between (models/virtqueue.pml).
  */
 #ifndef OUTBOARD_VIRTIO_RING_H
 #define OUTBOARD_VIRTIO_RING_H
@@ -61,7 +61,7 @@ struct virtio_segment {
 
 /* A chain as it was read: the segments that it consists of, those that write last. */
 struct virtio_fetched {
-    uint16_t id;    /* what the used element gets */
+    uint16_t id;    /* for the used element */
     uint16_t at;    /* ring->next when it was read, and its wrap counter */
     uint16_t count; /* steps of ring->next */
     bool at_wrap;
@@ -73,13 +73,13 @@ struct virtio_fetched {
 /* Whether a ring may have these addresses and this size: 0 or -EINVAL. */
 int virtio_ring_check(const struct virtio_ring *ring);
 
-/* Reads the next chain and does not take it. 1; 0: there is none; or a negative errno. */
+/* Reads the next chain and does not take it. 1; 0: the ring is empty; or a negative errno. */
 int virtio_ring_peek(struct virtio_ring *ring, struct virtio_fetched *ret_fetched,
                      struct ob_fault *fault);
 /* Reads once more the chain that was read at another place. 0 or a negative errno. */
 int virtio_ring_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                      struct ob_fault *fault);
-/* Goes on behind the chain that was read, or back to it. */
+/* Moves behind the chain that was read, or back to it. */
 void virtio_ring_take(struct virtio_ring *ring, const struct virtio_fetched *fetched);
 void virtio_ring_go_back(struct virtio_ring *ring, uint16_t at, bool at_wrap);
 /* Whether ring->next is right behind a chain of count steps at that place. */
@@ -89,7 +89,7 @@ bool virtio_ring_is_behind(const struct virtio_ring *ring, uint16_t at, bool at_
 /* Shows the driver a used element. 0, or the errno of a look-up. */
 int virtio_ring_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint32_t written,
                      bool has_writable);
-/* Whether the driver wants an interrupt for what was pushed since the last call. */
+/* Whether the driver wants an interrupt for the elements since the last call. */
 bool virtio_ring_wants_interrupt(struct virtio_ring *ring);
 
 /* Has the driver notify the next chain, or not. To be followed, if it is to, by another

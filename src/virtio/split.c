@@ -72,7 +72,7 @@ void virtio_split_push(struct virtio_ring *ring, uint16_t id, uint32_t written)
 
 bool virtio_split_wants_interrupt(struct virtio_ring *ring)
 {
-    full_barrier(); /* between used.idx and what the driver says of interrupts */
+    full_barrier(); /* between used.idx and the driver's wish for interrupts */
     if (!ring->event_idx)
         return !(load16(ring->driver_at) & VIRTIO_AVAIL_NO_INTERRUPT);
     const uint16_t event = load16(avail_entry(ring, 0) + 2u * ring->size);

@@ -178,7 +178,7 @@ static int take_again(struct virtqueue *queue, struct virtio_fetched *scratch,
     return 1;
 }
 
-/* The next chain in the ring. When there seems to be none, the driver is told to notify it, and it
+/* The next chain in the ring. When it seems to be empty, the driver is told to notify it, and it
  * may have come meanwhile. */
 static int peek(struct virtqueue *queue, struct virtio_fetched *scratch, struct ob_fault *fault)
 {

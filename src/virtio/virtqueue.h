@@ -3,7 +3,7 @@
  * Virtqueue: the chains of a ring, from taken until given back.
  *
  * Chains stand in the order in which they were taken. Each is TAKEN (the device has it), RETURNED
- * (given back unused, taken again before those in the ring) or DONE (to be shown to the driver). A
+ * (unused, and taken again before those in the ring) or DONE (to be shown to the driver). A
  * chain that is DONE leaves at once if the ring can be written and, with IN_ORDER, if it is the
  * oldest. If the newest chain is RETURNED, the ring goes back to it, as if it had never been taken.
  *
@@ -27,7 +27,7 @@ enum chain_state {
 };
 
 struct virtio_chain {
-    struct ob_virtio_chain chain; /* first: what the device sees */
+    struct ob_virtio_chain chain; /* first: the device's view */
     struct list link;
     struct virtqueue *queue;
     enum chain_state state;
@@ -58,18 +58,18 @@ struct virtqueue {
 void virtqueue_init(struct virtqueue *queue, unsigned index, unsigned max_segments, void *owner);
 void virtqueue_done(struct virtqueue *queue);
 
-/* The ring begins, or goes on, elsewhere. Chains that are not TAKEN are forgotten, TAKEN ones become
+/* The ring will start at another place. Chains that are not TAKEN are forgotten, TAKEN ones become
  * orphans, which are dropped when they are given back. */
 void virtqueue_forget(struct virtqueue *queue);
 
-/* Takes the next chain. 1; 0: there is none, and the driver notifies the next; -EPROTO with the
+/* Takes the next chain. 1; 0: the ring is empty, and the driver notifies the next; -EPROTO with the
  * fault filled; -ENOMEM; or the errno of memory, with queue->ring.missing filled. */
 int virtqueue_take(struct virtqueue *queue, struct virtio_fetched *scratch,
                    struct virtio_chain **ret_chain, struct ob_fault *fault);
 /* Gives a chain back. 0, or the errno of memory: the chain waits for virtqueue_flush(). */
 int virtqueue_complete(struct virtio_chain *chain, uint32_t written);
 void virtqueue_return(struct virtio_chain *chain);
-/* Shows the driver what waits to be shown. 0 or the errno of memory. */
+/* Shows the driver the chains that wait for it. 0 or the errno of memory. */
 int virtqueue_flush(struct virtqueue *queue);
 
 /* Puts a chain there that another process has taken: it is RETURNED, or DONE. 0, -ENOSPC when the

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What a wire does for a virtio device: its functions are called, none of them waits. */
+/* The wire of a virtio device, as the device calls it. No function of it waits. */
 #ifndef OUTBOARD_VIRTIO_WIRE_H
 #define OUTBOARD_VIRTIO_WIRE_H
 
