@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "call_host.h"
 #include "command.h"
 #include "os/log.h"
 #include "os/standard_output.h"
@@ -27,6 +28,7 @@ static const struct row {
 } rows[] = {
     {'c', "channel", "CHANNEL", "channel to the host (virtio:" CHANNEL_DEFAULT_PORT ")"},
     {'k', "key-file", "PATH", "answer only who has the same key"},
+    {'S', "control", "PATH", "listen there for programs of this guest that call the host"},
     {'m', "method", "unix-listen", "serve at a socket instead, as qemu-ga does"},
     {'p', "path", "PATH", "of that socket"},
     {'a', "allow-rpcs", "COMMAND,...", "only these commands"},
@@ -52,8 +54,9 @@ struct options {
 static void print_help(void)
 {
     char left[64];
-    puts("usage: outboard-agent [OPTION...]\n\n"
-         "Answers requests of the host, by the commands of qemu-ga.\n");
+    puts("usage: outboard-agent [OPTION...]\n"
+         "       outboard-agent event|hello|ping [OPTION...] ...\n\n"
+         "Answers requests of the host, by the commands of qemu-ga; or calls the host.\n");
     for (int i = 0; i < ROW_COUNT; i++) {
         snprintf(left, sizeof(left), "-%c, --%s%s%s", rows[i].letter, rows[i].name,
                  rows[i].metavar ? "=" : "", rows[i].metavar ? rows[i].metavar : "");
@@ -74,6 +77,9 @@ static int apply(struct options *options, int letter, struct ob_fault *fault)
         proxy->key_len = len > 0 ? (size_t)len : 0;
         return len < 0 ? len : 0;
     }
+    case 'S':
+        proxy->control = optarg;
+        return 0;
     case 'm':
         settings->method = optarg;
         return 0;
@@ -82,10 +88,10 @@ static int apply(struct options *options, int letter, struct ob_fault *fault)
         return 0;
     case 'a':
         settings->allow = optarg;
-        return agent_knows(optarg, fault) ? 0 : -EINVAL;
+        return agent_policy_check_list(optarg, fault) ? 0 : -EINVAL;
     case 'b':
         settings->block = optarg;
-        return agent_knows(optarg, fault) ? 0 : -EINVAL;
+        return agent_policy_check_list(optarg, fault) ? 0 : -EINVAL;
     case 'r':
         settings->read_only = true;
         return 0;
@@ -228,5 +234,6 @@ int main(int argc, char **argv)
 {
     if (log_start("outboard-agent") < 0)
         return EXIT_FAILURE;
-    return standard_output_end(run(argc, argv));
+    bool calls = argc > 1 && call_host_has(argv[1]);
+    return standard_output_end(calls ? call_host(argc - 1, argv + 1) : run(argc, argv));
 }

@@ -100,7 +100,7 @@ static int set_line(struct settings *settings, const char *path, char *line, str
         if (set(settings, &rows[i], value) < 0)
             return ob_fault_set(fault, -ENOMEM, "no memory for the settings");
         return rows[i].kind == LIST &&
-                       !agent_knows(*(const char **)place(settings, &rows[i]), fault)
+                       !agent_policy_check_list(*(const char **)place(settings, &rows[i]), fault)
                    ? -EINVAL
                    : 0;
     }

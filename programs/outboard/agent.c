@@ -9,16 +9,7 @@
 #include "base/limits.h"
 #include "command.h"
 #include "endpoint/address.h"
-
-static void print_json(const struct json *value)
-{
-    struct json_out out;
-    json_out_init(&out, LIMIT_AGENT_ANSWER);
-    json_out_value(&out, value);
-    fwrite(out.bytes, 1, out.len, stdout);
-    putchar('\n');
-    json_out_free(&out);
-}
+#include "proxy/service.h"
 
 static int request(struct client *client, const struct client_options *options)
 {
@@ -29,10 +20,8 @@ static int request(struct client *client, const struct client_options *options)
     int status = agent_client_write(client, options->command, &out);
     if (status == 0)
         status = agent_client_ask(client, &out, 0, &answer, &value);
-    if (status == 0 && options->json)
-        print_json(value);
-    else if (status == 0)
-        agent_print(value);
+    if (status == 0)
+        agent_print(value, options->json);
     json_free(answer);
     json_out_free(&out);
     return status;
@@ -69,7 +58,7 @@ int cmd_agent(int argc, char **argv)
         log_line("give COMMAND [KEY=VALUE...], or freeze --for=SECONDS -- COMMAND [ARGUMENT...]");
         return EXIT_USAGE;
     }
-    status = agent_client_open(&options, &client);
+    status = agent_client_open(&options, AGENT_SERVICE, &client);
     if (status == 0)
         status = is_freeze ? agent_freeze(&client, for_s, command) : request(&client, &options);
     client_close(&client);

@@ -19,15 +19,16 @@
 
 #define NS_PER_MS 1000000u
 
-int agent_client_open(const struct client_options *options, struct client *ret_client)
+int agent_client_open(const struct client_options *options, const char *service,
+                      struct client *ret_client)
 {
     uint32_t reason = 0;
     int status = client_open("agent", options, ret_client);
     if (status != 0)
         return status;
-    status = client_open_stream(ret_client, "OPEN", AGENT_SERVICE, &reason);
+    status = client_open_stream(ret_client, "OPEN", service, &reason);
     if (reason)
-        client_say_refusal(ret_client, AGENT_SERVICE, reason);
+        client_say_refusal(ret_client, service, reason);
     return status;
 }
 
@@ -43,16 +44,10 @@ static void put_value(struct json_out *out, const char *text)
     json_free(document);
 }
 
-int agent_client_write(struct client *client, char **words, struct json_out *out)
+int agent_client_write_members(struct client *client, char **words, struct json_out *out)
 {
-    char name[128];
-    snprintf(name, sizeof(name), "%s%s", strncmp(words[0], "guest-", 6) == 0 ? "" : "guest-",
-             words[0]);
     json_out_begin(out, '{');
-    json_out_member_string(out, "execute", name);
-    json_out_name(out, "arguments");
-    json_out_begin(out, '{');
-    for (char **word = words + 1; *word; word++) {
+    for (char **word = words; *word; word++) {
         char *value = strchr(*word, '=');
         if (!value || value == *word) {
             client_say(client, "'%.100s': expected KEY=VALUE", *word);
@@ -63,9 +58,21 @@ int agent_client_write(struct client *client, char **words, struct json_out *out
         put_value(out, value);
     }
     json_out_end(out, '}');
+    return 0;
+}
+
+int agent_client_write(struct client *client, char **words, struct json_out *out)
+{
+    char name[128];
+    snprintf(name, sizeof(name), "%s%s", strncmp(words[0], "guest-", 6) == 0 ? "" : "guest-",
+             words[0]);
+    json_out_begin(out, '{');
+    json_out_member_string(out, "execute", name);
+    json_out_name(out, "arguments");
+    int status = agent_client_write_members(client, words + 1, out);
     json_out_end(out, '}');
     json_out_bytes(out, "\n", 1);
-    return 0;
+    return status;
 }
 
 static int say_lost(struct client *client)

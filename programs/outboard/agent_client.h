@@ -6,11 +6,16 @@
 #include "proxy_client.h"
 #include "wire/json_out.h"
 
-/* Connects to the agent. 0, or the exit status once the reason was printed. */
-int agent_client_open(const struct client_options *options, struct client *ret_client);
+/* Opens a stream to a service of the other end that has the wire of the agent. 0, or the exit status
+ * once the reason was printed. */
+int agent_client_open(const struct client_options *options, const char *service,
+                      struct client *ret_client);
 
-/* Writes a request: COMMAND, with or without guest- in front, and KEY=VALUE... up to NULL. A VALUE
- * that is JSON is taken as that, any other as a string. 0, or the exit status once the reason was
+/* Writes KEY=VALUE... up to NULL as members of an object. A VALUE that is JSON is taken as that, any
+ * other as a string. 0, or the exit status once the reason was printed. */
+int agent_client_write_members(struct client *client, char **words, struct json_out *out);
+
+/* Writes a request to an agent: COMMAND, with or without guest- in front, and KEY=VALUE... up to NULL. 0, or the exit status once the reason was
  * printed. */
 int agent_client_write(struct client *client, char **words, struct json_out *out);
 
@@ -20,8 +25,8 @@ int agent_client_write(struct client *client, char **words, struct json_out *out
 int agent_client_ask(struct client *client, const struct json_out *request, unsigned timeout_s,
                      struct json_document **ret_answer, const struct json **ret_value);
 
-/* Prints a value for people. */
-void agent_print(const struct json *value);
+/* Prints a value: as JSON, or for people. */
+void agent_print(const struct json *value, bool as_json);
 
 /* outboard agent freeze --for=SECONDS -- COMMAND. The exit status. */
 int agent_freeze(struct client *client, uint32_t for_s, char **command);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "agent_client.h"
+#include "base/limits.h"
 #include "base/printable.h"
 
 static void print_text(const struct json_text *text)
@@ -77,8 +78,20 @@ static void print_at(const struct json *value, int depth)
     }
 }
 
-void agent_print(const struct json *value)
+static void print_json(const struct json *value)
 {
-    if (value->type != JSON_OBJECT || value->first)
+    struct json_out out;
+    json_out_init(&out, LIMIT_AGENT_ANSWER);
+    json_out_value(&out, value);
+    fwrite(out.bytes, 1, out.len, stdout);
+    putchar('\n');
+    json_out_free(&out);
+}
+
+void agent_print(const struct json *value, bool as_json)
+{
+    if (as_json)
+        print_json(value);
+    else if (value->type != JSON_OBJECT || value->first)
         print_at(value, 0);
 }

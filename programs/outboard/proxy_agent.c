@@ -2,8 +2,10 @@
 #include "proxy_agent.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "agent/agent.h"
+#include "base/auto.h"
 #include "proxy/proxy.h"
 
 static int connect_agent(void *argument, const char *caller)
@@ -18,7 +20,7 @@ int proxy_agent_start(struct proxy *proxy, struct agent **ret_agent, struct ob_f
     if (!options->allow_agent && !options->trust_peer)
         return 0;
     for (int i = 0; i < 2; i++) {
-        if (lists[i] && !agent_knows(lists[i], fault))
+        if (lists[i] && !agent_policy_check_list(lists[i], fault))
             return -EINVAL;
     }
     const struct agent_config config = {
@@ -36,11 +38,13 @@ int proxy_agent_start(struct proxy *proxy, struct agent **ret_agent, struct ob_f
         return err;
     proxy->agent.connect = connect_agent;
     proxy->agent.argument = *ret_agent;
+    proxy->agent.capabilities = agent_capabilities(*ret_agent);
     return 0;
 }
 
 void proxy_agent_end(struct proxy *proxy, struct agent *agent)
 {
     proxy->agent.connect = NULL;
+    free(take_ptr(&proxy->agent.capabilities));
     agent_free(agent);
 }

@@ -21,6 +21,7 @@
 #include "os/clock.h"
 #include "os/closer.h"
 #include "os/socket.h"
+#include "proxy/host_service.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/serve.h"
@@ -34,6 +35,8 @@
 #define WORD '.'
 /* Likewise of one that takes a request: COMMAND [KEY=VALUE...]. */
 #define REQUEST '*'
+/* Likewise of outboard-agent, which calls its host: NAME [KEY=VALUE...]. */
+#define CALL '!'
 
 static const struct {
     char letter;
@@ -57,12 +60,16 @@ static void print_help(const char *name, const char *letters)
 {
     char left[64];
     bool is_agent = strchr(letters, REQUEST);
-    printf("usage: outboard %s%s [OPTION...]%s\n\n", is_agent ? "" : "proxy ", name,
-           is_agent ? " COMMAND [KEY=VALUE...]\n       outboard agent [OPTION...] freeze "
-                      "--for=SECONDS -- COMMAND [ARGUMENT...]"
-           : strchr(letters, 't')  ? " [--] [COMMAND [ARGUMENT...]]"
-           : strchr(letters, WORD) ? " SERVICE"
-                                   : "");
+    if (strchr(letters, CALL))
+        printf("usage: outboard-agent %s [OPTION...]%s\n\n", name,
+               strcmp(name, "event") == 0 ? " NAME [KEY=VALUE...]" : "");
+    else
+        printf("usage: outboard %s%s [OPTION...]%s\n\n", is_agent ? "" : "proxy ", name,
+               is_agent ? " COMMAND [KEY=VALUE...]\n       outboard agent [OPTION...] freeze "
+                          "--for=SECONDS -- COMMAND [ARGUMENT...]"
+               : strchr(letters, 't')  ? " [--] [COMMAND [ARGUMENT...]]"
+               : strchr(letters, WORD) ? " SERVICE"
+                                       : "");
     for (int i = 0; i < ROW_COUNT; i++) {
         if (!strchr(letters, rows[i].letter))
             continue;
@@ -126,10 +133,12 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
         }
     }
     ret_options->command = argv + optind;
-    if (optind < argc && !strpbrk(letters, "t.*")) {
+    if (optind < argc && !strpbrk(letters, "t.*!")) {
         log_line("got '%s', expected an option; --help lists them", argv[optind]);
         return EXIT_USAGE;
     }
+    if (!ret_options->control && strchr(letters, CALL))
+        ret_options->control = AGENT_CONTROL;
     if (!ret_options->control == !ret_options->channel) {
         log_line("give --control=PATH or --channel=CHANNEL");
         return EXIT_USAGE;
@@ -341,6 +350,8 @@ void client_say_refusal(const struct client *client, const char *service, uint32
         (reason == OB_REASON_NO_SERVICE || reason == OB_REASON_FORBIDDEN))
         client_say(client, "the other end has no agent; start outboard-agent there, or "
                            "outboard-proxy with --allow-agent");
+    else if (strcmp(service, HOST_SERVICE) == 0 && reason == OB_REASON_NO_SERVICE)
+        client_say(client, "the host wants no events; start its outboard proxy with --events");
     else if (reason == OB_REASON_NO_SERVICE)
         client_say(client, "the other end has no service '%s'%s", service,
                    is_run ? " that is a command" : "");

@@ -13,6 +13,9 @@
 /* The proxy could not be reached, or the other end; as ssh(1) says it. */
 #define EXIT_NOT_REACHED 255
 
+/* Where outboard-agent listens for programs of its guest, by its unit file. */
+#define AGENT_CONTROL "/run/outboard-agent.control"
+
 struct client_options {
     const char *control; /* of a proxy that runs; or */
     const char *channel; /* where to run one for this command alone */

@@ -3,8 +3,8 @@
  * Agent: carries out requests of a host in its guest, by the commands and the wire of qemu-ga.
  *
  * Each client has a connection, a parser and an answer of its own, so that a client never reads the
- * answer of another. A command that could wait for anything runs in a child process with a limit;
- * the agent itself, one thread on its owner's loop, never waits.
+ * answer of another. A command that could wait for anything runs in a child process with a limit.
+ * The agent itself, one thread on its owner's loop, never waits.
  *
  *   connection.c  bytes of a client to requests, answers to bytes
  *   dispatch.c    finds the command of a request and checks the policy
@@ -22,15 +22,9 @@
 #include "os/child.h"
 #include "os/loop.h"
 #include "os/timer.h"
+#include "wire/agent_policy.h"
 
 struct agent;
-
-/* Names of commands, separated by commas. */
-struct agent_policy {
-    const char *allow; /* only these; NULL: all */
-    const char *block; /* not these; NULL: none */
-    bool read_only;    /* none that changes the guest */
-};
 
 struct agent_config {
     struct loop *loop;
@@ -54,10 +48,10 @@ int agent_serve(struct agent *agent, int fd, const char *caller);
 /* Returns a socket at whose other end a client is served, or a negative errno. */
 int agent_connect(struct agent *agent, const char *caller);
 
+/* A JSON array of the commands that are enabled, to be freed; NULL: no memory. */
+char *agent_capabilities(const struct agent *agent);
+
 /* Prints the names of all commands, a line each. */
 void agent_print_commands(FILE *to);
-
-/* Whether all names of a list are commands; else the fault says which is not. */
-bool agent_knows(const char *list, struct ob_fault *fault);
 
 #endif

@@ -52,5 +52,5 @@ void call_fail(struct call *call, const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    finish(call, CALL_GENERIC, text, strlen(text));
+    finish(call, QMP_GENERIC, text, strlen(text));
 }

@@ -10,15 +10,13 @@
 #include <stddef.h>
 
 #include "wire/json.h"
+#include "wire/qmp.h"
 
 #define CALL_CALLER_MAX 128
 #define CALL_TEXT_MAX   600
 
 struct command;
 struct call;
-
-#define CALL_GENERIC   "GenericError"
-#define CALL_NOT_FOUND "CommandNotFound"
 
 /* class: NULL, and text is JSON; or the class of an error, and text is its description. */
 typedef void (*call_fn)(void *argument, struct call *call, const char *class, const char *text,

@@ -24,7 +24,6 @@ struct argument {
 };
 
 enum command_flags {
-    COMMAND_CHANGES = 1,      /* the guest: is logged, and refused by --read-only */
     COMMAND_WHILE_FROZEN = 2, /* touches no file system */
     COMMAND_SILENT = 4,       /* is not answered if it succeeds */
     COMMAND_DELIMITED = 8,    /* FF stands before its answer */
@@ -36,7 +35,8 @@ struct command {
     unsigned flags;
     unsigned limit_s; /* of the child in which run() works; 0: it works in the agent, at once */
     job_fn run;       /* or */
-    void (*start)(struct agent *agent, struct call *call); /* answers, now or later */
+    void (*start)(struct agent *agent, struct call *call); /* answers, now or later.
+                                                            * Neither: self.h answers */
 };
 
 /* A table for each file, ended by a row without a name. */

@@ -279,7 +279,6 @@ const struct command commands_disk[] = {
     {.name = "guest-get-diskstats", .limit_s = LIMIT_AGENT_QUICK_S, .run = get_diskstats},
     {.name = "guest-fstrim",
      .arguments = trim_arguments,
-     .flags = COMMAND_CHANGES,
      .limit_s = LIMIT_AGENT_TRIM_S,
      .run = trim_all},
     {0}};

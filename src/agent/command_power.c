@@ -84,7 +84,7 @@ static int suspend_hybrid(struct job *job)
 
 static const struct argument shutdown_arguments[] = {{"mode", ARGUMENT_STRING, true}, {0}};
 
-#define FLAGS (COMMAND_CHANGES | COMMAND_SILENT)
+#define FLAGS COMMAND_SILENT
 
 const struct command commands_power[] = {{.name = "guest-shutdown",
                                           .arguments = shutdown_arguments,

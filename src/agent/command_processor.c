@@ -236,7 +236,6 @@ const struct command commands_processor[] = {
     {.name = "guest-get-vcpus", .limit_s = QUICK, .run = get_vcpus},
     {.name = "guest-set-vcpus",
      .arguments = vcpus_arguments,
-     .flags = COMMAND_CHANGES,
      .limit_s = LIMIT_AGENT_HELPER_S,
      .run = set_vcpus},
     {.name = "guest-get-cpustats", .limit_s = QUICK, .run = get_cpustats},
@@ -244,7 +243,6 @@ const struct command commands_processor[] = {
     {.name = "guest-get-memory-block-info", .limit_s = QUICK, .run = get_memory_block_info},
     {.name = "guest-set-memory-blocks",
      .arguments = blocks_arguments,
-     .flags = COMMAND_CHANGES,
      .limit_s = LIMIT_AGENT_HELPER_S,
      .run = set_memory_blocks},
     {0}};

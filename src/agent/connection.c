@@ -24,6 +24,7 @@
 #include "os/socket.h"
 #include "wire/json_frame.h"
 #include "wire/json_out.h"
+#include "wire/qmp.h"
 
 #define READ_LEN 16384
 
@@ -57,7 +58,7 @@ static void destroy(struct connection *connection)
     free(connection);
 }
 
-/* Writes an answer with its envelope: FF, class, id and newline. */
+/* Writes an answer with FF in front, if it has to be there. */
 static void put_answer(struct connection *connection, const struct call *call, const char *class,
                        const char *text, size_t len)
 {
@@ -66,26 +67,12 @@ static void put_answer(struct connection *connection, const struct call *call, c
     unsigned flags = call && !class ? call->command->flags : 0;
     if (flags & COMMAND_SILENT)
         return;
-    out->needs_comma = false;
     if (flags & COMMAND_DELIMITED)
         json_out_bytes(out, "\xff", 1);
-    json_out_begin(out, '{');
-    json_out_name(out, class ? "error" : "return");
-    if (class) {
-        json_out_begin(out, '{');
-        json_out_member_string(out, "class", class);
-        json_out_name(out, "desc");
-        json_out_text(out, text, len);
-        json_out_end(out, '}');
-    } else {
-        json_out_raw(out, text, len);
-    }
-    if (id) {
-        json_out_name(out, "id");
-        json_out_value(out, id);
-    }
-    json_out_end(out, '}');
-    json_out_bytes(out, "\n", 1);
+    if (class)
+        qmp_put_error(out, class, text, len, id);
+    else
+        qmp_put_return(out, text, len, id);
     connection->dead |= json_out_done(out) < 0;
 }
 
@@ -102,10 +89,8 @@ static void on_answer(void *argument, struct call *call, const char *class, cons
 
 static void put_fault(struct connection *connection, uint64_t offset, const char *fault)
 {
-    char text[CALL_TEXT_MAX];
-    snprintf(text, sizeof(text), "JSON parse error at byte %llu: %s", (unsigned long long)offset,
-             fault);
-    put_answer(connection, NULL, CALL_GENERIC, text, strlen(text));
+    qmp_put_fault(&connection->out, offset, fault);
+    connection->dead |= json_out_done(&connection->out) < 0;
 }
 
 static void take_request(struct connection *connection)

@@ -400,9 +400,6 @@ static const struct argument exec_arguments[] = {
 static const struct argument status_arguments[] = {{"pid", ARGUMENT_INT, false}, {0}};
 
 const struct command commands_exec[] = {
-    {.name = "guest-exec",
-     .arguments = exec_arguments,
-     .flags = COMMAND_CHANGES,
-     .start = start_exec},
+    {.name = "guest-exec", .arguments = exec_arguments, .start = start_exec},
     {.name = "guest-exec-status", .arguments = status_arguments, .start = start_status},
     {0}};

@@ -106,7 +106,7 @@ static void on_word(void *argument, enum worker_word word, const char *text, siz
     } else if (word == WORKER_FAILS) {
         if (!file->is_open || file->closes)
             drop(file);
-        call_fail_text(call, CALL_GENERIC, text, len);
+        call_fail_text(call, QMP_GENERIC, text, len);
     } else {
         drop(file);
         if (call && word == WORKER_LATE)
@@ -215,16 +215,10 @@ static const struct argument getfile_arguments[] = {{"path", ARGUMENT_STRING, fa
                                                     {0}};
 
 const struct command commands_file[] = {
-    {.name = "guest-file-open",
-     .arguments = open_arguments,
-     .flags = COMMAND_CHANGES,
-     .start = start_open},
+    {.name = "guest-file-open", .arguments = open_arguments, .start = start_open},
     {.name = "guest-file-close", .arguments = handle_arguments, .start = pass_on},
     {.name = "guest-file-read", .arguments = read_arguments, .start = pass_on},
-    {.name = "guest-file-write",
-     .arguments = write_arguments,
-     .flags = COMMAND_CHANGES,
-     .start = pass_on},
+    {.name = "guest-file-write", .arguments = write_arguments, .start = pass_on},
     {.name = "guest-file-seek", .arguments = seek_arguments, .start = pass_on},
     {.name = "guest-file-flush", .arguments = handle_arguments, .start = pass_on},
     {.name = "guest-get-file",

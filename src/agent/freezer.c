@@ -127,7 +127,7 @@ static void on_answer(struct freezer *freezer, bool failed, const char *text, si
     if (!call)
         return;
     if (failed)
-        call_fail_text(call, CALL_GENERIC, text, len);
+        call_fail_text(call, QMP_GENERIC, text, len);
     else
         call_return(call, text, len);
 }
@@ -240,16 +240,8 @@ static const struct argument list_arguments[] = {
     {"mountpoints", ARGUMENT_STRINGS, true}, {"timeout", ARGUMENT_INT, true}, {0}};
 
 const struct command commands_freeze[] = {
-    {.name = "guest-fsfreeze-freeze",
-     .arguments = freeze_arguments,
-     .flags = COMMAND_CHANGES,
-     .start = start_freeze},
-    {.name = "guest-fsfreeze-freeze-list",
-     .arguments = list_arguments,
-     .flags = COMMAND_CHANGES,
-     .start = start_freeze},
+    {.name = "guest-fsfreeze-freeze", .arguments = freeze_arguments, .start = start_freeze},
+    {.name = "guest-fsfreeze-freeze-list", .arguments = list_arguments, .start = start_freeze},
     {.name = "guest-fsfreeze-status", .flags = COMMAND_WHILE_FROZEN, .start = start_status},
-    {.name = "guest-fsfreeze-thaw",
-     .flags = COMMAND_CHANGES | COMMAND_WHILE_FROZEN,
-     .start = start_thaw},
+    {.name = "guest-fsfreeze-thaw", .flags = COMMAND_WHILE_FROZEN, .start = start_thaw},
     {0}};

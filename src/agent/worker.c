@@ -319,7 +319,7 @@ static void on_word(void *argument, enum worker_word word, const char *text, siz
     if (word == WORKER_RETURNS)
         call_return(call, text, len);
     else if (word == WORKER_FAILS)
-        call_fail_text(call, CALL_GENERIC, text, len);
+        call_fail_text(call, QMP_GENERIC, text, len);
     else if (word == WORKER_LATE)
         call_fail(call, "the command was not done within %u s", task->limit_s);
     else

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Worker: a child of the agent. Both send frames through a socket: a byte for the kind, the
- * length, little endian (4), and text. The worker is killed when it has not answered in time; the
+ * length, little endian (4), and text. The worker is killed when it has not answered in time. The
  * agent does not wait for its end, which a file system that hangs may put off.
  */
 #ifndef OUTBOARD_AGENT_WORKER_H

@@ -242,6 +242,24 @@
 /* Agent: seconds after which a freeze ends by itself, at most. */
 #define LIMIT_AGENT_FREEZE_FOR_S 86400
 
+/* A guest that calls its host: streams at a time, and bytes of one request. */
+#define LIMIT_HOST_CALLERS 64
+#define LIMIT_HOST_REQUEST 8192
+
+/* Events of a guest: bytes of a name, and of a line with its newline, which a pipe takes as a whole
+ * (PIPE_BUF); how many may come at once, and milliseconds for each further one. */
+#define LIMIT_EVENT_NAME      64
+#define LIMIT_EVENT_LINE      4096
+#define LIMIT_EVENT_BURST     64
+#define LIMIT_EVENT_REFILL_MS 100
+
+/* Readers of the events' socket, and bytes that are kept for one that does not read. */
+#define LIMIT_EVENT_READERS 16
+#define LIMIT_EVENT_UNREAD  65536
+
+/* How long the end of a guest's program waits for the answer to its last event, milliseconds. */
+#define LIMIT_FAREWELL_MS 500
+
 /* Answers that a proxy's connector holds for a proxy that does not take them: one for each
  * destination and command, and for what is asked for meanwhile. */
 #define LIMIT_CONNECTOR_ANSWERS 4096

@@ -217,7 +217,7 @@ static bool is_own(const struct proxy_options *options, const char *text,
                    struct address *ret_address, mode_t *ret_mode)
 {
     const struct channel_spec *channel = &options->channel;
-    const char *const paths[] = {options->control, options->stock_qga};
+    const char *const paths[] = {options->control, options->stock_qga, options->events};
     struct ob_fault fault = {0};
     *ret_mode = options->socket_mode;
     if (channel->kind == CHANNEL_LISTEN && has_text(&channel->address, text)) {

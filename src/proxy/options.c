@@ -174,6 +174,14 @@ static int apply_stock_qga_socket(struct proxy_options *options, const char *val
     return address_parse_path(value, &address, fault);
 }
 
+/* The other end's agent may then call this one: host_service.c. */
+static int apply_events(struct proxy_options *options, const char *value, struct ob_fault *fault)
+{
+    struct address address;
+    options->events = value;
+    return strcmp(value, "-") == 0 ? 0 : address_parse_path(value, &address, fault);
+}
+
 static int apply_trust_peer(struct proxy_options *options, const char *value,
                             struct ob_fault *fault)
 {
@@ -299,6 +307,8 @@ static const struct option_row {
      apply_qga_socket},
     {0, "stock-qga-socket", "PATH", "listen there for clients of qemu-ga: the service qga",
      apply_stock_qga_socket},
+    {0, "events", "PATH", "listen there for readers of the other end's events; -: print them",
+     apply_events},
     {0, "trust-peer", NULL, "let the other end do all of that: for guests, which trust their host",
      apply_trust_peer},
     {'k', "key-file", "PATH", "talk only to an end with the same key", apply_key_file},
@@ -372,6 +382,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
                                           .cell.how = CONFINE_DEFAULT,
                                           .socket_mode = 0600,
                                           .trust_peer = argc == 1};
+    boot_id_read(ret_options->boot_id);
     fill_tables(table, letters);
     opterr = 0;
     optind = 0; /* also resets what an earlier run left */

@@ -11,6 +11,8 @@
 #include "proxy/channel_spec.h"
 #include "sandbox/confine.h"
 
+#define BOOT_ID_SIZE 37 /* a UUID's text and a NUL */
+
 /* One of -L, -D, -R: connections that come to `listen` go to `service`. */
 struct forward {
     struct address listen;
@@ -60,6 +62,8 @@ struct proxy_options {
     bool verbose;
     bool is_private; /* for the command that brought it along: says what went wrong, and no more */
     const char *control;
+    const char *events; /* where events of the other end are told: "-" or a path; NULL: nowhere */
+    char boot_id[BOOT_ID_SIZE]; /* of this machine, for the other end; empty: unknown */
     const char *stock_qga; /* where the front of the other end's qemu-ga listens; NULL: nowhere */
     char key[OB_SESSION_KEY_MAX];
     size_t key_len;
@@ -92,6 +96,9 @@ int service_parse(const char *text, struct service *ret_service, struct ob_fault
 
 /* What the peer may open by this name, or NULL. */
 const struct service *services_find(const struct services *services, const char *name);
+
+/* That of the kernel; empty: it has none. */
+void boot_id_read(char ret_boot_id[BOOT_ID_SIZE]);
 
 /* Reads a pre-shared key: all of the file but newlines at its end. Returns its length, or a
  * negative errno with the fault filled. */

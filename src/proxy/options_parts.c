@@ -93,6 +93,13 @@ const struct service *services_find(const struct services *services, const char 
     return NULL;
 }
 
+void boot_id_read(char ret_boot_id[BOOT_ID_SIZE])
+{
+    AUTO_FD fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, ret_boot_id, BOOT_ID_SIZE - 1);
+    ret_boot_id[len > 0 ? len : 0] = '\0';
+}
+
 int key_file_read(const char *path, char ret_key[OB_SESSION_KEY_MAX], struct ob_fault *fault)
 {
     struct stat status;

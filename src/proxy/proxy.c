@@ -19,7 +19,9 @@
 #include "proxy/channel.h"
 #include "proxy/control.h"
 #include "proxy/flow.h"
+#include "proxy/host_service.h"
 #include "proxy/listener.h"
+#include "proxy/news.h"
 #include "proxy/qga_front.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
@@ -38,6 +40,8 @@ static void on_stands(struct proxy *proxy, uint64_t tag)
     channel_session_stands(proxy->channel);
     trouble_clear(&proxy->trouble);
     remote_on_up(proxy);
+    host_service_forget_peer(proxy->agent.host);
+    news_on_up(proxy->agent.news);
     ob_session_ping(proxy->session,
                     proxy->history.up_since_ns); /* so that status has a round trip */
     control_on_up(proxy);
@@ -73,7 +77,7 @@ static const struct tenant_ops tenant_ops = {
 static void on_signal(void *argument, uint32_t events)
 {
     struct proxy *proxy = argument;
-    if (signals_take(proxy->signal_fd) >= 0)
+    if (signals_take(proxy->signal_fd) >= 0 && !news_say_farewell(proxy->agent.news))
         proxy->stop = true;
 }
 
@@ -175,6 +179,10 @@ int proxy_init_in_cell(struct proxy *proxy, const struct proxy_options *options,
     if (err == 0)
         err = qga_front_new(proxy, &proxy->agent.front, fault);
     if (err == 0)
+        err = host_service_new(proxy, &proxy->agent.host, fault);
+    if (err == 0 && news_new(proxy, &proxy->agent.news) < 0)
+        err = ob_fault_set(fault, -ENOMEM, "no memory for the agent's news");
+    if (err == 0)
         err = control_listen(proxy, fault);
     if (err == 0)
         err = channel_new(proxy, &proxy->channel, fault);
@@ -217,6 +225,8 @@ void proxy_done(struct proxy *proxy)
     say_farewell(proxy);
     control_done(proxy);
     qga_front_free(proxy->agent.front);
+    news_free(proxy->agent.news);
+    host_service_free(proxy->agent.host);
     socks_done(proxy);
     relay_end_lingering(proxy);
     remote_done(proxy);

@@ -10,6 +10,7 @@
  *   control.c   the control socket, by which programs here open streams, ping, and ask for status
  *   remote.c    asks the peer to listen: -R
  *   service.c   answers the peer's streams: declared services, destinations, @listen, @run
+ *   host_service.c  what a guest's agent may call here: @host; news.c calls it
  *   relay.c     carries bytes between a stream and a descriptor, once both are there
  *   run.c       a command with its standard streams, signals and exit status in one stream
  *
@@ -36,6 +37,8 @@
 
 struct acceptor;
 struct channel;
+struct host_service;
+struct news;
 struct qga_front;
 struct tenant;
 
@@ -80,7 +83,10 @@ struct proxy {
     struct {
         int (*connect)(void *argument, const char *caller);
         void *argument;
-        struct qga_front *front; /* of the other end's qemu-ga; NULL: no front */
+        char *capabilities;        /* a JSON array, for the host; NULL: [] */
+        struct qga_front *front;   /* of the other end's qemu-ga; NULL: no front */
+        struct news *news;         /* that the agent's end tells its host */
+        struct host_service *host; /* that the other end's agent calls; NULL: none */
     } agent;
     bool stop;
     int exit_status; /* once it stops */

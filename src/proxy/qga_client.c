@@ -2,7 +2,6 @@
 #include "proxy/qga_client.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +10,7 @@
 #include "base/limits.h"
 #include "os/socket.h"
 #include "wire/json.h"
+#include "wire/qmp.h"
 
 static void advance(struct qga_client *client);
 
@@ -32,16 +32,8 @@ void qga_client_put(struct qga_client *client, const char *bytes, size_t len)
 
 void qga_client_put_error(struct qga_client *client, const char *text)
 {
-    struct json_out *out = &client->out;
-    out->needs_comma = false;
-    json_out_begin(out, '{');
-    json_out_name(out, "error");
-    json_out_begin(out, '{');
-    json_out_member_string(out, "class", "GenericError");
-    json_out_member_string(out, "desc", text);
-    json_out_end(out, '}');
-    json_out_end(out, '}');
-    qga_client_put(client, "\n", 1);
+    qmp_put_error(&client->out, QMP_GENERIC, text, strlen(text), NULL);
+    client->dead |= json_out_done(&client->out) < 0;
 }
 
 void qga_client_answered(struct qga_client *client)
@@ -52,10 +44,8 @@ void qga_client_answered(struct qga_client *client)
 
 static void put_fault(struct qga_client *client, uint64_t offset, const char *fault)
 {
-    char text[200];
-    snprintf(text, sizeof(text), "JSON parse error at byte %llu: %s", (unsigned long long)offset,
-             fault);
-    qga_client_put_error(client, text);
+    qmp_put_fault(&client->out, offset, fault);
+    client->dead |= json_out_done(&client->out) < 0;
 }
 
 /* qemu-ga sees valid JSON only, so that nobody can put its parser out of step. */

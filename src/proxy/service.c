@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What may be opened:
+ * Services that the other end may open:
  *
  *   NAME           a service that --service declares; to declare it is to allow it
  *   tcp:HOST:PORT  a destination that --allow-connect allows
  *   @listen        remote.c, where --allow-listen allows it
  *   @run           run.c, where --allow-run does; NAME of a command with the metadata "run" too
  *   @agent         proxy.agent, where --allow-agent allows it
+ *   @host          host_service.c, with --events
  *
- * --trust-peer allows the last four altogether. Nothing else exists.
+ * --trust-peer allows all of these but NAME and @host. Nothing else exists.
  */
 #include "proxy/service.h"
 
@@ -25,6 +26,7 @@
 #include "os/socket.h"
 #include "proxy/credentials.h"
 #include "proxy/flow.h"
+#include "proxy/host_service.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
 #include "proxy/relay.h"
@@ -183,6 +185,8 @@ void service_incoming(struct proxy *proxy, struct ob_stream *stream, const struc
         remote_incoming(proxy, stream, open);
     else if (strcmp(name, AGENT_SERVICE) == 0)
         open_agent(proxy, stream, open);
+    else if (strcmp(name, HOST_SERVICE) == 0)
+        host_service_open(proxy, stream);
     else if (!is_run(name) && strchr(name, ':'))
         open_destination(proxy, stream, name);
     else if (!is_run(name))

@@ -69,7 +69,7 @@ static bool make_room(struct json_frame *frame)
 
 static enum json_frame_event keep(struct json_frame *frame, char byte)
 {
-    if (frame->len >= LIMIT_JSON_TEXT)
+    if (frame->len >= (frame->max ? frame->max : LIMIT_JSON_TEXT))
         return fail(frame, JSON_FRAME_LOST, "the request is too long");
     if (!make_room(frame))
         return fail(frame, JSON_FRAME_LOST, "out of memory");

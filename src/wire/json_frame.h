@@ -35,6 +35,7 @@ struct json_frame {
     unsigned depth;
     char *bytes; /* of the value so far */
     size_t len, size;
+    size_t max;      /* bytes that a value may have; 0: LIMIT_JSON_TEXT */
     uint64_t offset; /* in the stream, of the next byte */
     const char *fault;
     uint64_t fault_at; /* in the stream */
@@ -43,8 +44,8 @@ struct json_frame {
 void json_frame_init(struct json_frame *frame);
 void json_frame_done(struct json_frame *frame);
 
-/* Takes bytes up to the next event. Returns how many. A value longer than LIMIT_JSON_TEXT is a
- * fault. */
+/* Takes bytes up to the next event. Returns how many. A value longer than frame.max is a fault.
+ */
 size_t json_frame_take(struct json_frame *frame, const char *bytes, size_t len,
                        enum json_frame_event *ret_event);
 

@@ -95,3 +95,20 @@ def encode(data):
 
 def decode(text):
     return base64.b64decode(text)
+
+
+class Caller(Client):
+    """A stream to a service of the other end that has the agent's wire, through a control socket."""
+
+    def __init__(self, control, service):
+        super().__init__(control)
+        self.sock.sendall(f"OPEN {service}\n".encode())
+        self.opened = self.receive_line().decode().rstrip("\n")
+        if self.opened != "OK":
+            self.close()
+            raise ConnectionError(self.opened)
+
+    def call(self, command, **arguments):
+        """Arguments have _ for -. What it returns; an AgentError."""
+        self.send(command, {name.replace("_", "-"): value for name, value in arguments.items()})
+        return self.answer()

@@ -29,6 +29,8 @@ NOT_RUN = {
     "docs/agent.md: qemu-system-x86_64": "needs a guest; tests/vm/test_agent.py has one",
     "docs/agent.md: outboard agent --control=/run/vm/proxy.control get-osinfo": "needs a guest; tests/vm/test_agent.py has one",
     "docs/agent.md: outboard agent --control=/run/vm/proxy.control freeze": "needs a guest; tests/vm/test_agent.py has one",
+    "docs/agent.md: outboard-agent event": "needs a guest; tests/agent/test_host.py sends it",
+    "docs/agent.md: socat -u UNIX-CONNECT": "reads for ever; tests/agent/test_host.py is such a reader",
     "docs/agent.md: C → A": "bytes; tests/agent/test_wire.py sends and expects them",
     "man/outboard-agent.1: outboard agent": "needs a guest; tests/vm/test_agent.py has one",
     "ARCHITECTURE.md:   guest            program": "a picture",
@@ -288,5 +290,5 @@ def test_the_unit_file_of_the_agent():
     unit = configparser.ConfigParser(strict=True, interpolation=None)
     unit.optionxform = str
     unit.read_string((paths.BUILD / "root/share/outboard/outboard-agent.service").read_text())
-    assert unit["Service"]["ExecStart"] == "/usr/local/bin/outboard-agent $OPTIONS"
+    assert unit["Service"]["ExecStart"] == "/usr/local/bin/outboard-agent --control=/run/outboard-agent.control $OPTIONS"
     assert unit["Service"]["Type"] == "notify" and unit["Install"]["WantedBy"] == "multi-user.target"
