@@ -3,6 +3,7 @@
 import importlib.machinery
 import importlib.util
 import re
+import runpy
 import subprocess
 
 import prose
@@ -107,9 +108,23 @@ def test_sentences_leave_out_code_and_tables(name, tmp_path):
     assert [(sentence.line, sentence.length) for sentence in prose.sentences(page)] == SENTENCES[name]
 
 
-def test_architecture_names_files_that_are_there():
-    text = (paths.TREE / "ARCHITECTURE.md").read_text()
+@pytest.mark.parametrize("page", ["ARCHITECTURE.md", "docs/decisions.md"])
+def test_a_page_names_files_that_are_there(page):
+    text = (paths.TREE / page).read_text()
     folders = [paths.TREE, paths.TREE / "src", paths.TREE / "devices/nvme", paths.TREE / "src/device", paths.TREE / "src/program"]
     named = set(re.findall(r"`([\w/-]+\.[ch])`", text))
-    assert len(named) > 30
+    assert len(named) > 10
     assert [name for name in sorted(named) if not any((folder / name).exists() for folder in folders)] == []
+
+
+def test_architecture_is_one_page():
+    assert len((paths.TREE / "ARCHITECTURE.md").read_text().splitlines()) <= 140
+
+
+def test_architecture_has_the_layers_that_the_include_check_knows():
+    rules = runpy.run_path(str(paths.TREE / "tools/check-includes"))["ALLOWED"]
+    rows = re.findall(r"^\| `src/(\w+)/` \|.*\| ([\w ]+) \|$", (paths.TREE / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    told = {layer: set(may.split()) - {"libc"} for layer, may in rows}
+    layers = {path.name for path in (paths.TREE / "src").iterdir() if path.is_dir()}
+    assert told.keys() == layers
+    assert told == {layer: rules[layer] & layers for layer in layers}
