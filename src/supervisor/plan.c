@@ -61,10 +61,8 @@ static int add_program(struct planner *planner, struct plan_device *device,
                             "[device \"%s\"]: program: got '%.60s', expected a program of this "
                             "installation, a program on PATH, or a path",
                             section->id, name);
-    int err = words_add(&device->command, "%s", path);
-    if (err == 0 && disk)
-        err = words_add(&device->command, "disk");
-    return check_memory(planner, err);
+    return check_memory(planner, words_add_all(&device->command,
+                                               (const char *[]){path, disk ? "disk" : NULL, NULL}));
 }
 
 /* A key of the supervisor's own. Returns 1 if it is one, 0 if not, or a negative errno. */
@@ -266,15 +264,14 @@ static int add_memory(struct planner *planner, struct words *words,
         return wrong(planner, setting, "no such key: this VMM is not QEMU; give its own option");
     if (setting->value[strspn(setting->value, "0123456789kKmMgGtT")] || !*setting->value)
         return wrong(planner, setting, "a size as of QEMU's -m, 1G for example");
-    int err = words_add(words, "-m");
-    err = err ? err : words_add(words, "%s", setting->value);
-    err = err ? err : words_add(words, "-object");
-    err = err ? err
-              : words_add(words, "memory-backend-memfd,id=" MEMORY_ID ",size=%s,share=on",
-                          setting->value);
-    err = err ? err : words_add(words, "-machine");
-    err = err ? err : words_add(words, "memory-backend=" MEMORY_ID);
-    return check_memory(planner, err);
+    AUTO_FREE char *object = NULL;
+    if (asprintf(&object, "memory-backend-memfd,id=" MEMORY_ID ",size=%s,share=on",
+                 setting->value) < 0)
+        return check_memory(planner, -ENOMEM);
+    return check_memory(
+        planner,
+        words_add_all(words, (const char *[]){"-m", setting->value, "-object", object, "-machine",
+                                              "memory-backend=" MEMORY_ID, NULL}));
 }
 
 static int add_machine_setting(struct planner *planner, const struct config_setting *setting)
@@ -297,9 +294,8 @@ static int add_front_ends(struct planner *planner, struct words *words)
             continue;
         err = describe(planner, i, &text);
         if (err == 0)
-            err = check_memory(planner, words_add(words, "-device"));
-        if (err == 0)
-            err = check_memory(planner, words_add(words, "%s", text));
+            err = check_memory(planner,
+                               words_add_all(words, (const char *[]){"-device", text, NULL}));
     }
     return err;
 }

@@ -45,6 +45,14 @@ int words_add(struct words *words, const char *format, ...)
     return append(words, len < 0 ? NULL : word);
 }
 
+int words_add_all(struct words *words, const char *const *list)
+{
+    int err = 0;
+    for (; *list && err == 0; list++)
+        err = append(words, strdup(*list));
+    return err;
+}
+
 /* Copies one word without its quotes to `word`. Returns the rest of the text, NULL if a
  * quote is missing. */
 static const char *take_word(const char *text, char *word)

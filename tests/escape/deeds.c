@@ -2,9 +2,11 @@
 #include "escape.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static const struct escape_deed *const groups[] = {
@@ -28,6 +30,20 @@ const struct escape_deed *escape_find(const char *name)
         if (strcmp(deed->name, name) == 0)
             return deed;
     return NULL;
+}
+
+struct escape_path escape_in(const struct escape_world *world, const char *name)
+{
+    struct escape_path path;
+    snprintf(path.text, sizeof(path.text), "%s/%s", world->folder, name);
+    return path;
+}
+
+struct sockaddr_un escape_at(const struct escape_world *world, const char *name)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", world->folder, name);
+    return address;
 }
 
 long escape_result(long value)

@@ -25,20 +25,24 @@ static long punch_a_hole(const struct escape_world *world)
     return CALL(fallocate, world->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096);
 }
 
+/* On a page that is mapped for it. */
+static long advise(int flags, int fd, int advice)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, flags, fd, 0);
+    // cppcheck-suppress memleak ; the process ends
+    return page == MAP_FAILED ? -errno : CALL(madvise, page, 4096, advice);
+}
+
 /* Of a mapping; the pages of the file go. */
 static long punch_a_hole_by_advice(const struct escape_world *world)
 {
-    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, world->memory_fd, 0);
-    // cppcheck-suppress memleak ; the process ends
-    return page == MAP_FAILED ? -errno : CALL(madvise, page, 4096, MADV_REMOVE);
+    return advise(MAP_SHARED, world->memory_fd, MADV_REMOVE);
 }
 
 /* Whoever has the same page can be found out by the time that a write to it takes. */
 static long merge_memory(const struct escape_world *world)
 {
-    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    // cppcheck-suppress memleak ; the process ends
-    return page == MAP_FAILED ? -errno : CALL(madvise, page, 4096, MADV_MERGEABLE);
+    return advise(MAP_PRIVATE | MAP_ANONYMOUS, -1, MADV_MERGEABLE);
 }
 
 static long make_it_longer(const struct escape_world *world)

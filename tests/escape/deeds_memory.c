@@ -35,17 +35,23 @@ static long map_executable(const struct escape_world *world)
     return map(PAGE, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, NULL);
 }
 
+/* A page to be changed. */
+static long map_page(void **ret_page)
+{
+    return map(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, ret_page);
+}
+
 static long make_executable(const struct escape_world *world)
 {
     void *page = NULL;
-    long err = map(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &page);
+    long err = map_page(&page);
     return err < 0 ? err : CALL(mprotect, page, PAGE, PROT_READ | PROT_EXEC);
 }
 
 static long make_executable_by_a_key(const struct escape_world *world)
 {
     void *page = NULL;
-    long err = map(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &page);
+    long err = map_page(&page);
     return err < 0 ? err : CALL(pkey_mprotect, page, PAGE, PROT_READ | PROT_EXEC, -1);
 }
 
@@ -123,7 +129,7 @@ static long share_by_number(const struct escape_world *world)
 static long lock_memory(const struct escape_world *world)
 {
     void *page = NULL;
-    long err = map(PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, &page);
+    long err = map_page(&page);
     return err < 0 ? err : CALL(mlock, page, PAGE);
 }
 

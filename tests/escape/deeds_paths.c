@@ -13,43 +13,30 @@
 
 #include "call.h"
 
-#define PATH_LEN 128
-
-struct path {
-    char text[PATH_LEN];
-};
-
-static struct path in(const struct escape_world *world, const char *name)
-{
-    struct path path;
-    snprintf(path.text, sizeof(path.text), "%s/%s", world->folder, name);
-    return path;
-}
-
 static long open_a_file(const struct escape_world *world)
 {
-    return CALL(openat, AT_FDCWD, in(world, "file").text, O_RDONLY);
+    return CALL(openat, AT_FDCWD, escape_in(world, "file").text, O_RDONLY);
 }
 
 static long open_the_old_way(const struct escape_world *world)
 {
-    return CALL(open, in(world, "file").text, O_RDONLY);
+    return CALL(open, escape_in(world, "file").text, O_RDONLY);
 }
 
 static long open_the_new_way(const struct escape_world *world)
 {
     const struct open_how how = {.flags = O_RDONLY};
-    return CALL(openat2, AT_FDCWD, in(world, "file").text, &how, sizeof(how));
+    return CALL(openat2, AT_FDCWD, escape_in(world, "file").text, &how, sizeof(how));
 }
 
 static long make_a_file(const struct escape_world *world)
 {
-    return CALL(openat, AT_FDCWD, in(world, "made").text, O_CREAT | O_RDWR, 0600);
+    return CALL(openat, AT_FDCWD, escape_in(world, "made").text, O_CREAT | O_RDWR, 0600);
 }
 
 static long create_a_file(const struct escape_world *world)
 {
-    return CALL(creat, in(world, "made").text, 0600);
+    return CALL(creat, escape_in(world, "made").text, 0600);
 }
 
 static long make_a_nameless_file(const struct escape_world *world)
@@ -76,77 +63,77 @@ static long read_anothers_memory(const struct escape_world *world)
 static long stat_a_path(const struct escape_world *world)
 {
     char status[256]; /* larger than any struct stat */
-    return CALL(newfstatat, AT_FDCWD, in(world, "file").text, status, 0);
+    return CALL(newfstatat, AT_FDCWD, escape_in(world, "file").text, status, 0);
 }
 
 /* fstat(3) is newfstatat(2) with this flag, and without a path. */
 static long stat_a_path_as_a_descriptor(const struct escape_world *world)
 {
     char status[256];
-    return CALL(newfstatat, AT_FDCWD, in(world, "file").text, status, AT_EMPTY_PATH);
+    return CALL(newfstatat, AT_FDCWD, escape_in(world, "file").text, status, AT_EMPTY_PATH);
 }
 
 static long statx_a_path(const struct escape_world *world)
 {
     struct statx status;
-    return CALL(statx, AT_FDCWD, in(world, "file").text, 0, STATX_TYPE, &status);
+    return CALL(statx, AT_FDCWD, escape_in(world, "file").text, 0, STATX_TYPE, &status);
 }
 
 static long statx_a_path_as_a_descriptor(const struct escape_world *world)
 {
     struct statx status;
-    return CALL(statx, AT_FDCWD, in(world, "file").text, AT_EMPTY_PATH, STATX_TYPE, &status);
+    return CALL(statx, AT_FDCWD, escape_in(world, "file").text, AT_EMPTY_PATH, STATX_TYPE, &status);
 }
 
 static long test_a_path(const struct escape_world *world)
 {
-    return CALL(access, in(world, "file").text, R_OK);
+    return CALL(access, escape_in(world, "file").text, R_OK);
 }
 
 static long read_a_link(const struct escape_world *world)
 {
-    char target[PATH_LEN];
+    char target[128];
     return CALL(readlink, "/proc/self/exe", target, sizeof(target));
 }
 
 static long make_a_folder(const struct escape_world *world)
 {
-    return CALL(mkdir, in(world, "made").text, 0700);
+    return CALL(mkdir, escape_in(world, "made").text, 0700);
 }
 
 static long make_a_link(const struct escape_world *world)
 {
-    return CALL(symlink, "file", in(world, "made").text);
+    return CALL(symlink, "file", escape_in(world, "made").text);
 }
 
 static long make_a_name(const struct escape_world *world)
 {
-    return CALL(link, in(world, "file").text, in(world, "made").text);
+    return CALL(link, escape_in(world, "file").text, escape_in(world, "made").text);
 }
 
 static long remove_a_file(const struct escape_world *world)
 {
-    return CALL(unlink, in(world, "spare").text);
+    return CALL(unlink, escape_in(world, "spare").text);
 }
 
 static long rename_a_file(const struct escape_world *world)
 {
-    return CALL(rename, in(world, "spare").text, in(world, "made").text);
+    return CALL(rename, escape_in(world, "spare").text, escape_in(world, "made").text);
 }
 
 static long cut_a_file(const struct escape_world *world)
 {
-    return CALL(truncate, in(world, "spare").text, 0);
+    return CALL(truncate, escape_in(world, "spare").text, 0);
 }
 
 static long change_a_mode(const struct escape_world *world)
 {
-    return CALL(chmod, in(world, "spare").text, 0600);
+    return CALL(chmod, escape_in(world, "spare").text, 0600);
 }
 
 static long change_an_owner(const struct escape_world *world)
 {
-    return CALL(chown, in(world, "spare").text, -1, -1);
+    return CALL(chown, escape_in(world, "spare").text, -1, -1);
 }
 
 static long go_to_a_folder(const struct escape_world *world)

@@ -12,12 +12,10 @@
 #include <liburing.h>
 #include <linux/openat2.h>
 #include <linux/stat.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define MARK ((__u64)0x657363617065)
@@ -98,9 +96,8 @@ static struct io_uring_sqe entry_of(unsigned operation, int fd, const void *addr
 
 static long open_by_ring(const struct escape_world *world)
 {
-    char path[80];
-    snprintf(path, sizeof(path), "%s/file", world->folder);
-    struct io_uring_sqe entry = entry_of(IORING_OP_OPENAT, AT_FDCWD, path, 0, 0);
+    const struct escape_path path = escape_in(world, "file");
+    struct io_uring_sqe entry = entry_of(IORING_OP_OPENAT, AT_FDCWD, path.text, 0, 0);
     entry.open_flags = O_RDONLY;
     return run(world, &entry);
 }
@@ -108,36 +105,32 @@ static long open_by_ring(const struct escape_world *world)
 static long open_the_new_way(const struct escape_world *world)
 {
     const struct open_how how = {.flags = O_RDONLY};
-    char path[80];
-    snprintf(path, sizeof(path), "%s/file", world->folder);
+    const struct escape_path path = escape_in(world, "file");
     struct io_uring_sqe entry =
-        entry_of(IORING_OP_OPENAT2, AT_FDCWD, path, sizeof(how), (__u64)(uintptr_t)&how);
+        entry_of(IORING_OP_OPENAT2, AT_FDCWD, path.text, sizeof(how), (__u64)(uintptr_t)&how);
     return run(world, &entry);
 }
 
 static long look_by_ring(const struct escape_world *world)
 {
     struct statx status;
-    char path[80];
-    snprintf(path, sizeof(path), "%s/file", world->folder);
+    const struct escape_path path = escape_in(world, "file");
     struct io_uring_sqe entry =
-        entry_of(IORING_OP_STATX, AT_FDCWD, path, STATX_SIZE, (__u64)(uintptr_t)&status);
+        entry_of(IORING_OP_STATX, AT_FDCWD, path.text, STATX_SIZE, (__u64)(uintptr_t)&status);
     return run(world, &entry);
 }
 
 static long remove_by_ring(const struct escape_world *world)
 {
-    char path[80];
-    snprintf(path, sizeof(path), "%s/spare", world->folder);
-    struct io_uring_sqe entry = entry_of(IORING_OP_UNLINKAT, AT_FDCWD, path, 0, 0);
+    const struct escape_path path = escape_in(world, "spare");
+    struct io_uring_sqe entry = entry_of(IORING_OP_UNLINKAT, AT_FDCWD, path.text, 0, 0);
     return run(world, &entry);
 }
 
 static long make_a_folder_by_ring(const struct escape_world *world)
 {
-    char path[80];
-    snprintf(path, sizeof(path), "%s/made", world->folder);
-    struct io_uring_sqe entry = entry_of(IORING_OP_MKDIRAT, AT_FDCWD, path, 0700, 0);
+    const struct escape_path path = escape_in(world, "made");
+    struct io_uring_sqe entry = entry_of(IORING_OP_MKDIRAT, AT_FDCWD, path.text, 0700, 0);
     return run(world, &entry);
 }
 
@@ -149,8 +142,7 @@ static long make_a_socket_by_ring(const struct escape_world *world)
 
 static long connect_by_ring(const struct escape_world *world)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/stream", world->folder);
+    const struct sockaddr_un address = escape_at(world, "stream");
     struct io_uring_sqe entry =
         entry_of(IORING_OP_CONNECT, world->stream_fd, &address, 0, sizeof(address));
     return run(world, &entry);
@@ -158,11 +150,10 @@ static long connect_by_ring(const struct escape_world *world)
 
 static long send_by_ring(const struct escape_world *world)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address = escape_at(world, "datagram");
     struct iovec iov = {.iov_base = (char[]){'x'}, .iov_len = 1};
     const struct msghdr message = {
         .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &iov, .msg_iovlen = 1};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/datagram", world->folder);
     struct io_uring_sqe entry = entry_of(IORING_OP_SENDMSG, world->datagram_fd, &message, 1, 0);
     return run(world, &entry);
 }

@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "call.h"
 
@@ -49,11 +47,7 @@ struct address {
 
 static struct address at_path(const struct escape_world *world, const char *name)
 {
-    struct address address = {.unix_address = {.sun_family = AF_UNIX},
-                              .len = sizeof(address.unix_address)};
-    snprintf(address.unix_address.sun_path, sizeof(address.unix_address.sun_path), "%s/%s",
-             world->folder, name);
-    return address;
+    return (struct address){escape_at(world, name), sizeof(struct sockaddr_un)};
 }
 
 static struct address abstract(const struct escape_world *world, const char *suffix)

@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #define ESCAPE_VARIABLE "OUTBOARD_ESCAPE" /* the number of the descriptor of the world */
 
@@ -73,6 +74,13 @@ extern const struct escape_deed escape_paths[], escape_sockets[], escape_process
 /* All of them. NULL: no deed has this number. */
 const struct escape_deed *escape_deed(size_t number);
 const struct escape_deed *escape_find(const char *name);
+
+/* A name in the world's folder, and as the address of a socket. */
+struct escape_path {
+    char text[128];
+};
+struct escape_path escape_in(const struct escape_world *world, const char *name);
+struct sockaddr_un escape_at(const struct escape_world *world, const char *name);
 
 /* -errno if a system call failed, else 0. */
 long escape_result(long value);

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A disk works in a cell: data, flushes, zeroes, discards, and an NBD server that comes back."""
 import os
-import pathlib
 import subprocess
 
 import pytest
+from celllab import status_of
 from driver import IMAGE_LEN, SUCCESS, Disk, pattern
 
 FUA = 1 << 30
@@ -36,8 +36,7 @@ def test_a_disk_in_a_cell_does_all_that_it_does_outside(confined, image):
         assert confined.queue.run(ZEROES, 1, d10=16, d12=7 | flags).status == SUCCESS
         assert confined.read(16, 4096) == bytes(4096)
     assert image.stat().st_size == IMAGE_LEN
-    status = pathlib.Path(f"/proc/{confined.process.pid}/status").read_text()
-    assert "Seccomp:\t2" in status
+    assert status_of(confined.process.pid)["Seccomp"] == "2"
 
 
 def test_a_disk_that_was_opened_read_only_stays_so(controller, image):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The cell of a proxy: what it is, and that all services go on working from it."""
 import os
-import pathlib
 import select
 import signal
 import subprocess
@@ -9,42 +8,22 @@ import subprocess
 import pytest
 
 from apps import receive
+from celllab import check_print_cell, children_of, status_of
 from proxylab import PATIENCE_S, PROGRAM, STATIC
 
 
 WITHOUT = "outboard proxy: cell: goes on without one: --allow-agent, --trust-peer or no option at all lets the other end use the agent"
 
 
-def status_of(pid):
-    text = pathlib.Path(f"/proc/{pid}/status").read_text()
-    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
-
-
 def connector_of(end):
     """The process that connects and listens for a proxy in a cell."""
-    pid = end.process.pid
-    (child,) = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(child)
+    (child,) = children_of(end.process.pid)
+    return child
 
 
 @pytest.mark.parametrize("program", [[PROGRAM, "proxy"], [STATIC]])
 def test_print_cell_says_what_a_proxy_could_do(program):
-    done = subprocess.run([*program, "--print-cell"], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 0
-    assert [line[:32].rstrip() for line in done.stdout.splitlines()] == [
-        "own user id",
-        "own namespaces",
-        "empty root",
-        "no capabilities",
-        "limits of memory and processes",
-        "no inspection by its user",
-        "no privileges by exec",
-        "Landlock",
-        "listed system calls only",
-    ]
-    assert done.stdout.splitlines()[-1].endswith(" yes")
-    done = subprocess.run([*program, "--cell=none", "--print-cell"], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (done.returncode, done.stdout) == (0, "no cell (--cell=none)\n")
+    check_print_cell(*program)
 
 
 def test_a_cell_is_the_default_and_its_connector_has_none(lab):
@@ -56,8 +35,7 @@ def test_a_cell_is_the_default_and_its_connector_has_none(lab):
     assert (fields["Uid"] == outside["Uid"]) == (os.geteuid() != 0)
     without = lab.start("without", f"--channel=unix-listen:{lab.channel}2", "--cell=none")
     assert status_of(without.process.pid)["Seccomp"] == "0"
-    pid = without.process.pid
-    assert not pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    assert children_of(without.process.pid) == []
 
 
 def test_a_connector_that_starts_no_commands_gains_no_privileges(lab):

@@ -82,6 +82,9 @@ def prepare(guest, root=""):
     )
 
 
+# The label of $device, on a line.
+SHOW_LABEL = "tr '\\0' '\\n' </proc/$device/attr/current"
+
 # Two ends of a proxy, of which that far away is started as "far COMMAND" says. It may be asked to run a command.
 PROXIES = """
 /opt/bin/outboard-proxy -c unix:/run/outboard/channel --control=/run/outboard/control 2>/var/log/outboard/near &
@@ -98,15 +101,62 @@ wait
 
 
 class Lab:
-    """Runs scripts in the guest that have the functions of SHELL; wrap: what a script is handed to."""
+    """Runs scripts in the guest that have the functions of SHELL.
 
-    def __init__(self, guest, wrap="sh -c {}"):
+    denial: a pattern of the kernel's messages that tell a refusal; wrap: the shell that gets a script.
+    """
+
+    def __init__(self, guest, denial="no such message", wrap="sh -c {}"):
         self.guest = guest
+        self.denial = denial
         self.wrap = wrap
 
     def run(self, script):
         quoted = "'" + f". /etc/lab.sh; {script}".replace("'", r"'\''") + "'"
         return self.guest.run(self.wrap.format(quoted))
+
+    def denials(self):
+        """Refusals of the kernel since the last call."""
+        return self.guest.run(f"dmesg -c | grep '{self.denial}' || true")
+
+    def check_cell_is_complete(self, command, user):
+        """A program that is started with these words enters each part of its cell, and the kernel refuses nothing."""
+        self.denials()
+        printed = self.run(f"su {user} -c '{command} --cell=required --print-cell' | cat")
+        assert "refused" not in printed and printed.splitlines()[1].endswith(" yes"), printed
+        assert self.denials() == ""
+
+    def check_backdoor(self, command, label):
+        """A backdoor, started with these words in a cell, has the label, works, and leaves no socket."""
+        self.denials()
+        said = self.run(
+            f"start {command} --cell=required --library={LIBRARY} --trace=/var/log/outboard/trace; deed 0 0;"
+            f" {SHOW_LABEL}; stop; grep -c . /var/log/outboard/trace; [ -e {SOCKET} ] || echo removed"
+        )
+        answer, shown, trace_len, socket = said.split("\n", 3)
+        assert (answer.strip(), shown, socket) == ("0", label, "removed\n")
+        assert int(trace_len) > 0
+        assert self.denials() == ""
+
+    def check_disk(self, command, label):
+        """A disk, started with these words in a cell, has the label and works."""
+        self.denials()
+        said = self.run(f"start {command} --cell=required --image={IMAGES}/own.img; {SHOW_LABEL}; {PREFIX}/bin/outboard inspect {SOCKET}; stop")
+        assert said.startswith(label) and "MSI-X" in said
+        assert self.denials() == ""
+
+    def check_image_is_refused(self, command, image):
+        said = self.run(f"{command} --image={image} --socket-path={SOCKET} 2>&1 | cat")
+        assert f"can't open {image}: Permission denied" in said
+
+    def check_network(self, with_network, without, denial):
+        """Of two disks on a server, the first connects, and of the second the kernel tells the refusal."""
+        self.guest.run("ip link set lo up")
+        ending = f"--image=nbd://127.0.0.1/ --socket-path={SOCKET} 2>&1 | cat"
+        assert "Connection refused" in self.run(f"{with_network} {ending}")
+        self.denials()
+        assert "Connection refused" not in self.run(f"{without} {ending}")
+        assert denial in self.denials()
 
     def log(self):
         return self.run(f"cat {LOG}")

@@ -5,6 +5,7 @@ test_escape.py tries the deeds there.
 """
 import maclab
 import pytest
+from celllab import parts_of
 from guestlab import Guest
 from maclab import BACKDOOR, IMAGES, LIBRARY, NVME, PREFIX, SOCKET
 
@@ -24,8 +25,8 @@ def test_the_kernel_is_the_one(lab):
 
 @pytest.mark.parametrize("user", ["root", "plain"])
 def test_a_cell_is_complete_but_for_later_parts_of_landlock(lab, user):
-    printed = lab.run(f"su {user} -c '{BACKDOOR} --cell=required --print-cell'").splitlines()
-    parts = {line[:32].rstrip(): line[33:] for line in printed}
+    printed = lab.run(f"su {user} -c '{BACKDOOR} --cell=required --print-cell'")
+    parts = parts_of(printed)
     landlock = parts.pop("Landlock")
     assert landlock.startswith("yes, without truncate(2) (Linux 6.2), TCP ports (Linux 6.7)") and "signals" in landlock
     if user != "root":

@@ -54,14 +54,9 @@ def lab(shared_logs, tmp_path_factory):
     with Guest(shared_logs / "guest", programs=[maclab.ROOT / "bin/backdoor", build_label(folder)], files=files, **options) as guest:
         maclab.prepare(guest)
         guest.run(ROOT_SCRIPT, timeout=120)
-        lab = maclab.Lab(guest, "nsenter -t $(cat /tmp/holder) -m sh -c {}")
+        lab = maclab.Lab(guest, "avc:  denied.*scontext=[^ ]*outboard_", "nsenter -t $(cat /tmp/holder) -m sh -c {}")
         lab.run(f"echo 1 >/sys/fs/selinux/enforce")
         yield lab
-
-
-def denials(lab):
-    """What the kernel has refused to a device since the last time."""
-    return lab.guest.run("dmesg -c | grep 'avc:  denied.*scontext=[^ ]*outboard_' || true")
 
 
 def test_the_policy_is_enforced(lab):
@@ -72,51 +67,33 @@ def test_the_policy_is_enforced(lab):
 @pytest.mark.parametrize("program, path", [("backdoor", BACKDOOR), ("nvme", NVME)])
 @pytest.mark.parametrize("user", ["root", "plain"])
 def test_a_cell_is_complete_in_its_domain(lab, program, path, user):
-    denials(lab)
-    printed = lab.run(f"su {user} -c '{path} --label={context(program)} --cell=required --print-cell' | cat")
-    assert "refused" not in printed and printed.splitlines()[1].endswith(" yes"), printed
-    assert denials(lab) == ""
+    lab.check_cell_is_complete(f"{path} --label={context(program)}", user)
 
 
 def test_the_backdoor_works_in_its_domain(lab):
-    denials(lab)
-    said = lab.run(
-        f"start {BACKDOOR} --label={context('backdoor')} --cell=required --library={LIBRARY} --trace=/var/log/outboard/trace;"
-        f" deed 0 0; tr '\\0' '\\n' </proc/$device/attr/current; stop; grep -c . /var/log/outboard/trace; [ -e {SOCKET} ] || echo removed"
-    )
-    answer, domain, trace_len, socket = said.split("\n", 3)
-    assert (answer.strip(), domain, socket) == ("0", context("backdoor"), "removed\n")
-    assert int(trace_len) > 0
-    assert denials(lab) == ""
+    lab.check_backdoor(f"{BACKDOOR} --label={context('backdoor')}", context("backdoor"))
 
 
 def test_a_disk_works_in_its_domain(lab):
-    denials(lab)
-    said = lab.run(
-        f"start {NVME} --label={context('nvme')} --cell=required --image={IMAGES}/own.img;"
-        f" tr '\\0' '\\n' </proc/$device/attr/current; {PREFIX}/bin/outboard inspect {SOCKET}; stop"
-    )
-    assert said.startswith(context("nvme")) and "MSI-X" in said
-    assert denials(lab) == ""
+    lab.check_disk(f"{NVME} --label={context('nvme')}", context("nvme"))
 
 
 def test_devices_of_all_categories_share_the_record_of_user_ids(lab):
-    denials(lab)
+    lab.denials()
     said = lab.run(
         f"start {NVME} --label={context('nvme')} --cell=required --image={IMAGES}/own.img;"
         f" {NVME} --label={context('nvme', OTHER)} --cell=required --print-cell | head -n1; stop"
     )
     assert said.startswith("own user id") and said.endswith(" yes\n")
-    assert denials(lab) == ""
+    assert lab.denials() == ""
 
 
 def test_a_disk_of_other_categories_is_refused(lab):
     """The image has the categories that its launcher gave it, by chcon(1) where that exists."""
-    denials(lab)
+    lab.denials()
     lab.run(f"label system_u:object_r:outboard_image_t:{OTHER} {IMAGES}/other.img")
-    said = lab.run(f"{NVME} --label={context('nvme')} --image={IMAGES}/other.img --socket-path={SOCKET} 2>&1 | cat")
-    assert f"can't open {IMAGES}/other.img: Permission denied" in said
-    assert "other.img" in denials(lab)
+    lab.check_image_is_refused(f"{NVME} --label={context('nvme')}", f"{IMAGES}/other.img")
+    assert "other.img" in lab.denials()
     lab.run(f"start {NVME} --label={context('nvme', OTHER)} --image={IMAGES}/other.img; stop")
     assert "asked to stop" in lab.log()
 
@@ -130,8 +107,7 @@ def test_a_passed_descriptor_is_checked(lab):
 
 
 def test_a_disk_elsewhere_is_refused(lab):
-    said = lab.run(f"{NVME} --label={context('nvme')} --image=/var/lib/disk.img --socket-path={SOCKET} 2>&1 | cat")
-    assert "can't open /var/lib/disk.img: Permission denied" in said
+    lab.check_image_is_refused(f"{NVME} --label={context('nvme')}", "/var/lib/disk.img")
 
 
 def test_what_a_backdoor_can_do_without_a_cell(lab):
@@ -153,12 +129,7 @@ def test_a_label_that_is_refused_is_named(lab, label, says):
 
 
 def test_only_a_disk_on_a_server_has_a_network(lab):
-    lab.guest.run("ip link set lo up")
-    command = f"{NVME} --label={{}} --image=nbd://127.0.0.1/ --socket-path={SOCKET} 2>&1 | cat"
-    assert "Connection refused" in lab.run(command.format(context("nvme_nbd")))
-    denials(lab)
-    assert "Connection refused" not in lab.run(command.format(context("nvme")))
-    assert "tclass=tcp_socket" in denials(lab)
+    lab.check_network(f"{NVME} --label={context('nvme_nbd')}", f"{NVME} --label={context('nvme')}", "tclass=tcp_socket")
 
 
 def test_a_proxy_serves_in_its_domain_and_runs_no_command(lab):

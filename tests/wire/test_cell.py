@@ -3,7 +3,6 @@
 import errno
 import os
 import pathlib
-import re
 import signal
 import socket
 import struct
@@ -11,6 +10,7 @@ import subprocess
 
 import mpqemu
 import pytest
+from celllab import FOR_USERS, check_print_cell, status_of, user_of
 from conftest import CONTROL, DATA, PROGRAM
 from guestlab import paths
 from registers import RESULT
@@ -19,8 +19,6 @@ from vfio_user import PATIENCE_S
 
 # Their numbers in escapes.c.
 OPEN_A_FILE, MAKE_A_FILE = 0, 1
-# Where root's programs draw their user ids from.
-FOR_USERS = range(0x70000000, 0x7FFF0000)
 
 
 def build(folder, *flags):
@@ -92,22 +90,7 @@ def test_a_policy_that_is_none_is_named(tmp_path):
 
 
 def test_print_cell_says_what_the_program_could_do():
-    done = run("--cell=none", "--print-cell")
-    assert (done.returncode, done.stdout) == (0, "no cell (--cell=none)\n")
-    done = run("--print-cell")
-    assert done.returncode == 0
-    assert [line[:32].rstrip() for line in done.stdout.splitlines()] == [
-        "own user id",
-        "own namespaces",
-        "empty root",
-        "no capabilities",
-        "limits of memory and processes",
-        "no inspection by its user",
-        "no privileges by exec",
-        "Landlock",
-        "listed system calls only",
-    ]
-    assert done.stdout.splitlines()[-1].endswith(" yes")
+    check_print_cell(PROGRAM)
 
 
 def test_print_cell_prints_to_what_is_not_a_file():
@@ -134,10 +117,8 @@ def test_a_thread_of_the_library_is_found(tmp_path):
 
 def test_the_socket_is_removed_and_root_has_an_own_user(tmp_path, library):
     server = Server(tmp_path, PROGRAM, "--cell=default", f"--library={library}")
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-    user = int(fields["Uid"].split()[0])
-    assert user in (FOR_USERS if os.geteuid() == 0 else [os.geteuid()])
+    fields = status_of(server.process.pid)
+    assert user_of(server.process.pid) in (FOR_USERS if os.geteuid() == 0 else [os.geteuid()])
     assert fields["NoNewPrivs"] == "1" and fields["Seccomp"] == "2"
     server.client()
     server.end()  # which looks for the socket
@@ -168,10 +149,6 @@ def test_only_root_becomes_another_user():
         assert done.returncode == 0 and done.stdout.splitlines()[0].endswith(" yes")
     else:
         assert done.returncode == 2 and "only root can become another user" in done.stderr
-
-
-def user_of(pid):
-    return int(re.search(r"^Uid:\t(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text(), re.MULTILINE).group(1))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

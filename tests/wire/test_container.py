@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Programs in a container that forbids user namespaces work, in what is left of a cell, and say what is missing."""
 import os
-import pathlib
 import signal
 import socket
 import subprocess
 
 import mpqemu
 import pytest
+from celllab import parts_of, status_of
 from conftest import CONTROL, PROGRAM
 from guestlab import paths
 from registers import RESULT
@@ -29,8 +29,8 @@ def test_a_device_serves_and_names_what_is_missing(tmp_path):
     lines = [line for line in server.messages().splitlines() if "cell: " in line]
     assert lines[0].startswith("exercise: cell: ") and "'own namespaces': got 'Operation not permitted'" in lines[0]
     assert lines[0].endswith(PROFILE)
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    assert "NoNewPrivs:\t1" in status and "CapPrm:\t0000000000000000" in status
+    fields = status_of(server.process.pid)
+    assert fields["NoNewPrivs"] == "1" and int(fields["CapPrm"], 16) == 0
     server.end()
 
 
@@ -60,7 +60,7 @@ def test_what_is_required_and_missing_is_an_error(tmp_path):
 def test_print_cell_names_what_is_missing():
     done = run(PROGRAM, "--cell=default", "--print-cell")
     assert done.returncode == 0
-    parts = {line[:32].rstrip(): line[33:] for line in done.stdout.splitlines() if len(line) > 33}
+    parts = parts_of(done.stdout)
     assert parts["own namespaces"].startswith("refused: Operation not permitted; ")
     assert parts["empty root"].startswith("left out: ")
     for name in ("no capabilities", "limits of memory and processes", "no inspection by its user", "no privileges by exec"):

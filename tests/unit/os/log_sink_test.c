@@ -174,52 +174,57 @@ static void a_reader_that_has_gone_ends_nobody(void **state)
     close(ends[1]);
 }
 
+/* A fifo that has been opened for writing and whose reader has gone. */
+struct fifo {
+    char folder[32], path[80];
+    int fd;
+};
+
+static void make_fifo(struct fifo *fifo)
+{
+    *fifo = (struct fifo){.folder = "/tmp/outboard-test-XXXXXX"};
+    assert_non_null(mkdtemp(fifo->folder));
+    snprintf(fifo->path, sizeof(fifo->path), "%s/log", fifo->folder);
+    assert_int_equal(mkfifo(fifo->path, 0600), 0);
+    int first = open(fifo->path, O_RDONLY | O_NONBLOCK);
+    fifo->fd = open(fifo->path, O_WRONLY);
+    close(first);
+}
+
+/* A line is refused without a reader, and arrives when one has come. Undoes make_fifo(). */
+static void check_late_reader(struct fifo *fifo, struct log_sink *sink)
+{
+    assert_int_equal(log_sink_write(sink, LINE, LEN, 0), -EPIPE);
+    int second = open(fifo->path, O_RDONLY | O_NONBLOCK);
+    assert_int_equal(log_sink_write(sink, LINE, LEN, 0), 0);
+    assert_int_equal(drain(second), 1);
+    log_sink_done(sink);
+    close(second);
+    close(fifo->fd);
+    unlink(fifo->path);
+    assert_int_equal(rmdir(fifo->folder), 0);
+}
+
 static void the_reader_of_a_fifo_may_come_later(void **state)
 {
-    char folder[] = "/tmp/outboard-test-XXXXXX", path[80];
     struct log_sink sink;
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/log", folder);
-    assert_int_equal(mkfifo(path, 0600), 0);
-    int first = open(path, O_RDONLY | O_NONBLOCK);
-    int fd = open(path, O_WRONLY);
-    close(first);
-    log_sink_init(&sink, fd);
+    struct fifo fifo;
+    make_fifo(&fifo);
+    log_sink_init(&sink, fifo.fd);
     assert_int_equal(sink.kind, LOG_SINK_ABSENT);
-    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), -EPIPE);
-    int second = open(path, O_RDONLY | O_NONBLOCK);
-    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), 0);
-    assert_int_equal(drain(second), 1);
-    log_sink_done(&sink);
-    close(second);
-    close(fd);
-    unlink(path);
-    assert_int_equal(rmdir(folder), 0);
+    check_late_reader(&fifo, &sink);
 }
 
 /* A descriptor to be opened again, by a program that can't open any, is an error or its end. */
 static void a_settled_sink_opens_nothing(void **state)
 {
-    char folder[] = "/tmp/outboard-test-XXXXXX", path[80];
     struct log_sink sink;
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof(path), "%s/log", folder);
-    assert_int_equal(mkfifo(path, 0600), 0);
-    int first = open(path, O_RDONLY | O_NONBLOCK);
-    int fd = open(path, O_WRONLY);
-    close(first);
-    log_sink_init(&sink, fd);
+    struct fifo fifo;
+    make_fifo(&fifo);
+    log_sink_init(&sink, fifo.fd);
     log_sink_settle(&sink);
     assert_int_equal(sink.kind, LOG_SINK_SPLICE);
-    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), -EPIPE);
-    int second = open(path, O_RDONLY | O_NONBLOCK);
-    assert_int_equal(log_sink_write(&sink, LINE, LEN, 0), 0);
-    assert_int_equal(drain(second), 1);
-    log_sink_done(&sink);
-    close(second);
-    close(fd);
-    unlink(path);
-    assert_int_equal(rmdir(folder), 0);
+    check_late_reader(&fifo, &sink);
 }
 
 static void a_file_keeps_its_place(void **state)

@@ -62,12 +62,30 @@ static void test_printed_for_a_shell(void **state)
     words_done(&words);
 }
 
+/* As they are: no mark of a format, quote or space has a meaning. */
+static void test_a_list_is_added_as_it_is(void **state)
+{
+    struct words words = {0};
+    assert_int_equal(words_add_all(&words, (const char *[]){NULL}), 0);
+    assert_int_equal(words.count, 0);
+    assert_int_equal(words_add_all(&words, (const char *[]){"%s%n", "", "a 'b", NULL, "behind"}),
+                     0);
+    assert_int_equal(words.count, 3);
+    assert_string_equal(words.word[0], "%s%n");
+    assert_string_equal(words.word[1], "");
+    assert_string_equal(words.word[2], "a 'b");
+    assert_null(words.word[3]);
+    words_done(&words);
+}
+
 static void test_allocations_that_fail(void **state)
 {
     for (unsigned nth = 1;; nth++) {
         struct words words = {0};
         fail_allocation(nth);
         int err = words_split(&words, "a b 'c d'");
+        if (err == 0)
+            err = words_add_all(&words, (const char *[]){"e", "f", NULL});
         bool failed = allocation_failed();
         words_done(&words);
         if (!failed)
@@ -83,6 +101,7 @@ int main(void)
         TEST(test_no_words),
         TEST(test_a_quote_that_does_not_close),
         TEST(test_printed_for_a_shell),
+        TEST(test_a_list_is_added_as_it_is),
         TEST(test_allocations_that_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
