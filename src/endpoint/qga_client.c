@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "proxy/qga_client.h"
+#include "endpoint/qga_client.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A client of the front of a qemu-ga: its requests, one by one, and the bytes for it. */
-#ifndef OUTBOARD_PROXY_QGA_CLIENT_H
-#define OUTBOARD_PROXY_QGA_CLIENT_H
+#ifndef OUTBOARD_ENDPOINT_QGA_CLIENT_H
+#define OUTBOARD_ENDPOINT_QGA_CLIENT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,6 +28,7 @@ struct qga_client {
     char in[QGA_READ_LEN]; /* read and not looked at yet */
     size_t in_at, in_len;
     bool has_request; /* in frame; nothing more is read until it is answered */
+    bool asked;       /* a request of it has reached the agent */
     struct json_out out;
     size_t out_at;
     bool ended; /* it has ended its direction */

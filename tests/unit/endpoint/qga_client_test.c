@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* A client of the front of a qemu-ga: what of its bytes becomes a request, and what it is told. */
-#include "proxy/qga_client.h"
+#include "endpoint/qga_client.h"
 
 #include "support.h"
 

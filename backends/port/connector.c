@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "port/connector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/list.h"
+#include "endpoint/command.h"
+#include "endpoint/dial.h"
+#include "os/child.h"
+#include "os/clock.h"
+#include "os/closer.h"
+#include "os/socket.h"
+#include "os/socket_child.h"
+
+#define NS_PER_MS   1000000u
+#define MAX_WAIT_MS 60000u
+
+struct request {
+    uint32_t id;
+    uint32_t key;
+};
+
+struct connector {
+    const struct connector_ops *ops;
+    const void *context;
+    int fd;
+    struct loop *loop;
+    struct timers timers;
+    struct children *children;
+    struct dialer dialer;
+    struct loop_source *source;
+    unsigned calls;
+    rlim_t open_files;
+    bool over;
+};
+
+struct call {
+    struct connector *connector;
+    uint32_t id;
+};
+
+/* Takes the descriptor, or a negative errno. A device that takes no answers has failed: each answer
+ * fits into the socket of one that does. */
+static void answer(struct connector *connector, uint32_t id, int fd)
+{
+    const struct connector_answer result = {.id = id, .result = fd < 0 ? fd : 0};
+    int wait = socket_wait(connector->fd, POLLOUT, UINT64_MAX);
+    ssize_t sent = wait < 0 ? wait : socket_send(connector->fd, &result, sizeof(result), fd);
+    connector->over |= sent < 0;
+    if (fd >= 0)
+        close(fd);
+}
+
+static void on_dialled(void *argument, int fd)
+{
+    struct call *call = argument;
+    struct connector *connector = call->connector;
+    uint32_t id = call->id;
+    free(call);
+    connector->calls--;
+    answer(connector, id, fd);
+}
+
+static int dial(struct connector *connector, uint32_t id, const struct address *address)
+{
+    struct dial *dial;
+    if (connector->calls == CONNECTOR_CALLS)
+        return -EBUSY;
+    struct call *call = malloc(sizeof(*call));
+    if (!call)
+        return -ENOMEM;
+    *call = (struct call){connector, id};
+    connector->calls++;
+    int err = dial_start(&connector->dialer, address, NULL, on_dialled, call, &dial);
+    if (err < 0) {
+        connector->calls--;
+        free(call);
+    }
+    return err;
+}
+
+/* Nobody waits for its end: the end of its standard streams tells. */
+static int run(struct connector *connector, const struct connector_target *target)
+{
+    const struct command command = {
+        .shell = target->command, .service = target->service, .open_files = connector->open_files};
+    struct child *child;
+    int fd = command_start_joined(connector->children, &command, &child);
+    if (fd >= 0)
+        child_forget(child);
+    return fd;
+}
+
+static void serve(struct connector *connector, const struct request *request)
+{
+    struct connector_target target = {0};
+    int err = connector->ops->resolve(connector->context, request->key, &target);
+    if (err == 0 && target.command)
+        answer(connector, request->id, run(connector, &target));
+    else if (err == 0)
+        err = dial(connector, request->id, &target.address);
+    if (err < 0)
+        answer(connector, request->id, err);
+}
+
+static void on_request(void *argument, uint32_t events)
+{
+    struct connector *connector = argument;
+    struct request request;
+    struct received_fds fds;
+    ssize_t len = socket_receive(connector->fd, &request, sizeof(request), &fds);
+    if (len == -EAGAIN)
+        return;
+    if (len != sizeof(request) || fds.count > 0)
+        connector->over = true;
+    else
+        serve(connector, &request);
+    for (unsigned i = 0; len >= 0 && i < fds.count; i++)
+        closer_close(fds.fd[i]);
+}
+
+static int wait_ms(const struct connector *connector)
+{
+    uint64_t at = timers_next(&connector->timers), now = clock_now_ns();
+    if (at == TIMER_NEVER)
+        return -1;
+    uint64_t ms = at > now ? (at - now + NS_PER_MS - 1) / NS_PER_MS : 0;
+    return ms < MAX_WAIT_MS ? (int)ms : (int)MAX_WAIT_MS;
+}
+
+/* It keeps standard error, for its commands, and no descriptor that a peer waits for. Signals to the
+ * whole service are the device's to follow. */
+static int stand_alone(struct connector *connector)
+{
+    static const int numbers[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
+                                  SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE};
+    struct rlimit files;
+    sigset_t signals;
+    AUTO_FD nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
+        return -errno;
+    if (connector->fd != 3 && dup3(connector->fd, 3, O_CLOEXEC) < 0)
+        return -errno;
+    connector->fd = 3;
+    nothing = -1;
+    if (syscall(SYS_close_range, 4, ~0u, 0) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    connector->open_files = files.rlim_cur;
+    sigemptyset(&signals);
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+        sigaddset(&signals, numbers[i]);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    return 0;
+}
+
+static int prepare(struct connector *connector)
+{
+    int err = stand_alone(connector);
+    if (err == 0)
+        err = closer_start();
+    if (err == 0)
+        err = loop_new(&connector->loop);
+    if (err == 0)
+        err = children_new(connector->loop, &connector->children);
+    if (err == 0)
+        err = loop_add(connector->loop, connector->fd, EPOLLIN, on_request, connector,
+                       &connector->source);
+    if (err == 0)
+        dialer_init(&connector->dialer, connector->loop, &connector->timers, connector->children);
+    return err;
+}
+
+struct work {
+    const struct connector_ops *ops;
+    const void *context;
+};
+
+static int work(int fd, const void *argument)
+{
+    const struct work *work = argument;
+    struct connector connector = {.ops = work->ops, .context = work->context, .fd = fd};
+    timers_init(&connector.timers);
+    int err = prepare(&connector);
+    while (err >= 0 && !connector.over) {
+        err = loop_wait(connector.loop, wait_ms(&connector));
+        timers_run(&connector.timers, clock_now_ns());
+    }
+    work->ops->end(work->context);
+    return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int connector_start(const struct connector_ops *ops, const void *context)
+{
+    const struct work argument = {ops, context};
+    return socket_child_start(SOCK_SEQPACKET, work, &argument);
+}
+
+int connector_ask(int fd, uint32_t id, uint32_t key)
+{
+    const struct request request = {.id = id, .key = key};
+    ssize_t sent = fd < 0 ? -ENOTCONN : socket_send(fd, &request, sizeof(request), -1);
+    return sent < 0 ? (int)sent : 0;
+}
+
+int connector_take(int fd, struct connector_answer *ret_answer, int *ret_fd)
+{
+    struct received_fds fds;
+    *ret_answer = (struct connector_answer){0};
+    ssize_t len = socket_receive(fd, ret_answer, sizeof(*ret_answer), &fds);
+    if (len < 0)
+        return len == -EAGAIN ? -EAGAIN : -ENOTCONN;
+    *ret_fd = fds.count > 0 ? fds.fd[0] : -1;
+    for (unsigned i = 1; i < fds.count; i++)
+        close(fds.fd[i]);
+    return 0;
+}
+
+void connector_finish(int fd)
+{
+    if (fd >= 0)
+        socket_child_end(fd);
+}

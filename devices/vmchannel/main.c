@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* outboard-vmchannel: named ports of a guest. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "options.h"
+#include "port/hub.h"
+
+/* share/policy/vmchannel.policy */
+extern const char policy_vmchannel[];
+
+/* Descriptors besides those of the ports' ends: the wire's, the log's, eventfds of queues. */
+#define FILES_BESIDE 64u
+
+struct program {
+    struct options options; /* first: option_port() and the others take it */
+    struct port_hub *hub;
+    struct vmchannel_port *ports;
+    struct port_end *control;
+    char control_end[4200];
+    struct vmchannel *vmchannel;
+};
+
+/* A listener and a peer for each port, and two eventfds for each of its two queues. */
+static int raise_limit(const struct options *options, struct ob_fault *fault)
+{
+    struct rlimit files;
+    rlim_t needed =
+        FILES_BESIDE + 2 * (rlim_t)options->num_ports + 4 * (rlim_t)(options->max_ports + 1);
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -errno;
+    if (files.rlim_cur >= needed)
+        return 0;
+    if (files.rlim_max < needed)
+        return ob_fault_set(
+            fault, -EMFILE,
+            "limit of open files: got %llu, expected %llu for these ports; raise it "
+            "(ulimit -Hn) or give fewer ports",
+            (unsigned long long)files.rlim_max, (unsigned long long)needed);
+    files.rlim_cur = needed;
+    return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+}
+
+static int open_ends(struct program *program, struct ob_fault *fault)
+{
+    const struct options *options = &program->options;
+    int err = 0;
+    for (unsigned i = 0; i < options->num_ports && err == 0; i++) {
+        const struct port_option *option = &options->ports[i];
+        struct vmchannel_port *port = &program->ports[i];
+        if (!option->end)
+            continue;
+        *port = (struct vmchannel_port){.name = option->name, .mode = option->mode};
+        err = port_end_open(program->hub, option->name, option->end, &port->end, fault);
+        if (err == 0 && option->refuses_others)
+            port_end_refuse_others(port->end);
+    }
+    if (err == 0 && options->control) {
+        snprintf(program->control_end, sizeof(program->control_end), "listen:%s", options->control);
+        err =
+            port_end_open(program->hub, "control", program->control_end, &program->control, fault);
+    }
+    return err;
+}
+
+static void close_all(void *config)
+{
+    struct program *program = config;
+    port_hub_free(program->hub);
+    free(program->ports);
+    free(program->options.ports);
+    program->hub = NULL;
+    program->ports = NULL;
+    program->options.ports = NULL;
+}
+
+static int open_all(void *config, struct ob_fault *fault)
+{
+    struct program *program = config;
+    int err = options_check(&program->options, fault);
+    if (err == 0)
+        err = raise_limit(&program->options, fault);
+    if (err == 0)
+        err = port_hub_new(&program->hub);
+    if (err == 0) {
+        program->ports = calloc(program->options.num_ports, sizeof(*program->ports));
+        err = program->ports ? open_ends(program, fault) : -ENOMEM;
+    }
+    if (err == 0)
+        err = port_hub_start(program->hub, fault);
+    if (err < 0)
+        close_all(config);
+    return err;
+}
+
+static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
+{
+    struct program *program = config;
+    const struct vmchannel_config vmchannel = {
+        .ports = program->ports,
+        .num_ports = program->options.num_ports,
+        .max_ports = (unsigned)program->options.max_ports,
+        .ring_size = (uint16_t)program->options.ring_size,
+        .hub = program->hub,
+        .control = program->control,
+    };
+    return vmchannel_new(&vmchannel, &program->vmchannel, ret_device, fault);
+}
+
+static void destroy(void *config)
+{
+    struct program *program = config;
+    vmchannel_free(program->vmchannel);
+}
+
+static const struct ob_option options[] = {
+    {"port", "NAME[,reconnect=MODE],END",
+     "a port of the guest and its host end (listen:PATH, pty, ...)", option_port},
+    {"console", "END", "port 0, a console of the guest, and its host end", option_console},
+    {"max-ports", "N", "ports that the guest's driver makes queues for, 1 to 511 (31)",
+     option_max_ports},
+    {"ring-size", "N", "buffers of each queue (32)", option_ring_size},
+    {"control", "PATH", "a socket that tells events and takes commands", option_control},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    static const struct ob_program description = {
+        .size = sizeof(description),
+        .name = "outboard-vmchannel",
+        .summary = "Named ports of a guest (virtio console) with sessions that end at both ends.",
+        .type = "console",
+        .options = options,
+        .needs_shared_memory = true,
+        .open = open_all,
+        .close = close_all,
+        .create = create,
+        .destroy = destroy,
+        .policy = policy_vmchannel,
+    };
+    static struct program program = {
+        .options = {.max_ports = VMCHANNEL_DEFAULT_PORTS, .ring_size = VMCHANNEL_DEFAULT_RING}};
+    return ob_program_main(&description, &program, argc, argv);
+}
