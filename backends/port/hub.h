@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Hub: the common part of the host ends of a device's channels: a loop of their own, which the device's loop
+ * Hub: the common part of the host ends of a device. It has a loop of its own, which the device's loop
  * waits for, timers, and the connector.
  */
 #ifndef OUTBOARD_PORT_HUB_H

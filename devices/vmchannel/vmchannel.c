@@ -64,7 +64,7 @@ struct ring {
 struct vmchannel {
     struct vmchannel_config config;
     struct ob_device *device;
-    struct port *ports;        /* config.num_ports; one without an end is none */
+    struct port *ports;        /* config.num_ports; unused ids have no end */
     struct ring work, control; /* ports with work, ports with messages */
     struct ob_timer *timer;
     uint64_t due_ns; /* for which it is set */
