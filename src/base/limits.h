@@ -201,6 +201,18 @@
 #define LIMIT_DEVICE_ID   63
 #define LIMIT_CONFIG_LINE 16384
 
+/* A device that is restarted: descriptors that are kept for it (of a VMM that passes more, the device
+ * can't be restarted), bytes of its buffers of messages, lives without progress until it has failed,
+ * and how long a keeper may take to hand descriptors over, milliseconds. */
+#define LIMIT_VAULT_ENTRIES 4096u
+#define LIMIT_VAULT_BUFFERS (5u << 20)
+#define LIMIT_VAULT_BYTES   (8u << 20) /* of the whole vault */
+#define LIMIT_RESTART_LIVES 5u
+#define LIMIT_KEEPER_MS     2000u
+/* Restarts of a device within a minute, unless its configuration says otherwise. */
+#define LIMIT_RESTARTS_A_MINUTE 20u
+#define LIMIT_RESTART_LIMIT     1000000u
+
 /* How long the supervisor waits for a device to be ready, and for a process to end once it was asked
  * to, milliseconds. */
 #define LIMIT_START_MS 30000u

@@ -92,23 +92,49 @@ static void rung(void *argument)
         device->ops.doorbell(device->state, number);
 }
 
-int doorbells_fd(struct ob_device *device, unsigned number)
+/* Watches an eventfd by which the number is rung. */
+static int use(struct ob_device *device, unsigned number, int fd)
 {
     const struct server_host *host = device->host;
     struct doorbell_line *line = &device->pci->doorbells.lines[number];
-    int fd = line->fd;
+    int err = host->event_watch(host->context, fd, rung, line);
+    if (err == 0) {
+        line->fd = fd;
+        device_keep(device, VAULT_DOORBELL, number, 0, fd);
+    }
+    return err;
+}
+
+int doorbells_resume(struct ob_device *device, uint64_t number, int fd)
+{
+    const struct server_host *host = device->host;
+    if (number >= device->pci->doorbells.num_lines || device->pci->doorbells.lines[number].fd >= 0)
+        return -EINVAL;
+    int err = host->event_check(host->context, fd);
+    return err < 0 ? err : use(device, (unsigned)number, fd);
+}
+
+void doorbells_ring_all(struct ob_device *device)
+{
+    struct doorbells *doorbells = &device->pci->doorbells;
+    for (unsigned i = 0; i < doorbells->num_lines; i++)
+        if (doorbells->lines[i].fd >= 0)
+            rung(&doorbells->lines[i]);
+}
+
+int doorbells_fd(struct ob_device *device, unsigned number)
+{
+    const struct server_host *host = device->host;
+    int fd = device->pci->doorbells.lines[number].fd;
     if (fd >= 0)
         return fd;
     int err = host->event_new(host->context, &fd);
     if (err < 0)
         return err;
-    err = host->event_watch(host->context, fd, rung, line);
-    if (err < 0) {
+    err = use(device, number, fd);
+    if (err < 0)
         host->close(host->context, fd);
-        return err;
-    }
-    line->fd = fd;
-    return fd;
+    return err < 0 ? err : fd;
 }
 
 void doorbells_disconnect(struct ob_device *device)
@@ -120,7 +146,8 @@ void doorbells_disconnect(struct ob_device *device)
         if (line->fd < 0)
             continue;
         host->event_unwatch(host->context, line->fd);
-        host->close(host->context, line->fd);
+        device_let_go(device, line->fd);
+        device_keep(device, VAULT_DOORBELL, i, 0, -1);
         line->fd = -1;
     }
 }

@@ -31,6 +31,10 @@ struct server_host {
     void (*unwatch)(void *context, int fd);
     /* Shared memory of len bytes, zeroed, with a descriptor that others can map. */
     int (*memory_new)(void *context, uint64_t len, uint8_t **ret_address, int *ret_fd);
+    /* The memory of a process that has died, at the address of memory that was made here, and as
+     * long; fd is taken over, and the one there closed. 0; -EOVERFLOW if it is shorter; or another
+     * errno. */
+    int (*memory_adopt)(void *context, uint8_t *address, uint64_t len, int fd, int old_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);
     /* Closes any descriptor, a peer's too, without waiting. */
     void (*close)(void *context, int fd);

@@ -12,10 +12,13 @@
 #ifndef OUTBOARD_DEVICE_INTERNAL_H
 #define OUTBOARD_DEVICE_INTERNAL_H
 
+#include <outboard/vault.h>
+
 #include "device/device.h"
 #include "device/doorbells.h"
 #include "device/irq.h"
 #include "device/pci.h"
+#include "device/vault.h"
 #include "pci/function.h"
 #include "pci/msi.h"
 #include "pci/msix.h"
@@ -96,10 +99,18 @@ struct ob_device {
     bool leaving;   /* on account of the peer, which has gone */
     bool resetting; /* before a reset */
     struct device_told told;
+    struct vault *vault;        /* NULL: the device ends with its process */
+    struct ob_vault_state kept; /* .bytes is NULL: the author has named nothing */
 };
 
 /* dma.c: whether the device may do DMA now: 0, -ENOTCONN or -EPERM. */
 int device_may_master(const struct ob_device *device);
+
+/* keep.c: a descriptor of the peer's, or of ours that the peer uses, is kept in the vault, if there
+ * is one, in place of the one with the same kind, a and b; -1: none is. */
+void device_keep(struct ob_device *device, enum vault_kind kind, unsigned a, unsigned b, int fd);
+/* Closes a descriptor, if there is a vault after the commit. */
+void device_let_go(struct ob_device *device, int fd);
 
 /* dormant.c: the peer has taken the device over. */
 void device_wake(struct ob_device *device);
@@ -137,6 +148,10 @@ void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
 int doorbells_init(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault);
 void doorbells_done(struct ob_device *device);
+/* The eventfd of a number, from a process that has died: 0, -EINVAL or another errno. */
+int doorbells_resume(struct ob_device *device, uint64_t number, int fd);
+/* They may have been rung, and nobody has heard it. */
+void doorbells_ring_all(struct ob_device *device);
 /* Gives up the eventfds that the peer has. */
 void doorbells_disconnect(struct ob_device *device);
 

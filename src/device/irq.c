@@ -215,7 +215,9 @@ static void set_vector(struct ob_device *device, enum irq_kind kind, unsigned in
     struct irq_vector *vector = vector_of(device, kind, index);
     device->pci->irqs.given[kind] += (unsigned)(fd >= 0) - (unsigned)(vector->fd >= 0);
     if (vector->fd >= 0)
-        device->host->close(device->host->context, vector->fd);
+        device_let_go(device, vector->fd);
+    if (vector->fd >= 0 || fd >= 0)
+        device_keep(device, VAULT_VECTOR, kind, index, fd);
     *vector = (struct irq_vector){.fd = fd, .masked = fd >= 0 && vector->masked};
     if (fd < 0)
         return;
@@ -320,7 +322,8 @@ static void intx_unmasked(void *argument)
 }
 
 /* Replaces a watched eventfd of the peer. */
-static int watch(struct ob_device *device, int *slot, int fd, void (*fired)(void *argument))
+static int watch(struct ob_device *device, int *slot, int fd, void (*fired)(void *argument),
+                 enum vault_kind kind)
 {
     const struct server_host *host = device->host;
     int err = fd >= 0 ? host->event_check(host->context, fd) : 0;
@@ -330,15 +333,17 @@ static int watch(struct ob_device *device, int *slot, int fd, void (*fired)(void
         return err;
     if (*slot >= 0) {
         host->event_unwatch(host->context, *slot);
-        host->close(host->context, *slot);
+        device_let_go(device, *slot);
     }
+    if (*slot >= 0 || fd >= 0)
+        device_keep(device, kind, 0, 0, fd);
     *slot = fd;
     return 0;
 }
 
 int irq_mask_by(struct ob_device *device, int fd)
 {
-    return watch(device, &device->pci->irqs.intx_mask_fd, fd, intx_masked);
+    return watch(device, &device->pci->irqs.intx_mask_fd, fd, intx_masked, VAULT_INTX_MASK);
 }
 
 int irq_unmask_by(struct ob_device *device, int fd)
@@ -347,7 +352,7 @@ int irq_unmask_by(struct ob_device *device, int fd)
     const int trigger_fd = vector_of(device, IRQ_INTX, 0)->fd;
     if (fd >= 0 && trigger_fd >= 0 && host->event_is_same(host->context, fd, trigger_fd))
         return -EINVAL;
-    return watch(device, &device->pci->irqs.intx_unmask_fd, fd, intx_unmasked);
+    return watch(device, &device->pci->irqs.intx_unmask_fd, fd, intx_unmasked, VAULT_INTX_UNMASK);
 }
 
 void irqs_disconnect(struct ob_device *device)

@@ -222,6 +222,22 @@ int shared_memory_map(int fd, uint64_t offset, uint64_t len, bool writable, uint
     return 0;
 }
 
+int shared_memory_adopt(uint8_t *address, uint64_t len, int fd, int old_fd)
+{
+    const char *kind;
+    int err = shared_memory_check(fd, len, &kind);
+    int seals = err < 0 ? 0 : fcntl(fd, F_GET_SEALS);
+    if (err < 0 || seals < 0)
+        return err < 0 ? err : -errno;
+    if (!(seals & F_SEAL_SHRINK))
+        return -EOVERFLOW;
+    // cppcheck-suppress leakReturnValNotUsed ; it takes the place of the memory there
+    if (mmap(address, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+        return -errno;
+    close(old_fd);
+    return 0;
+}
+
 static struct mapping *find(uint8_t *address)
 {
     const struct mapping key = {.address = address, .len = 1};

@@ -24,6 +24,11 @@
 int shared_memory_new(const char *name, uint64_t len, uint8_t **ret_address, int *ret_fd);
 void shared_memory_free(uint8_t *address, uint64_t len, int fd);
 
+/* Maps the memory of a process that has died where memory as long was made, whose descriptor is
+ * closed. -EOVERFLOW when it is shorter, or could become so; -EBADF; -EMEDIUMTYPE; or another errno.
+ */
+int shared_memory_adopt(uint8_t *address, uint64_t len, int fd, int old_fd);
+
 /* Whether fd is a peer's memory, of at least so many bytes, that can be mapped without asking
  * anybody. 0; -EBADF; -EOVERFLOW when it is shorter; or -EMEDIUMTYPE with what it is instead, "a
  * socket" say, a constant. */

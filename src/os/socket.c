@@ -78,7 +78,7 @@ static bool collect_fds(struct msghdr *message, struct received_fds *ret_fds)
 /* Whether the next message finds room for all that it may bring: descriptors that find none are
  * closed by the kernel, in our receive. The lowest free number is given out, so one that is high
  * tells how many are open. A process that may have few keeps half of them. */
-static bool has_room(const struct received_fds *fds)
+bool socket_has_room(const struct received_fds *fds)
 {
     struct rlimit limit;
     if (fds->count == 0 || getrlimit(RLIMIT_NOFILE, &limit) < 0)
@@ -108,7 +108,7 @@ ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_f
         return stream_error();
     if (message.msg_controllen > 0 || message.msg_flags & MSG_CTRUNC) {
         bool all = collect_fds(&message, ret_fds);
-        if (!all || !has_room(ret_fds)) {
+        if (!all || !socket_has_room(ret_fds)) {
             close_received(ret_fds);
             return -EPROTO;
         }

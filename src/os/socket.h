@@ -29,6 +29,9 @@ struct received_fds {
  * might find no room (all are closed); or another errno. */
 ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds);
 
+/* Whether the next message will find room for all that it may bring. */
+bool socket_has_room(const struct received_fds *fds);
+
 /* Has the kernel refuse descriptors at the sender, who gets EPERM, and lets nobody connected
  * through this listener send any. Linux 6.16 can; else, and on what is no Unix socket, nothing
  * happens. */

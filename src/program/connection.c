@@ -9,6 +9,7 @@
 #include "os/clock.h"
 #include "os/shared_memory.h"
 #include "os/socket.h"
+#include "program/life.h"
 
 /* While it polls the socket, the connection looks at its other descriptors every so many rounds. */
 #define ROUNDS_PER_LOOK 8
@@ -43,6 +44,26 @@ static int choose_events(struct connection *connection)
     return loop_change(connection->source, events);
 }
 
+static ssize_t send_output(struct connection *connection, const struct engine_output *output)
+{
+    const struct vault *vault = connection->engine->vault;
+    if (vault)
+        return counted_send(life_counted(vault), connection->fd, output->bytes, output->len,
+                            output->fds, output->num_fds);
+    return socket_send_fds(connection->fd, output->bytes, output->len, output->fds,
+                           output->num_fds);
+}
+
+static ssize_t receive(struct connection *connection, uint8_t *to, size_t room,
+                       struct received_fds *ret_fds)
+{
+    const struct vault *vault = connection->engine->vault;
+    if (vault)
+        return counted_receive(life_counted(vault), vault->column, connection->fd, to, room,
+                               ret_fds);
+    return socket_receive(connection->fd, to, room, ret_fds);
+}
+
 /* Sends replies until none is left or the peer takes no more. 0 or a negative errno. */
 static int send_pending(struct connection *connection)
 {
@@ -51,8 +72,7 @@ static int send_pending(struct connection *connection)
         struct engine_output output = engine_pending(engine);
         if (output.len == 0)
             return 0;
-        ssize_t sent =
-            socket_send_fds(connection->fd, output.bytes, output.len, output.fds, output.num_fds);
+        ssize_t sent = send_output(connection, &output);
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
         int err = engine_sent(engine, (size_t)sent);
@@ -75,7 +95,7 @@ static int turn(struct connection *connection)
     size_t room;
     uint8_t *to = engine_receive_space(engine, &room);
     struct received_fds fds;
-    ssize_t received = socket_receive(connection->fd, to, room, &fds);
+    ssize_t received = receive(connection, to, room, &fds);
     if (received == -EPROTO)
         return ob_fault_set(&engine->fault, -EPROTO,
                             "the peer sent more than %u descriptors at once, or more than this "

@@ -90,6 +90,11 @@ static int new_memory(void *context, uint64_t len, uint8_t **ret_address, int *r
     return shared_memory_new("outboard-bar", len, ret_address, ret_fd);
 }
 
+static int adopt_memory(void *context, uint8_t *address, uint64_t len, int fd, int old_fd)
+{
+    return shared_memory_adopt(address, len, fd, old_fd);
+}
+
 static void free_memory(void *context, uint8_t *address, uint64_t len, int fd)
 {
     shared_memory_free(address, len, fd);
@@ -124,6 +129,7 @@ static void init_host(struct program_host *host)
         .watch = watch_descriptor,
         .unwatch = unwatch,
         .memory_new = new_memory,
+        .memory_adopt = adopt_memory,
         .memory_free = free_memory,
         .close = close_descriptor,
         .warn = warn,

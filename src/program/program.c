@@ -20,6 +20,9 @@
  *
  * Create: the device is made from what is open. Then the calls that only this stage needs end.
  *
+ * Take over: if the launcher has given a vault (life.h) and a process before has died, the device
+ * becomes that one's, and its VMM is served further.
+ *
  * Serve: READY is told, and now the first byte of a peer is read. A program that listens, at a path
  * or on a socket that its launcher has opened, serves one peer after the other until SIGTERM comes,
  * whatever they send. With the socket of a peer it ends with that peer.
@@ -50,12 +53,14 @@
 #include "program/candidates.h"
 #include "program/connection.h"
 #include "program/host.h"
+#include "program/life.h"
 #include "program/options.h"
 #include "program/process.h"
 #include "program/program_cell.h"
 #include "program/socket_remover.h"
 #include "program/watchdog.h"
 #include "program/wires.h"
+#include "server/greeting.h"
 
 #define EXIT_USAGE 2
 #define WAITING    "waiting for a peer"
@@ -67,6 +72,7 @@ struct program {
     int notify_fd; /* -1: no launcher listens */
     bool opened;   /* author->open() has been */
     struct confinement cell;
+    struct life life;
     bool has_closer;
     int remover_fd; /* -1: the socket is removed here */
     struct trace trace;
@@ -143,7 +149,9 @@ static int open_loop(struct program *program, struct ob_fault *fault)
 static int open_all(struct program *program, struct ob_fault *fault)
 {
     const char *trace = program->options.trace;
-    int err = author_open(program->author, program->config, fault);
+    int err = life_open(&program->life, fault);
+    if (err == 0)
+        err = author_open(program->author, program->config, fault);
     program->opened = err == 0;
     if (err == 0 && trace)
         err = trace_open(&program->trace, trace, program->author->name, fault);
@@ -163,7 +171,7 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
     int err = program_cell_prepare(&program->cell, program->author, program->config,
                                    &program->options, program->notify_fd, fault);
     if (err < 0 || !program->cell.policy)
-        return err;
+        return err < 0 ? err : life_start_keeper(&program->life, &program->cell, fault);
     if (program->options.socket_path) {
         err = socket_remover_start(program->options.socket_path, &program->place);
         if (err < 0)
@@ -172,7 +180,8 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
         program->remover_fd = err;
     }
     log_prepare();
-    return confine_leave(&program->cell, fault);
+    err = confine_leave(&program->cell, fault);
+    return err < 0 ? err : life_start_keeper(&program->life, &program->cell, fault);
 }
 
 static int start_threads(struct program *program, struct ob_fault *fault)
@@ -194,22 +203,59 @@ static int create(struct program *program, struct ob_fault *fault)
     if (program->options.trace)
         program_host_trace(program->device, &program->trace);
     err = program_host_use_loop(program->device, program->loop);
+    if (err == 0)
+        return life_take_over(&program->life, program->device, fault);
     return err < 0 ? ob_fault_set(fault, err, "can't watch the device's descriptors: %s",
                                   strerror(-err))
                    : 0;
 }
 
-/* Serves the peer on fd until it goes. */
-static int serve_peer(struct program *program, int fd, const struct engine_ops *wire,
-                      struct ob_fault *fault)
+/* Serves the peer on fd until it goes; `past`: further, as it was served before. */
+static int serve_further(struct program *program, int fd, const struct engine_ops *wire,
+                         const struct engine_past *past, struct ob_fault *fault)
 {
     struct engine *engine = NULL;
     int err = engine_new(wire, program->device, &engine, fault);
-    if (err < 0)
+    if (err == 0 && past)
+        err = engine_resume(engine, program->life.vault, past, fault);
+    else if (err == 0)
+        life_connect(&program->life, fd, greeting_number(wire));
+    if (err < 0) {
+        engine_free(engine);
         return err;
+    }
+    if (past)
+        notify(program, "READY=1\n", "serving further");
     err = connection_serve(fd, program->loop, engine, program->options.poll_us, &program->stop,
                            fault);
     engine_free(engine);
+    return err;
+}
+
+static int serve_peer(struct program *program, int fd, const struct engine_ops *wire,
+                      struct ob_fault *fault)
+{
+    if (program->life.vault)
+        counted_begin(life_counted(program->life.vault));
+    return serve_further(program, fd, wire, NULL, fault);
+}
+
+/* Goes on where a process before has died. */
+static int serve_resumed(struct program *program, struct ob_fault *fault)
+{
+    unsigned wire;
+    int fd = life_connection(&program->life, &wire, fault);
+    if (fd < 0)
+        return fd;
+    if (!greeting_wire(wire) || !descriptor_is_socket(fd))
+        return ob_fault_set(fault, -EINVAL, "the vault's connection is no socket");
+    program->life.resumes = false;
+    log_keep_off(fd);
+    log_never_wait();
+    log_line("continues where a process before has died (number %llu)",
+             (unsigned long long)program->life.number);
+    int err = serve_further(program, fd, greeting_wire(wire), &program->life.past, fault);
+    socket_close(fd);
     return err;
 }
 
@@ -320,6 +366,7 @@ static void end(struct program *program)
     trace_close(&program->trace);
     if (program->has_closer)
         closer_stop(CLOSER_PATIENCE_MS);
+    life_end(&program->life);
     auto_close(&program->signal_fd);
     auto_close(&program->remover_fd);
 }
@@ -337,7 +384,10 @@ static int run(struct program *program, struct ob_fault *fault)
         err = create(program, fault);
     if (err == 0)
         err = confine_settle(&program->cell, fault);
-    if (err == 0)
+    bool resumes = err == 0 && program->life.resumes;
+    if (resumes)
+        err = serve_resumed(program, fault);
+    if (err == 0 && (program->listens || !resumes))
         err = program->listens ? serve_listener(program, fault) : serve_connected(program, fault);
     end(program);
     return err;

@@ -31,6 +31,8 @@ extern const char policy_default[];
 extern const char policy_proxy[];
 /* That of `outboard inspect` and `outboard poke`. */
 extern const char policy_client[];
+/* The calls of a device with a vault, besides. */
+extern const char policy_vault[];
 /* What a device that reaches out has besides. */
 extern const char policy_reach[];
 

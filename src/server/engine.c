@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/device_vault.h"
 #include "device/pci.h"
+#include "server/engine_vault.h"
 #include "server/trace.h"
 
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
@@ -25,8 +27,13 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
                             ops->wire);
     engine->ops = ops;
     engine->device = device;
-    engine->rx = malloc(ops->rx_len);
-    engine->tx = malloc(ops->tx_len);
+    engine->vault = device_vault(device);
+    if (engine->vault) {
+        engine_vault_begin(engine);
+    } else {
+        engine->rx = malloc(ops->rx_len);
+        engine->tx = malloc(ops->tx_len);
+    }
     if (!engine->rx || !engine->tx) {
         engine_free(engine);
         return ob_fault_set(fault, -ENOMEM, "no memory to serve %s over %s", device_name(device),
@@ -46,6 +53,10 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
 static void close_fds(struct engine *engine, struct fd_list *fds)
 {
     const struct server_host *host = device_host(engine->device);
+    if (engine->vault) {
+        engine_vault_close(engine, fds);
+        return;
+    }
     for (unsigned i = 0; i < fds->count; i++)
         if (fds->fd[i] >= 0)
             host->close(host->context, fds->fd[i]);
@@ -73,8 +84,12 @@ void engine_free(struct engine *engine)
     close_fds(engine, &engine->waiting);
     close_fds(engine, &engine->arrived);
     device_disconnect(engine->device);
-    free(engine->rx);
-    free(engine->tx);
+    if (engine->vault) {
+        engine_vault_end(engine);
+    } else {
+        free(engine->rx);
+        free(engine->tx);
+    }
     free(engine);
 }
 
@@ -97,7 +112,9 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
         fd_list_move(&engine->arrived, &engine->waiting);
     if (trace_is_on(device_traces(engine->device) && !engine->traced))
         trace_message(engine, true, frame, len, engine->waiting.count);
-    int err = engine->ops->handle(engine, frame, len, &engine->waiting);
+    int err = engine->poisoned ? engine_vault_answer_error(engine, frame, len)
+                               : engine->ops->handle(engine, frame, len, &engine->waiting);
+    engine->poisoned = false;
     close_fds(engine, &engine->waiting);
     return err;
 }
@@ -144,12 +161,20 @@ static int handle_frames(struct engine *engine)
             break;
         engine->frame_len = 0;
         at += len;
+        if (engine->vault && err == 0)
+            engine_vault_frame(engine, len, at == engine->rx_len);
     }
     engine->rx_len -= at;
-    if (at > 0 && engine->rx_len > 0)
-        memmove(engine->rx, engine->rx + at, engine->rx_len);
+    if (at > 0 && engine->rx_len > 0) {
+        if (engine->vault)
+            engine_vault_slide(engine, at);
+        else
+            memmove(engine->rx, engine->rx + at, engine->rx_len);
+    }
     if (err >= 0 && ops->pump)
         ops->pump(engine);
+    if (engine->vault && err >= 0)
+        engine_vault_settle(engine, at > 0);
     return err < 0 ? refused(engine, err) : 0;
 }
 
@@ -163,6 +188,9 @@ int engine_received(struct engine *engine, size_t len, const int *fds, unsigned 
 {
     /* What arrived before belongs to the frame that is first in the buffer now. */
     fd_list_move(&engine->arrived, &engine->waiting);
+    if (engine->vault && engine->arrived.count > 0 && !engine->fault.code)
+        ob_fault_set(&engine->fault, -EPROTO, "a message: got more than %u descriptors",
+                     LIMIT_FDS_PER_RECEIVE);
     close_fds(engine, &engine->arrived);
     assert(len <= engine->ops->rx_len - engine->rx_len && num_fds <= LIMIT_FDS_PER_RECEIVE);
     engine->rx_len += len;
@@ -192,6 +220,8 @@ int engine_sent(struct engine *engine, size_t len)
     engine->tx_sent += len;
     if (engine->tx_sent > engine->tx_fds_at)
         engine->tx_fds.count = 0;
+    if (engine->vault)
+        engine_vault_sent(engine);
     if (engine->tx_sent < engine->tx_len)
         return 0;
     engine->tx_len = engine->tx_sent = 0;
@@ -218,6 +248,8 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
     if (trace_is_on(device_traces(engine->device)))
         trace_message(engine, false, engine->tx + engine->tx_len, len, num_fds);
     engine->tx_len += len;
+    if (engine->vault)
+        engine_vault_replied(engine, len, num_fds > 0);
 }
 
 bool engine_works(struct engine *engine)

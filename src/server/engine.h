@@ -30,6 +30,7 @@
 
 #include "base/fd_list.h"
 #include "device/device.h"
+#include "device/vault.h"
 
 struct engine;
 struct trace_message;
@@ -39,6 +40,17 @@ enum recognition {
     WIRE_MORE, /* more bytes are needed to tell */
     WIRE_NO,
     WIRE_YES,
+};
+
+/* A session that outlives its process, in a vault. */
+struct engine_session_ops {
+    /* Writes the session of the wire's code for the next commit. */
+    void (*put)(struct engine *engine);
+    /* Takes it from there: 0 or a negative errno with the fault filled. */
+    int (*resume)(struct engine *engine, struct ob_fault *fault);
+    /* Answers a frame that kills each process that looks at it with an error. False: it has no
+     * answer that says so. */
+    bool (*answer_error)(struct engine *engine, const uint8_t *frame, size_t len);
 };
 
 struct engine_ops {
@@ -83,6 +95,7 @@ struct engine_ops {
     void (*stop)(struct engine *engine);
     /* Sends messages of the engine's own accord, as far as there is room for them. */
     void (*pump)(struct engine *engine);
+    const struct engine_session_ops *session; /* NULL: a session ends with its process */
 };
 
 #define ENGINE_LATER 1
@@ -112,6 +125,9 @@ struct engine {
     bool traced;           /* and has been traced */
     struct fd_list tx_fds; /* ride on the byte at tx_fds_at; somebody else's to close */
     size_t tx_fds_at;
+    struct vault *vault;  /* NULL: a session ends with its process */
+    unsigned fds_handled; /* descriptors of the frame that is being handled */
+    bool poisoned;        /* the next frame has killed each process before */
 };
 
 /* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
@@ -120,6 +136,22 @@ int engine_new(const struct engine_ops *ops, struct ob_device *device, struct en
                struct ob_fault *fault);
 /* Closes descriptors that nobody took and takes back what the peer gave to the device. */
 void engine_free(struct engine *engine);
+
+/* The connection of a process that has ended. */
+struct engine_past {
+    uint64_t received, sent; /* bytes */
+    struct engine_past_fd {
+        uint64_t end; /* the byte behind the receive that brought it */
+        int fd;
+    } const *fds;
+    unsigned num_fds;
+    bool poisoned; /* its next message has killed each process that looked at it */
+};
+
+/* A new engine continues from the vault, whose owner the process is. 0, or a negative errno
+ * with the fault filled: the connection can't be saved. */
+int engine_resume(struct engine *engine, struct vault *vault, const struct engine_past *past,
+                  struct ob_fault *fault);
 
 /* The connection is over: has the device let go of the peer's memory. Whether it has, or waiting is
  * no use; if not, to be called again after any callback of the device, before engine_free(), which

@@ -6,6 +6,20 @@
 
 const struct engine_ops *const greeting_wires[] = {&mpqemu_engine, &vfio_user_engine, NULL};
 
+unsigned greeting_number(const struct engine_ops *wire)
+{
+    unsigned number = 0;
+    while (greeting_wires[number] && greeting_wires[number] != wire)
+        number++;
+    return number;
+}
+
+const struct engine_ops *greeting_wire(unsigned number)
+{
+    return number < sizeof(greeting_wires) / sizeof(greeting_wires[0]) ? greeting_wires[number]
+                                                                       : NULL;
+}
+
 /* 0 request, 4 flags, 8 size */
 static enum recognition recognises_vhost_user(const uint8_t *bytes, size_t len)
 {

@@ -38,6 +38,9 @@ struct greeting {
 
 /* All wires that have an engine, with a NULL behind the last. */
 extern const struct engine_ops *const greeting_wires[];
+/* The number of one of them, and the one with a number, or NULL. */
+unsigned greeting_number(const struct engine_ops *wire);
+const struct engine_ops *greeting_wire(unsigned number);
 
 struct greeting greeting_judge(const uint8_t *bytes, size_t len);
 

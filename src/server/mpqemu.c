@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "device/device_vault.h"
 #include "device/irq.h"
 #include "device/pci.h"
 #include "server/mpqemu.h"
@@ -71,6 +72,13 @@ static int replace_memory(struct request *request)
     struct ob_fault *fault = &request->server->engine.fault;
     if (err == 0)
         err = memory_replace(device_memory(request->device), descs, count, fault);
+    if (err >= 0 && device_vault(request->device)) {
+        device_forget_memory(request->device, NULL);
+        for (unsigned i = 0; i < count; i++) {
+            device_keep_memory(request->device, &descs[i]);
+            request->fds->fd[i] = -1;
+        }
+    }
     if (err == MEMORY_HELD)
         device_quiesce(request->device);
     return err < 0 ? ob_fault_set(fault, -EPROTO, "SYNC_SYSMEM: refused") : 0;
@@ -289,6 +297,40 @@ static int fit_device(struct ob_device *device, struct ob_fault *fault)
     return device_narrow_bars(device, fault);
 }
 
+static void put_session(struct engine *engine)
+{
+    const struct mpqemu_server *server = server_of(engine);
+    const uint8_t bytes[] = {server->dialect_known, (uint8_t)server->dialect};
+    vault_put(engine->vault, VAULT_PART_WIRE, bytes, sizeof(bytes), 0);
+}
+
+static int resume_session(struct engine *engine, struct ob_fault *fault)
+{
+    struct mpqemu_server *server = server_of(engine);
+    const struct vault_copy *copy = vault_get(engine->vault, VAULT_PART_WIRE);
+    if (!copy) /* it died before the first message was done */
+        return 0;
+    if (copy->len != 2 || copy->bytes[0] > 1 || copy->bytes[1] > MPQEMU_V8)
+        return ob_fault_set(fault, -EINVAL, "the vault has no session of mpqemu");
+    server->dialect_known = copy->bytes[0];
+    server->dialect = copy->bytes[1] == MPQEMU_V8 ? MPQEMU_V8 : MPQEMU_SHIPPED;
+    return 0;
+}
+
+/* A read is all ones, as where no device is. A message without an answer can't be left out. */
+static bool answer_error(struct engine *engine, const uint8_t *frame, size_t len)
+{
+    struct mpqemu_server *server = server_of(engine);
+    answer(server, server->row->answer, UINT64_MAX);
+    return server->row->answer != ANSWER_NONE;
+}
+
+static const struct engine_session_ops session = {
+    .put = put_session,
+    .resume = resume_session,
+    .answer_error = answer_error,
+};
+
 const struct engine_ops mpqemu_engine = {
     .wire = "mpqemu",
     .instance_len = sizeof(struct mpqemu_server),
@@ -302,4 +344,5 @@ const struct engine_ops mpqemu_engine = {
     .handle = handle,
     .fit_device = fit_device,
     .trace = mpqemu_trace,
+    .session = &session,
 };

@@ -36,6 +36,57 @@ static void on_ready(void *argument, bool ready, bool alive)
         change(device, DEVICE_PROCESS_READY);
 }
 
+static int spawn_again(struct device_process *device);
+
+/* The device is given up, before or behind its process. */
+static void give_up(struct device_process *device, const char *reason)
+{
+    log_line("%s: can't be restarted: %s", device->plan->id, reason);
+    restart_end(&device->restart);
+    device->restarts = false;
+    device->failed = true;
+}
+
+/* The process has died. Whether another one will continue. */
+static bool is_restarted(struct device_process *device, int status)
+{
+    struct ob_fault reason = {0};
+    if (!device->restarts || device->stopping || device->expects_end || device->hung)
+        return false;
+    int wait_ms = restart_judge(&device->restart, clock_now_ns(), &reason);
+    if (wait_ms < 0) {
+        give_up(device, reason.text);
+        return false;
+    }
+    device->failed = false;
+    log_line("%s: was ended by signal %d (%s); restarts it", device->plan->id, WTERMSIG(status),
+             strsignal(WTERMSIG(status)));
+    device->state = DEVICE_PROCESS_STARTING;
+    timer_set(device->host->timers, &device->again, clock_now_ns() + wait_ms * 1000000ull);
+    return true;
+}
+
+static void on_again(void *argument)
+{
+    struct device_process *device = argument;
+    int err = spawn_again(device);
+    if (err < 0) {
+        give_up(device, strerror(-err));
+        change(device, DEVICE_PROCESS_ENDED);
+    }
+}
+
+/* Between two processes there is nothing to be asked to end. Whether it was so. */
+static bool end_between(struct device_process *device)
+{
+    if (device->child || device->state != DEVICE_PROCESS_STARTING || !device->restarts)
+        return false;
+    timer_cancel(&device->again);
+    restart_end(&device->restart);
+    change(device, DEVICE_PROCESS_ENDED);
+    return true;
+}
+
 static void on_end(void *argument, int status)
 {
     struct device_process *device = argument;
@@ -46,6 +97,10 @@ static void on_end(void *argument, int status)
     timer_cancel(&device->patience);
     child_log_free(device->log); /* its last words come before ours */
     device->log = NULL;
+    if (WIFSIGNALED(status) && is_restarted(device, status))
+        return;
+    if (device->restarts)
+        restart_end(&device->restart);
     if (WIFSIGNALED(status))
         log_line("%s: was ended by signal %d (%s)", device->plan->id, WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
@@ -94,19 +149,23 @@ static void free_environment(const struct device_process *device, char **environ
 }
 
 /* The supervisor's environment, with the device's own ready socket and watchdog. */
-static int set_environment(const struct device_process *device, char ***ret_environment)
+static int set_environment(const struct device_process *device, char *vault,
+                           char ***ret_environment)
 {
     char *const *ours = device->host->environment;
     unsigned count = 0;
     while (ours[count])
         count++;
-    char **environment = calloc(count + 3, sizeof(*environment));
+    char **environment = calloc(count + 4, sizeof(*environment));
     if (!environment)
         return -ENOMEM;
     memcpy(environment, ours, count * sizeof(*environment));
     int len = asprintf(&environment[count], "NOTIFY_SOCKET=%s", ready_socket_name(device->ready));
+    if (len >= 0 && vault)
+        len = (environment[count + 1] = strdup(vault)) ? 0 : -1;
     if (len >= 0 && device->plan->watchdog_ms > 0)
-        len = asprintf(&environment[count + 1], "WATCHDOG_USEC=%u000", device->plan->watchdog_ms);
+        len = asprintf(&environment[count + 1 + (vault != NULL)], "WATCHDOG_USEC=%u000",
+                       device->plan->watchdog_ms);
     if (len < 0) {
         free_environment(device, environment);
         return -ENOMEM;
@@ -117,19 +176,54 @@ static int set_environment(const struct device_process *device, char ***ret_envi
 
 static int spawn(struct device_process *device, int socket_fd, int log_fd)
 {
-    char **environment;
-    int err = set_environment(device, &environment);
+    char **environment = NULL;
+    AUTO_FREE char *vault = NULL;
+    int passed[1 + RESTART_FDS] = {socket_fd}, err = 0;
+    unsigned count = socket_fd >= 0, more = 0;
+    if (device->restarts)
+        err = restart_prepare(&device->restart, PLAN_FIRST_FD + (int)count, passed + count, &more,
+                              &vault);
+    if (err == 0)
+        err = set_environment(device, vault, &environment);
     if (err < 0)
         return err;
     const struct child_spec spec = {
         .argv = device->plan->command.word,
         .environment = environment,
         .fd = {-1, log_fd, log_fd},
-        .passed = &socket_fd,
-        .passed_count = socket_fd >= 0,
+        .passed = passed,
+        .passed_count = count + more,
     };
     err = child_spawn(device->host->children, &spec, &device->child);
+    if (device->restarts)
+        restart_started(&device->restart);
     free_environment(device, environment);
+    return err;
+}
+
+/* A process with a log and a ready socket of its own. */
+static int begin(struct device_process *device, int socket_fd)
+{
+    struct loop *loop = device->host->loop;
+    AUTO_FD log_fd = -1;
+    int err = child_log_new(loop, device->plan->id, &device->log, &log_fd);
+    if (err == 0)
+        err = ready_socket_new(loop, on_ready, device, &device->ready);
+    if (err == 0)
+        err = spawn(device, socket_fd, log_fd);
+    if (err < 0)
+        return err;
+    child_watch(device->child, on_end, device);
+    return ready_socket_trust(device->ready, child_pid(device->child));
+}
+
+static int spawn_again(struct device_process *device)
+{
+    ready_socket_free(device->ready);
+    device->ready = NULL;
+    int err = begin(device, device->restart.socket_fd);
+    if (err == 0)
+        set_patience(device, LIMIT_START_MS);
     return err;
 }
 
@@ -138,17 +232,15 @@ int device_process_start(struct device_process *device, const struct plan_device
                          struct ob_fault *fault)
 {
     *device = (struct device_process){.host = host, .plan = plan};
-    AUTO_FD log_fd = -1;
     timer_init(&device->patience, on_patience, device);
-    int err = child_log_new(host->loop, plan->id, &device->log, &log_fd);
-    if (err == 0)
-        err = ready_socket_new(host->loop, on_ready, device, &device->ready);
-    if (err == 0)
-        err = spawn(device, socket_fd, log_fd);
-    if (err == 0) {
-        child_watch(device->child, on_end, device);
-        err = ready_socket_trust(device->ready, child_pid(device->child));
+    timer_init(&device->again, on_again, device);
+    int err = 0;
+    if (plan->on_death == PLAN_DEATH_RESTART) {
+        err = restart_begin(&device->restart, socket_fd, plan->restart_limit, host->spare_fd);
+        device->restarts = err == 0;
     }
+    if (err == 0)
+        err = begin(device, socket_fd);
     if (err < 0)
         return ob_fault_set(fault, err, "[device \"%s\"]: can't start %.100s: %s", plan->id,
                             plan->command.word[0], strerror(-err));
@@ -158,6 +250,8 @@ int device_process_start(struct device_process *device, const struct plan_device
 
 void device_process_stop(struct device_process *device)
 {
+    if (end_between(device))
+        return;
     if (!device->child || device->stopping)
         return;
     device->stopping = true;
@@ -167,6 +261,8 @@ void device_process_stop(struct device_process *device)
 
 void device_process_expect_end(struct device_process *device)
 {
+    if (end_between(device))
+        return;
     if (!device->child || device->stopping)
         return;
     device->expects_end = true;
@@ -176,6 +272,9 @@ void device_process_expect_end(struct device_process *device)
 void device_process_done(struct device_process *device)
 {
     timer_cancel(&device->patience);
+    timer_cancel(&device->again);
+    if (device->restarts)
+        restart_end(&device->restart);
     child_forget(device->child);
     child_log_free(device->log);
     ready_socket_free(device->ready);

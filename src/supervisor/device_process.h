@@ -5,6 +5,9 @@
  * Starting, then ready (READY=1), then ended; or ended before it was ready. It ends by itself when
  * its VMM closes the socket. device_process_stop() asks it to end; if it does not, it is killed.
  *
+ * If the plan says so, and the process is killed or crashes while its VMM is there, another one is
+ * started (restart.h): the device is starting again. Its owner is told of READY once more.
+ *
  * If the plan has a watchdog, the process has to tell regularly that its loop runs. If it does not,
  * it hangs: it is killed, and `hung` says so.
  */
@@ -18,6 +21,7 @@
 #include "supervisor/child_log.h"
 #include "supervisor/plan.h"
 #include "supervisor/ready_socket.h"
+#include "supervisor/restart.h"
 
 enum device_process_state {
     DEVICE_PROCESS_STARTING,
@@ -31,6 +35,7 @@ struct device_process_host {
     struct timers *timers;
     struct children *children;
     char *const *environment; /* of the supervisor, without the service manager's variables */
+    int spare_fd;             /* descriptors of ours are from here on */
     void (*changed)(void *argument);
     void *argument;
 };
@@ -47,6 +52,9 @@ struct device_process {
     struct child *child; /* NULL: has ended */
     struct child_log *log;
     struct ready_socket *ready;
+    bool restarts; /* another process continues when this one has died */
+    struct restart restart;
+    struct timer again;    /* when the next one is started */
     struct timer patience; /* for READY, the next sign of life, or the end */
 };
 

@@ -65,6 +65,19 @@ static int add_program(struct planner *planner, struct plan_device *device,
                                                (const char *[]){path, disk ? "disk" : NULL, NULL}));
 }
 
+static int take_on_death(struct planner *planner, struct plan_device *device,
+                         const struct config_setting *setting)
+{
+    bool restart = strcmp(setting->value, "restart") == 0;
+    if (!restart && strcmp(setting->value, "fail") != 0)
+        return wrong(planner, setting, "restart or fail");
+    if (restart && device->socket == PLAN_PATH)
+        return wrong(planner, setting,
+                     "fail: a device with a socket-path and no [machine] makes its own socket");
+    device->on_death = restart ? PLAN_DEATH_RESTART : PLAN_DEATH_FAIL;
+    return 1;
+}
+
 /* A key of the supervisor's own. Returns 1 if it is one, 0 if not, or a negative errno. */
 static int take_own(struct planner *planner, struct plan_device *device,
                     const struct config_setting *setting)
@@ -74,6 +87,14 @@ static int take_own(struct planner *planner, struct plan_device *device,
         if (number_parse(setting->value, 10, LIMIT_WATCHDOG_MS, &number) < 0 || number < 2)
             return wrong(planner, setting, "milliseconds from 2 to 3600000");
         device->watchdog_ms = (unsigned)number;
+        return 1;
+    }
+    if (strcmp(setting->key, "on-death") == 0)
+        return take_on_death(planner, device, setting);
+    if (strcmp(setting->key, "restart-limit") == 0) {
+        if (number_parse(setting->value, 10, LIMIT_RESTART_LIMIT, &number) < 0 || number == 0)
+            return wrong(planner, setting, "restarts within a minute, from 1 to 1000000");
+        device->restart_limit = (unsigned)number;
         return 1;
     }
     if (strcmp(setting->key, "on-hang") != 0)
@@ -143,7 +164,7 @@ static int choose_socket(struct planner *planner, struct plan_device *device,
 static int add_device(struct planner *planner, const struct config_section *section)
 {
     struct plan_device *device = &planner->plan->devices[planner->plan->device_count++];
-    *device = (struct plan_device){.id = section->id};
+    *device = (struct plan_device){.id = section->id, .restart_limit = LIMIT_RESTARTS_A_MINUTE};
     int err = choose_socket(planner, device, section);
     if (err == 0)
         err = add_program(planner, device, section);

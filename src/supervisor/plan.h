@@ -41,6 +41,12 @@ enum plan_on_hang {
     PLAN_KILL, /* it is killed */
 };
 
+/* The effect when a device's process is killed or crashes. */
+enum plan_on_death {
+    PLAN_DEATH_FAIL,    /* the device has failed, the VMM keeps it */
+    PLAN_DEATH_RESTART, /* another process continues, if the program can (outboard/vault.h) */
+};
+
 struct plan_device {
     const char *id; /* the configuration's */
     enum plan_socket socket;
@@ -48,6 +54,8 @@ struct plan_device {
     int fd;               /* of PLAN_PAIR: the VMM's descriptor of the other end */
     unsigned watchdog_ms; /* 0: none */
     enum plan_on_hang on_hang;
+    enum plan_on_death on_death;
+    unsigned restart_limit; /* restarts within a minute */
     struct words command;
 };
 

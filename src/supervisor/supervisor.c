@@ -292,6 +292,7 @@ static int prepare(struct supervisor *supervisor)
         .timers = &supervisor->timers,
         .children = supervisor->children,
         .environment = supervisor->environment,
+        .spare_fd = SPARE_FD,
         .changed = device_changed,
         .argument = supervisor,
     };

@@ -13,6 +13,7 @@
 #include <outboard/client.h>
 #include <outboard/server.h>
 #include <outboard/session.h>
+#include <outboard/vault.h>
 
 #ifndef SETS
 #define SETS
@@ -65,6 +66,7 @@ static int try_device_and_server(void)
                                         .vendor_id = 0x1af4,
                                         .bars = {{.kind = OB_BAR_MEM32, .size = 16}}};
     const struct ob_server_options options = {.size = sizeof(options), .wire = "vfio-user", SETS};
+    static char kept;
     struct ob_device *device = NULL;
     struct ob_server *server = NULL;
     struct ob_fault fault = {0};
@@ -74,6 +76,9 @@ static int try_device_and_server(void)
         if (tell("device", ob_device_new(&desc, &plain_ops, NULL, &device, &fault), &fault))
             return 2;
     }
+    const struct ob_vault_state state = {.size = sizeof(state), .bytes = &kept, .len = 1, SETS};
+    const struct ob_fault none = {0};
+    refused += tell("vault", ob_vault_keep(device, &state), &none);
     refused += tell("server", ob_server_new(device, &options, &server, &fault), &fault);
     ob_server_free(server);
     ob_device_free(device);

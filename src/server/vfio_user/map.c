@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include "device/device_vault.h"
 #include "server/vfio_user/vfio_user.h"
 
 int vfio_user_dma_map(struct vfio_user_request *request)
@@ -27,6 +28,11 @@ int vfio_user_dma_map(struct vfio_user_request *request)
     struct ob_fault fault = {0};
     int err = memory_add(device_memory(request->device), &desc,
                          request->server->capabilities.max_dma_maps, &fault);
+    if (err == 0 && device_vault(request->device)) {
+        device_keep_memory(request->device, &desc);
+        if (desc.fd >= 0)
+            request->fds->fd[0] = -1;
+    }
     if (fault.code) /* the client is told by a number */
         ob_device_warn(request->device, "DMA_MAP: %s", fault.text);
     return err;
@@ -46,6 +52,7 @@ static int drop_removed(struct vfio_user_server *server)
     struct ob_device *device = server->engine.device;
     if (!device_is_quiet(device) || memory_is_held(server->unmapping))
         return ENGINE_LATER;
+    device_forget_memory(device, &server->unmapping->gpa);
     memory_drop(device_memory(device), server->unmapping);
     server->unmapping = NULL;
     return 0;

@@ -278,4 +278,5 @@ const struct engine_ops vfio_user_engine = {
     .pump = pump,
     .trace = vfio_user_trace,
     .prepare = vfio_user_version_prepare,
+    .session = &vfio_user_session,
 };

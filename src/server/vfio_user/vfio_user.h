@@ -97,6 +97,9 @@ void vfio_user_migration_reset(struct vfio_user_server *server);
 /* Forgets a DMA_UNMAP that waits. */
 void vfio_user_unmap_stop(struct vfio_user_server *server);
 
+/* session.c */
+extern const struct engine_session_ops vfio_user_session;
+
 /* DMA by message. The device may use it from start to stop; what is left then ends with -ENOTCONN.
  */
 void vfio_user_dma_start(struct vfio_user_server *server);

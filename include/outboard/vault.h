@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Vault: the memory by which a device outlives its process.
+ *
+ * A device of `outboard run` may have on-death = "restart". Then the VMM's connection, the
+ * descriptors that it sent, and a memory file, the vault, outlive the process. Another process
+ * continues, and the guest sees a pause. docs/restart.md lists the fields that survive.
+ *
+ * The device names the memory that is its whole state. After each message of the VMM, the library
+ * commits the state together with the answer. It also commits the state after other callbacks. A
+ * message is therefore either done and answered, or it was never begun and is done again. The
+ * effects of a register access on that memory happen once.
+ *
+ * Effects elsewhere may happen twice: the process may die between an effect and the commit. An
+ * interrupt may be signalled twice. DMA in flight is lost; resumed() starts it again.
+ */
+#ifndef OUTBOARD_VAULT_H
+#define OUTBOARD_VAULT_H
+
+#include <outboard/device.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** The largest state that a vault takes, bytes. */
+#define OB_VAULT_STATE_BYTES 16384u
+
+/** The state of a device. */
+struct ob_vault_state {
+    size_t size;      /* sizeof(struct ob_vault_state) */
+    void *bytes;      /* plain data without pointers; stays where it is as long as the device */
+    size_t len;       /* 1 to OB_VAULT_STATE_BYTES */
+    uint32_t version; /* of its layout: a successor with another version refuses the state */
+    /**
+     * A successor has found a state. Check every value: the process that wrote it may have been
+     * taken over. NULL: any bytes are a valid state.
+     *
+     * @state: the pointer given to ob_device_new().
+     * @bytes: a copy of the state.
+     * @fault: gives the reason of a refusal.
+     *
+     * Returns 0 or a negative errno; the process then ends, and the device has failed.
+     */
+    int (*check)(void *state, const void *bytes, struct ob_fault *fault);
+    /** The state is in place, and so are memory and interrupts. Set timers, and start again
+     * whatever was in flight. NULL: nothing. */
+    void (*resumed)(void *state);
+};
+
+/**
+ * Name the state of a device, in ob_program.create(), after ob_device_new(). Without a vault this
+ * has no effect. A program that is given a vault and names no state ends with a message.
+ *
+ * Returns 0, -EINVAL for a length or a pointer that is impossible, -E2BIG if the struct has fields
+ * that this library does not know, or -EBUSY if the device is served or has named a state.
+ */
+OB_API int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

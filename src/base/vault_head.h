@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The first bytes of a vault (src/device/vault.h), as the supervisor reads them with pread(2). They
+ * were written by a device process, which may have been taken over: nothing of them is trusted.
+ */
+#ifndef OUTBOARD_BASE_VAULT_HEAD_H
+#define OUTBOARD_BASE_VAULT_HEAD_H
+
+#include <stdint.h>
+
+/* The environment variable of a device process that has a vault, five numbers: the vault's descriptor, that of its
+ * keeper's channel, that of the channel to the keeper of the process before or -1, the number of its
+ * life from 1 on, and whether the next message has killed each process that looked at it. */
+#define VAULT_VARIABLE "OUTBOARD_VAULT"
+#define VAULT_FORMAT   "%d,%d,%d,%llu,%d"
+
+struct vault_head {
+    uint32_t magic, version;
+    uint64_t len;
+    uint64_t owner;     /* number of the process's life << 1 | column */
+    uint64_t committed; /* sequence number */
+    uint64_t progress;  /* counts the messages that were done, roughly */
+};
+
+#endif

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * A device in a vault (vault.h). Its parts are flags, configuration space, masks of interrupts, the
+ * MSI-X table and the author's state; its descriptors are those of memory, vectors, doorbells and
+ * memory BARs.
+ */
+#ifndef OUTBOARD_DEVICE_DEVICE_VAULT_H
+#define OUTBOARD_DEVICE_DEVICE_VAULT_H
+
+#include <outboard/device.h>
+
+#include "device/vault.h"
+#include "memory/memory.h"
+
+/* NULL: the device ends with its process. */
+struct vault *device_vault(const struct ob_device *device);
+
+/* A new device keeps itself in an empty vault from now on. -EINVAL with the fault filled if its
+ * author has named no state. */
+int device_use_vault(struct ob_device *device, struct vault *vault, struct ob_fault *fault);
+
+/* A new device, fitted to its wire, becomes the one in the vault, and keeps itself there.
+ * All descriptors are ours (vault_own()). 0, or -EINVAL or another errno with the fault filled. */
+int device_resume(struct ob_device *device, struct vault *vault, struct ob_fault *fault);
+/* The engine is ready too: the author's resumed(), and doorbells that may have been rung. */
+void device_resumed(struct ob_device *device);
+
+/* Writes all changes, for the next commit. */
+void device_vault_put(struct ob_device *device);
+
+/* Memory that the peer has shared; fd is taken over. All of it is forgotten, or that at an address. */
+void device_keep_memory(struct ob_device *device, const struct memory_region_desc *desc);
+void device_forget_memory(struct ob_device *device, const uint64_t *gpa);
+
+#endif

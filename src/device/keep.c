@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Descriptors of a device that outlive its process, if there is a vault. */
+#include "device/device_vault.h"
+#include "device/internal.h"
+
+void device_keep(struct ob_device *device, enum vault_kind kind, unsigned a, unsigned b, int fd)
+{
+    if (device->vault)
+        vault_keep(device->vault, &(struct vault_role){.kind = kind, .a = a, .b = b}, fd);
+}
+
+void device_let_go(struct ob_device *device, int fd)
+{
+    if (device->vault)
+        vault_close(device->vault, fd);
+    else
+        device->host->close(device->host->context, fd);
+}
+
+void device_keep_memory(struct ob_device *device, const struct memory_region_desc *desc)
+{
+    const struct vault_role role = {.kind = VAULT_MEMORY,
+                                    .flag = desc->writable,
+                                    .a = desc->gpa,
+                                    .b = desc->len,
+                                    .c = desc->offset};
+    vault_keep(device->vault, &role, desc->fd);
+}
+
+void device_forget_memory(struct ob_device *device, const uint64_t *gpa)
+{
+    if (device->vault)
+        vault_forget(device->vault, VAULT_MEMORY, gpa);
+}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "program/life.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "os/keeper.h"
+#include "os/log.h"
+
+_Static_assert(sizeof(struct counted) <= VAULT_TRANSFER_BYTES, "the vault has room for the counts");
+
+/* The calls of a keeper. */
+static const char keeper_policy[] = "recvmsg\nsendmsg\nexit_group\nrestart_syscall\nrt_sigreturn\n";
+
+struct counted *life_counted(const struct vault *vault)
+{
+    return (struct counted *)vault->shared->transfers;
+}
+
+/* A file that can become neither shorter nor longer. */
+static int map(struct life *life)
+{
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW;
+    struct stat status;
+    int there = fcntl(life->vault_fd, F_GET_SEALS);
+    if (there < 0 || fstat(life->vault_fd, &status) < 0)
+        return -errno;
+    if ((there & seals) != seals || status.st_size < (off_t)sizeof(*life->shared))
+        return -EINVAL;
+    void *address =
+        mmap(NULL, sizeof(*life->shared), PROT_READ | PROT_WRITE, MAP_SHARED, life->vault_fd, 0);
+    if (address == MAP_FAILED)
+        return -errno;
+    life->shared = address;
+    /* Calls lose their counts in an absent page. */
+    return mlock(address, offsetof(struct vault_shared, entries)) < 0 ? -errno : 0;
+}
+
+int life_open(struct life *life, struct ob_fault *fault)
+{
+    const char *value = getenv(VAULT_VARIABLE);
+    unsigned long long number;
+    int poisoned;
+    *life = (struct life){.vault_fd = -1, .keeper_fd = -1, .before_fd = -1};
+    if (!value)
+        return 0;
+    if (sscanf(value, VAULT_FORMAT, &life->vault_fd, &life->keeper_fd, &life->before_fd, &number,
+               &poisoned) != 5)
+        return ob_fault_set(fault, -EINVAL, VAULT_VARIABLE ": got '%.60s', expected five numbers",
+                            value);
+    unsetenv(VAULT_VARIABLE);
+    life->number = number;
+    life->poisoned = poisoned;
+    const int fds[] = {life->vault_fd, life->keeper_fd, life->before_fd};
+    int err = 0;
+    for (unsigned i = 0; i < 3 && err == 0; i++)
+        if (fds[i] >= 0 && fcntl(fds[i], F_SETFD, FD_CLOEXEC) < 0)
+            err = -errno;
+    if (err == 0)
+        err = map(life);
+    if (err < 0)
+        return ob_fault_set(fault, err, VAULT_VARIABLE ": can't use the vault: %s", strerror(-err));
+    life->vault = calloc(1, sizeof(*life->vault));
+    return life->vault ? 0 : ob_fault_set(fault, -ENOMEM, "no memory for the vault");
+}
+
+struct keeper_cell {
+    struct vault_shared *shared;
+    bool confined;
+};
+
+/* In the keeper: it has no part in the vault, and few calls. */
+static int confine_keeper(void *argument)
+{
+    const struct keeper_cell *cell = argument;
+    struct ob_fault fault;
+    struct policy *policy;
+    munmap(cell->shared, sizeof(*cell->shared));
+    if (!cell->confined)
+        return 0;
+    if (policy_new(&policy, &fault) < 0 || policy_add(policy, keeper_policy, "keeper", &fault) < 0)
+        return -ENOMEM;
+    return policy_load(policy);
+}
+
+int life_start_keeper(struct life *life, struct confinement *cell, struct ob_fault *fault)
+{
+    if (!life->vault)
+        return 0;
+    struct keeper_cell keeper = {life->shared, cell->policy};
+    int err = keeper_start(life->keeper_fd, confine_keeper, &keeper);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't start the process that keeps the descriptors: %s",
+                            strerror(-err));
+    return confine_allow(cell, policy_vault, "vault.policy", fault);
+}
+
+/* Descriptors that are asked for together, and where their numbers go. */
+struct batch {
+    int channel;
+    unsigned count;
+    int numbers[KEEPER_BATCH];
+    int32_t *to[KEEPER_BATCH];
+};
+
+static int ask(struct batch *batch)
+{
+    int fds[KEEPER_BATCH];
+    if (batch->count == 0)
+        return 0;
+    int err = keeper_ask(batch->channel, batch->numbers, batch->count, fds);
+    for (unsigned i = 0; err == 0 && i < batch->count; i++)
+        *batch->to[i] = fds[i];
+    batch->count = 0;
+    return err;
+}
+
+static int want(struct batch *batch, int number, int32_t *to)
+{
+    *to = number;
+    if (number < 0)
+        return 0;
+    batch->numbers[batch->count] = number;
+    batch->to[batch->count++] = to;
+    return batch->count < KEEPER_BATCH ? 0 : ask(batch);
+}
+
+static int fetch(struct life *life, struct batch *batch)
+{
+    struct vault *vault = life->vault;
+    struct counted *counted = life_counted(vault);
+    const unsigned old = vault_old_column(vault);
+    int err = 0;
+    for (unsigned i = 0; i < vault->used && err == 0; i++) {
+        struct vault_entry *entry = &vault->shared->entries[i];
+        if (vault_is_valid(vault, i))
+            err = want(batch, entry->fd[old], &entry->fd[vault->column]);
+    }
+    for (uint64_t i = vault->now.fds_consumed; i < counted->rx.fd_total && err == 0; i++) {
+        struct counted_fd *fd = &counted->fds[i % COUNTED_FDS];
+        err = want(batch, fd->fd[old], &fd->fd[vault->column]);
+    }
+    return err < 0 ? err : ask(batch);
+}
+
+static void look_back(struct life *life)
+{
+    const struct vault *vault = life->vault;
+    const struct counted *counted = life_counted(vault);
+    life->past = (struct engine_past){.received = counted->rx.total,
+                                      .sent = counted->tx.total,
+                                      .fds = life->fds,
+                                      .poisoned = life->poisoned};
+    for (uint64_t i = vault->now.fds_consumed; i < counted->rx.fd_total; i++)
+        life->fds[life->past.num_fds++] =
+            (struct engine_past_fd){.end = counted->fds[i % COUNTED_FDS].end,
+                                    .fd = counted->fds[i % COUNTED_FDS].fd[vault->column]};
+    for (unsigned i = 0; i < vault->used; i++)
+        life->resumes |=
+            vault_is_valid(vault, i) && vault_entry(vault, i)->role.kind == VAULT_CONNECTION;
+}
+
+static int succeed(struct life *life, struct ob_fault *fault)
+{
+    struct vault *vault = life->vault;
+    struct batch batch = {.channel = life->before_fd};
+    int err = vault_check(vault, life->shared, life->number, fault);
+    if (err == 0)
+        err = counted_settle(life_counted(vault), vault_old_column(vault), fault);
+    if (err < 0)
+        return err;
+    const struct counted *counted = life_counted(vault);
+    if (vault->now.fds_consumed > counted->rx.fd_total ||
+        counted->rx.fd_total - vault->now.fds_consumed > COUNTED_FDS)
+        return ob_fault_set(fault, -EINVAL, "the vault's descriptors of messages can't be");
+    err = fetch(life, &batch);
+    if (err < 0)
+        return ob_fault_set(fault, err, "the keeper of the process before: %s", strerror(-err));
+    vault_own(vault);
+    look_back(life);
+    return 0;
+}
+
+/* No VMM was connected: nothing that is kept is of use. */
+static void start_afresh(struct vault *vault)
+{
+    for (unsigned kind = 0; kind < VAULT_KINDS; kind++)
+        vault_forget(vault, (enum vault_kind)kind, NULL);
+    vault->now = (struct vault_record){0};
+    vault_commit(vault);
+}
+
+int life_take_over(struct life *life, struct ob_device *device, struct ob_fault *fault)
+{
+    if (!life->vault)
+        return 0;
+    if (life->before_fd < 0) {
+        vault_begin(life->vault, life->shared, life->number);
+        return device_use_vault(device, life->vault, fault);
+    }
+    int err = succeed(life, fault);
+    auto_close(&life->before_fd);
+    life->before_fd = -1;
+    if (err < 0 || life->resumes)
+        return err;
+    start_afresh(life->vault);
+    return device_use_vault(device, life->vault, fault);
+}
+
+int life_connection(const struct life *life, unsigned *ret_wire, struct ob_fault *fault)
+{
+    const struct vault *vault = life->vault;
+    for (unsigned i = 0; i < vault->used; i++) {
+        const struct vault_role *role = &vault_entry(vault, i)->role;
+        if (!vault_is_valid(vault, i) || role->kind != VAULT_CONNECTION || role->a > UINT8_MAX)
+            continue;
+        *ret_wire = (unsigned)role->a;
+        return vault_fd(vault, i);
+    }
+    return ob_fault_set(fault, -EINVAL, "the vault has no connection");
+}
+
+void life_connect(const struct life *life, int fd, unsigned wire)
+{
+    if (!life->vault)
+        return;
+    vault_keep(life->vault, &(struct vault_role){.kind = VAULT_CONNECTION, .a = wire}, fd);
+    vault_commit(life->vault);
+}
+
+void life_end(struct life *life)
+{
+    auto_close(&life->before_fd);
+    free(life->vault);
+}

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "supervisor/restart.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/auto.h"
+#include "base/vault_head.h"
+
+#define POISONED_AFTER 3u
+#define FIRST_WAIT_MS  50
+#define MINUTE_NS      60000000000ull
+
+static void drop(int *fd)
+{
+    auto_close(fd);
+    *fd = -1;
+}
+
+/* To a number that no process has for another purpose. */
+static int move_up(const struct restart *restart, int fd)
+{
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, restart->spare_fd);
+    int err = high < 0 ? -errno : high;
+    close(fd);
+    return err;
+}
+
+static int make_vault(struct restart *restart)
+{
+    AUTO_FD fd = memfd_create("outboard-vault", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, LIMIT_VAULT_BYTES) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        return -errno;
+    return restart->vault_fd = move_up(restart, take_fd(&fd));
+}
+
+int restart_begin(struct restart *restart, int socket_fd, unsigned limit, int spare_fd)
+{
+    *restart = (struct restart){.vault_fd = -1,
+                                .socket_fd = -1,
+                                .owner_fd = -1,
+                                .newest_fd = -1,
+                                .keeper_fd = -1,
+                                .limit = limit,
+                                .spare_fd = spare_fd};
+    int err = make_vault(restart);
+    if (err >= 0 && socket_fd >= 0) {
+        restart->socket_fd = fcntl(socket_fd, F_DUPFD_CLOEXEC, spare_fd);
+        err = restart->socket_fd < 0 ? -errno : 0;
+    }
+    if (err < 0)
+        restart_end(restart);
+    return err < 0 ? err : 0;
+}
+
+void restart_end(struct restart *restart)
+{
+    drop(&restart->vault_fd);
+    drop(&restart->socket_fd);
+    drop(&restart->owner_fd);
+    drop(&restart->newest_fd);
+    drop(&restart->keeper_fd);
+}
+
+int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_FDS],
+                    unsigned *ret_count, char **ret_variable)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        return -errno;
+    drop(&restart->newest_fd);
+    drop(&restart->keeper_fd);
+    restart->newest_fd = move_up(restart, ends[0]);
+    restart->keeper_fd = move_up(restart, ends[1]);
+    if (restart->newest_fd < 0 || restart->keeper_fd < 0)
+        return -EMFILE;
+    bool has_owner = restart->owner_fd >= 0;
+    *ret_count = 0;
+    ret_fds[(*ret_count)++] = restart->vault_fd;
+    ret_fds[(*ret_count)++] = restart->keeper_fd;
+    if (has_owner)
+        ret_fds[(*ret_count)++] = restart->owner_fd;
+    return asprintf(ret_variable, VAULT_VARIABLE "=" VAULT_FORMAT, first_fd, first_fd + 1,
+                    has_owner ? first_fd + 2 : -1, (unsigned long long)++restart->newest,
+                    restart->idle >= POISONED_AFTER) < 0
+               ? -ENOMEM
+               : 0;
+}
+
+void restart_started(struct restart *restart)
+{
+    drop(&restart->keeper_fd);
+}
+
+/* A channel hangs up when its keeper ends. */
+static bool has_ended(int channel)
+{
+    struct pollfd poll_fd = {.fd = channel};
+    return channel < 0 || (poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & (POLLHUP | POLLERR));
+}
+
+/* Which life the vault belongs to. -EINVAL: one that there is not. */
+static int find_owner(struct restart *restart, uint64_t owner)
+{
+    if (owner == restart->newest && restart->newest_fd >= 0) {
+        drop(&restart->owner_fd);
+        restart->owner_fd = take_fd(&restart->newest_fd);
+        restart->owner = owner;
+        return 0;
+    }
+    return owner == restart->owner && (owner > 0 || restart->owner_fd < 0) ? 0 : -EINVAL;
+}
+
+static int wait_ms(const struct restart *restart)
+{
+    return restart->idle > 1 ? FIRST_WAIT_MS << (restart->idle - 2) : 0;
+}
+
+static bool too_often(struct restart *restart, uint64_t now_ns)
+{
+    if (restart->in_window == 0 || now_ns - restart->window_ns > MINUTE_NS) {
+        restart->window_ns = now_ns;
+        restart->in_window = 0;
+    }
+    return ++restart->in_window > restart->limit;
+}
+
+int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason)
+{
+    struct vault_head head = {0};
+    if (pread(restart->vault_fd, &head, sizeof(head), 0) != sizeof(head) ||
+        find_owner(restart, head.owner >> 1) < 0) {
+        ob_fault_set(reason, -EINVAL, "its vault belongs to no process that there was");
+        return -1;
+    }
+    if (has_ended(restart->owner_fd)) {
+        ob_fault_set(reason, -ENOTCONN, "the process that keeps its descriptors has ended too");
+        return -1;
+    }
+    restart->idle = head.progress != restart->progress ? 0 : restart->idle + 1;
+    restart->progress = head.progress;
+    if (restart->idle >= LIMIT_RESTART_LIVES) {
+        ob_fault_set(reason, -ELOOP, "%u processes in a row have died without having done anything",
+                     restart->idle);
+        return -1;
+    }
+    if (too_often(restart, now_ns)) {
+        ob_fault_set(reason, -ELOOP, "got more than %u restarts in a minute (restart-limit)",
+                     restart->limit);
+        return -1;
+    }
+    restart->restarts++;
+    return wait_ms(restart);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Restart: a device that outlives its process, if the plan says on-death = "restart", and the
+ * decision if another process is started.
+ *
+ * The supervisor makes the vault and keeps a copy of the device's socket. It has one end of a channel
+ * to the keeper of each life (os/keeper.h). A life is a process of the device, by number. A
+ * successor gets the channel to the keeper of the life that owns the vault. That is the last one
+ * which took it over, and not always the last that was started.
+ *
+ * A device that dies again and again without having done anything is given up. After three lives
+ * the message that they found is answered with an error; after LIMIT_RESTART_LIVES the device has
+ * failed. One that makes progress may be restarted as often in a minute as the configuration says.
+ *
+ * The vault was written by processes that may have been taken over. Only two numbers of it are read,
+ * by pread(2), and only lives that there were are accepted.
+ */
+#ifndef OUTBOARD_SUPERVISOR_RESTART_H
+#define OUTBOARD_SUPERVISOR_RESTART_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <outboard/fault.h>
+
+#include "base/limits.h"
+
+/* Descriptors that a device process gets besides its socket. */
+#define RESTART_FDS 3u
+
+struct restart {
+    int vault_fd, socket_fd; /* socket_fd is -1: the device makes its own */
+    int owner_fd;            /* to the keeper of the life that owns the vault; -1: none does */
+    int newest_fd;           /* to that of the life that was started last; -1: it is the owner */
+    int keeper_fd;           /* the other end, until the process has it */
+    uint64_t owner, newest;
+    uint64_t progress; /* when a process ended last */
+    unsigned idle;     /* lives in a row that have done nothing */
+    unsigned limit;    /* restarts within a minute */
+    uint64_t window_ns;
+    unsigned in_window;
+    unsigned restarts; /* ever */
+    int spare_fd;      /* our descriptors are from here on */
+};
+
+/* Takes a copy of socket_fd; our descriptors are all at spare_fd or above. */
+int restart_begin(struct restart *restart, int socket_fd, unsigned limit, int spare_fd);
+void restart_end(struct restart *restart);
+
+/* Another process is to be started. It gets these descriptors, RESTART_FDS at most; the first
+ * becomes first_fd there. The variable, VAULT_VARIABLE=..., is to be freed. 0 or a negative errno. */
+int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_FDS],
+                    unsigned *ret_count, char **ret_variable);
+/* It was started: its descriptors are its own. */
+void restart_started(struct restart *restart);
+
+/* A process has died. Returns how long to wait until the next is started, milliseconds, or -1 with
+ * the reason why none is. */
+int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason);
+
+#endif

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What VMMs in test_restart.py have in common. Each is a script of Python under outboard run: it speaks a wire to
+examples/counter, or another device, and kills that device's process meanwhile."""
+import os
+import pathlib
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+
+import mpqemu
+import vfio_user
+
+BAR = 0xFE000000
+
+
+def children(pid):
+    return [int(child) for task in pathlib.Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()]  # fmt: skip
+
+
+def device(name="counter"):
+    """The process of the device, which our parent has started; waits for it."""
+    while True:
+        for pid in children(os.getppid()):
+            try:
+                if os.readlink(f"/proc/{pid}/exe").endswith(f"/{name}"):
+                    return pid
+            except FileNotFoundError:
+                pass
+
+
+def keeper(pid):
+    return next(child for child in children(pid) if pathlib.Path(f"/proc/{child}/comm").read_text() == "keeper\n")
+
+
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+class Killer(threading.Thread):
+    """Kills so many processes of the device, each at a random time after it was seen."""
+
+    def __init__(self, kills, name="counter"):
+        super().__init__(daemon=True)
+        self.kills, self.name = kills, name
+        self.start()
+
+    def run(self):
+        last = None
+        for _ in range(self.kills):
+            while (pid := device(self.name)) == last:
+                pass
+            time.sleep(random.uniform(0, 0.05))  # any time is right
+            kill(pid)
+            last = pid
+
+
+class Mpqemu:
+    """The registers of BAR 0 over mpqemu, and memory that comes and goes."""
+
+    def __init__(self, fd):
+        self.proxy = mpqemu.Proxy(socket.socket(fileno=int(fd)))
+        self.memory = mpqemu.memory_file(1 << 20)
+        self.share()
+        self.proxy.config_write(0x10, 4, BAR)
+        self.proxy.config_write(4, 2, 6)
+
+    def share(self):
+        self.proxy.send(self.proxy.sysmem((0, 1 << 20, 0)), [self.memory])
+
+    def read(self, offset):
+        return self.proxy.bar_read(BAR + offset, 4)
+
+    def write(self, offset, value):
+        assert self.proxy.bar_write(BAR + offset, 4, value) == 0
+
+
+class VfioUser:
+    """The same over vfio-user."""
+
+    def __init__(self, path):
+        self.client = vfio_user.Client.connect(path)
+        self.client.negotiate()
+        self.memory = vfio_user.Memory(1 << 20)
+        self.shared = False
+        self.share()
+
+    def share(self):
+        if self.shared:
+            self.client.unmap(0, 1 << 20)
+        self.client.map(0, 1 << 20, [self.memory.fd])
+        self.shared = True
+
+    def read(self, offset):
+        return int.from_bytes(self.client.read(0, offset, 4), "little")
+
+    def write(self, offset, value):
+        self.client.write(0, offset, value.to_bytes(4, "little"))
+
+
+def connect(wire, place):
+    return {"mpqemu": Mpqemu, "vfio-user": VfioUser}[wire](place)
+
+
+def count(registers, go_on):
+    """Each write is done once, and each read is counted once."""
+    total = rounds = 0
+    while go_on(rounds):
+        add = random.randrange(1, 100)
+        registers.write(0, add)
+        total += add
+        assert registers.read(0) == total & 0xFFFFFFFF, f"round {rounds}: the sum"
+        assert registers.read(4) == rounds, f"round {rounds}: the reads"
+        if rounds % 50 == 0:
+            registers.share()
+        rounds += 1
+
+
+def storm(wire, place, kills):
+    registers = connect(wire, place)
+    killer = Killer(int(kills))
+    count(registers, lambda _: killer.is_alive())
+    print("counted")
+
+
+def until_it_fails(wire, place, kills):
+    """The device's end is ours to see after so many kills."""
+    registers = connect(wire, place)
+    for _ in range(int(kills)):
+        pid = device()
+        kill(pid)
+        try:
+            registers.read(0)
+        except mpqemu.Gone:
+            print("gone")
+            return
+    print("still there")
+
+
+def kill_the_keeper(wire, place):
+    registers = connect(wire, place)
+    pid = device()
+    kill(keeper(pid))
+    registers.write(0, 1)
+    until_it_fails_now(registers, pid)
+
+
+def until_it_fails_now(registers, pid):
+    kill(pid)
+    try:
+        while True:
+            registers.read(0)
+    except (mpqemu.Gone, EOFError, ConnectionError):
+        print("gone")
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard run with on-death = "restart": a device is killed, another process goes on, and its VMM notices nothing."""
+import os
+import pathlib
+
+import pytest
+from guestlab import paths
+
+EXAMPLES = paths.BUILD / "release/examples"
+LAB = pathlib.Path(__file__).parent / "restartlab.py"
+PLACES = {"mpqemu": "%fd:device%", "vfio-user": "%socket:device%"}
+
+
+@pytest.fixture
+def restarted(machine):
+    """restarted(function of restartlab, wire, argument..., settings=...): the machine's end, with that VMM."""
+    path = ":".join(str(LAB.parent.parent / folder) for folder in ("wire", "supervisor"))
+
+    def run(name, wire, *arguments, settings="", program=EXAMPLES / "counter"):
+        words = " ".join([str(LAB), name, wire, PLACES[wire], *map(str, arguments)])
+        machine.write(f"""
+            [machine]
+              program = "{{PYTHON}}"
+              arguments = "{words}"
+            [device "device"]
+              program = "{program}"
+              on-death = "restart"
+              {settings}
+        """)
+        return machine.run(PYTHONPATH=path)
+
+    return run
+
+
+def check_storm(restarted, wire, kills):
+    done = restarted("storm", wire, kills, settings='restart-limit = "100000"')
+    assert done.stdout == "counted\n", done.stderr
+    assert done.stderr.count("restarts it") >= kills - 1  # the last may come after the VMM's end
+
+
+@pytest.mark.parametrize("wire", PLACES)
+def test_killed_while_a_vmm_counts(restarted, wire):
+    check_storm(restarted, wire, 20)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("wire", PLACES)
+def test_killed_500_times(restarted, wire):
+    check_storm(restarted, wire, 500)
+
+
+def test_a_program_without_a_state_says_so(restarted):
+    done = restarted("storm", "mpqemu", 1, program=EXAMPLES / "led")
+    assert done.returncode == 3
+    assert "does not name its state (ob_vault_keep())" in done.stderr
+
+
+def test_more_kills_than_the_limit_end_the_device(restarted):
+    done = restarted("until_it_fails", "mpqemu", 4, settings='restart-limit = "2"')
+    assert done.stdout == "gone\n", done.stderr
+    assert done.returncode == 3
+    assert "device: can't be restarted: got more than 2 restarts in a minute (restart-limit)" in done.stderr
+
+
+def test_with_its_keeper_the_device_has_failed(restarted):
+    done = restarted("kill_the_keeper", "mpqemu")
+    assert done.stdout == "gone\n", done.stderr
+    assert "device: can't be restarted: the process that keeps its descriptors has ended too" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ('on-death = "again"', "on-death: got 'again', expected restart or fail"),
+        ('restart-limit = "0"', "restart-limit: got '0', expected restarts within a minute, from 1 to 1000000"),
+    ],
+)
+def test_settings_that_are_wrong(machine, settings, message):
+    machine.write(f'[machine]\nprogram = "true"\n[device "x"]\nprogram = "nvme"\n{settings}')
+    done = machine.run()
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_a_device_that_makes_its_own_socket_is_not_restarted(machine):
+    machine.write('[device "x"]\nprogram = "nvme"\nsocket-path = "x"\non-death = "restart"')
+    assert "on-death: got 'restart', expected fail: a device with a socket-path" in machine.run().stderr
+
+
+def test_the_descriptors_of_the_supervisor_are_its_own(machine):
+    """A process of the device has its vault and its channel, and no other descriptor of the supervisor's."""
+    machine.script("device", f"""
+import os
+fds = sorted(int(n) for n in os.listdir("/proc/self/fd"))
+open("{machine.folder}/fds", "w").write(f"{{fds}} {{os.environ['OUTBOARD_VAULT']}}")
+""")  # fmt: skip
+    machine.write('[machine]\nprogram = "true"\narguments = "%fd:x%"\n[device "x"]\n'
+                  'program = "{FOLDER}/device"\non-death = "restart"')  # fmt: skip
+    machine.run()
+    assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6] 4,5,-1,1,0"  # 6 is the folder's own
+    assert os.environ.get("OUTBOARD_VAULT") is None
