@@ -67,8 +67,7 @@ void virtio_fail(struct device_virtio *virtio, const char *reason)
 {
     if (virtio->status & VIRTIO_NEEDS_RESET)
         return;
-    ob_device_warn(virtio->device, "%s: stopped until the driver resets it: %s",
-                   virtio->device->name, reason);
+    ob_device_warn(virtio->device, "the device is stopped until its driver resets it: %s", reason);
     virtio->status |= VIRTIO_NEEDS_RESET;
     if (virtio->driver_ok && virtio->wire->signal_config)
         virtio->wire->signal_config(virtio->wire->context);

@@ -37,6 +37,7 @@ class Queue:
         self.notify, self.wait_for_interrupt, self.event_idx = notify, wait, event_idx
         self.in_flight = {}
         self.kicks = 0
+        self.suppresses = False  # want_no_interrupt() holds until want_interrupt()
 
     def table(self, segments):
         """An indirect table in fresh memory: (address, bytes)."""
@@ -123,16 +124,20 @@ class SplitQueue(Queue):
         head, written = self.memory.number(at, 4), self.memory.number(at + 4, 4)
         self.used = self.used + 1 & 0xFFFF
         self.free += self.in_flight.pop(head)
-        self.want_interrupt()
+        if self.event_idx and not self.suppresses:
+            self.want_interrupt()
         return head, written
 
     def want_interrupt(self, behind=0):
         """Wants one for the next used chain, or the one that lies so many behind it."""
+        self.suppresses = False
         self.memory.set_number(self.driver + 4 + 2 * self.size, self.used + behind & 0xFFFF, 2)
+        self.memory.set_number(self.driver, 0, 2)
 
     def want_no_interrupt(self):
-        self.memory.set_number(self.driver, 1, 2)
         self.want_interrupt(behind=0x8000)
+        self.suppresses = True
+        self.memory.set_number(self.driver, 0 if self.event_idx else 1, 2)
 
 
 class PackedQueue(Queue):
@@ -207,15 +212,17 @@ class PackedQueue(Queue):
         self.used += count
         if self.used >= self.size:
             self.used, self.used_wrap = self.used - self.size, self.used_wrap ^ 1
-        if self.event_idx:
+        if self.event_idx and not self.suppresses:
             self.want_interrupt()
         return token, written
 
     def want_interrupt(self):
+        self.suppresses = False
         self.memory.set_number(self.driver, self.used | self.used_wrap << 15, 2)
         self.memory.set_number(self.driver + 2, 2 if self.event_idx else 0, 2)
 
     def want_no_interrupt(self):
+        self.suppresses = True
         self.memory.set_number(self.driver + 2, 1, 2)
 
 
