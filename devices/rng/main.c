@@ -62,7 +62,7 @@ int main(int argc, char **argv)
     static const struct ob_program program = {
         .size = sizeof(program),
         .name = "outboard-rng",
-        .summary = "A virtio device that gives a guest random bytes of the host's kernel.",
+        .summary = "A virtio device that gives a guest random bytes of the host.",
         .type = "rng",
         .needs_shared_memory = true,
         .create = create,

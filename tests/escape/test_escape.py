@@ -30,6 +30,7 @@ PROGRAMS = {
     "outboard-nvme": [INSTALLED / "outboard-nvme", "--image=@/image,readonly"],
     "outboard-nvme-nbd": [INSTALLED / "outboard-nvme", "--image={nbd}"],
     "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
+    "outboard-rng": [INSTALLED / "outboard-rng"],
     "alarm": [RELEASE / "examples/alarm"],
     "led": [RELEASE / "examples/led"],
     "sum": [RELEASE / "devices/sum"],

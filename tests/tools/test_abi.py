@@ -11,6 +11,7 @@ from guestlab import paths
 
 GROWN = {
     "device.h": [("ob_device_desc", "uint64_t colour;"), ("ob_device_ops", "uint64_t colour;")],
+    "virtio.h": [("ob_virtio_desc", "uint64_t colour;"), ("ob_virtio_ops", "uint64_t colour;")],
     "program.h": [("ob_program", "void (*paint)(void *config);")],
     "server.h": [("ob_server_options", "uint64_t colour;")],
     "client.h": [("ob_client_options", "uint64_t colour;")],
@@ -56,7 +57,7 @@ def newer_library(newer_headers, tmp_path_factory):
     """A folder with the shared library, version 9, built with structs that have grown."""
     library = tmp_path_factory.mktemp("lib")
     source = paths.TREE / "src"
-    sources = sorted(path for folder in ("base", "wire", "memory", "pci", "device", "server", "client", "session", "os",
+    sources = sorted(path for folder in ("base", "wire", "memory", "pci", "virtio", "device", "server", "client", "session", "os",
                                     "sandbox", "program", "remote")
                      for path in (source / folder).rglob("*.c"))  # fmt: skip
     sources += [paths.BUILD / "release/src" / name for name in ("default_policy.c", "reach_policy.c", "vault_policy.c")]

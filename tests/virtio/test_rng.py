@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard-rng, driven over each wire through the branches of the rings."""
-import itertools
-
 import pytest
 from guestlab import paths
-from virtio_driver import (
-    DRIVER_OK, EVENT_IDX, FEATURES_OK, INDIRECT_DESC, NOTIFICATION_DATA, READ, RING_PACKED, RING_RESET, VERSION_1, WRITE)  # fmt: skip
+from virtio_driver import EVENT_IDX, INDIRECT_DESC, NOTIFICATION_DATA, RING_PACKED, VERSION_1, WRITE
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-rng"
 
@@ -32,3 +29,10 @@ def test_random_bytes_come(rng, packed, extra):
         seen |= {rng.memory.read(address, 32) for address, _, _ in pieces}
     assert bytes(32) not in seen
     assert len(seen) == sum(1 + turn % 3 for turn in range(3 * queue.size)), "no bytes came twice"
+
+
+def test_the_example_of_the_documentation_is_the_device():
+    page = (paths.TREE / "docs/your-virtio-device.md").read_text()
+    source = (paths.TREE / "devices/rng/main.c").read_text()
+    assert page.split("```c\n")[1].split("```")[0] in source
+    assert len(source.splitlines()) < 120
