@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "block/nbd_outside.h"
 #include "block/nbd_uri.h"
 
 #ifndef SO_PASSRIGHTS
@@ -196,6 +197,7 @@ static _Noreturn void serve(int fd, const struct nbd_uri *uri)
     signal(SIGHUP, SIG_IGN);
     int named = named_descriptor(uri);
     close_others(fd, named < 0 ? fd : named);
+    nbd_outside_confine(uri, named >= 0);
     for (;;) {
         int calls[MAX_FDS];
         int count = receive_with_fds(fd, text, sizeof(text), calls);

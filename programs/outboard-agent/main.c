@@ -13,6 +13,7 @@
 #include "agent/agent.h"
 #include "call_host.h"
 #include "command.h"
+#include "os/inherited.h"
 #include "os/log.h"
 #include "os/standard_output.h"
 #include "proxy/proxy.h"
@@ -38,6 +39,7 @@ static const struct row {
     {'t', "statedir", "DIR", "where a freeze is noted for a successor (/run)"},
     {'C', "config", "PATH", "read settings from a file; QGA_CONF names one too"},
     {'D', "dump-conf", NULL, "print the settings as such a file"},
+    {'x', "cell", "HOW", "none; default: the parts that the kernel allows; required: all"},
     {'v', "verbose", NULL, "tell of every stream"},
     {'V', "version", NULL, "print the version"},
     {'h', "help", NULL, "print this text"},
@@ -103,6 +105,8 @@ static int apply(struct options *options, int letter, struct ob_fault *fault)
         return 0;
     case 'C':
         return settings_read(optarg, settings, fault);
+    case 'x':
+        return confine_parse_how(optarg, &proxy->cell.how, fault);
     case 'D':
         options->prints = true;
         return 0;
@@ -182,7 +186,7 @@ static int serve_socket(const struct options *options)
         .freeze_hook = settings->freeze_hook,
     };
     log_set_verbose(settings->verbose);
-    return socket_server_run(settings->path, &config);
+    return socket_server_run(settings->path, &config, options->proxy.cell.how);
 }
 
 static int serve_channel(struct options *options)
@@ -234,6 +238,7 @@ int main(int argc, char **argv)
 {
     if (log_start("outboard-agent") < 0)
         return EXIT_FAILURE;
+    inherited_close(argc, argv);
     bool calls = argc > 1 && call_host_has(argv[1]);
     return standard_output_end(calls ? call_host(argc - 1, argv + 1) : run(argc, argv));
 }

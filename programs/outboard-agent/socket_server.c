@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "agent_confine.h"
 #include "endpoint/acceptor.h"
 #include "os/clock.h"
 #include "os/closer.h"
@@ -95,11 +96,13 @@ static int timeout_ms(const struct socket_server *server)
     return ms < 60000 ? (int)ms : 60000;
 }
 
-int socket_server_run(const char *path, const struct agent_config *config)
+int socket_server_run(const char *path, const struct agent_config *config, enum confine_how how)
 {
     struct socket_server server = {.signal_fd = -1};
     struct ob_fault fault = {0};
-    int err = start(&server, path, config, &fault);
+    int err = agent_confine(how, &config->policy, config->freeze_hook, &fault);
+    if (err == 0)
+        err = start(&server, path, config, &fault);
     if (err < 0) {
         log_line("%s", fault.text);
     } else {

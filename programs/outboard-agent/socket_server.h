@@ -4,9 +4,10 @@
 #define OUTBOARD_PROGRAMS_SOCKET_SERVER_H
 
 #include "agent/agent.h"
+#include "sandbox/confine.h"
 
 /* Serves until a signal comes. Fills loop, timers and children of a copy of the configuration. The
  * exit status. */
-int socket_server_run(const char *path, const struct agent_config *config);
+int socket_server_run(const char *path, const struct agent_config *config, enum confine_how how);
 
 #endif

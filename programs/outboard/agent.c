@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "command.h"
 #include "endpoint/address.h"
+#include "os/inherited.h"
 #include "proxy/service.h"
 
 static int request(struct client *client, const struct client_options *options)
@@ -58,6 +59,8 @@ int cmd_agent(int argc, char **argv)
         log_line("give COMMAND [KEY=VALUE...], or freeze --for=SECONDS -- COMMAND [ARGUMENT...]");
         return EXIT_USAGE;
     }
+    if (!is_freeze)
+        inherited_close(argc, argv);
     status = agent_client_open(&options, AGENT_SERVICE, &client);
     if (status == 0)
         status = is_freeze ? agent_freeze(&client, for_s, command) : request(&client, &options);

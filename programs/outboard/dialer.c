@@ -6,13 +6,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "base/auto.h"
 #include "os/clock.h"
 #include "os/socket.h"
 #include "os/socket_child.h"
+#include "sandbox/outsider.h"
 
 /* How long a listener that accepts nobody keeps the process after its program has gone. */
 #define SLICE_MS  100u
@@ -45,8 +45,9 @@ struct dialled {
 static int serve(int fd, const void *context)
 {
     const struct dialled *dialled = context;
+    const struct outsider_plan plan = {.dials_abstract = dialled->path[0] == '@'};
     char request;
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    outsider_confine(&plan); /* as far as the kernel can */
     socket_child_close_others(fd);
     for (;;) {
         ssize_t got = recv(fd, &request, sizeof(request), 0);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "os/inherited.h"
 #include "os/log.h"
 #include "os/standard_output.h"
 
@@ -25,6 +26,12 @@ static const struct {
     {"run", "start a virtual machine and its devices, and end them together", cmd_run},
 };
 
+/* These start a program of the user's choice, which has a use for descriptors that nothing here names. */
+static bool starts_programs(const char *word)
+{
+    return strcmp(word, "agent") == 0 || strcmp(word, "pair") == 0;
+}
+
 static void print_help(void)
 {
     puts("usage: outboard COMMAND [ARGUMENT...]\n");
@@ -38,6 +45,8 @@ int main(int argc, char **argv)
     const char *word = argc > 1 ? argv[1] : "";
     if (log_start("outboard") < 0)
         return EXIT_FAILURE;
+    if (!starts_programs(word))
+        inherited_close(argc, argv);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(word, commands[i].name) == 0)
             return standard_output_end(commands[i].run(argc - 1, argv + 1));

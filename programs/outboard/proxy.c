@@ -38,7 +38,7 @@ static int parse_and_serve(int argc, char **argv)
         proxy_log("%s", fault.text);
         status = EXIT_USAGE;
     } else {
-        status = verdict == PROXY_CELL ? serve_print_cell(&options, true) : proxy_serve(&options);
+        status = verdict == PROXY_CELL ? serve_print_cell(&options) : proxy_serve(&options);
     }
     proxy_options_done(&options);
     return status;

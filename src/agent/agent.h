@@ -33,6 +33,10 @@ struct agent_config {
     struct agent_policy policy;
     const char *state_dir;   /* where a freeze is noted for a successor: a tmpfs */
     const char *freeze_hook; /* a program that is run with freeze and thaw, if it is there */
+    /* Before file systems may be frozen, and once they are thawed: another process that logs has to hold
+     * its lines (log_hold()). Returns when it does. NULL: no other process. */
+    void (*hold_log)(void *argument, bool hold);
+    void *argument;
 };
 
 /* Loop, timers, children and texts must outlive the agent. If an earlier agent left file systems
@@ -48,8 +52,8 @@ int agent_serve(struct agent *agent, int fd, const char *caller);
 /* Returns a socket at whose other end a client is served, or a negative errno. */
 int agent_connect(struct agent *agent, const char *caller);
 
-/* A JSON array of the commands that are enabled, to be freed; NULL: no memory. */
-char *agent_capabilities(const struct agent *agent);
+/* A JSON array of the commands that the policy enables, to be freed; NULL: no memory. */
+char *agent_capabilities(const struct agent_policy *policy);
 
 /* Prints the names of all commands, a line each. */
 void agent_print_commands(FILE *to);

@@ -48,8 +48,11 @@ struct freezer {
 
 static void become(struct freezer *freezer, enum freezer_state state)
 {
+    bool was_held = freezer->state != THAWED, holds = state != THAWED;
     freezer->state = state;
-    log_hold(state != THAWED);
+    log_hold(holds);
+    if (freezer->config->hold_log && holds != was_held)
+        freezer->config->hold_log(freezer->config->argument, holds);
 }
 
 bool freezer_is_frozen(const struct freezer *freezer)
@@ -167,9 +170,11 @@ static void start_freeze(struct agent *agent, struct call *call)
         .hook = freezer->config->freeze_hook,
         .note = freezer->note,
     };
+    become(freezer, FREEZING); /* who logs stops before a file system does */
     int err =
         worker_start(freezer->config, freeze_work, &order, on_word, freezer, &freezer->worker);
     if (err < 0) {
+        become(freezer, THAWED);
         call_fail(call, "can't start a process: %s", strerror(-err));
         return;
     }
@@ -178,7 +183,6 @@ static void start_freeze(struct agent *agent, struct call *call)
     freezer->limit_s = timeout_s > 0 && timeout_s < LIMIT_AGENT_FREEZE_S ? (unsigned)timeout_s
                                                                          : LIMIT_AGENT_FREEZE_S;
     freezer->call = call;
-    become(freezer, FREEZING);
     worker_expect(freezer->worker, freezer->limit_s);
 }
 
@@ -231,7 +235,7 @@ void freezer_free(struct freezer *freezer)
     if (!freezer)
         return;
     worker_release(freezer->worker);
-    log_hold(false);
+    become(freezer, THAWED);
     free(freezer);
 }
 

@@ -10,20 +10,20 @@
 #include "base/limits.h"
 
 struct listing {
-    const struct agent *agent;
+    const struct agent_policy *policy;
     struct json_out *out;
 };
 
-static bool is_enabled(const struct agent *agent, const struct command *command)
+static bool is_enabled(const struct agent_policy *policy, const struct command *command)
 {
-    return !agent_policy_refusal(&agent->config.policy, command->name);
+    return !agent_policy_refusal(policy, command->name);
 }
 
 static void put_command(void *argument, const struct command *command)
 {
     struct listing *listing = argument;
     json_out_begin(listing->out, '{');
-    json_out_member_bool(listing->out, "enabled", is_enabled(listing->agent, command));
+    json_out_member_bool(listing->out, "enabled", is_enabled(listing->policy, command));
     json_out_member_string(listing->out, "name", command->name);
     json_out_member_bool(listing->out, "success-response", !(command->flags & COMMAND_SILENT));
     json_out_end(listing->out, '}');
@@ -32,13 +32,13 @@ static void put_command(void *argument, const struct command *command)
 static void put_name(void *argument, const struct command *command)
 {
     struct listing *listing = argument;
-    if (is_enabled(listing->agent, command))
+    if (is_enabled(listing->policy, command))
         json_out_string(listing->out, command->name);
 }
 
-static void put_capabilities(const struct agent *agent, struct json_out *out)
+static void put_capabilities(const struct agent_policy *policy, struct json_out *out)
 {
-    struct listing listing = {agent, out};
+    struct listing listing = {policy, out};
     json_out_begin(out, '[');
     command_each(put_name, &listing);
     json_out_end(out, ']');
@@ -57,7 +57,7 @@ static void finish(struct call *call, struct json_out *out)
 static void tell_info(const struct agent *agent, struct call *call)
 {
     struct json_out out;
-    struct listing listing = {agent, &out};
+    struct listing listing = {&agent->config.policy, &out};
     json_out_init(&out, LIMIT_AGENT_ANSWER);
     json_out_begin(&out, '{');
     json_out_member_string(&out, "version", OUTBOARD_VERSION);
@@ -81,16 +81,16 @@ static void tell_hello(const struct agent *agent, struct call *call)
     json_out_member_string(&out, "boot-id", boot_id);
     json_out_member_string(&out, "version", OUTBOARD_VERSION);
     json_out_name(&out, "capabilities");
-    put_capabilities(agent, &out);
+    put_capabilities(&agent->config.policy, &out);
     finish(call, &out);
 }
 
-char *agent_capabilities(const struct agent *agent)
+char *agent_capabilities(const struct agent_policy *policy)
 {
     struct json_out out;
     char *text = NULL;
     json_out_init(&out, LIMIT_HOST_REQUEST);
-    put_capabilities(agent, &out);
+    put_capabilities(policy, &out);
     if (json_out_done(&out) == 0)
         text = strndup(out.bytes, out.len);
     json_out_free(&out);

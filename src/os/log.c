@@ -75,8 +75,7 @@ static int hold_line(const char *line, size_t len)
 static int write_text(const char *text)
 {
     char line[LINE_LEN];
-    const char *program = state.program ? state.program : program_invocation_short_name;
-    int len = snprintf(line, sizeof(line) / 2, "%s: ", program);
+    int len = snprintf(line, sizeof(line) / 2, "%s: ", log_program());
     if (len < 0 || (size_t)len >= sizeof(line) / 2)
         len = 0;
     size_t used = (size_t)len;
@@ -332,6 +331,11 @@ int log_start(const char *program)
     state.at_exit = true;
     pthread_mutex_unlock(&state.lock);
     return registered || atexit(log_flush) == 0 ? 0 : -ENOMEM;
+}
+
+const char *log_program(void)
+{
+    return state.program ? state.program : program_invocation_short_name;
 }
 
 void log_end(void)

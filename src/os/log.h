@@ -23,6 +23,9 @@
  * to open anything. */
 int log_start(const char *program);
 
+/* The name before each line, of log_start(). */
+const char *log_program(void);
+
 /* Before the program becomes another one: the signals are as log_start() found them. */
 void log_give_back_signals(void);
 

@@ -15,6 +15,12 @@ int socket_child_start(int type, int (*work)(int fd, const void *context), const
  * standard output, would otherwise wait for the child's copy. */
 void socket_child_close_others(int fd);
 
+/* In a child that logs, starts programs or keeps the terminal: standard input and output become /dev/null,
+ * standard error stays, and every other descriptor is closed. Signals of the keyboard and of a service
+ * manager are for the parent. The session stays the parent's: /dev/tty may be a channel. Returns the number
+ * that fd has now, or a negative errno. */
+int socket_child_stand_alone(int fd);
+
 /* Tells the child to end, waits until it has closed its end, and closes ours. */
 void socket_child_end(int fd);
 

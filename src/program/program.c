@@ -2,7 +2,8 @@
 /*
  * The life of a device program, as a story of stages.
  *
- * Options: the command line is read. Nothing is opened but descriptors 0 to 2 and the log.
+ * Options: the command line is read. Nothing is opened but descriptors 0 to 2 and the log. Descriptors that the
+ * launcher has left open without need are closed.
  *
  * Open: all that has a path or a name becomes a descriptor: the launcher's notify socket, what the
  * author opens (images, libraries, connections), the trace, the listener. Handlers of signals are
@@ -44,6 +45,7 @@
 #include "base/auto.h"
 #include "base/printable.h"
 #include "os/closer.h"
+#include "os/inherited.h"
 #include "os/log.h"
 #include "os/notify.h"
 #include "os/signals.h"
@@ -443,6 +445,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     bool is_read = program && author_read(program, &own, &fault) == 0;
     if (log_start(is_read && own.name ? own.name : "device program") < 0)
         return EXIT_FAILURE;
+    inherited_close(argc, argv);
     if (program && !is_read) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "os/socket_child.h"
+#include "sandbox/outsider.h"
 
 struct removal {
     const char *path;
@@ -16,7 +17,9 @@ struct removal {
 static int wait_and_remove(int fd, const void *context)
 {
     const struct removal *removal = context;
+    const struct outsider_plan plan = {.makes_sockets = true, .reads_nothing = true};
     char byte;
+    outsider_confine(&plan); /* as far as the kernel can */
     socket_child_close_others(fd);
     while (read(fd, &byte, 1) < 0 && errno == EINTR) {}
     socket_remove(removal->path, removal->place);

@@ -7,9 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -25,6 +23,7 @@
 #include "proxy/appearance.h"
 #include "proxy/channel_open.h"
 #include "proxy/remote.h"
+#include "sandbox/outsider.h"
 
 #define NS_PER_MS 1000000u
 
@@ -471,45 +470,32 @@ static int wait_ms(const struct connector *connector)
     return ms < 60000 ? (int)ms : 60000;
 }
 
-/* Those of the keyboard and of a service manager are for the proxy, which ends this. Its session,
- * which has the terminal, stays this one's: /dev/tty may be the channel. */
-static void heed_no_signals(void)
+/* A connector that starts commands passes them what it has itself: they may need a set-user-ID
+ * program. */
+static void confine(const struct proxy_options *options)
 {
-    static const int numbers[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
-                                  SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE};
-    sigset_t signals;
-    sigemptyset(&signals);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        sigaddset(&signals, numbers[i]);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-}
-
-/* The standard streams may be a channel: who is at its other end is to see the proxy close it. */
-static int stand_alone(int *fd, const struct proxy_options *options)
-{
-    bool runs = options->allow_run || options->trust_peer;
+    const struct channel_spec *channel = &options->channel;
+    bool has_device = channel->kind == CHANNEL_VIRTIO || channel->kind == CHANNEL_SERIAL;
+    struct outsider_plan plan = {
+        .starts_programs = options->allow_run || options->trust_peer,
+        .dials = true,
+        .reads_files = true,
+        .makes_sockets = true,
+        .device = has_device ? channel->path : NULL,
+    };
     for (size_t i = 0; i < options->services.count; i++)
-        runs |= options->services.service[i].kind != SERVICE_CONNECT;
-    AUTO_FD nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
-        return -errno;
-    if (*fd != 3 && dup3(*fd, 3, O_CLOEXEC) < 0)
-        return -errno;
-    *fd = 3;
-    nothing = -1;
-    if (syscall(SYS_close_range, 4, ~0u, 0) < 0)
-        return -errno;
-    if (!runs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    heed_no_signals();
-    return 0;
+        plan.starts_programs |= options->services.service[i].kind != SERVICE_CONNECT;
+    if (options->cell.how != CONFINE_NONE)
+        outsider_confine(&plan); /* as far as the kernel can */
 }
 
 static int prepare(struct connector *connector)
 {
-    int err = stand_alone(&connector->fd, connector->options);
-    if (err >= 0)
-        err = closer_start();
+    int err = connector->fd = socket_child_stand_alone(connector->fd);
+    if (err < 0)
+        return err;
+    confine(connector->options);
+    err = closer_start();
     if (err == 0)
         err = loop_new(&connector->loop);
     if (err == 0)

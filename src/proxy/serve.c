@@ -38,56 +38,55 @@ static int end_with_parent(pid_t parent)
     return getppid() == parent ? 0 : -ESRCH;
 }
 
-static bool offers_agent(const struct proxy_options *options, bool has_agent)
+/* The processes outside the cell; -1: none. */
+struct outsiders {
+    int connector_fd, agent_fd;
+};
+
+/* Children without any other thread, made before this process has changed. */
+static int start_outsiders(const struct proxy_options *options, bool has_cell, rlim_t open_files,
+                           const struct serve_agent *agent, struct outsiders *ret_outsiders,
+                           struct ob_fault *fault)
 {
-    return has_agent && (options->allow_agent || options->trust_peer);
+    if (agent && (options->allow_agent || options->trust_peer)) {
+        int fd = agent->start(options, fault);
+        if (fd < 0)
+            return fd;
+        ret_outsiders->agent_fd = fd;
+    }
+    if (!has_cell)
+        return 0;
+    int fd = connector_start(options, open_files);
+    if (fd < 0)
+        return ob_fault_set(fault, fd, "can't start the connector: %s", strerror(-fd));
+    ret_outsiders->connector_fd = fd;
+    return 0;
 }
 
-/* The last that needs paths, then the cell. The connector is a child without any other thread, made
- * before this process has changed. */
+/* The last that needs paths, then the cell. 0 or a negative errno with the fault filled. */
 static int enter_cell(const struct proxy_options *options, int notify_fd, struct confinement *cell,
-                      rlim_t open_files, int *ret_connector_fd, struct ob_fault *fault)
+                      rlim_t open_files, const struct serve_agent *agent,
+                      struct outsiders *ret_outsiders, struct ob_fault *fault)
 {
     pid_t parent = getppid();
     int err = prepare_cell(options, notify_fd, cell, fault);
+    if (err == 0)
+        err = start_outsiders(options, cell->policy, open_files, agent, ret_outsiders, fault);
     if (err < 0 || !cell->policy)
         return err;
     log_prepare();
-    *ret_connector_fd = connector_start(options, open_files);
-    if (*ret_connector_fd < 0)
-        return ob_fault_set(fault, *ret_connector_fd, "can't start the connector: %s",
-                            strerror(-*ret_connector_fd));
     err = confine_leave(cell, fault);
     return err == 0 && options->is_private ? end_with_parent(parent) : err;
 }
 
-/* 0 or a negative errno with the fault filled. */
-static int choose_cell(const struct proxy_options *options, bool has_agent, int notify_fd,
-                       struct confinement *cell, rlim_t open_files, int *ret_connector_fd,
-                       struct ob_fault *fault)
-{
-    *cell = (struct confinement){0};
-    if (!offers_agent(options, has_agent))
-        return enter_cell(options, notify_fd, cell, open_files, ret_connector_fd, fault);
-    if (options->cell.how == CONFINE_REQUIRED)
-        return ob_fault_set(fault, -ENOTSUP,
-                            "--cell=required: the other end may use the agent, which opens files "
-                            "and starts programs; leave --allow-agent and --trust-peer out");
-    if (options->cell.how != CONFINE_NONE)
-        log_line("cell: goes on without one: --allow-agent, --trust-peer or no option at all lets "
-                 "the other end use the agent, which opens files and starts programs; give other "
-                 "options, or --cell=none beside them");
-    return 0;
-}
-
 /* The second half, once the cell has taken paths and privileges away. */
 static int run(struct proxy *proxy, struct confinement *cell, int notify_fd,
-               const struct serve_agent *agent)
+               const struct serve_agent *agent, int agent_fd)
 {
     struct ob_fault fault = {0};
-    void *state = NULL;
+    void *link = NULL;
     int status = EXIT_FAILURE;
-    int err = agent && !cell->policy ? agent->start(proxy, &state, &fault) : 0;
+    int err = agent_fd >= 0 ? agent->join(proxy, agent_fd, &link, &fault) : 0;
     if (err == 0)
         err = confine_close(cell, &fault);
     if (err == 0)
@@ -96,8 +95,8 @@ static int run(struct proxy *proxy, struct confinement *cell, int notify_fd,
         log_line("%s", fault.text);
     else
         status = proxy_run(proxy, notify_fd);
-    if (agent && !cell->policy)
-        agent->end(proxy, state);
+    if (link)
+        agent->leave(proxy, link);
     return status;
 }
 
@@ -106,37 +105,36 @@ int serve_proxy(const struct proxy_options *options, int control_fd,
 {
     struct proxy proxy;
     struct confinement cell;
+    struct outsiders outsiders = {.connector_fd = -1, .agent_fd = -1};
     struct ob_fault fault = {0};
-    int status = EXIT_FAILURE, connector_fd = -1;
+    int status = EXIT_FAILURE;
     rlim_t open_files = proxy_allow_descriptors();
     AUTO_FD notify_fd = -1;
     notify_connect(&notify_fd); /* a launcher that can't be reached misses nothing either */
-    int err = choose_cell(options, agent, notify_fd, &cell, open_files, &connector_fd, &fault);
+    int err = enter_cell(options, notify_fd, &cell, open_files, agent, &outsiders, &fault);
     if (err < 0) {
         log_line("%s", fault.text);
-        auto_close(&connector_fd);
+        auto_close(&outsiders.connector_fd);
+        auto_close(&outsiders.agent_fd);
         return status;
     }
     event_prepare();
-    err = proxy_init_in_cell(&proxy, options, connector_fd, open_files, &fault);
+    err = proxy_init_in_cell(&proxy, options, outsiders.connector_fd, open_files, &fault);
     if (err == 0 && control_fd >= 0 && proxy_adopt_control(&proxy, control_fd) < 0)
         err = ob_fault_set(&fault, -ENOMEM, "no memory for a client");
     if (err < 0)
         log_line("%s", fault.text);
     else
-        status = run(&proxy, &cell, notify_fd, agent);
+        status = run(&proxy, &cell, notify_fd, agent, take_fd(&outsiders.agent_fd));
+    auto_close(&outsiders.agent_fd);
     proxy_done(&proxy);
     return status;
 }
 
-int serve_print_cell(const struct proxy_options *options, bool has_agent)
+int serve_print_cell(const struct proxy_options *options)
 {
     struct confinement cell;
     struct ob_fault fault = {0};
-    if (offers_agent(options, has_agent)) {
-        puts("no cell (the other end may use the agent)");
-        return EXIT_SUCCESS;
-    }
     if (prepare_cell(options, -1, &cell, &fault) < 0) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;

@@ -7,12 +7,16 @@
 
 struct proxy;
 
-/* An agent on the proxy's loop (proxy.agent). It opens files and starts programs, so a proxy whose
- * other end may use it has no cell. */
+/* An agent (proxy.agent). It opens files and starts programs, so it is a process of its own outside the
+ * cell. */
 struct serve_agent {
-    /* 0 or a negative errno with the fault filled. */
-    int (*start)(struct proxy *proxy, void **ret_agent, struct ob_fault *fault);
-    void (*end)(struct proxy *proxy, void *agent);
+    /* Before the cell, if the options allow the other end to use the agent. The caller has one thread.
+     * Returns the descriptor behind which it stands, or a negative errno with the fault filled. */
+    int (*start)(const struct proxy_options *options, struct ob_fault *fault);
+    /* Joins the proxy to it; takes the descriptor. 0 or a negative errno with the fault filled. */
+    int (*join)(struct proxy *proxy, int fd, void **ret_link, struct ob_fault *fault);
+    /* Ends it, before proxy_done(). */
+    void (*leave)(struct proxy *proxy, void *link);
 };
 
 /* control_fd: a client of the control socket that is connected already, taken; or -1. agent: NULL:
@@ -21,6 +25,6 @@ int serve_proxy(const struct proxy_options *options, int control_fd,
                 const struct serve_agent *agent);
 
 /* For --print-cell. The exit status. */
-int serve_print_cell(const struct proxy_options *options, bool has_agent);
+int serve_print_cell(const struct proxy_options *options);
 
 #endif

@@ -5,6 +5,7 @@
 #define OUTBOARD_SANDBOX_STAGES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Root becomes this user and has no groups. */
@@ -26,9 +27,31 @@ int stage_limits(bool alone, unsigned long files);
 int stage_inspection(void);
 int stage_privileges(void);
 
+/* Rights to files, as Landlock numbers them. To read files and list folders; to make and remove
+ * sockets; to open a device and to use its ioctl(2). */
+#define LANDLOCK_READ         (UINT64_C(1) << 2 | UINT64_C(1) << 3)
+#define LANDLOCK_MAKE_SOCKETS (UINT64_C(1) << 5 | UINT64_C(1) << 9)
+#define LANDLOCK_OPEN_DEVICE  (LANDLOCK_READ | UINT64_C(1) << 1 | UINT64_C(1) << 15)
+
+struct landlock_grant {
+    const char
+        *path; /* the rights count for it and all beneath it; without effect if it is not there */
+    uint64_t rights;
+};
+
+/* The rest of the rights that Landlock takes. */
+struct landlock_rules {
+    const struct landlock_grant *grants;
+    unsigned count;
+    bool has_ports;    /* TCP */
+    bool has_abstract; /* sockets of others */
+};
+
 /* Returns the version of the kernel's Landlock, 1 or more. -EOPNOTSUPP or -ENOSYS: the kernel has no
  * Landlock, or it is off. */
 int stage_landlock(void);
+/* Likewise. */
+int stage_landlock_with(const struct landlock_rules *rules);
 
 /* The deeds that later versions of Landlock also refuse, with their kernels. NULL: none. */
 const char *stage_landlock_gaps(int version);

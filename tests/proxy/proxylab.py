@@ -76,7 +76,7 @@ class Lab:
         self.channel = self.folder / "channel"
         self.count = 0
 
-    def start(self, name, *options, inherit=(), before=()):
+    def start(self, name, *options, inherit=(), before=(), program=(PROGRAM, "proxy")):
         """An End that stands ready: it listens at all of its addresses. before: words that start it."""
         self.count += 1
         control = self.folder / f"{name}.control"
@@ -84,7 +84,7 @@ class Lab:
             notify.settimeout(PATIENCE_S)
             notify.bind(str(self.folder / f"notify-{self.count}"))
             process = self._spawn(
-                [*before, PROGRAM, "proxy", "--verbose", f"--control={control}", *options],
+                [*before, *program, "--verbose", f"--control={control}", *options],
                 name=f"{name}-{self.count}",
                 env={"NOTIFY_SOCKET": notify.getsockname()},
                 inherit=inherit,

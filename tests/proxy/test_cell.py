@@ -12,9 +12,6 @@ from celllab import check_print_cell, children_of, status_of
 from proxylab import PATIENCE_S, PROGRAM, STATIC
 
 
-WITHOUT = "outboard proxy: cell: goes on without one: --allow-agent, --trust-peer or no option at all lets the other end use the agent"
-
-
 def connector_of(end):
     """The process that connects and listens for a proxy in a cell."""
     (child,) = children_of(end.process.pid)
@@ -26,11 +23,11 @@ def test_print_cell_says_what_a_proxy_could_do(program):
     check_print_cell(*program)
 
 
-def test_a_cell_is_the_default_and_its_connector_has_none(lab):
+def test_a_cell_is_the_default_and_its_connector_stays_outside(lab):
     host = lab.start("host", f"--channel=unix-listen:{lab.channel}")
     fields, outside = status_of(host.process.pid), status_of(connector_of(host))
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
-    assert outside["Seccomp"] == "0"
+    assert os.readlink(f"/proc/{connector_of(host)}/root") == "/"
     assert int(outside["Uid"].split()[0]) == os.geteuid()
     assert (fields["Uid"] == outside["Uid"]) == (os.geteuid() != 0)
     without = lab.start("without", f"--channel=unix-listen:{lab.channel}2", "--cell=none")
@@ -42,7 +39,8 @@ def test_a_connector_that_starts_no_commands_gains_no_privileges(lab):
     plain = lab.start("plain", f"--channel=unix-listen:{lab.channel}1", "-sapp=tcp:127.0.0.1:1")
     runs = lab.start("runs", f"--channel=unix-listen:{lab.channel}2", "--allow-run")
     serves = lab.start("serves", f"--channel=unix-listen:{lab.channel}3", "-sapp=exec:true")
-    assert [status_of(connector_of(end))["NoNewPrivs"] for end in (plain, runs, serves)] == ["1", "0", "0"]
+    found = [status_of(connector_of(end)) for end in (plain, runs, serves)]
+    assert [(fields["NoNewPrivs"], fields["Seccomp"]) for fields in found] == [("1", "2"), ("0", "0"), ("0", "0")]
 
 
 def test_paths_are_removed_when_it_ends(lab):
@@ -102,25 +100,81 @@ def test_a_policy_that_is_none_is_named(tmp_path):
     assert done.returncode == 1 and f"{policy}:1: got 'opnat'" in done.stderr
 
 
-@pytest.mark.parametrize("option", ["--allow-agent", "--trust-peer"])
-def test_an_agent_leaves_no_cell(lab, option):
-    """It opens files and starts programs in the proxy's own process."""
-    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", option)
-    assert status_of(host.process.pid)["Seccomp"] == "0"
-    assert host.log().count(WITHOUT) == 1
-    silent = lab.start("silent", f"--channel=unix-listen:{lab.channel}3", option, "--cell=none")
-    assert "cell" not in silent.log()
-    argv = [PROGRAM, "proxy", option, f"--channel=unix-listen:{lab.channel}2"]
-    done = subprocess.run([*argv, "--print-cell"], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert (done.returncode, done.stdout) == (0, "no cell (the other end may use the agent)\n")
-    done = subprocess.run([*argv, "--cell=required"], capture_output=True, text=True, timeout=PATIENCE_S)
-    assert done.returncode == 1 and "--cell=required: the other end may use the agent" in done.stderr
+def cell_of(pid):
+    fields = status_of(pid)
+    return fields["NoNewPrivs"], fields["Seccomp"]
 
 
-@pytest.mark.parametrize("options", [[], ["--trust-peer", "--channel=stdio"]], ids=["no option", "--trust-peer"])
-def test_the_program_of_a_guest_says_that_it_has_no_cell(options):
-    with subprocess.Popen([STATIC, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as guest:
-        try:
-            assert guest.stderr.readline().startswith(WITHOUT)
-        finally:
-            guest.kill()
+@pytest.mark.parametrize(
+    ("options", "agents"),
+    [
+        (["--allow-agent"], ("0", "0")),
+        (["--trust-peer"], ("0", "0")),
+        (["--agent-read-only"], ("1", "2")),
+        (["--allow-agent", "--agent-block=guest-exec"], ("1", "2")),
+        (["--agent-allow=guest-ping,guest-exec"], ("0", "0")),
+        (["--agent-read-only", "--agent-freeze-hook=/bin/true"], ("0", "0")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_agent_is_outside_of_the_cell_of_its_proxy(lab, options, agents):
+    """What starts programs of a client's choice leaves them their privileges; another agent gains none."""
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", *options)
+    assert cell_of(host.process.pid) == ("1", "2")
+    agent, connector = children_of(host.process.pid)  # in the order in which they were started
+    assert cell_of(agent) == agents
+    assert os.geteuid() != 0 or len(os.listdir(f"/proc/{connector}/fd")) > 3
+    assert int(status_of(agent)["Uid"].split()[0]) == os.geteuid()
+    assert "cell" not in host.log()
+
+
+def test_without_a_cell_the_agent_is_a_process_too(lab):
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", "--agent-read-only", "--cell=none")
+    (agent,) = children_of(host.process.pid)
+    assert cell_of(host.process.pid) == cell_of(agent) == ("0", "0")
+
+
+@pytest.fixture
+def agent_pair(lab):
+    """Both ends; the host's has an agent."""
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", "--allow-agent", "--agent-block=guest-exec")
+    guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+    assert guest.wait_up() == host.wait_up()
+    return host, guest
+
+
+def test_an_agent_answers_from_its_own_process(agent_pair):
+    host, guest = agent_pair
+    command = [PROGRAM, "agent", f"--control={guest.control}", "--json"]
+    for words, printed in (["ping"], "{}\n"), (["get-host-name"], f'{{"host-name": "{os.uname().nodename}"}}\n'):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=PATIENCE_S)
+        assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
+    done = subprocess.run([*command, "exec", "path=/bin/true"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1 and "the command is blocked" in done.stderr
+
+
+def test_agent_and_connector_end_with_a_proxy_that_is_killed(agent_pair):
+    host, _ = agent_pair
+    ended = [os.pidfd_open(child) for child in children_of(host.process.pid)]
+    os.kill(host.process.pid, signal.SIGKILL)
+    for pidfd in ended:
+        assert select.select([pidfd], [], [], PATIENCE_S)[0]
+        os.close(pidfd)
+
+
+def test_a_proxy_without_its_agent_ends(agent_pair):
+    host, _ = agent_pair
+    os.kill(children_of(host.process.pid)[0], signal.SIGKILL)
+    assert host.process.wait(PATIENCE_S) == 1
+    assert "the agent's process has gone" in host.log()
+
+
+def test_a_command_that_the_agent_does_not_have_is_named_at_the_start():
+    done = subprocess.run([PROGRAM, "proxy", "--agent-allow=guest-nothing", "--channel=stdio"], capture_output=True, text=True, timeout=PATIENCE_S)
+    assert done.returncode == 1 and "got 'guest-nothing', expected a command of the agent" in done.stderr
+
+
+def test_the_program_of_a_guest_has_a_cell(lab):
+    """Without options it trusts the host, which may use all that its user may, by the processes outside."""
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", "--trust-peer", program=[STATIC])
+    assert cell_of(host.process.pid) == ("1", "2") and len(children_of(host.process.pid)) == 2

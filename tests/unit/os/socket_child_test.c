@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/socket_child.h"
 
+#include "os/clock.h"
+#include "os/socket.h"
 #include "support.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -137,9 +141,69 @@ static void a_wrong_type_is_an_errno_and_leaves_no_child(void **state)
     assert_int_equal(errno, ECHILD);
 }
 
+#define PATIENCE_NS UINT64_C(60000000000)
+
+struct report {
+    bool has_others;    /* descriptors besides those of the log */
+    bool is_in_nowhere; /* standard input and output */
+    bool heeds_term;
+    int context;
+};
+
+static struct report look(const void *context)
+{
+    struct stat nowhere, in, out;
+    sigset_t blocked;
+    struct report report = {.context = *(const int *)context};
+    stat("/dev/null", &nowhere);
+    fstat(STDIN_FILENO, &in);
+    fstat(STDOUT_FILENO, &out);
+    report.is_in_nowhere = in.st_rdev == nowhere.st_rdev && out.st_rdev == nowhere.st_rdev;
+    sigprocmask(SIG_BLOCK, NULL, &blocked);
+    report.heeds_term = !sigismember(&blocked, SIGTERM);
+    for (int fd = 4; fd < 64; fd++) /* descriptors of the log lie above */
+        report.has_others |= fcntl(fd, F_GETFD) >= 0;
+    return report;
+}
+
+static int tell(int fd, const void *context)
+{
+    fd = socket_child_stand_alone(fd);
+    const struct report report = look(context);
+    char byte;
+    socket_send(fd, &report, sizeof(report), -1);
+    socket_wait(fd, POLLIN, clock_now_ns() + PATIENCE_NS);
+    return recv(fd, &byte, 1, 0) == 0 ? 0 : 1;
+}
+
+static void a_child_that_stands_alone_has_one_descriptor(void **state)
+{
+    const int context = 1234;
+    struct report report;
+    struct received_fds fds;
+    int status;
+    int pipe_fd[2], wide = dup(STDERR_FILENO);
+    assert_int_equal(pipe2(pipe_fd, O_CLOEXEC), 0);
+    int fd = socket_child_start(SOCK_SEQPACKET, tell, &context);
+    assert_true(fd >= 0);
+    assert_int_equal(socket_wait(fd, POLLIN, clock_now_ns() + PATIENCE_NS), 0);
+    assert_int_equal(socket_receive(fd, &report, sizeof(report), &fds), sizeof(report));
+    assert_int_equal(report.context, context);
+    assert_false(report.has_others);
+    assert_true(report.is_in_nowhere);
+    assert_false(report.heeds_term);
+    socket_child_end(fd);
+    assert_true(wait(&status) > 0);
+    assert_int_equal(status, 0);
+    close(wide);
+    close(pipe_fd[0]);
+    close(pipe_fd[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_child_that_stands_alone_has_one_descriptor),
         TEST(messages_reach_the_child_and_its_result_is_its_status),
         TEST(the_end_is_awaited),
         TEST(an_answer_that_waits_does_not_end_the_wait),

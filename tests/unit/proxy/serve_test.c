@@ -40,8 +40,7 @@ static int work(const struct program *program, int channel)
         argv[argc++] = (char *)*word;
     if (proxy_options_parse(argc, argv, &options, &fault) < 0)
         return 100;
-    return program->prints ? serve_print_cell(&options, program->agent != NULL)
-                           : serve_proxy(&options, -1, program->agent);
+    return program->prints ? serve_print_cell(&options) : serve_proxy(&options, -1, program->agent);
 }
 
 /* Runs it with a channel that has ended, so that it ends too. */
@@ -82,26 +81,43 @@ static void expect_said(const struct program *program, const char *part, bool ex
                  expected ? "in" : "nowhere in");
 }
 
-static int start_agent(struct proxy *proxy, void **ret_agent, struct ob_fault *fault)
+static int start_agent(const struct proxy_options *options, struct ob_fault *fault)
 {
     puts("agent started");
-    *ret_agent = proxy;
-    return 0;
+    return dup(STDERR_FILENO); /* behind which it would stand */
 }
 
-static int start_no_agent(struct proxy *proxy, void **ret_agent, struct ob_fault *fault)
+static int start_no_agent(const struct proxy_options *options, struct ob_fault *fault)
 {
     return ob_fault_set(fault, -ENOSPC, "the agent has no room");
 }
 
-// cppcheck-suppress constParameterCallback ; the type of an agent's end
-static void end_agent(struct proxy *proxy, void *agent) // cppcheck-suppress constParameter
+static int join_agent(struct proxy *proxy, int fd, void **ret_link, struct ob_fault *fault)
 {
-    puts(agent == proxy ? "agent ended" : "another agent ended");
+    puts("agent joined");
+    close(fd);
+    *ret_link = proxy;
+    return 0;
 }
 
-static const struct serve_agent agent = {.start = start_agent, .end = end_agent};
-static const struct serve_agent broken_agent = {.start = start_no_agent, .end = end_agent};
+static int join_no_agent(struct proxy *proxy, int fd, void **ret_link, struct ob_fault *fault)
+{
+    close(fd);
+    return ob_fault_set(fault, -ENOMEM, "no memory for the agent");
+}
+
+// cppcheck-suppress constParameterCallback ; the type of an agent's end
+static void leave_agent(struct proxy *proxy, void *link) // cppcheck-suppress constParameter
+{
+    puts(link == proxy ? "agent left" : "another agent left");
+}
+
+static const struct serve_agent agent = {
+    .start = start_agent, .join = join_agent, .leave = leave_agent};
+static const struct serve_agent broken_agent = {
+    .start = start_no_agent, .join = join_agent, .leave = leave_agent};
+static const struct serve_agent lost_agent = {
+    .start = start_agent, .join = join_no_agent, .leave = leave_agent};
 
 static void print_cell_names_the_parts(void **state)
 {
@@ -115,45 +131,32 @@ static void print_cell_names_the_parts(void **state)
     assert_string_equal(program.said, "no cell (--cell=none)\n");
 }
 
-/* Only where there is an agent and the other end may use it. */
-static void print_cell_tells_that_an_agent_leaves_none(void **state)
+static void print_cell_starts_no_agent(void **state)
+{
+    struct program program = {.words = {"--allow-agent"}, .agent = &agent, .prints = true};
+    run(&program);
+    assert_int_equal(program.status, EXIT_SUCCESS);
+    expect_said(&program, "listed system calls only", true);
+    expect_said(&program, "agent", false);
+}
+
+static void an_agent_is_started_where_the_other_end_may_use_it(void **state)
 {
     static const char *const options[] = {"--allow-agent", "--trust-peer"};
-    for (size_t i = 0; i < 2; i++) {
-        struct program program = {.words = {options[i]}, .agent = &agent, .prints = true};
+    for (size_t i = 0; i < 4; i++) {
+        struct program program = {.words = {options[i % 2], i < 2 ? "--cell=none" : NULL},
+                                  .agent = &agent,
+                                  .has_channel = true};
         run(&program);
-        assert_int_equal(program.status, EXIT_SUCCESS);
-        assert_string_equal(program.said, "no cell (the other end may use the agent)\n");
-        program = (struct program){.words = {options[i]}, .prints = true};
+        expect_said(&program, "agent started\nagent joined\nagent left\n", true);
+        program.agent = NULL;
         run(&program);
-        expect_said(&program, "listed system calls only", true);
+        expect_said(&program, "agent", false);
     }
-    struct program program = {.words = {"-stcp=tcp:127.0.0.1:1"}, .agent = &agent, .prints = true};
-    run(&program);
-    expect_said(&program, "listed system calls only", true);
-}
-
-static void a_required_cell_and_an_agent_exclude_each_other(void **state)
-{
     struct program program = {
-        .words = {"--cell=required", "--allow-agent"}, .agent = &agent, .has_channel = true};
+        .words = {"-stcp=tcp:127.0.0.1:1"}, .agent = &agent, .has_channel = true};
     run(&program);
-    assert_int_equal(program.status, EXIT_FAILURE);
-    expect_said(&program, "--cell=required: the other end may use the agent", true);
-    expect_said(&program, "agent started", false);
-}
-
-static void an_agent_runs_without_a_cell_and_ends_with_the_proxy(void **state)
-{
-    struct program program = {.words = {"--allow-agent"}, .agent = &agent, .has_channel = true};
-    run(&program);
-    expect_said(&program, "cell: goes on without one: ", true);
-    expect_said(&program, "agent started\nagent ended\n", true);
-    program = (struct program){
-        .words = {"--allow-agent", "--cell=none"}, .agent = &agent, .has_channel = true};
-    run(&program);
-    expect_said(&program, "cell: ", false);
-    expect_said(&program, "agent started\nagent ended\n", true);
+    expect_said(&program, "agent", false);
 }
 
 static void an_agent_that_can_not_start_is_the_end(void **state)
@@ -163,6 +166,11 @@ static void an_agent_that_can_not_start_is_the_end(void **state)
     run(&program);
     assert_int_equal(program.status, EXIT_FAILURE);
     expect_said(&program, "the agent has no room", true);
+    program.agent = &lost_agent;
+    run(&program);
+    assert_int_equal(program.status, EXIT_FAILURE);
+    expect_said(&program, "no memory for the agent", true);
+    expect_said(&program, "agent left", false);
 }
 
 /* A policy that can't be read is told before anything is opened or started. */
@@ -191,9 +199,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(print_cell_names_the_parts),
-        TEST(print_cell_tells_that_an_agent_leaves_none),
-        TEST(a_required_cell_and_an_agent_exclude_each_other),
-        TEST(an_agent_runs_without_a_cell_and_ends_with_the_proxy),
+        TEST(print_cell_starts_no_agent),
+        TEST(an_agent_is_started_where_the_other_end_may_use_it),
         TEST(an_agent_that_can_not_start_is_the_end),
         TEST(a_cell_that_can_not_be_prepared_is_the_end),
         TEST(a_proxy_that_can_not_listen_fails),
