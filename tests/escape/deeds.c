@@ -52,15 +52,13 @@ long escape_result(long value)
     return value < 0 ? -errno : 0;
 }
 
-/* A program closes what its launcher left open (os/inherited.h). These stand for descriptors that it has
- * opened itself. */
-static void keep_descriptors(const struct escape_world *world)
+void escape_keep_descriptors(const struct escape_world *world, bool begins)
 {
     const int fds[] = {world->sibling_fd,  world->stream_fd,   world->datagram_fd,
                        world->readonly_fd, world->listener_fd, world->memory_fd};
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         if (fds[i] > 2)
-            fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+            fcntl(fds[i], F_SETFD, begins ? FD_CLOEXEC : 0);
 }
 
 struct escape_world *escape_prepare(void)
@@ -75,7 +73,7 @@ struct escape_world *escape_prepare(void)
     unsetenv(ESCAPE_VARIABLE);
     if (world == MAP_FAILED)
         abort();
-    keep_descriptors(world);
+    escape_keep_descriptors(world, true);
     return world;
 }
 

@@ -85,6 +85,10 @@ struct sockaddr_un escape_at(const struct escape_world *world, const char *name)
 /* -errno if a system call failed, else 0. */
 long escape_result(long value);
 
+/* A program closes the descriptors that its launcher has left open (os/inherited.h). Those of the world stand
+ * for its own: they are close-on-exec while it looks, from the start until it has its cell or none. */
+void escape_keep_descriptors(const struct escape_world *world, bool begins);
+
 /* Maps the world that the environment names. NULL: there is none, and nothing is to be done. */
 struct escape_world *escape_prepare(void);
 

@@ -22,7 +22,7 @@ HOOK int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
                                     struct io_uring_params *parameters);
 
 static struct escape_world *world;
-static bool is_closed; /* the policy of the cell is there */
+static unsigned loads; /* of filters: a cell has two, a process outside of one at most */
 
 typedef ssize_t (*recvmsg_fn)(int fd, struct msghdr *message, int flags);
 typedef int (*init_params_fn)(unsigned entries, struct io_uring *ring,
@@ -68,6 +68,13 @@ static int find_memory(const struct cmsghdr *header)
     return -1;
 }
 
+static void take_over(void)
+{
+    if (!world->has_cell)
+        escape_keep_descriptors(world, false);
+    escape_do(world);
+}
+
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     ssize_t received = real_recvmsg(fd, message, flags);
@@ -78,7 +85,7 @@ HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
         if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS)
             world->memory_fd = find_memory(header);
         if (world->memory_fd >= 0)
-            escape_do(world);
+            take_over();
     }
     return received;
 }
@@ -98,15 +105,15 @@ HOOK int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
 
 HOOK int seccomp_load(void *filter)
 {
-    int err = real_load(filter);
-    is_closed = true;
-    return err;
+    if (world && loads++ == 0)
+        escape_keep_descriptors(world, false);
+    return real_load(filter);
 }
 
 static void wait_begins(void)
 {
-    if (world && world->at_wait && is_closed == world->has_cell)
-        escape_do(world);
+    if (world && world->at_wait && (loads > 1) == world->has_cell)
+        take_over();
 }
 
 HOOK int epoll_wait(int fd, struct epoll_event *events, int size, int timeout)

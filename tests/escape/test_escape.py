@@ -36,11 +36,12 @@ PROGRAMS = {
     "sum": [RELEASE / "devices/sum"],
     "exercise": [RELEASE / "tests/wire/exercise"],
     "outboard-proxy": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1", "-Lunix:@/forward:app"],
+    "outboard-proxy-agent": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--allow-agent"],
     "outboard-inspect": [OUTBOARD, "inspect", "@/nobody"],
 }
 # No devices: they are taken over when they wait in their cell. Without one, inspect does not wait for anybody here.
-PROXY, INSPECT = "outboard-proxy", "outboard-inspect"
-AT_WAIT = (PROXY, INSPECT)
+PROXY, WITH_AGENT, INSPECT = "outboard-proxy", "outboard-proxy-agent", "outboard-inspect"
+AT_WAIT = (PROXY, WITH_AGENT, INSPECT)
 WITH_A_RING = "outboard-nvme"
 # What a program's own policy answers, as its reason there says. These of the proxy and of inspect list less than
 # that of devices, and answer readlink(2) with an errno. The message of inspect is one by a datagram socket of its launcher.
@@ -50,7 +51,7 @@ OTHERWISE = {
     **{(program, "read a link"): "ENOENT" for program in AT_WAIT},
     **{(program, "start a process by clone3(2)"): "killed clone3" for program in AT_WAIT},
     **{(program, "make descriptors without bound"): "killed eventfd2" for program in AT_WAIT},
-    (PROXY, "punch a hole by madvise(2)"): "killed mmap",
+    **{(program, "punch a hole by madvise(2)"): "killed mmap" for program in (PROXY, WITH_AGENT)},
     (INSPECT, "send a message to a socket by its path"): "ENOENT",
     (INSPECT, "send a message to an abstract socket"): "EPERM" if landlock_version() >= 6 else "done",
 }
