@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* outboard: what people use by hand, one subcommand for each job. */
+/* outboard: a subcommand for each job that people do by hand. */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

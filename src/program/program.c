@@ -308,7 +308,7 @@ static void serve_chosen(struct program *program, const struct chosen *chosen)
     socket_close(chosen->fd);
 }
 
-/* Serves whoever connects, one at a time, until a signal comes. */
+/* Serves one VMM after the other until a signal comes. */
 static int serve_listener(struct program *program, struct ob_fault *fault)
 {
     struct candidates *candidates = NULL;
@@ -346,7 +346,7 @@ static void close_socket(struct program *program)
     }
 }
 
-/* What the device began when its last VMM had gone ends too: a flush, for example. */
+/* Work of the device that outlives its last VMM, such as a flush, ends too. */
 static void let_go(struct program *program)
 {
     int err = 0;

@@ -19,8 +19,8 @@ struct serve_agent {
     void (*leave)(struct proxy *proxy, void *link);
 };
 
-/* control_fd: a client of the control socket that is connected already, taken; or -1. agent: NULL:
- * the program has none. Returns the exit status, once the reason was logged. */
+/* control_fd: a client of the control socket that is connected already, taken; or -1. agent: NULL: the
+ * program has no agent. Returns the exit status, once the reason was logged. */
 int serve_proxy(const struct proxy_options *options, int control_fd,
                 const struct serve_agent *agent);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The parts of cell_leave(), in this order. Each returns 0 or the kernel's negative errno, with
- * what it could do done. */
+/* The parts of cell_leave(), in this order. Each does as much as the kernel
+ * allows, and returns 0 or the kernel's negative errno. */
 #ifndef OUTBOARD_SANDBOX_STAGES_H
 #define OUTBOARD_SANDBOX_STAGES_H
 

@@ -150,7 +150,7 @@ struct report {
     int context;
 };
 
-static struct report look(const void *context)
+static struct report examine(const void *context)
 {
     struct stat nowhere, in, out;
     sigset_t blocked;
@@ -169,7 +169,7 @@ static struct report look(const void *context)
 static int tell(int fd, const void *context)
 {
     fd = socket_child_stand_alone(fd);
-    const struct report report = look(context);
+    const struct report report = examine(context);
     char byte;
     socket_send(fd, &report, sizeof(report), -1);
     socket_wait(fd, POLLIN, clock_now_ns() + PATIENCE_NS);
