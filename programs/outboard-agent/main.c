@@ -238,7 +238,7 @@ int main(int argc, char **argv)
 {
     if (log_start("outboard-agent") < 0)
         return EXIT_FAILURE;
-    inherited_close(argc, argv);
+    inherited_close(argc, argv, NULL);
     bool calls = argc > 1 && call_host_has(argv[1]);
     return standard_output_end(calls ? call_host(argc - 1, argv + 1) : run(argc, argv));
 }

@@ -60,7 +60,7 @@ int cmd_agent(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (!is_freeze)
-        inherited_close(argc, argv);
+        inherited_close(argc, argv, NULL);
     status = agent_client_open(&options, AGENT_SERVICE, &client);
     if (status == 0)
         status = is_freeze ? agent_freeze(&client, for_s, command) : request(&client, &options);

@@ -46,7 +46,7 @@ int main(int argc, char **argv)
     if (log_start("outboard") < 0)
         return EXIT_FAILURE;
     if (!starts_programs(word))
-        inherited_close(argc, argv);
+        inherited_close(argc, argv, NULL);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(word, commands[i].name) == 0)
             return standard_output_end(commands[i].run(argc - 1, argv + 1));

@@ -85,11 +85,11 @@ static bool is_there(const struct entry *entry)
            status.st_dev == entry->device && status.st_ino == entry->inode;
 }
 
-void inherited_close(int argc, char *const argv[])
+void inherited_close(int argc, char *const argv[], const char *also)
 {
     for (unsigned i = 0; i < found.count; i++) {
         const struct entry *entry = &found.entry[i];
-        bool is_meant = is_activated(entry->fd);
+        bool is_meant = is_activated(entry->fd) || (also && inherited_is_named(also, entry->fd));
         for (int word = 1; word < argc && !is_meant; word++)
             is_meant = inherited_is_named(argv[word], entry->fd);
         if (!is_meant && is_there(entry))

@@ -445,7 +445,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     bool is_read = program && author_read(program, &own, &fault) == 0;
     if (log_start(is_read && own.name ? own.name : "device program") < 0)
         return EXIT_FAILURE;
-    inherited_close(argc, argv);
+    inherited_close(argc, argv, getenv(VAULT_VARIABLE));
     if (program && !is_read) {
         log_line("%s", fault.text);
         return EXIT_FAILURE;
