@@ -31,6 +31,7 @@ PROGRAMS = {
     "outboard-nvme-nbd": [INSTALLED / "outboard-nvme", "--image={nbd}"],
     "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
     "outboard-rng": [INSTALLED / "outboard-rng"],
+    "outboard-vmchannel": [INSTALLED / "outboard-vmchannel", "--port=org.example.0,listen:@/port", "--console=pty"],
     "alarm": [RELEASE / "examples/alarm"],
     "led": [RELEASE / "examples/led"],
     "sum": [RELEASE / "devices/sum"],
