@@ -82,20 +82,6 @@ void virtqueue_forget(struct virtqueue *queue)
     queue->quiet = false;
 }
 
-/* A chain that belongs to no list. */
-static struct virtio_chain *make(struct virtqueue *queue)
-{
-    if (!list_empty(&queue->spare))
-        return list_entry(list_take(&queue->spare), struct virtio_chain, link);
-    struct virtio_chain *chain = calloc(1, sizeof(*chain));
-    if (!chain)
-        return NULL;
-    list_init(&chain->link);
-    chain->queue = queue;
-    chain->chain.queue = queue->index;
-    return chain;
-}
-
 /* Room for more spans than there is room for now. */
 static int grow(struct virtio_chain *chain)
 {
@@ -111,6 +97,23 @@ static int grow(struct virtio_chain *chain)
     chain->spans = spans;
     chain->room = room;
     return 0;
+}
+
+/* A chain that belongs to no list. */
+static struct virtio_chain *make(struct virtqueue *queue)
+{
+    if (!list_empty(&queue->spare))
+        return list_entry(list_take(&queue->spare), struct virtio_chain, link);
+    struct virtio_chain *chain = calloc(1, sizeof(*chain));
+    if (!chain)
+        return NULL;
+    list_init(&chain->link);
+    chain->queue = queue;
+    chain->chain.queue = queue->index;
+    if (grow(chain) == 0)
+        return chain;
+    free(chain);
+    return NULL;
 }
 
 /* Maps a segment behind the spans that there are. Returns how many it took. */
@@ -152,7 +155,7 @@ static int map(struct virtio_chain *chain, const struct virtio_fetched *fetched)
         }
     }
     seen->readable = chain->spans;
-    seen->writable = chain->spans ? chain->spans + seen->num_readable : NULL;
+    seen->writable = chain->spans + seen->num_readable;
     seen->context = NULL;
     return 0;
 }
@@ -242,8 +245,7 @@ static int show(struct virtio_chain *chain)
     const uint16_t id = chain->id, shown = (uint16_t)(queue->ring.used + 1);
     if (wire && wire->completing)
         wire->completing(wire->context, queue->index, id, shown);
-    int err = virtio_ring_push(&queue->ring, id, chain->count, chain->written,
-                               chain->chain.num_writable > 0 || chain->written > 0);
+    int err = virtio_ring_push(&queue->ring, id, chain->count, chain->written, chain->has_writable);
     if (err < 0)
         return err;
     spare(chain);
@@ -275,6 +277,8 @@ int virtqueue_complete(struct virtio_chain *chain, uint32_t written)
         return 0;
     }
     chain->written = written;
+    chain->has_writable = chain->chain.num_writable > 0;
+    unmap(chain); /* its pages count as written before the driver sees it */
     set_state(chain, CHAIN_DONE);
     if (queue->in_order || queue->done > 1)
         return virtqueue_flush(queue);
@@ -313,6 +317,7 @@ int virtqueue_restore(struct virtqueue *queue, const struct virtio_chain *like)
     chain->count = like->count;
     chain->state = like->state;
     chain->written = like->written;
+    chain->has_writable = like->written > 0;
     ++*count_of(queue, chain->state);
     queue->in_flight += chain->count;
     list_append(&queue->chains, &chain->link);

@@ -33,8 +33,9 @@ struct virtio_chain {
     enum chain_state state;
     uint16_t id, at, count; /* as struct virtio_fetched */
     bool at_wrap;
-    uint32_t written; /* DONE */
-    unsigned room;    /* in spans */
+    uint32_t written; /* DONE: bytes, and if there was room for any */
+    bool has_writable;
+    unsigned room; /* in spans */
     struct ob_dma_span *spans;
 };
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The Spin models of the session protocol: their claims hold, and fail where a rule is left out."""
+"""The Spin models of the session protocol and of a virtqueue: their claims hold, and fail where a rule is left out."""
 import pathlib
 import re
 import subprocess
@@ -74,3 +74,17 @@ def test_a_reset_is_learnt_by_both_ends(tmp_path):
 @pytest.mark.parametrize("fault", ["GATED_READS", "NO_CREDIT"])
 def test_what_other_multiplexers_do_is_caught(fault, tmp_path):
     assert errors("credit.pml", "mary", {fault: None}, tmp_path) == 1
+
+
+VIRTQUEUE_WISHES = [{}, {"FLAGS": None}]
+
+
+@pytest.mark.parametrize("wishes", VIRTQUEUE_WISHES, ids=["event", "flags"])
+def test_no_notification_of_a_virtqueue_is_lost(wishes, tmp_path):
+    assert errors("virtqueue.pml", None, wishes, tmp_path) == 0
+
+
+@pytest.mark.parametrize("wishes", VIRTQUEUE_WISHES, ids=["event", "flags"])
+@pytest.mark.parametrize("missing", ["NO_SHOW_BARRIER", "NO_WISH_BARRIER", "NO_SECOND_LOOK"])
+def test_a_virtqueue_without_a_barrier_loses_one(wishes, missing, tmp_path):
+    assert errors("virtqueue.pml", None, {**wishes, missing: None}, tmp_path) > 0

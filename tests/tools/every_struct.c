@@ -14,6 +14,7 @@
 #include <outboard/server.h>
 #include <outboard/session.h>
 #include <outboard/vault.h>
+#include <outboard/virtio.h>
 
 #ifndef SETS
 #define SETS
@@ -85,7 +86,26 @@ static int try_device_and_server(void)
     return refused;
 }
 
+static bool notified(void *state, unsigned queue)
+{
+    (void)state;
+    return queue > 0;
+}
+
+static int try_virtio(void)
+{
+    static const struct ob_virtio_queue queue;
+    const struct ob_virtio_desc desc = {
+        .size = sizeof(desc), .name = "one", .type = 42, .queues = &queue, .num_queues = 1, SETS};
+    const struct ob_virtio_ops ops = {.size = sizeof(ops), .notified = notified, SETS};
+    struct ob_device *device = NULL;
+    struct ob_fault fault = {0};
+    const int err = ob_virtio_new(&desc, &ops, NULL, &device, &fault);
+    ob_device_free(device);
+    return tell("virtio", err, &fault);
+}
+
 int main(void)
 {
-    return try_session() + try_client() + try_device_and_server();
+    return try_session() + try_client() + try_device_and_server() + try_virtio();
 }
