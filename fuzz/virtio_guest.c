@@ -88,11 +88,11 @@ static void put(struct guest *guest, uint32_t address, const void *bytes, size_t
 static void check_spans(struct guest *guest, const struct ob_dma_span *spans, unsigned count,
                         size_t len, int fill)
 {
-    const uint8_t *start = memory(guest);
+    const uint8_t *all = memory(guest);
     size_t total = 0;
     for (unsigned i = 0; i < count; i++) {
         const uint8_t *at = spans[i].address;
-        CHECK(start && at >= start && at + spans[i].len <= start + FAKE_FILE_LEN);
+        CHECK(all && at >= all && at + spans[i].len <= all + FAKE_FILE_LEN);
         CHECK(ob_dma_is_current(guest->device, &spans[i]));
         total += spans[i].len;
         if (fill >= 0 && spans[i].len > 0)
@@ -345,7 +345,8 @@ static void reset(struct guest *guest)
 
 static void signal_queue(void *context, unsigned queue)
 {
-    CHECK(queue < QUEUES && context);
+    const struct guest *guest = context;
+    CHECK(queue < QUEUES && guest->device);
 }
 
 static bool miss(void *context, uint64_t iova, uint64_t len, bool write)
@@ -369,6 +370,40 @@ static void drive_directly(struct guest *guest, uint8_t how)
         virtio_queue_start(guest->device, 0, &place);
     }
     virtio_retry(guest->device);
+}
+
+/* Steps that a driver has no part in, or only by configuration space. */
+static void step_of_others(struct guest *guest, uint8_t what)
+{
+    switch (what) {
+    case 8:
+        guest->paused = take(guest) & 1;
+        device_pause(guest->device, guest->paused);
+        break;
+    case 9:
+        unmap(guest);
+        break;
+    case 10:
+        save_and_load(guest);
+        break;
+    case 11:
+        reset(guest);
+        break;
+    case 12:
+        device_config_write(guest->device, take(guest), 1u << take(guest) % 3,
+                            (uint32_t)take_bytes(guest, 4));
+        break;
+    case 14:
+        guest->config[0]++;
+        ob_virtio_config_changed(guest->device);
+        break;
+    case 15:
+        drive_directly(guest, take(guest));
+        break;
+    default:
+        set(guest, NOTIFY_AT + take(guest) % 64, 2, 0);
+        break;
+    }
 }
 
 static void step(struct guest *guest)
@@ -399,36 +434,12 @@ static void step(struct guest *guest)
     case 7:
         give_back(guest, take(guest), take(guest));
         break;
-    case 8:
-        guest->paused = take(guest) & 1;
-        device_pause(guest->device, guest->paused);
-        break;
-    case 9:
-        unmap(guest);
-        break;
-    case 10:
-        save_and_load(guest);
-        break;
-    case 11:
-        reset(guest);
-        break;
-    case 12:
-        device_config_write(guest->device, take(guest), 1u << take(guest) % 3,
-                            (uint32_t)take_bytes(guest, 4));
-        break;
     case 13:
         set(guest, 22, 2, take(guest) % 3);
         set(guest, 58, 2, 1);
         break;
-    case 14:
-        guest->config[0]++;
-        ob_virtio_config_changed(guest->device);
-        break;
-    case 15:
-        drive_directly(guest, take(guest));
-        break;
     default:
-        set(guest, NOTIFY_AT + take(guest) % 64, 2, 0);
+        step_of_others(guest, what % 17);
         break;
     }
     if (what & 64)

@@ -271,7 +271,7 @@ uint64_t virtio_pci_read(void *state, unsigned bar, uint64_t offset, unsigned si
     uint8_t bytes[COMMON_LEN + 8] = {0};
     if (bar != REGISTER_BAR)
         return UINT64_MAX;
-    if (offset < ISR_AT && offset + size <= COMMON_LEN) {
+    if (offset < COMMON_LEN && offset + size <= COMMON_LEN) {
         if (offset <= 21 && offset + size > 21)
             virtio_config_refresh(virtio);
         put_common(virtio, bytes);

@@ -179,18 +179,24 @@ static void flush(struct virtio_part_queue *queue)
         miss(queue, err);
 }
 
+/* used.len, 2.7.8: never more than there was room for. */
+static uint32_t cut(size_t written, size_t room)
+{
+    const size_t len = written < room ? written : room;
+    return len < UINT32_MAX ? (uint32_t)len : UINT32_MAX;
+}
+
 void ob_virtio_complete(struct ob_virtio_chain *chain, size_t written)
 {
     if (!chain)
         return;
     struct virtio_part_queue *queue = own(chain)->queue->owner;
-    const size_t most = chain->writable_len < UINT32_MAX ? chain->writable_len : UINT32_MAX;
     /* A driver that has reset the device or the queue gets nothing more. */
     if (queue->virtio->resetting || queue->resetting) {
         virtqueue_return(own(chain));
         return;
     }
-    int err = virtqueue_complete(own(chain), (uint32_t)(written < most ? written : most));
+    int err = virtqueue_complete(own(chain), cut(written, chain->writable_len));
     virtio_queue_is_due(queue);
     if (err < 0 && !queue->virtio->device->dormant)
         miss(queue, err);
