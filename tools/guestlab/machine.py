@@ -45,7 +45,7 @@ class Machine:
             "-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on",
             "-m", f"{memory_mib}M", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),
             "-kernel", kernel.image,
-            "-append", f"console=ttyS0 loglevel={BOOT_LOG_LEVEL} panic=0 {append}",
+            "-append", f"console=ttyS0 no_timer_check loglevel={BOOT_LOG_LEVEL} panic=0 {append}",
             "-chardev", f"socket,id=qmp,fd={theirs[0].fileno()}", "-mon", "chardev=qmp,mode=control",
         ]  # fmt: skip
         for number, sock in enumerate(theirs[1:]):
