@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What holds for every image: how long it is waited for. */
+/* The part that is the same for every image: how long its answers are awaited. */
 #include "block/block.h"
 
 #include <time.h>

@@ -22,7 +22,7 @@ struct block;
 enum block_op {
     BLOCK_READ,
     BLOCK_WRITE,
-    BLOCK_FLUSH,        /* what was written before is on stable storage when it ends */
+    BLOCK_FLUSH,        /* earlier writes are on stable storage when it ends */
     BLOCK_WRITE_ZEROES, /* the range reads as zeroes from now on */
     BLOCK_DISCARD,      /* the range is not needed; it may read as anything it was or as zeroes */
 };
@@ -39,8 +39,8 @@ struct block_io {
     uint64_t len;
     struct iovec *iov; /* reads and writes; len bytes in all */
     unsigned iov_count;
-    /* err: 0 or a negative errno; -EAGAIN: nothing is known of it, and it is to be started again.
-     * Either the back end has lost what is behind it and goes for it again (struct block.away), or
+    /* err: 0 or a negative errno; -EAGAIN: nothing is known of it, and it is to be started again:
+     * either the back end has lost its file or server and tries again (struct block.away), or
      * it was stopped. */
     void (*done)(struct block_io *io, int err);
     void *context; /* for done() */
@@ -65,21 +65,21 @@ struct block_ops {
     /* Sees to it that all that was started makes progress. Returns whether some of it could not be
      * taken now, so that submit() must be called again. */
     bool (*submit)(struct block *block);
-    /* Calls done() of what has ended; waits for nothing. */
+    /* Calls done() of each operation that has ended; waits for nothing. */
     void (*reap)(struct block *block);
-    /* block->stops has been set: what the back end has not begun ends with -EAGAIN. May be NULL. */
+    /* block->stops has been set: operations that the back end has not begun end with -EAGAIN. May be NULL. */
     void (*stop)(struct block *block);
     /* Called every second or so, never waits. Looks whether the image has another size by now,
      * keeps it in block->size, and says whether it has. */
     bool (*resized)(struct block *block);
-    /* The guest starts anew, and expects no more to find than what is on stable storage. May be
+    /* The guest starts again, and expects to find only data that is on stable storage. May be
      * NULL.
      */
     void (*restart)(struct block *block);
-    /* No VM is there, and nothing is in flight: lets go of what others may be waiting for, until
+    /* No VM is there, and nothing is in flight: lets go of files and connections that others may wait for, until
      * the next start() or restart(). May be NULL. */
     void (*rest)(struct block *block);
-    /* Gives up what is in flight: it ends soon, and memory is touched no more. NULL: it can't be
+    /* Gives up the operations in flight: they end soon, and memory is touched no more. NULL: it can't be
      * called back. */
     void (*give_up)(struct block *block);
     /* Nothing may be in flight. */
@@ -92,14 +92,14 @@ struct block {
     uint64_t size;    /* bytes */
     bool readonly;
     bool can_discard;
-    bool zeroes_discarded; /* what is discarded reads as zeroes, if it is at all */
-    bool away;             /* what is behind it is lost, and looked for again */
-    bool stops;            /* what has further pieces to do ends with -EAGAIN instead */
+    bool zeroes_discarded; /* discarded blocks read as zeroes */
+    bool away;             /* its file or server is lost, and is tried again */
+    bool stops;            /* an operation with further pieces ends with -EAGAIN instead */
     unsigned in_flight;    /* operations between start() and done() */
     unsigned answers;      /* pieces of operations that have ended, ever */
     unsigned signs;        /* signs of life other than answers, ever: bytes that came or went */
     bool stuck;            /* waiting for it has failed... */
-    unsigned stuck_at;     /* ...when it had given so many answers */
+    unsigned stuck_at;     /* ...when it had given this number of answers */
 };
 
 /* How an image is to be opened. */
@@ -117,7 +117,7 @@ int block_uring_open(const struct block_options *options, struct block **ret_blo
 int block_nbd_open(const struct block_options *options, struct block **ret_block,
                    struct ob_fault *fault);
 
-/* A drain lasts until nothing is in flight in any of the blocks, what done() starts included, but
+/* A drain lasts until nothing is in flight in any of the blocks, operations that done() starts included, but
  * no longer than its time-out, whatever ends meanwhile. After half of it, operations are stopped
  * between their pieces; after all of it, they are given up where that is possible. A block that has
  * not answered since the last drain of it has failed is not waited for again. Nothing here waits:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Formats of disk images that are not the disk's bytes, told by what their first or last bytes are.
+/* Formats of disk images that are not the disk's bytes, told by their first or last bytes.
  */
 #ifndef OUTBOARD_BACKENDS_BLOCK_IMAGE_FORMAT_H
 #define OUTBOARD_BACKENDS_BLOCK_IMAGE_FORMAT_H

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* QEMU's block/file-posix.c: the first bytes of both kinds, to which the number of what is done is
+/* QEMU's block/file-posix.c: the first bytes of both kinds, to which the number of the permission is
  * added. */
 #define DOES         100
 #define LETS_NOBODY  200
@@ -32,7 +32,7 @@ static int lock_of_another(int fd, off_t first, off_t len)
     return range.l_type == F_UNLCK ? 0 : -EAGAIN;
 }
 
-/* As QEMU does: what is done and what is not to be done by others is locked first, so that of two
+/* As QEMU does: the permissions that are used and those denied to others are locked first, so that of two
  * who come at the same time at least one sees the other. */
 static int lock_for_reading(int fd)
 {

@@ -26,7 +26,7 @@ bool image_is_nbd(const char *path)
 }
 
 /* Ends the first part of the text at its comma; two commas stand for one. Returns the rest, or NULL
- * when there is none. */
+ * at the end of the text. */
 static char *cut(char *text)
 {
     char *to = text;

@@ -22,10 +22,10 @@ struct image_option {
     struct block_options block;
     char serial[BLOCK_SERIAL_LEN + 1]; /* given, or made of the path */
 
-    /* What an NBD server has to do, and so `outboard disk` asks of one. */
+    /* The work of an NBD server, which `outboard disk` asks of one. */
     const char *format;   /* NULL: not said */
     const char *key_file; /* of an encrypted image; NULL: none */
-    bool snapshot;        /* what is written is forgotten at the end */
+    bool snapshot;        /* writes are forgotten at the end */
     bool by_server;       /* also if it is raw */
 };
 

@@ -5,15 +5,15 @@
  * The connection is made at start, then used asynchronously. NBD knows no scattered data, so a read
  * or write is one command for each piece of memory, or more if the server takes less in one,
  * straight from or to it; pieces that are not whole blocks of the export go through a buffer.
- * libnbd's callbacks, which may not call libnbd, only count; deliver() then goes on with operations
+ * libnbd's callbacks, which may not call libnbd, only count; deliver() then continues the operations
  * that have more to do (further zeroes, a flush where the export has no FUA) and ends the others.
  *
  * A lost connection is made again, and meanwhile the image is away: its operations end with
- * -EAGAIN, for whoever asked to ask again. There is one exception. A server that died may have lost
+ * -EAGAIN, and the caller asks again. There is one exception. A server that died may have lost
  * writes that it had acknowledged and no flush had covered, and the guest, which still counts on
- * them, would never learn. If there are any, all operations fail until the guest starts anew.
+ * them, would never learn. If there are such writes, all operations fail until the guest starts again.
  *
- * While no VM is there the connection is let go, behind a flush of what none has covered: a server
+ * While no VM is there the connection is let go, behind a flush of the writes that no flush has covered: a server
  * that is to end waits for its clients. It is made again when the image is needed.
  */
 #include "block/block.h"
@@ -57,7 +57,7 @@ static struct nbd *nbd_of(struct block *block)
     return (struct nbd *)block;
 }
 
-/* What a guest that is told of it will count on: writes, until a flush has made them stable. */
+/* Writes that a guest which is told of them will count on, until a flush has made them stable. */
 static void note_success(struct nbd *nbd, const struct block_io *io)
 {
     bool writes = io->op == BLOCK_WRITE || io->op == BLOCK_WRITE_ZEROES;
@@ -81,7 +81,7 @@ static void part_done(struct block_io *io, int err)
 }
 
 /* libnbd's callback. Returns 1: the command needs no further word. */
-// cppcheck-suppress constParameter ; libnbd says what a callback looks like
+// cppcheck-suppress constParameter ; libnbd gives the type of a callback
 static int completed(void *argument, int *error) // NOLINT(readability-non-const-parameter)
 {
     struct block_io *io = argument;
@@ -225,7 +225,8 @@ static void begin(struct block *block, struct block_io *io)
 {
     struct nbd *nbd = nbd_of(block);
     io->block = block;
-    io->progress = io->op == BLOCK_FLUSH ? nbd->acknowledged : 0; /* what it will cover */
+    io->progress =
+        io->op == BLOCK_FLUSH ? nbd->acknowledged : 0; /* the writes that it will cover */
     io->step = STEP_WORK;
     io->err = 0;
     io->bounce = NULL;
@@ -240,7 +241,7 @@ static void start(struct block *block, struct block_io *io)
 }
 
 /* Whether the server has refused the way in which it was asked, and not the operation: then the
- * piece is asked for in another way. Its answer is judged by what this piece was asked for. */
+ * piece is asked for in another way. Its answer is judged by the request of this piece. */
 static bool is_refused(struct nbd *nbd, const struct block_io *io)
 {
     struct nbd_export *export = &nbd->link.export;
@@ -323,7 +324,7 @@ static void deliver(struct nbd *nbd)
     }
 }
 
-/* The server has gone, with what it had acknowledged, perhaps. */
+/* The server has gone, maybe together with writes that it had acknowledged. */
 static void lose(struct nbd *nbd)
 {
     nbd->block.away = nbd->acknowledged == nbd->covered;
@@ -335,8 +336,8 @@ static void lose(struct nbd *nbd)
     nbd_link_close(&nbd->link);
 }
 
-/* What was asked for while the connection was made has settled as refused, and is delivered while
- * the image still counts as away: it is to be asked for again. */
+/* Requests of the time in which the connection was made have settled as refused, and are delivered while
+ * the image still counts as away: they are to be asked again. */
 static void come_back(struct nbd *nbd)
 {
     const struct nbd_export *export = &nbd->link.export;
@@ -348,7 +349,7 @@ static void come_back(struct nbd *nbd)
     nbd->let_go = false;
 }
 
-/* Lets libnbd work, and goes on with what follows from that. As nbd_link_work(). */
+/* Lets libnbd work, and handles the results. As nbd_link_work(). */
 static bool work(struct nbd *nbd)
 {
     struct ob_fault fault = {0};
@@ -379,7 +380,7 @@ static void ready(void *argument, unsigned events)
     work(argument);
 }
 
-/* libnbd sends at once what the socket takes; the loop waits until it takes the rest. */
+/* libnbd sends at once as much as the socket takes; the loop waits until it takes the rest. */
 static bool submit(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
@@ -407,7 +408,7 @@ static void let_go(struct nbd *nbd)
 }
 
 /* Also if the flush has failed, as it does with a server that is told to end: keeping it up would
- * save no write. A VM that goes on is told then, as when the connection is lost. */
+ * save no write. A VM that runs on is told then, as when the connection is lost. */
 static void flushed(struct block_io *io, int err)
 {
     struct nbd *nbd = io->context;
@@ -430,7 +431,7 @@ static void rest(struct block *block)
     nbd_link_update_watch(&nbd->link);
 }
 
-/* Made again in vain after it was let go: from now on it counts as lost. */
+/* It could not be made again after it was let go: from now on it counts as lost. */
 static void tell_of_absence(struct nbd *nbd)
 {
     if (!nbd->let_go || nbd->link.state != NBD_DOWN)
@@ -457,7 +458,7 @@ static bool resized(struct block *block)
     return true;
 }
 
-/* A guest that starts anew counts on nothing but what is stable. */
+/* A guest that starts again counts on stable data only. */
 static void restart(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);

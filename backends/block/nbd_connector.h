@@ -17,7 +17,7 @@
 
 struct nbd_connector;
 
-/* What comes of a call: two descriptors of one connected socket, or a reason. */
+/* The result of a call: two descriptors of one connected socket, or a reason. */
 struct nbd_connected {
     int fd;   /* -1: not connected */
     int copy; /* the same socket: to shut it down while fd is somebody else's */
@@ -35,7 +35,7 @@ int nbd_connector_call(const struct nbd_connector *connector);
 /* Waits for the answer to a call; shutdown(2) of the call ends that. */
 void nbd_connector_await(int call, struct nbd_connected *ret_connected);
 
-/* NULL is fine. Calls go on. */
+/* NULL is fine. Calls continue. */
 void nbd_connector_free(struct nbd_connector *connector);
 
 #endif

@@ -16,7 +16,7 @@ static atomic_uint running;
 
 struct nbd_dial {
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows up to handle */
+    pthread_mutex_t lock; /* of the members from here to handle */
     unsigned users;       /* the owner and the thread */
     bool hung_up;
     bool has_ended;
@@ -47,7 +47,7 @@ static void leave(struct nbd_dial *dial)
 }
 
 /* Lets the owner shut the socket down: a server can keep libnbd busy for as long as it likes.
- * Returns whether the thread is to go on. */
+ * Returns whether the thread is to continue. */
 static bool show_socket(struct nbd_dial *dial, int copy)
 {
     pthread_mutex_lock(&dial->lock);

@@ -2,9 +2,9 @@
 /*
  * Dialling an NBD server: the connector connects to it, and it tells of its export.
  *
- * All of that can take long, and libnbd waits for some of it, so a thread does it. What comes out
+ * All of that can take long, and libnbd waits for some of it, so a thread does it. The result
  * is a handle that can be used at once. A thread that still dials is never waited for: if nobody
- * wants the handle any more, the thread frees what there is when it ends. One that has ended its
+ * wants the handle any more, the thread frees it when it ends. One that has ended its
  * work is joined, so that a program that has opened its images has a single thread.
  */
 #ifndef OUTBOARD_BACKENDS_BLOCK_NBD_DIAL_H

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Of what the lengths of zeroes and trims are multiples, unless the server prefers more. */
+/* The lengths of zeroes and trims are multiples of this, unless the server prefers more. */
 #define EFFECT_BLOCK UINT64_C(65536)
 
 static int refuse_export(const struct block_options *options, const struct nbd_export *export,
@@ -37,7 +37,7 @@ static uint64_t whole_blocks(uint64_t len, uint64_t block)
     return len - len % block;
 }
 
-/* Fills the sizes of what may be asked for at a time, from what the server has told, if it has. */
+/* Fills the largest sizes of a request from the server's limits, if it has told them. */
 static void learn_sizes(struct nbd_handle *handle, struct nbd_export *export)
 {
     int64_t min_block = nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM);

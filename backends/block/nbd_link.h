@@ -28,8 +28,8 @@
 #define NBD_START_MS 20000u
 #define NBD_DIAL_MS  10000u
 
-/* What every server takes, in bytes, unless it says otherwise; and what a length of 32 bits can
- * say. */
+/* The length that every server takes, in bytes, unless it says otherwise; and the largest length
+ * of 32 bits. */
 #define NBD_USUAL_LEN   (UINT64_C(32) << 20)
 #define NBD_LONGEST_LEN UINT64_C(0xffffffff)
 
@@ -40,7 +40,7 @@ enum nbd_link_state {
     NBD_LOST,
 };
 
-/* What an export is and can. */
+/* Size and abilities of an export. */
 struct nbd_export {
     uint64_t size; /* bytes */
     uint64_t min_block;
@@ -84,7 +84,7 @@ int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn 
 void nbd_link_update_watch(struct nbd_link *link);
 
 /* Lets libnbd work, NBD_STEPS at most, without waiting. False when nothing happened. A link that
- * comes UP has learnt its export anew, or is closed again if that can't stand in for the one
+ * comes UP has learnt its export again, or is closed again if that can't stand in for the one
  * before, with the fault filled. */
 bool nbd_link_work(struct nbd_link *link, struct ob_fault *fault);
 /* Ends all that is in flight: nothing touches memory afterwards. The link is LOST. */

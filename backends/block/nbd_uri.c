@@ -18,7 +18,7 @@ static int hex_digit(char letter)
 }
 
 /* A part of a URI, up to the first of the characters in `ends`, or to the end of the text. Returns
- * what follows, or NULL if the part breaks the rules of URIs or does not fit. */
+ * the rest behind it, or NULL if the part breaks the rules of URIs or does not fit. */
 static const char *decode(const char *text, const char *ends, char *ret_part, size_t size)
 {
     size_t len = 0;

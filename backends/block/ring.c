@@ -7,8 +7,8 @@
 
 #define RING_ENTRIES 1024u
 
-/* What a ring may do, whoever has taken over the process: no filter of system calls sees what goes
- * through a ring. Cancelling reaches nothing but entries of the same ring. */
+/* The rights of a ring, also in a process that was taken over: no filter of system calls sees the
+ * operations of a ring. Cancelling reaches nothing but entries of the same ring. */
 static const uint8_t ring_operations[] = {
     IORING_OP_READ,  IORING_OP_READV,     IORING_OP_WRITE,       IORING_OP_WRITEV,
     IORING_OP_FSYNC, IORING_OP_FALLOCATE, IORING_OP_ASYNC_CANCEL};

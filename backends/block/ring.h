@@ -6,7 +6,7 @@
 
 #include <liburing.h>
 
-/* What each entry says besides: its descriptor is the number of one of the ring's files. */
+/* A flag that each entry has besides: its descriptor is the number of one of the ring's files. */
 #define RING_ENTRY_FLAGS IOSQE_FIXED_FILE
 
 /* The files, with their locks, stay open until the kernel has taken the ring apart, some time after

@@ -5,20 +5,20 @@
  * start() puts an entry into the ring, submit() hands them to the kernel, several with one call,
  * and the ring's descriptor becomes readable when something has ended. Data goes straight between
  * the file and the caller's memory. An operation may take several entries, one after the other:
- * what the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes
+ * an operation that the kernel did in part is continued, zeroes are tried in ways that get slower, and zeroes
  * that must be on stable storage are followed by a flush. There are never more entries at a time
- * than operations, of which the caller has fewer than the ring has room. An entry is judged by what
- * was asked for, which block_io keeps: ways to write zeroes are given up while others are on their
+ * than operations, of which the caller has fewer than the ring has room. An entry is judged by its
+ * request, which block_io keeps: ways to write zeroes are given up while others are on their
  * way.
  *
  * With direct I/O, memory that is not aligned as the device wants it goes through a second
  * descriptor, past whose page cache the kernel keeps both in step.
  *
- * What the kernel has begun can't be called back: on a file system that hangs it stays in flight.
+ * Entries that the kernel has begun can't be called back: on a file system that hangs they stay in flight.
  * Nothing else waits for it: where the file system waits for others, a thread asks for the size. The
  * ring keeps files and locks until the kernel has taken it apart, so the lock lasts as long as
- * something may still be written; at an orderly end it is given back by hand. What the kernel has
- * not begun can: stop() cancels that, and what has more pieces to do ends behind the one under way.
+ * something may still be written; at an orderly end it is given back by hand. Entries that the kernel
+ * has not begun can: stop() cancels them, and an operation with more pieces ends behind the one under way.
  */
 #include "block/block.h"
 
@@ -47,11 +47,11 @@
 #define ZEROES_IOVECS 16u
 #define SECTOR        512u
 
-/* What is discarded at a time: the kernel can't be stopped within it. */
+/* The length that is discarded at a time: the kernel can't be stopped within it. */
 #define DISCARD_LEN (UINT64_C(4) << 30)
 
-/* The disk is to begin while there are more entries to come, with the first so many. Past the page
- * cache, one that has nothing to do begins with the first of all, and any with one whose memory the
+/* The disk is to begin while there are more entries to come, with this number of them. Past the page
+ * cache, one that has nothing to do begins with the first of all, and each with one whose memory the
  * kernel takes long to go through. */
 #define SUBMIT_AT_ONCE 8u
 #define SUBMIT_LEN     65536u
@@ -64,7 +64,7 @@ enum zero_method {
     ZERO_WRITE,
 };
 
-/* What a completion stands for that belongs to no operation. */
+/* The meaning of a completion that belongs to no operation. */
 #define CANCELLATION NULL
 
 /* The ring's files. */
@@ -87,8 +87,8 @@ struct uring {
     struct io_uring ring;
     int fd;
     int buffered_fd; /* -1: fd is not direct */
-    int lock_fd;     /* has the image's lock, and is none of the ring's files */
-    uint32_t align;  /* of what is done directly, or to space; bytes */
+    int lock_fd;     /* has the image's lock, and is not a file of the ring */
+    uint32_t align;  /* of direct I/O and of changes of space; bytes */
     bool is_device;
     bool may_block; /* the file system waits for others, even where it is asked not to */
     bool no_punch;
@@ -228,7 +228,7 @@ static bool submit(struct block *block)
     struct uring *uring = uring_of(block);
     if (io_uring_sq_ready(&uring->ring) == 0)
         return false;
-    io_uring_submit(&uring->ring); /* what the kernel has no memory for stays in the ring */
+    io_uring_submit(&uring->ring); /* entries for which the kernel has no memory stay in the ring */
     return io_uring_sq_ready(&uring->ring) > 0;
 }
 
@@ -246,7 +246,7 @@ static void advance(struct block_io *io, size_t len)
     }
 }
 
-/* What the kernel says of a piece: 1 when the operation has ended well, 0 when it goes on, or its
+/* The kernel's result for a piece: 1 if the operation has ended well, 0 if it continues, or its
  * errno. */
 static int judge_transfer(struct block_io *io, int result)
 {
@@ -487,7 +487,7 @@ static bool waits_for_others(int fd)
     return waits;
 }
 
-/* The sector of a device, or what a file system wants of direct I/O. */
+/* The sector of a device, or the alignment that a file system wants for direct I/O. */
 static void learn_alignment(struct uring *uring, bool direct)
 {
     struct statx status = {0};

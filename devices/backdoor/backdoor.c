@@ -55,7 +55,7 @@ static void forget_command(void *state)
 }
 
 /* The bytes of a command that is not complete. Code that is called runs to its end before anything
- * else happens, so there is nothing on its way; what it remembers is its own affair. */
+ * else happens, so nothing is in flight. The state of that code is its own affair. */
 static int save(void *state, uint8_t *ret_buf, size_t size)
 {
     const struct backdoor *backdoor = state;

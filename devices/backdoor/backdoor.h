@@ -15,12 +15,12 @@
 struct backdoor {
     struct ob_backdoor_ops ops;
     uint64_t size;      /* of the data channel, bytes */
-    uint8_t command[8]; /* gathers what the guest writes */
+    uint8_t command[8]; /* gathers the bytes that the guest writes */
     bool called;        /* ops.init has been */
     void *data;
 };
 
-/* Makes the device, with a data channel of so many pages, 1 to BACKDOOR_MAX_PAGES. The backdoor
+/* Makes the device. pages: of its data channel, 1 to BACKDOOR_MAX_PAGES. The backdoor
  * must outlive it. As ob_device_new(). */
 int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, unsigned pages,
                  struct ob_device **ret_device, struct ob_fault *fault);

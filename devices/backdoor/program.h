@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the two backdoor programs share: outboard-backdoor (main.c), which loads its callbacks, and
+/* The parts that both backdoor programs share: outboard-backdoor (main.c), which loads its callbacks, and
  * ob_backdoor_main() (host.c), whose callbacks are linked in. */
 #ifndef OUTBOARD_DEVICES_BACKDOOR_PROGRAM_H
 #define OUTBOARD_DEVICES_BACKDOOR_PROGRAM_H

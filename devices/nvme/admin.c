@@ -13,7 +13,7 @@ static bool is_meant(const struct nvme_request *request, const void *argument)
     return request->sq->id == (*which & 0xffff) && request->command.id == *which >> 16;
 }
 
-/* Abort, section 5.1. What a back end works on can't be called back and ends of itself, at the
+/* Abort, section 5.1. An operation in a back end can't be called back and ends of itself, at the
  * latest when the back end is given up; an Asynchronous Event Request, or a command that is parked,
  * can be ended. Bit 0 of the result says "not aborted". */
 static void abort_command(struct nvme_request *request)

@@ -35,7 +35,7 @@ static void read_piece(struct nvme *nvme)
     namespace_start(nvme, request->ns, &compare->io);
 }
 
-/* Whether the guest's data from `at` on is what the buffer holds. */
+/* Whether the guest's data from `at` on equals the buffer. */
 static bool same(const struct nvme_compare *compare, const struct nvme_transfer *transfer,
                  uint64_t at, size_t len)
 {
@@ -67,7 +67,7 @@ static struct nvme_request *take_first(struct nvme *nvme)
     return request;
 }
 
-/* Has the whole line begin anew when the controller runs again, or the image does. */
+/* Has the whole line begin again when the controller runs again, or the image does. */
 static void park_line(struct nvme *nvme)
 {
     while (first(nvme)) {

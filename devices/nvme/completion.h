@@ -18,7 +18,7 @@ unsigned completion_end_parked(struct nvme *nvme,
                                              const void *argument),
                                const void *argument, uint16_t status);
 
-/* What a back end's errno means to the guest. */
+/* The status that a guest gets for a back end's errno. */
 uint16_t completion_status(enum block_op op, int err);
 
 #endif

@@ -62,7 +62,7 @@ uint64_t controller_read(struct nvme *nvme, uint64_t offset, unsigned size)
     return value;
 }
 
-/* Section 7.6.1. A guest that asks for what CAP does not offer gets a failed controller. */
+/* Section 7.6.1. If a guest asks for a feature that CAP does not offer, the controller fails. */
 static void start(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
@@ -83,7 +83,7 @@ static void start(struct nvme *nvme)
     controller->csts |= NVME_CSTS_RDY;
 }
 
-/* What a controller level reset resets, section 7.3.2, but the registers. */
+/* The parts of a controller level reset, section 7.3.2, without the registers. */
 static void forget(struct nvme *nvme)
 {
     queue_reset(nvme);
@@ -113,7 +113,7 @@ static void start_flushes(struct nvme *nvme)
 }
 
 /* A flush that fails leaves nothing to be done: the guest has been told of no success but that of
- * its own flushes. If one was stopped, all begin anew when the others have ended. */
+ * its own flushes. If one was stopped, all begin again when the others have ended. */
 static void flushed(struct block_io *io, int err)
 {
     struct nvme *nvme = io->context;
@@ -145,7 +145,7 @@ void controller_update(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
     bool enabled = controller->cc & NVME_CC_EN;
-    if (nvme->paused || nvme->quiesce.on) /* registers keep what the guest wants for later */
+    if (nvme->paused || nvme->quiesce.on) /* registers keep the guest's wish for later */
         return;
     update_shutdown(nvme);
     if (controller->state == NVME_ON && !enabled)

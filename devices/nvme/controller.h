@@ -49,7 +49,7 @@ struct nvme_controller {
 uint64_t controller_read(struct nvme *nvme, uint64_t offset, unsigned size);
 void controller_write(struct nvme *nvme, uint64_t offset, unsigned size, uint64_t value);
 
-/* Goes on with what waited for I/O in flight. */
+/* Continues work that waited for I/O in flight. */
 void controller_update(struct nvme *nvme);
 /* The function is reset: waits for I/O in flight, for a bounded time. */
 void controller_reset(struct nvme *nvme);

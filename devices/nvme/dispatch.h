@@ -8,7 +8,7 @@ struct nvme_request;
 
 /* Carries the command out, from its start. */
 void dispatch(struct nvme_request *request);
-/* Carries out what is parked and need not wait any longer. */
+/* Carries out parked commands that need not wait any longer. */
 void dispatch_parked(struct nvme *nvme);
 
 #endif

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Doorbells, sections 3.1.24 and 3.1.25: for queue y, the tail of submission queue y and behind it
- * the head of completion queue y. What can't be meant is told by an asynchronous event.
+ * the head of completion queue y. An impossible value is told by an asynchronous event.
  */
 #ifndef OUTBOARD_DEVICES_NVME_DOORBELL_H
 #define OUTBOARD_DEVICES_NVME_DOORBELL_H

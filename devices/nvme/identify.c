@@ -146,7 +146,7 @@ static void identify_namespace(const struct nvme_namespace *ns, uint8_t *data)
     put32(data + NS_FORMAT, ns->block_shift << 16);
 }
 
-/* What a guest may send in one command: of zeroes as much as the command can name, or else a driver
+/* The limits of one command: of zeroes as much as the command can name, or else a driver
  * takes MDTS for the limit; of ranges and their blocks any. */
 static void identify_nvm_controller(uint8_t *data)
 {
@@ -200,7 +200,7 @@ static uint16_t fill_namespace(const struct nvme_request *request, unsigned cns,
         describe(ns, data);
     else if (cns == NVME_CNS_ANY_SET_NAMESPACE)
         identify_for_any_set(ns, data);
-    /* NVME_CNS_SET_NAMESPACE: of protection information, which there is none of. */
+    /* NVME_CNS_SET_NAMESPACE: of protection information, which does not exist here. */
     return NVME_SUCCESS;
 }
 

@@ -16,7 +16,7 @@ static void make_uuid(const char *serial, uint8_t uuid[16])
     uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
 }
 
-/* What is an NBD server's to do. */
+/* The work of an NBD server. */
 static int check_server(const struct image_option *option, struct ob_fault *fault)
 {
     bool foreign = option->format && !option->block.raw;

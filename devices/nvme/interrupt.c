@@ -6,8 +6,8 @@
 #include "nvme.h"
 
 #define ENOUGH        16u /* completions that are worth an interrupt */
-#define WORTHWHILE    4u  /* a wait that brings fewer was in vain */
-#define VAIN_WAITS    2u  /* in a row, after which there is none for a while */
+#define WORTHWHILE    4u  /* a wait that brings fewer was useless */
+#define VAIN_WAITS    2u  /* in a row, after which no wait is tried for a while */
 #define TRIAL_ROUNDS  32u
 #define MOST_ROUNDS   256u
 #define DECAY         32u /* commands after which a gap is half forgotten, about */
@@ -62,7 +62,7 @@ void interrupt_mask(struct nvme *nvme, uint32_t vectors)
     interrupt_update(nvme);
 }
 
-/* What is held back is told later. */
+/* Completions that are held back are told later. */
 void interrupt_unmask(struct nvme *nvme, uint32_t vectors)
 {
     uint32_t unmasked = nvme->controller.intms & vectors;
@@ -84,7 +84,7 @@ static void give_up(struct nvme_hold *hold)
         hold->pause *= 2;
 }
 
-/* Rounds in which a guest sends its next command that took so many for the last one. */
+/* Rounds in which a guest sends its next command, by the rounds that the last one took. */
 static unsigned wait_for_gap(unsigned gap)
 {
     unsigned wanted = 2 * gap + 2;
@@ -97,7 +97,7 @@ static void begin_trial(struct nvme_hold *hold)
     hold->patience = wanted > TRIAL_ROUNDS ? wanted : TRIAL_ROUNDS;
 }
 
-/* Learns from what the guest is about to be told. */
+/* Learns from the completions that the guest is about to see. */
 static void learn(struct nvme_hold *hold)
 {
     if (hold->patience == 0) {

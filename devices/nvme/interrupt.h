@@ -7,9 +7,9 @@
  * guest has enabled one.
  *
  * An interrupt costs a guest more than many a command. A guest that keeps many commands in flight
- * goes on sending them while completions wait, so these are held back until there are enough of
+ * continues to send them while completions wait, so these are held back until there are enough of
  * them or no command has come for a while. A guest that waits for each command would only lose
- * time. Which of them it is shows in what a wait brings: now and then one is tried, and as long as
+ * time. The result of a wait shows which of them it is: now and then one is tried, and as long as
  * it brings some completions together there are more, about as long as commands take to follow each
  * other. Time is counted in rounds of poll(), for which a server that may poll at all stays awake;
  * before it sleeps all is told.
@@ -22,7 +22,7 @@
 
 struct nvme;
 
-/* What the function has besides INTx. */
+/* The function's interrupts besides INTx. */
 enum nvme_interrupts {
     NVME_MSIX,
     NVME_MSI,
@@ -38,7 +38,7 @@ void interrupt_unmask(struct nvme *nvme, uint32_t vectors);
 
 /* To be called whenever a head has changed. */
 void interrupt_update(struct nvme *nvme);
-/* To be called in each round, when it has posted what there was. */
+/* To be called in each round, when it has posted all completions. */
 void interrupt_round(struct nvme *nvme);
 /* Whether completions are held back. */
 bool interrupt_is_held(const struct nvme *nvme);

@@ -56,7 +56,7 @@ static bool prepare_data(struct nvme_request *request, enum ob_dma_direction dir
     return true;
 }
 
-/* Force unit access, which without a write cache is what every write has. */
+/* Force unit access, which every write has, since there is no write cache. */
 static unsigned fua_flag(const struct nvme_request *request)
 {
     bool fua = request->command.dword[12] & NVME_RW_FUA;

@@ -5,7 +5,7 @@
 
 #include "request.h"
 
-#define NVME_KELVIN 300u /* what a device without a body tells as its temperature */
+#define NVME_KELVIN 300u /* the temperature of a device without a body */
 
 /* The admin command. */
 void log_page_get(struct nvme_request *request);

@@ -52,7 +52,7 @@ void namespace_ended(struct nvme *nvme);
 
 /* struct block_ops, for all of them. */
 void namespaces_restart(struct nvme *nvme);
-/* The VM has gone: images let go of what others may be waiting for. */
+/* The VM has gone: images let go of files and connections that others may wait for. */
 void namespaces_rest(struct nvme *nvme);
 bool namespaces_submit(struct nvme *nvme);
 void namespaces_reap(struct nvme *nvme);

@@ -45,7 +45,7 @@ static bool poll(void *state)
 {
     struct nvme *nvme = state;
     namespaces_reap(nvme);
-    if (nvme->paused) { /* what is in flight ends, and no more */
+    if (nvme->paused) { /* requests in flight end, and no new ones begin */
         interrupt_tell(nvme);
         return namespaces_submit(nvme) || quiesce_poll(nvme);
     }
@@ -53,7 +53,7 @@ static bool poll(void *state)
     completion_post_waiting(nvme);
     bool more = schedule_run(nvme);
     namespaces_submit(nvme);
-    namespaces_reap(nvme); /* what was in the page cache is there already */
+    namespaces_reap(nvme); /* data in the page cache is there already */
     queue_admin_update(nvme);
     controller_update(nvme);
     more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
@@ -106,7 +106,7 @@ static void pause(void *state, bool paused)
     requests_renew_parked(nvme);
 }
 
-/* What a back end has begun must end: a write that it carried out later, when its successor has
+/* An operation that a back end has begun must end: a write that it carried out later, when its successor has
  * carried out the next one to the same blocks, would undo that. */
 static int at_rest(void *state, struct ob_fault *fault)
 {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * An NVM Express 1.4 controller with the NVM command set: what its parts share.
+ * An NVM Express 1.4 controller with the NVM command set: the state that its parts share.
  *
- *   state.c        all of it as bytes, for another process to go on with
+ *   state.c        all of it as bytes, from which another process continues
  *   controller.c   registers: enable, disable, shutdown, reset; where doorbells arrive
  *   schedule.c     which queue is fetched from next
  *   dispatch.c     which file carries a command out
  *   admin.c ...    admin commands: queue_admin.c, identify.c, log_page.c
  *   io.c ...       I/O commands: dataset.c, compare.c
  *   shadow.c       how the guest says without a register that it has moved a head or a tail
- *   doorbell.c     what follows when it has moved one
+ *   doorbell.c     the consequences when it has moved one
  *   quiesce.c      how it lets go of guest memory
  *   watchdog.c     images that are late, or have another size
  *   feature.c      settings of the controller
@@ -22,12 +22,12 @@
  *   namespace.c    from namespaces to images
  *   log.c          counts and errors
  *   request.c      commands between their two queues
- *   gate.c         whether the controller runs, fetches and goes on
+ *   gate.c         whether the controller runs, fetches and continues
  *   backends/block  images
  *
  * Calls go down this list only, and from the first file of a line to the others.
  *
- * A register write only notes what the guest wants; poll() then does it, so that the guest goes on
+ * A register write only notes the guest's wish; poll() then carries it out, so that the guest runs
  * meanwhile, and one round of system calls serves many commands.
  */
 #ifndef OUTBOARD_DEVICES_NVME_NVME_H
@@ -86,8 +86,8 @@ struct nvme_options {
  * fault filled; then the images stay the caller's. */
 int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
              struct ob_device **ret_device, struct ob_fault *fault);
-/* Closes the images. The device is freed already. What a back end has in flight still, and the
- * kernel may write to, is never freed: the program must end then. */
+/* Closes the images. The device is freed already. Memory of operations that are still in flight,
+ * to which the kernel may write, is never freed: the program must end then. */
 void nvme_free(struct nvme *nvme);
 
 #endif

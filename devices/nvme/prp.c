@@ -10,7 +10,7 @@
 
 #define ENTRY_LEN 8u
 
-/* What is to be done with the data, a contiguous range of guest addresses after the other. Returns
+/* The work on the data, one contiguous range of guest addresses after the other. Returns
  * an enum nvme_status. */
 struct sink {
     uint16_t (*take)(struct sink *sink, uint64_t iova, uint32_t len);

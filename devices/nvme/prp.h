@@ -4,7 +4,7 @@
  *
  * PRP 1 is the first page, from an offset within it on. PRP 2 is the second page or, when there are
  * more, a list of pages; a list that fills its page ends in the address of the next. Data is at
- * most NVME_TRANSFER_LEN, so that a list can't go on for ever: each list page but the first, which
+ * most NVME_TRANSFER_LEN, so that a list can't be endless: each list page but the first, which
  * may start anywhere within a page, gives 511 pages.
  */
 #ifndef OUTBOARD_DEVICES_NVME_PRP_H

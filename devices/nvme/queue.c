@@ -77,7 +77,7 @@ void queue_sq_create(struct nvme *nvme, uint16_t id, uint64_t base, uint32_t siz
     raise_limit(nvme, id);
 }
 
-/* Frees what waits in a completion queue for room and came from this submission queue. */
+/* Frees the completions that wait for room and came from this submission queue. */
 static void drop_finished(struct nvme_cq *cq, const struct nvme_sq *sq)
 {
     struct nvme_request **link = &cq->finished;
@@ -190,7 +190,7 @@ static bool full(const struct nvme_cq *cq)
 }
 
 /* A guest that has disabled the controller, or reset it, expects nothing in its queues. Without a
- * VMM what has ended waits for the one that takes the guest further. */
+ * VMM, ended commands wait for the VMM that continues the guest. */
 int queue_post(struct nvme *nvme, struct nvme_cq *cq)
 {
     if (nvme->controller.state == NVME_STOPPING)

@@ -40,7 +40,7 @@ struct nvme_mirror {
     uint32_t event;    /* the event index, as it was written last */
 };
 
-/* What is in memory as the event index of a new queue is not known. */
+/* The event index of a new queue in memory is not known. */
 #define NVME_EVENT_UNKNOWN UINT32_MAX
 
 struct nvme_cq {
@@ -118,7 +118,7 @@ static inline bool queue_cq_pending(const struct nvme_cq *cq)
 int queue_fetch(struct nvme *nvme, struct nvme_sq *sq, struct nvme_command *ret_command);
 /* Puts a finished request in line. */
 void queue_finish(struct nvme_cq *cq, struct nvme_request *request);
-/* Posts what is in line, as far as there is room, and frees the requests. 0, or the errno of
+/* Posts the waiting entries, as far as there is room, and frees the requests. 0, or the errno of
  * ob_dma_write(). */
 int queue_post(struct nvme *nvme, struct nvme_cq *cq);
 

@@ -4,7 +4,7 @@
 #include "completion.h"
 #include "nvme.h"
 
-/* What both kinds of creation name in the same places. */
+/* The fields that both kinds of creation have in the same places. */
 struct creation {
     uint16_t id;
     uint32_t size;
@@ -23,7 +23,7 @@ static bool is_io_queue(uint32_t id)
     return id >= 1 && id <= NVME_IO_QUEUES;
 }
 
-/* Reads and checks what is the same for both. Returns an enum nvme_status. */
+/* Reads and checks the fields that both have. Returns an enum nvme_status. */
 static uint16_t read_creation(const struct nvme_request *request, uint32_t entry_size,
                               uint32_t wanted_entry_size, struct creation *ret_creation)
 {

@@ -11,7 +11,7 @@ void queue_admin_create_sq(struct nvme_request *request);
 /* Completed when the last command of the queue has ended. */
 void queue_admin_delete_sq(struct nvme_request *request);
 
-/* Goes on with deletions that wait. */
+/* Continues deletions that wait. */
 void queue_admin_update(struct nvme *nvme);
 
 #endif

@@ -10,7 +10,7 @@
  * A request may be parked: it is then as if it had just been fetched, holds nothing, and is carried
  * out from its start when its time has come. That is where commands wait whose back end is away,
  * and those that a paused controller has not finished, or that had to let go of the guest's memory;
- * what was done of them is done again, which for every command is the same as once.
+ * the part that was done is done again, which for every command is the same as once.
  */
 #ifndef OUTBOARD_DEVICES_NVME_REQUEST_H
 #define OUTBOARD_DEVICES_NVME_REQUEST_H
@@ -46,7 +46,7 @@ struct nvme_range {
     uint32_t count;
 };
 
-/* What an I/O command works on. */
+/* The data of an I/O command. */
 struct nvme_transfer {
     union {
         struct {
@@ -89,7 +89,7 @@ struct nvme_requests {
 /* 0 or -ENOMEM. */
 int requests_init(struct nvme *nvme);
 void requests_done(struct nvme *nvme);
-/* Forgets what every request was about. Nothing may be in flight. */
+/* Forgets the content of every request. Nothing may be in flight. */
 void requests_reset(struct nvme *nvme);
 
 /* A request for the next command of a queue, or NULL when all of its kind are in use. */

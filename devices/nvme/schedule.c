@@ -11,7 +11,7 @@ static bool ready(const struct nvme *nvme, const struct nvme_sq *sq)
     return sq->state == SQ_LIVE && !queue_sq_empty(sq) && !sq->cq->finished && gate_fetches(nvme);
 }
 
-/* Starts up to so many commands of one queue. Returns how many. */
+/* Starts commands of one queue, up to a limit. Returns how many. */
 static unsigned serve(struct nvme *nvme, struct nvme_sq *sq, unsigned max)
 {
     unsigned served = 0;

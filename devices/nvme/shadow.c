@@ -95,7 +95,7 @@ bool shadow_look(struct nvme *nvme)
         changed |= look_at_sq(nvme, &nvme->queues.sq[i]);
         changed |= look_at_cq(nvme, &nvme->queues.cq[i]);
     }
-    if (changed) /* what was put before the doorbell moved is read after it */
+    if (changed) /* entries from before the doorbell's move are read after it */
         atomic_thread_fence(memory_order_acquire);
     return changed;
 }
@@ -148,7 +148,7 @@ void shadow_configure(struct nvme_request *request)
     struct nvme *nvme = request->nvme;
     const struct nvme_command *command = &request->command;
     uint8_t doorbells[ENTRIES_LEN];
-    /* In one page, what we write would be doorbells. */
+    /* In one page, our bytes would be doorbells. */
     if (command->prp1 % NVME_PAGE || command->prp2 % NVME_PAGE || command->prp1 == command->prp2) {
         completion_post(request, NVME_INVALID_FIELD | NVME_DO_NOT_RETRY);
         return;

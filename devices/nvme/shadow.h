@@ -7,15 +7,15 @@
  * when the value passes the one in the same place of the second page, the event index, which is
  * ours. While the server polls, we look at the first page often enough, and keep the event index
  * just behind the doorbell, where nothing passes it. Before the server waits, shadow_listen() puts
- * it onto the doorbell, so that the next change is told, and looks once more: what the guest wrote
- * before it could see that is seen now.
+ * it onto the doorbell, so that the next change is told, and looks once more: it sees changes that the guest made
+ * before it could see the index.
  *
  *            looks            the guest moves its tail
  *   index   t - 1   t            no register is written
  *   index           t            the register is written: the server wakes
  *          listens
  *
- * What the pages hold is read once each time and checked as a register's value is. The admin queue
+ * Each value of the pages is read once each time and checked as a register's value is. The admin queue
  * keeps to its registers: Linux leaves it out, so its index always asks for the write.
  */
 #ifndef OUTBOARD_DEVICES_NVME_SHADOW_H

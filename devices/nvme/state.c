@@ -58,7 +58,7 @@ static void fields_of_cq(struct ob_state_fields *fields, struct nvme_cq *cq)
     cq->hold.fresh = untold;
 }
 
-/* A queue whose deletion waits is saved as alive: the deletion, which is unfinished, begins anew.
+/* A queue whose deletion waits is saved as alive: the unfinished deletion begins again.
  */
 static void fields_of_sq(struct ob_state_fields *fields, struct nvme_sq *sq, uint16_t *completes)
 {
@@ -197,7 +197,7 @@ static void note_request(struct nvme_saved *saved, const struct nvme_request *re
     };
 }
 
-/* In the order in which they go on. Event requests that the guest left first are used first. */
+/* In the order in which they continue. Event requests that the guest left first are used first. */
 static void note_requests(const struct nvme *nvme, struct nvme_saved *saved)
 {
     for (unsigned i = 0; i < NVME_QUEUES; i++)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * State: the controller as bytes, for another process to go on with.
+ * State: the controller as bytes, from which another process continues.
  *
  * It is saved when the controller is at rest, so no back end works on anything. A command is then
  * in one of four places, and is carried out once whichever it is:
@@ -16,7 +16,7 @@
  * Bytes that come in are hostile. They are read into a struct nvme_saved, all of which is checked
  * (state_check.c) before anything of the controller is changed.
  *
- * Layout, little endian, in the order of `fields` in state.c: what the state is of (serial number,
+ * Layout, little endian, in the order of `fields` in state.c: the owner of the state (serial number,
  * namespaces), registers, queues, features, events, the log, requests, and the time since power on.
  */
 #ifndef OUTBOARD_DEVICES_NVME_STATE_H
@@ -42,7 +42,7 @@ struct nvme_saved_request {
     uint32_t result;
 };
 
-/* What the bytes say. Pointers in the parts that are the controller's own mean nothing here. */
+/* The content of the bytes. Pointers in the parts that are the controller's own mean nothing here. */
 struct nvme_saved {
     uint8_t serial[NVME_SERIAL_LEN];
     uint8_t namespace_count;

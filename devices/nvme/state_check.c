@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What a saved state must hold for the controller to take it on: that it is of the same images, and
- * that the controller can be in it. The latter are the invariants of the other files; whatever
+ * The conditions for a saved state: it is of the same images, and
+ * the controller can be in it. The latter are the invariants of the other files; whatever
  * guest memory holds, a controller that keeps them stays within its bounds.
  */
 #include <errno.h>
@@ -13,10 +13,10 @@
 /* Longer than any controller has been on, and short enough to count from. */
 #define SECONDS_MAX (UINT64_C(1) << 40)
 
-static int refuse(struct ob_fault *fault, const char *what)
+static int refuse(struct ob_fault *fault, const char *reason)
 {
     return ob_fault_set(fault, -EINVAL, "the state is damaged: %s is impossible; save it again",
-                        what);
+                        reason);
 }
 
 static int check_namespace(const struct nvme_namespace *ns,

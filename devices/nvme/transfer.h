@@ -9,7 +9,7 @@
 void transfer_start(struct nvme_request *request, void (*done)(struct block_io *io, int err));
 /* For done callbacks: whose io has ended. It is no longer in flight. */
 struct nvme_request *transfer_ended(struct block_io *io);
-/* Gives the data back, if any is mapped, and completes the command with what the back end said. */
+/* Gives the data back, if any is mapped, and completes the command with the back end's result. */
 void transfer_finish(struct nvme_request *request, int err);
 
 #endif

@@ -30,7 +30,7 @@ static unsigned timer_period_ms(const struct nvme_watchdog *watchdog)
     return fraction < LOOK_EVERY_MS ? fraction : LOOK_EVERY_MS;
 }
 
-/* Times are as exact as the timer: what began after its last round is not as old as it seems. */
+/* Times are as exact as the timer: an operation that began after its last round is not as old as it seems. */
 static unsigned longest_silence_ms(const struct nvme_watchdog *watchdog)
 {
     return watchdog->timeout_ms + timer_period_ms(watchdog);
@@ -49,7 +49,7 @@ static void is_late(struct nvme *nvme, struct nvme_namespace *ns)
         block->ops->give_up(block);
 }
 
-/* Where what was in flight is given up, the back end says when it has the image again. */
+/* If operations in flight are given up, the back end says when it has the image again. */
 static void is_back(struct nvme *nvme, struct nvme_namespace *ns)
 {
     if (!ns->block->ops->give_up)

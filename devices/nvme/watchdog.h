@@ -3,8 +3,8 @@
  * Watchdog: looks at all images every second or so, whether they answer and whether their size has
  * changed.
  *
- * Time is looked at by its timer alone: it is what a back end's answers are measured by. If none
- * has come for the time-out, what is in flight is given up, where the back end can do that. Where
+ * Time is looked at by its timer alone: a back end's answers are measured by it. If no answer
+ * has come for the time-out, the operations in flight are given up, where the back end can do that. Where
  * it can't, as the kernel may write to the guest's memory until it is through, the operations stay
  * in flight, and the namespace is `late` until the next answer.
  */

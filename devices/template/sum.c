@@ -21,7 +21,7 @@
 #include <outboard/state.h>
 
 #define MAX_LEN   65536u
-#define STATE_LEN 32 /* what fields() takes, at most */
+#define STATE_LEN 32 /* the most that fields() takes */
 
 enum register_offset {
     REG_ADDRESS = 0x00,
@@ -39,7 +39,7 @@ enum status {
     STATUS_COUNT,
 };
 
-/* What the guest sees, and what is saved. */
+/* The registers, which are also the saved state. */
 struct registers {
     uint64_t address;
     uint32_t length;
@@ -77,7 +77,7 @@ static void copied(struct ob_dma_request *request, int result)
     finish(sum, STATUS_DONE);
 }
 
-/* A device that is paused starts nothing; what is BUSY then begins when it runs again. */
+/* A device that is paused starts nothing; a BUSY request begins when it runs again. */
 static void begin(struct sum *sum)
 {
     if (sum->paused || sum->copying || sum->registers.status != STATUS_BUSY)
@@ -175,7 +175,7 @@ static int sum_save(void *state, uint8_t *ret_buf, size_t size)
     return fields(&saved, &sum->registers);
 }
 
-/* Trusts nothing: whoever wrote the state may have been taken over. */
+/* Trusts nothing: the process that wrote the state may have been taken over. */
 static int sum_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
                     struct ob_fault *fault)
 {

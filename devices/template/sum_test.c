@@ -96,7 +96,7 @@ static void share_memory(struct machine *machine, const struct way *way)
     close(fd);
 }
 
-/* What firmware and driver do: addresses for the BARs, bus mastering. */
+/* The work of firmware and driver: addresses for the BARs, bus mastering. */
 static void enable(struct machine *machine)
 {
     uint32_t command;
@@ -178,7 +178,7 @@ static void check_sums(struct machine *machine)
     CHECK(get(machine, REG_SUM, 8) == 255ull * MEMORY_LEN);
 }
 
-/* Ranges that are not memory, lengths out of bounds: an answer, and the device goes on. */
+/* Ranges that are not memory, lengths out of bounds: an answer, and the device continues. */
 static void check_slips(struct machine *machine)
 {
     const struct {
@@ -195,7 +195,7 @@ static void check_slips(struct machine *machine)
     CHECK(get(machine, REG_STATUS, 4) == IDLE && get(machine, REG_ADDRESS, 8) == 0);
 }
 
-/* A device that is stopped in the midst of its work, and goes on in another process. */
+/* A device that is stopped in the midst of its work, and continues in another process. */
 static void check_save_and_load(const char *path, const struct way *way)
 {
     struct machine from, to;

@@ -135,7 +135,7 @@ static int add(struct children *children, struct child **ret_child)
     return 0;
 }
 
-/* Opened by a session's leader that has none, the terminal becomes its controlling one. */
+/* If a session's leader without a terminal opens it, it becomes the controlling one. */
 static int plan_descriptors(posix_spawn_file_actions_t *actions, const struct child_spec *spec)
 {
     int err = 0;

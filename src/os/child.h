@@ -20,7 +20,7 @@ struct child;
 /* status: as of waitpid(2). The child is freed after the call. */
 typedef void (*child_exit_fn)(void *argument, int status);
 
-/* What to start. Descriptors stay the caller's. */
+/* A program to start. Descriptors stay the caller's. */
 struct child_spec {
     char *const *argv;        /* argv[0] is looked up on PATH */
     char *const *environment; /* NULL: ours */
@@ -34,7 +34,7 @@ struct child_spec {
 
 /* Blocks SIGCHLD in this process and watches for it. One per process. */
 int children_new(struct loop *loop, struct children **ret_children);
-/* Children that live go on living, unreaped. NULL is fine. */
+/* Children that live continue, unreaped. NULL is fine. */
 void children_free(struct children *children);
 
 /* Starts a program. 0, the errno of exec, -EAGAIN (there are LIMIT_CHILDREN), or another negative
@@ -46,8 +46,8 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
 int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),
                const void *context, struct child **ret_child);
 
-/* A child that another process has started and reaps: `signal` is what passes a signal on to it, and
- * child_ended() what tells of its end, with a status as of waitpid(2). 0 or a negative errno. */
+/* A child that another process has started and reaps: `signal` passes a signal on to it, and
+ * child_ended() tells its end, with a status as of waitpid(2). 0 or a negative errno. */
 int child_adopt(struct children *children, void (*signal)(void *context, int number), void *context,
                 struct child **ret_child);
 void child_ended(struct child *child, int status);

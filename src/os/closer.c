@@ -24,7 +24,7 @@
 
 struct closing {
     int fd;
-    bool is_ours; /* a socket, and what lies in it is to be closed too */
+    bool is_ours; /* a socket, and descriptors that lie in it are to be closed too */
 };
 
 /* A process has one thread, as it has one table of descriptors. When its last user stops it, it is
@@ -45,7 +45,7 @@ static struct {
     struct closing waiting[LIMIT_CLOSING];
 } closer = {.turn = PTHREAD_MUTEX_INITIALIZER, .lock = PTHREAD_MUTEX_INITIALIZER};
 
-/* The kernel goes on sending what a socket has left; nobody waits for that. */
+/* The kernel continues to send the bytes that a socket has left; nobody waits for that. */
 static void close_foreign(int fd)
 {
     const struct linger never = {0};
@@ -53,7 +53,7 @@ static void close_foreign(int fd)
     close(fd);
 }
 
-/* Receives what is left in a socket that is shut down, so it has an end: closed with the socket, a
+/* Receives the rest of a socket that is shut down, so it has an end: closed with the socket, a
  * descriptor in it would linger. */
 static void drain(int fd)
 {
@@ -141,7 +141,7 @@ static int start_thread(void)
     return -err;
 }
 
-/* What a parent's thread had still to close is no business of a child's. */
+/* A child does not close the descriptors that a parent's thread still had to close. */
 static void forget_parent(void)
 {
     pthread_mutex_init(&closer.lock, NULL); /* that thread may have had it */
@@ -150,7 +150,7 @@ static void forget_parent(void)
     closer.runs = false;
 }
 
-/* Returns whether the thread goes on. */
+/* Returns whether the thread continues. */
 static bool keep_thread(void)
 {
     pthread_mutex_lock(&closer.lock);

@@ -5,10 +5,10 @@
  * close(2) may wait for as long as the peer likes: a TCP socket lingers, a file on FUSE is flushed.
  * So only a descriptor whose close can't wait is closed at once: memory and eventfds. Any other
  * goes to a thread that does nothing but close. A thread that waits for a socket or a file of FUSE
- * keeps the descriptors behind it open; the program goes on.
+ * keeps the descriptors behind it open; the program continues.
  *
- * A file system that never answers holds the thread, and what the process has open, even past its
- * end. So whoever ends closes by hand before: locks, listeners, connections.
+ * A file system that never answers holds the thread, and the open files of the process, even past its
+ * end. So a program closes locks, listeners and connections by hand before its end.
  */
 #ifndef OUTBOARD_OS_CLOSER_H
 #define OUTBOARD_OS_CLOSER_H
@@ -23,8 +23,8 @@ int closer_start(void);
 
 /* One user less: the last one ends the thread, which first closes the rest. While a close that
  * somebody holds up is under way this waits up to patience_ms, 0: not at all; then the thread is
- * left to end when it can, at the latest with the process. What is handed over once it has ended
- * stays open. */
+ * left to end when it can, at the latest with the process. A descriptor that is handed over
+ * later stays open. */
 void closer_stop(unsigned patience_ms);
 
 /* Closes a descriptor that came from a peer. It stays open until the end of the process when there

@@ -3,7 +3,7 @@
  * Eventfds: our own, and those that a peer has sent, which may be anything.
  *
  * Whether a peer's eventfd blocks is the peer's business: the flag is one that both share, and a
- * peer that reads it to wait for an interrupt would be told that there is none. It may set and
+ * peer that reads it to wait for an interrupt would find no interrupt. It may set and
  * clear it at any time, so no flag makes write(2) safe. A signal that never waits is a completion
  * of aio: see io_submit(2), IOCB_FLAG_RESFD.
  */
@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 /* Sets up aio for this process, unless that was done. To be called before the first byte of a peer
- * is read, and again in a child after fork(2). Without aio (the kernel has none, or a sandbox
+ * is read, and again in a child after fork(2). Without aio (the kernel lacks it, or a sandbox
  * forbids it) event_signal() looks for room and then writes, and waits for ever for a peer that
  * fills its eventfd in between. */
 void event_prepare(void);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The log: what a program has to say to a person goes to standard error through here, a line each
+ * The log: messages for a person go to standard error through here, a line each
  * with the program's name in front.
  *
  * A line is printable whatever bytes of a peer are in it, lines of one kind come at a bounded rate
- * ("... and 23,990 more like this: ..."), and nothing waits for who reads them: what there is no
- * room for is dropped and counted ("... 12 lines dropped"). The one thing that may still take time
+ * ("... and 23,990 more like this: ..."), and nothing waits for the reader: lines without
+ * room are dropped and counted ("... 12 lines dropped"). The one thing that may still take time
  * is a regular file on a file system that hangs.
  *
  * Any thread.
@@ -29,12 +29,12 @@ const char *log_program(void);
 /* Before the program becomes another one: the signals are as log_start() found them. */
 void log_give_back_signals(void);
 
-/* Opens what lines go through, as the first line does otherwise: for a program that will have no
+/* Opens the way that lines take, as the first line does otherwise: for a program that will have no
  * paths. */
 void log_prepare(void);
 
 /* From now on nothing waits. Before, as a command does that ends soon, a line waits for room until
- * one has waited in vain for a second. */
+ * one has waited for a second without success. */
 void log_never_wait(void);
 
 /* While true, lines wait in memory, as many as fit into LIMIT_LOG_HELD bytes: for when a file system
@@ -42,7 +42,7 @@ void log_never_wait(void);
 void log_hold(bool hold);
 
 /* If this socket or pipe is standard error too (inetd, "2>&1"), there is no log from now on: its
- * lines would stand amid what is said to the peer. */
+ * lines would stand amid the bytes for the peer. */
 void log_keep_off(int fd);
 
 /* A line, without a newline at its end. `format` is the kind of the line. */
@@ -57,13 +57,13 @@ void log_line_of(const char *kind, const char *text);
 void log_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_set_verbose(bool verbose);
 
-/* Tells what was skipped and dropped, when that is due; the loop calls it. Returns when it is to be
+/* Prints the counts of skipped and dropped lines, when they are due; the loop calls it. Returns when it is to be
  * called again by clock_now_ns(), UINT64_MAX: when another line is skipped or dropped. */
 uint64_t log_tick(void);
 /* The same, for all that was skipped and dropped, due or not; at the program's end. */
 void log_flush(void);
 
-/* Gives back what log_start() and the first line opened: for tests, and for a child that puts its
+/* Closes the descriptors that log_start() and the first line opened: for tests, and for a child that puts its
  * descriptors in order. */
 void log_end(void);
 

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* FNV-1a: a format that an author composes anew for each line is one kind too. */
+/* FNV-1a: formats that an author composes for each line are one kind too. */
 static uint64_t hash_of(const char *format)
 {
     uint64_t hash = 0xcbf29ce484222325u;

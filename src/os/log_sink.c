@@ -26,7 +26,7 @@ static int move_up(int fd)
     return high;
 }
 
-/* Opens what fd refers to again. Returns the descriptor or a negative errno. */
+/* Opens the file of fd again. Returns the descriptor or a negative errno. */
 static int open_again(int fd)
 {
     char path[40];

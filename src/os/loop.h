@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Loop: waits for descriptors and calls whoever watches them. One thread. A source may be removed
+ * Loop: waits for descriptors and calls the functions that watch them. One thread. A source may be removed
  * from within any callback, its own included; it is freed after the round of callbacks.
  */
 #ifndef OUTBOARD_OS_LOOP_H
@@ -28,8 +28,8 @@ int loop_change(struct loop_source *source, uint32_t events);
 /* NULL is fine. */
 void loop_remove(struct loop_source *source);
 
-/* Waits until a source is ready or timeout_ms are over (-1: for ever, 0: not at all) and calls what
- * is ready. Returns how many were, or a negative errno; 0 may come early: after a signal, or when
+/* Waits until a source is ready or timeout_ms are over (-1: for ever, 0: not at all) and calls the sources
+ * that are ready. Returns how many were, or a negative errno; 0 may come early: after a signal, or when
  * the log had something to tell (log_tick()). */
 int loop_wait(struct loop *loop, int timeout_ms);
 

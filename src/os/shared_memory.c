@@ -32,7 +32,7 @@ struct mapping {
 static void *by_address;
 static void *by_file; /* whole files, of each the newest mapping */
 static volatile sig_atomic_t was_cut;
-static struct sigaction before; /* what others do at SIGBUS */
+static struct sigaction before; /* the earlier handler of SIGBUS */
 
 /* Ranges that overlap are equal, so that a byte finds the range around it. */
 static int compare_addresses(const void *left, const void *right)
@@ -58,7 +58,7 @@ int shared_memory_new(const char *name, uint64_t len, uint8_t **ret_address, int
     AUTO_FD fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, (off_t)len) < 0)
         return -errno;
-    /* Whoever gets the descriptor may write, but never cut the memory from under us. */
+    /* A process that gets the descriptor may write, but never cut the memory from under us. */
     if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return -errno;
     void *address = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -105,7 +105,7 @@ static const char *kind_of_node(mode_t mode)
     }
 }
 
-/* What fd is, from what the kernel knows without asking whoever serves the file. */
+/* The kind of fd, from facts that the kernel has without a question to the file's server. */
 static const char *kind_of(int fd)
 {
     struct statx status;
@@ -128,8 +128,8 @@ int shared_memory_check(int fd, uint64_t len, const char **ret_what)
     return -EMEDIUMTYPE;
 }
 
-/* The size of the file's pages: hugetlbfs gives it as that of its blocks. What is in use of a file
- * on a disk in such blocks is no less whole. */
+/* The size of the file's pages: hugetlbfs gives it as that of its blocks. The used part of a file
+ * on a disk in such blocks is whole too. */
 static uint64_t page_of(const struct stat *status)
 {
     uint64_t block = (uint64_t)status->st_blksize;
@@ -144,7 +144,7 @@ static void cut_out(struct mapping *mapping, uint64_t offset, uint64_t len)
     mapping->len = (end < mapping->len ? end : mapping->len) - mapping->offset;
 }
 
-/* Maps what `wanted` describes and remembers it under its address. NULL with errno set. */
+/* Maps the range that `wanted` describes and remembers it under its address. NULL with errno set. */
 static struct mapping *map_new(int fd, const struct mapping *wanted)
 {
     struct mapping *mapping = malloc(sizeof(*mapping));
@@ -178,7 +178,7 @@ static void release(struct mapping *mapping)
     free(mapping);
 }
 
-/* Has the whole file mapped, and makes that what later regions of it find. NULL with errno set. */
+/* Has the whole file mapped, so that later regions of it find this mapping. NULL with errno set. */
 static struct mapping *map_whole(int fd, const struct mapping *wanted)
 {
     struct mapping **known = tfind(wanted, &by_file, compare_files);

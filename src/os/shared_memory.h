@@ -2,12 +2,12 @@
 /*
  * Memory shared by descriptor: our own (memfd) and the peer's.
  *
- * Whoever else holds the peer's file can shorten it, and touching a page beyond the new end raises
+ * Each holder of the peer's file can shorten it, and touching a page beyond the new end raises
  * SIGBUS. shared_memory_guard() turns that into zeroes: the page, a huge one where the file has
  * such, is replaced by an empty one of this process and shared_memory_was_cut() says so, upon which
  * the peer is to be dropped.
  *
- * A file of FUSE answers when whoever serves it likes to: fstat(2), a page fault and close(2) wait
+ * A file of FUSE answers when its server likes to: fstat(2), a page fault and close(2) wait
  * for that, past SIGKILL. So a peer's file is looked at by shared_memory_check() before anything
  * else: memfd, tmpfs and hugetlbfs know seals, and nothing else does.
  *
@@ -29,9 +29,9 @@ void shared_memory_free(uint8_t *address, uint64_t len, int fd);
  */
 int shared_memory_adopt(uint8_t *address, uint64_t len, int fd, int old_fd);
 
-/* Whether fd is a peer's memory, of at least so many bytes, that can be mapped without asking
- * anybody. 0; -EBADF; -EOVERFLOW when it is shorter; or -EMEDIUMTYPE with what it is instead, "a
- * socket" say, a constant. */
+/* Whether fd is a peer's memory, of at least this length, that can be mapped without asking
+ * anybody. 0; -EBADF; -EOVERFLOW when it is shorter; or -EMEDIUMTYPE with its kind, for example "a
+ * socket", a constant. */
 int shared_memory_check(int fd, uint64_t len, const char **ret_what);
 
 /* Maps part of a file, a peer's once it was checked, and tells which file it is. fd is not kept. 0;

@@ -36,7 +36,7 @@ union control {
     char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_RECEIVE)];
 };
 
-/* Room for what a message may bring and, as some options of a socket ask for, who sent it. */
+/* Room for a message's descriptors and, if an option of the socket asks for them, the sender's credentials. */
 union received_control {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(int) * LIMIT_FDS_PER_MESSAGE) + CMSG_SPACE(sizeof(struct ucred))];
@@ -184,7 +184,7 @@ static bool may_hold_fds(int fd)
     return family == AF_UNIX && passes;
 }
 
-/* A peer can't send to a socket that is shut down, so what lies in it then is all there is. */
+/* A peer can't send to a socket that is shut down, so nothing comes behind the bytes in it. */
 void socket_close(int fd)
 {
     int unread = 0;
@@ -253,7 +253,7 @@ int socket_wait(int fd, short events, uint64_t deadline_ns)
     }
 }
 
-/* Removes what a listener of an earlier life left at the path, unless it lives. A live one must not
+/* Removes the socket that a listener of an earlier life left at the path, unless it lives. A live one must not
  * take the question for a peer: asked by a socket of another type, the kernel says that the type is
  * wrong, or that nobody is there. */
 static int remove_stale(const struct sockaddr_un *address)

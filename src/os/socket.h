@@ -5,7 +5,7 @@
  *
  * The kernel closes a descriptor that is received without room for it, or that lies in a socket
  * when that is closed, in the very call; and close(2) may wait for as long as a peer likes. So the
- * functions here leave nothing to the kernel and hand what nobody wants to os/closer.h, which is to
+ * functions here leave nothing to the kernel and hand unwanted descriptors to os/closer.h, which is to
  * be started before.
  */
 #ifndef OUTBOARD_OS_SOCKET_H
@@ -23,17 +23,17 @@ struct received_fds {
     unsigned count;
 };
 
-/* Receives what is there, with the descriptors that ride on it (close-on-exec; the caller's).
+/* Receives the bytes that are there, with the descriptors that ride on it (close-on-exec; the caller's).
  * Returns the length; -EAGAIN when nothing is there; -ENOTCONN at the end of the stream; -EPROTO
- * when more descriptors came than LIMIT_FDS_PER_RECEIVE, or so many are open that the next message
- * might find no room (all are closed); or another errno. */
+ * when more descriptors came than LIMIT_FDS_PER_RECEIVE, or the next message
+ * might find no room among the open ones (all are closed); or another errno. */
 ssize_t socket_receive(int fd, void *buf, size_t len, struct received_fds *ret_fds);
 
 /* Whether the next message will find room for all that it may bring. */
 bool socket_has_room(const struct received_fds *fds);
 
 /* Has the kernel refuse descriptors at the sender, who gets EPERM, and lets nobody connected
- * through this listener send any. Linux 6.16 can; else, and on what is no Unix socket, nothing
+ * through this listener send any. Linux 6.16 can; else, and on other descriptors than Unix sockets, nothing
  * happens. */
 void socket_refuse_fds(int fd);
 
@@ -41,17 +41,17 @@ void socket_refuse_fds(int fd);
  * are closed elsewhere. Returns the length, 0 at the end of the stream, or -1 with errno. */
 ssize_t socket_read(int fd, void *buf, size_t len);
 
-/* Closes a connection, and what its peer has sent with it. The peer sees its end at once; bytes
+/* Closes a connection, and the descriptors that its peer has sent. The peer sees its end at once; bytes
  * that were sent still arrive. A socket in which no descriptors can lie is closed as it is. */
 void socket_close(int fd);
 
-/* Closes a listener, and whoever connected and was not accepted. */
+/* Closes a listener, and the connections that were not accepted. */
 void socket_listener_close(int fd);
 
-/* Copies what is there, up to len bytes, and leaves it there. Returns as socket_receive(). */
+/* Copies the bytes that are there, up to len, and leaves them there. Returns as socket_receive(). */
 ssize_t socket_peek(int fd, void *buf, size_t len);
 
-/* Sends what the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
+/* Sends as much as the kernel takes, with one descriptor on it unless fd_to_send is -1. Returns the
  * length; -EAGAIN when it takes nothing now; -ENOTCONN when the peer is gone; or another errno. */
 ssize_t socket_send(int fd, const void *buf, size_t len, int fd_to_send);
 /* The same with up to LIMIT_FDS_PER_RECEIVE descriptors on it. */

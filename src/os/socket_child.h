@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A child process behind a socket pair. It does for this process what a cell forbids later: it
+ * A child process behind a socket pair. It does work that a cell forbids to this process later: it
  * connects, listens, or removes a path. The end of the pair is its order to end. Nobody reaps it; it is
  * made before the process has a second thread.
  */

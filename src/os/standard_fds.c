@@ -5,7 +5,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-/* It is opened the wrong way round, so that whoever uses it learns that nothing was there: output
+/* It is opened the wrong way round, so that its user learns that nothing was there: output
  * is not lost without an error. Without /dev/null (a bare root file system) a descriptor that can
  * neither be read nor written holds the number. */
 static int open_placeholder(int number)

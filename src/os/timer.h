@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Timers of a loop: whoever waits asks timers_next() how long, and calls timers_run() afterwards.
+ * Timers of a loop: the waiting function asks timers_next() how long, and calls timers_run() afterwards.
  * The next one is known at once, however many there are; timers that are due at the same time are
  * called in the order in which they were set. Embedded in their owners; one thread.
  */
@@ -35,11 +35,11 @@ struct timers {
 void timers_init(struct timers *timers);
 /* When the next one is due, TIMER_NEVER without one. */
 uint64_t timers_next(const struct timers *timers);
-/* Calls what is due; each is unset before. A callback may set and cancel any timer. */
+/* Calls the timers that are due; each is unset before. A callback may set and cancel any timer. */
 void timers_run(struct timers *timers, uint64_t now_ns);
 
 void timer_init(struct timer *timer, timer_fn due, void *argument);
-/* Sets it, or sets it anew, to a time of clock_now_ns(). */
+/* Sets it, or changes it, to a time of clock_now_ns(). */
 void timer_set(struct timers *timers, struct timer *timer, uint64_t at_ns);
 void timer_cancel(struct timer *timer);
 
