@@ -8,8 +8,8 @@
  *
  * It rings by INTx, and then writes 4 KiB of letters to the guest's memory and reads them back. It
  * is not told where, so it takes the first place that it finds, from the middle of a page on: a
- * device to try out a VMM with, not one for a guest that needs its memory. It is what
- * libvfio-user's sample client looks for, which runs to its end with
+ * device to try out a VMM with, not one for a guest that needs its memory. It is the
+ * device that libvfio-user's sample client looks for, which runs to its end with
  *
  *     alarm --wire=vfio-user --dma=messages --socket-path=PATH
  */

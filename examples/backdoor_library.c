@@ -2,7 +2,7 @@
 /*
  * Host code that a guest calls, for `outboard-backdoor --library=.../backdoor_library.so`.
  *
- * A command says what to do with the text at the start of the data channel, which is one line: it
+ * A command names the work on the text at the start of the data channel, which is one line: it
  * ends at a newline or a zero byte. The answer takes its place, with a newline and a zero behind.
  *
  *   1  the text in capitals

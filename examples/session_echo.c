@@ -2,8 +2,8 @@
 /*
  * A session over a Unix socket, from a poll loop.
  *
- *   session_echo listen PATH     serves "echo": sends back whatever a stream brings
- *   session_echo connect PATH    opens "echo", sends its standard input, prints what comes back
+ *   session_echo listen PATH     serves "echo": sends the bytes of each stream back
+ *   session_echo connect PATH    opens "echo", sends its standard input, prints the answer
  */
 #include <outboard/session.h>
 
@@ -53,7 +53,7 @@ static void on_incoming(void *user, struct ob_stream *stream, const struct ob_op
         ob_stream_refuse(stream, OB_REASON_NO_SERVICE);
 }
 
-/* Echoes as much as there is room for; what stays unread costs the peer its credit. */
+/* Echoes as much as there is room for; unread bytes cost the peer its credit. */
 static void serve(void *user, struct ob_stream *stream)
 {
     const void *bytes;

@@ -10,7 +10,7 @@
 #define BENCH_DEFAULT_CALLS 1000
 #define BENCH_MAX_CALLS     10000000
 
-/* Makes so many calls one after the other and prints how long they took, as percentiles and as a
+/* Makes a number of calls one after the other and prints how long they took, as percentiles and as a
  * histogram. Returns 0 or a negative errno. */
 int bench_run(struct ob_backdoor *backdoor, uint64_t command, size_t calls, struct ob_fault *fault);
 

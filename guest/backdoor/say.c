@@ -34,7 +34,7 @@ void say(const char *text)
     struct pollfd room = {.fd = STDERR_FILENO, .events = POLLOUT};
     ob_fault_set(&printable, -1, "%s", text);
     int len = snprintf(line, sizeof(line), "backdoor: %s\n", printable.text);
-    signal(SIGPIPE, SIG_IGN); /* nothing is written after this but what may fail */
+    signal(SIGPIPE, SIG_IGN); /* each write behind this may fail */
     if (poll(&room, 1, PATIENCE_MS) > 0 && write(STDERR_FILENO, line, (size_t)len) < 0)
         return; /* nobody is there to be told */
 }

@@ -4,7 +4,7 @@
 #define OUTBOARD_GUEST_SAY_H
 
 /* Opens those of descriptors 0 to 2 that are closed, on /dev/null. Called before anything else is
- * opened: a device's memory that became descriptor 2 would get what is said. 0 or -1. */
+ * opened: a device's memory that became descriptor 2 would get the messages. 0 or -1. */
 int standard_fds_open(void);
 
 /* Writes "backdoor: ", the text as printable ASCII, and a newline. Waits no longer than a second

@@ -3,7 +3,7 @@
  * The public face of libbackdoor: chooses the channel, copies data, makes calls.
  *
  * A channel (channel.h) maps the data and knows how to send a command; nothing here depends on
- * which one it is. The size that the host announces is checked once, against what is mapped, and
+ * which one it is. The size that the host announces is checked once, against the mapping, and
  * never read again for a bound.
  */
 #include <outboard/backdoor.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What both kinds of channel need: to be made and closed, to be used by one at a time, to check the
+ * The needs of both kinds of channel: to be made and closed, to be used by one at a time, to check the
  * size that the host announces.
  *
  * A PCI device is used by one thread of one process at a time, for data and configuration space as

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the two ways to a backdoor have in common: the PCI device (pci.c) and the socket (socket.c).
+/* The common part of the two ways to a backdoor: the PCI device (pci.c) and the socket (socket.c).
  */
 #ifndef OUTBOARD_GUEST_CHANNEL_H
 #define OUTBOARD_GUEST_CHANNEL_H
@@ -42,11 +42,11 @@ struct channel_ops {
 struct ob_backdoor {
     const struct channel_ops *ops;
     char name[CHANNEL_NAME_LEN];
-    size_t size;              /* of the data channel: what the size register said */
+    size_t size;              /* of the data channel, by the size register */
     volatile void *data;      /* BAR 1, mapped */
     size_t data_len;          /* of the mapping, at least `size` */
     pthread_mutex_t mutex;    /* one call at a time */
-    int lock_fd;              /* pci: what all processes lock that use the device, else -1 */
+    int lock_fd;              /* pci: locked by all processes that use the device, else -1 */
     volatile void *registers; /* pci: BAR 0, mapped */
     size_t registers_len;
     struct vfio_user user; /* socket: the connection */
@@ -54,7 +54,7 @@ struct ob_backdoor {
 
 /* Opens the first backdoor among the PCI devices in a folder that looks like /sys/bus/pci/devices.
  * `backdoor` is all zeroes before, with a lock_fd of -1; after a failure the caller has it closed.
- * Returns 0 or what ob_backdoor_open() says. */
+ * Returns as ob_backdoor_open(). */
 int pci_channel_open(struct ob_backdoor *backdoor, const char *folder, struct ob_fault *fault);
 
 /* Opens the backdoor behind a socket; otherwise as pci_channel_open(). */
@@ -64,15 +64,15 @@ int socket_channel_open(struct ob_backdoor *backdoor, const char *path, struct o
 void channel_lock(struct ob_backdoor *backdoor);
 void channel_unlock(struct ob_backdoor *backdoor);
 
-/* Asks for the size of the data channel and checks it against what is mapped. 0, what
- * ob_backdoor_check() says, or -EPROTO. */
+/* Asks for the size of the data channel and checks it against the mapping. As
+ * ob_backdoor_check(), or -EPROTO. */
 int channel_read_size(struct ob_backdoor *backdoor, uint64_t *ret_size, struct ob_fault *fault);
 
-/* The last step of both: asks for the size of the data channel, and checks it against what is
- * mapped. As ob_backdoor_check(), or -EPROTO. */
+/* The last step of both: asks for the size of the data channel, and checks it against the
+ * mapping. As ob_backdoor_check(), or -EPROTO. */
 int channel_learn_size(struct ob_backdoor *backdoor, struct ob_fault *fault);
 
-/* Undoes what opening did, also of a backdoor that is half open, and frees it. */
+/* Undoes the opening, also of a backdoor that is half open, and frees it. */
 void channel_close(struct ob_backdoor *backdoor);
 
 /* Opens a backdoor by one of the two functions above, and undoes everything on failure. */

@@ -172,7 +172,7 @@ static int map_bar(const struct pci_device *device, unsigned bar, int fd,
     return 0;
 }
 
-/* Opens and maps both BARs; the file of BAR 0 is what processes lock. */
+/* Opens and maps both BARs; processes lock the file of BAR 0. */
 static int map_bars(const struct pci_device *device, struct ob_backdoor *backdoor,
                     struct ob_fault *fault)
 {

@@ -57,7 +57,7 @@ static const char *objection(int fd, const struct vfio_user_region *region)
     if (region->size < 4096 || region->size % 4096 || region->size > LIMIT_DATA_LEN ||
         region->offset % 4096)
         return "its size or place is impossible";
-    int seals = fcntl(fd, F_GET_SEALS); /* first: what knows none may have fstat() wait */
+    int seals = fcntl(fd, F_GET_SEALS); /* first: a file without seals may block fstat() */
     if (seals < 0)
         return "its descriptor is not a memfd";
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||

@@ -27,7 +27,7 @@ static void add_all(struct batch *batch, struct msghdr *message)
     }
 }
 
-/* The kernel goes on sending what a socket has left; nobody waits for that. */
+/* The kernel continues to send the bytes that a socket has left; nobody waits for that. */
 static void close_batch(struct batch *batch)
 {
     const struct linger never = {0};

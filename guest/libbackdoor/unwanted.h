@@ -3,8 +3,8 @@
  * Descriptors that a server has sent and nobody wants, closed without waiting.
  *
  * close(2) may wait for as long as the server likes: a TCP socket lingers, a file on FUSE is
- * flushed. So what is no memory is closed by a thread that does nothing else and is made when there
- * is something to close. Where none can be made, it stays open.
+ * flushed. So every descriptor but memory is closed by a thread that does nothing else and is made when
+ * it is needed. If no thread can be made, the descriptor stays open.
  */
 #ifndef OUTBOARD_GUEST_UNWANTED_H
 #define OUTBOARD_GUEST_UNWANTED_H
@@ -19,14 +19,14 @@ union unwanted_control {
     char bytes[CMSG_SPACE(sizeof(int) * UNWANTED_MAX)];
 };
 
-/* Closes what came with a message, all of it or all but the first descriptor, which goes to *fd
+/* Closes the descriptors of a message, all of them or all but the first descriptor, which goes to *fd
  * when that is negative. Returns how many were closed. */
 unsigned unwanted_sort(struct msghdr *message, int *fd);
 
 /* Closes one that came before; a negative one is fine. */
 void unwanted_close(int fd);
 
-/* Closes a connection, with what the server has sent that was not received. */
+/* Closes a connection, with bytes and descriptors of the server that were not received. */
 void unwanted_close_socket(int fd);
 
 #endif

@@ -97,7 +97,7 @@ static int too_late(const struct vfio_user *user, const char *how, struct ob_fau
                         user->name, how, VFIO_USER_SETUP_TIMEOUT_S);
 }
 
-/* What an errno of the socket means. */
+/* The result for an errno of the socket. */
 static int failed(const struct vfio_user *user, int error, struct ob_fault *fault)
 {
     if (error == EPIPE || error == ECONNRESET)
@@ -234,7 +234,7 @@ int vfio_user_wait_forever(struct vfio_user *user, struct ob_fault *fault)
     return set_timeout(user, 0, fault);
 }
 
-/* "VFIO_USER_VERSION": what the server can do besides is of no interest here. */
+/* "VFIO_USER_VERSION": its further capabilities are of no interest here. */
 static int negotiate(struct vfio_user *user, struct ob_fault *fault)
 {
     struct version ours = {.json = "{\"capabilities\":{\"max_msg_fds\":1}}"};

@@ -3,8 +3,8 @@
  * As much of a vfio-user client as the backdoor needs.
  *
  * One request is under way at a time: it is sent, and the next message must be its reply. The
- * server may be anything: what it sends is bounded by what the request allows, and whatever else
- * comes ends the connection.
+ * server may be anything: the request bounds its bytes, and any other
+ * message ends the connection.
  *
  * Source: QEMU, docs/interop/vfio-user.rst, protocol version 0.0. Integers are in the byte order of
  * the machine, which both ends are on.

@@ -11,7 +11,7 @@
  * that has gone (| head -1) is no reason to print. */
 int output_write(const struct client *client, int fd, const void *bytes, size_t len);
 
-/* Closes one of them, where some file systems tell what a write could not: that the disk was full.
+/* Closes one of them, where some file systems report a fault that a write could not: that the disk was full.
  * As output_write(). */
 int output_close_one(const struct client *client, int fd);
 /* Both. */

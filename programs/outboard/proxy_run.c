@@ -2,8 +2,8 @@
 /*
  * outboard proxy run: a command at the other end, as if it ran here.
  *
- * What goes to the proxy waits in one frame, and no other is made until it is gone; what comes from
- * the proxy is always read. So the command may fill its output while it does not read its input.
+ * Input for the proxy waits in one frame, and no other is made until it is gone; bytes of
+ * the proxy are always read. So the command may fill its output while it does not read its input.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -257,7 +257,7 @@ static void fill_out(struct session *session)
         put_stdin(session);
 }
 
-/* Waits once and does what came. 0, ENDED_BY_ESCAPE, or negative when the stream is over. */
+/* Waits once and handles the events. 0, ENDED_BY_ESCAPE, or negative when the stream is over. */
 static int turn(struct session *session)
 {
     int timeout_ms;
@@ -318,7 +318,7 @@ static int run(struct client *client, const struct client_options *options, int 
     return status;
 }
 
-/* How an end of this version names what is wanted; false: it has no name of its own for that. */
+/* The name that an end of this version has for the request; false: it has no own name for it. */
 static bool name_service(const struct client_options *options, int version,
                          char ret_name[OB_SESSION_SERVICE_MAX + 1])
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* outboard proxy status, and ping: what a running proxy knows. */
+/* outboard proxy status, and ping: the state of a running proxy. */
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>

@@ -152,7 +152,7 @@ static int open_over(const struct remote *remote, const char *wire, struct ob_cl
     return err;
 }
 
-/* A device that is left in peace by a greeting of the other wire: one of ours goes on, and so does
+/* A device that is left in peace by a greeting of the other wire: one of ours continues, and so does
  * every server at a path that outlives its clients. */
 static int open_over_any(const struct remote *remote, struct ob_client_info *ret_info,
                          struct ob_client **ret_client, struct ob_fault *fault)

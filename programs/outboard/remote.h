@@ -21,7 +21,7 @@ struct remote {
 };
 
 enum remote_verdict {
-    REMOTE_NO_OPTION, /* the word is none of these options */
+    REMOTE_NO_OPTION, /* the word is not one of these options */
     REMOTE_TAKEN,
     REMOTE_BAD, /* said so on stderr */
 };
@@ -46,7 +46,7 @@ void remote_close(struct remote *remote, struct ob_client *client);
 /* Why the last call failed, as far as the device is the reason. */
 const char *remote_reason(struct ob_client *client);
 
-/* Says on stderr, as the subcommand, what is wrong. */
+/* Prints the fault on stderr, as the subcommand. */
 #define complain log_line
 
 #endif

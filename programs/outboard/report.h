@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What `outboard inspect` has found, and the two ways to print it. */
+/* The results of `outboard inspect`, and the two ways to print it. */
 #ifndef OUTBOARD_PROGRAMS_REPORT_H
 #define OUTBOARD_PROGRAMS_REPORT_H
 

@@ -20,9 +20,9 @@ const char *const vector_names[OB_CLIENT_IRQ_KINDS] = {
     [OB_CLIENT_ERROR] = "error", [OB_CLIENT_REQUEST] = "request",
 };
 
-static void print_bits(const char *what, uint32_t value, const struct config_bit *bits)
+static void print_bits(const char *title, uint32_t value, const struct config_bit *bits)
 {
-    printf("\t%s:", what);
+    printf("\t%s:", title);
     for (; bits->name; bits++)
         printf(" %s%c", bits->name, value & bits->mask ? '+' : '-');
     putchar('\n');

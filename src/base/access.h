@@ -29,7 +29,7 @@ static inline unsigned access_piece(uint64_t offset, size_t len, unsigned widest
     return size;
 }
 
-/* What is read where nothing answers. */
+/* The value of a read that nothing answers. */
 static inline uint64_t access_ones(unsigned size)
 {
     return size >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * size)) - 1;

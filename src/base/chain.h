@@ -2,7 +2,7 @@
 /*
  * Chain: a byte queue that owns no memory while it is empty.
  *
- * Bytes lie in chunks whose size follows what is queued, so that a peer which sends one byte at a
+ * Bytes lie in chunks whose size follows the length of the queue, so that a peer which sends one byte at a
  * time cannot make the queue take more than about twice its bytes and CHAIN_CHUNK_MIN.
  */
 #ifndef OUTBOARD_BASE_CHAIN_H

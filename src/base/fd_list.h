@@ -3,8 +3,8 @@
  * Descriptors that came with bytes, on their way to the message they belong to.
  *
  * The kernel ends a receive behind the bytes that carried descriptors, so these belong to the last
- * frame begun by then. An engine therefore keeps two lists: what has `arrived` with the bytes that
- * are last in its buffer, and what is `waiting` for the frame that is first there.
+ * frame begun by then. An engine therefore keeps two lists: descriptors that have `arrived` with the bytes that
+ * are last in its buffer, and those `waiting` for the frame that is first there.
  */
 #ifndef OUTBOARD_BASE_FD_LIST_H
 #define OUTBOARD_BASE_FD_LIST_H

@@ -8,8 +8,8 @@
 /* Descriptors taken from one receive; more truncate and end the connection. */
 #define LIMIT_FDS_PER_RECEIVE 32
 
-/* Descriptors that one message may carry: the kernel's SCM_MAX_FD. What a receive has no room for,
- * the kernel closes there and then, which may wait. */
+/* Descriptors that one message may carry: the kernel's SCM_MAX_FD. The kernel closes descriptors for which a
+ * receive has no room there and then, which may wait. */
 #define LIMIT_FDS_PER_MESSAGE 253
 
 /* Descriptors of peers that wait to be closed. Those beyond stay open until the end of the
@@ -32,7 +32,7 @@
 /* Calls of a client that may wait for an answer: an access, a heartbeat, and late ones of each. */
 #define LIMIT_CLIENT_CALLS 4
 
-/* Parts of a region that a client may map; what more a server announces is passed over. */
+/* Parts of a region that a client may map; further parts that a server announces are passed over. */
 #define LIMIT_CLIENT_AREAS 16
 
 /* Eventfds of one region that a client asks for. */
@@ -95,8 +95,8 @@
 /* Longest time that a server polls before it blocks, microseconds. */
 #define LIMIT_POLL_US 20000
 
-/* Who connects to a device's socket while it is free or served: so many may be silent at a time
- * (the oldest makes room), and while the device is served so long, and so many are accepted in
+/* Who connects to a device's socket while it is free or served: the number that may be silent at a time
+ * (the oldest makes room), how long while the device is served, and the number that is accepted in
  * LIMIT_CANDIDATE_TURN_MS. */
 #define LIMIT_CANDIDATES           8
 #define LIMIT_CANDIDATE_SILENCE_MS 1000
@@ -152,7 +152,7 @@
 /* Child processes of one program at a time. */
 #define LIMIT_CHILDREN 512
 
-/* Bytes that a relay reads at once for a stream that has credit, and for one that has none. */
+/* Bytes that a relay reads at once for a stream with credit, and for one without. */
 #define LIMIT_RELAY_BUFFER  131072
 #define LIMIT_RELAY_BLOCKED 32768
 
@@ -191,7 +191,7 @@
 
 /* A process in a cell: open descriptors (a VMM that passes more is dropped), threads with workers of
  * its rings (no more are made), and bytes of private memory (an allocation fails): a device's state,
- * buffers and stacks. What a VMM shares does not count. */
+ * buffers and stacks. Memory that a VMM shares does not count. */
 #define LIMIT_CELL_FILES     4096u
 #define LIMIT_CELL_PROCESSES 64u
 #define LIMIT_CELL_MEMORY    (1u << 30)
@@ -273,7 +273,7 @@
 #define LIMIT_FAREWELL_MS 500
 
 /* Answers that a proxy's connector holds for a proxy that does not take them: one for each
- * destination and command, and for what is asked for meanwhile. */
+ * destination and command, and for each request meanwhile. */
 #define LIMIT_CONNECTOR_ANSWERS 4096
 
 /* Virtio: descriptors of one chain, and descriptors that are looked at for one. */

@@ -15,7 +15,7 @@ static int digit(char letter)
     return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
 }
 
-/* Reads an id up to the character that ends it. Returns what follows, or NULL. */
+/* Reads an id up to the character that ends it. Returns the rest behind it, or NULL. */
 static const char *read_id(const char *text, char end, uint16_t *ret_id)
 {
     unsigned id = 0, digits = 0;

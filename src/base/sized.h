@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Structs of the public API that a caller fills begin with their size, so that a program built for
- * an older library, whose struct is shorter, keeps working: what it does not have is zero.
+ * an older library, whose struct is shorter, keeps working: fields that it does not have are zero.
  */
 #ifndef OUTBOARD_BASE_SIZED_H
 #define OUTBOARD_BASE_SIZED_H

@@ -46,7 +46,7 @@ bool client_is_answered(const struct client_request *request)
     return request->operation != CLIENT_PUBLISH_MEMORY && request->operation != CLIENT_SET_INTX;
 }
 
-/* Keeps what the guest writes to the BARs' registers: some wires carry addresses, not BARs. */
+/* Keeps the guest's writes to the BARs' registers: some wires carry addresses, not BARs. */
 static void follow_bars(struct client *client, const struct client_request *request)
 {
     for (unsigned i = 0; i < request->size; i++) {
@@ -166,7 +166,7 @@ int client_sent(struct client *client, size_t len)
 
 int client_received(struct client *client, size_t len, const int *fds, unsigned num_fds)
 {
-    /* What arrived before belongs to the frame that is first in the buffer now. */
+    /* Descriptors that arrived before belong to the frame that is first in the buffer now. */
     fd_list_move(&client->arrived, &client->waiting);
     close_fds(client, &client->arrived);
     for (unsigned i = 0; i < num_fds; i++)

@@ -2,15 +2,15 @@
 /*
  * Client engine: the VMM's side of a wire, without any I/O.
  *
- * The owner asks for something (client_request()), sends what is pending with its descriptors
- * (client_pending(), client_sent()) and hands in what the remote says (client_received()). This
+ * The owner makes a request (client_request()), sends the pending bytes with their descriptors
+ * (client_pending(), client_sent()) and hands in the remote's bytes (client_received()). This
  * file's half, engine.c, keeps the buffers and the calls that are not answered yet; the half that
  * knows the wire is a struct client_wire.
  *
  * Which answer belongs to which call. Calls are numbered as they are made and stay in `calls` until
  * they are answered, whether anybody still waits or not. A wire whose answers name no call, as
  * mpqemu, answers in order: an answer is for the oldest call. On vfio-user an answer names its
- * call. One that comes after its caller gave up is therefore taken as what it is, and never for the
+ * call. One that comes after its caller gave up is therefore recognised, and never taken for the
  * answer to a later call. An answer to nothing is a breach of the rules, as is everything else that
  * the wire does not provide for; after a breach the engine takes nothing more.
  *
@@ -47,7 +47,7 @@ enum client_operation {
     CLIENT_MESSAGE, /* a struct client_message; vfio-user only */
 };
 
-/* A message of vfio-user that is none of the operations above. */
+/* A message of vfio-user that is not one of the operations above. */
 struct client_message {
     enum vfio_user_command command;
     bool posted; /* the remote is told not to answer */
@@ -61,14 +61,15 @@ struct client_message {
 struct client_reply {
     uint8_t *head;
     size_t head_len;
-    uint8_t *data; /* takes what follows the head */
+    uint8_t *data; /* takes the bytes behind the head */
     size_t data_len;
     unsigned max_fds;
-    size_t len;         /* of all that came */
-    struct fd_list fds; /* that came: whoever takes one puts -1 in its place, see client_drop() */
+    size_t len; /* of all that came */
+    struct fd_list
+        fds; /* that came: a function that takes one puts -1 in its place, see client_drop() */
 };
 
-/* What to ask of the remote. Which fields count follows from the operation. */
+/* A question to the remote. Which fields count follows from the operation. */
 struct client_request {
     enum client_operation operation;
     unsigned bar;
@@ -85,8 +86,8 @@ struct client_request {
     unsigned num_fds;
 };
 
-/* Whether the remote answers it: what an mpqemu remote is told of memory and interrupts it just
- * takes. */
+/* Whether the remote answers it: an mpqemu remote does not answer messages about memory and
+ * interrupts. */
 bool client_is_answered(const struct client_request *request);
 
 struct client_call {
@@ -94,10 +95,10 @@ struct client_call {
     uint64_t serial;
     unsigned size; /* of an access */
     enum vfio_user_command command;
-    struct client_reply *reply; /* NULL: nobody looks at what comes, or no more */
+    struct client_reply *reply; /* NULL: nobody looks at the answer, or no longer */
 };
 
-/* What an answer says: a value, or the errno (negative) with which the remote refuses. */
+/* The content of an answer: a value, or the errno (negative) with which the remote refuses. */
 struct client_answer {
     int error;
     uint64_t value;
@@ -106,8 +107,8 @@ struct client_answer {
 struct client_wire {
     const char *name;    /* as in ob_client_options.wire */
     size_t header_len;   /* bytes that frame_len() needs */
-    size_t rx_len;       /* of the buffer for what was received; the longest frame fits */
-    size_t tx_len;       /* of the buffer for what is to be sent */
+    size_t rx_len;       /* of the buffer for received bytes; the longest frame fits */
+    size_t tx_len;       /* of the buffer for bytes that are to be sent */
     unsigned max_fds;    /* that may come with one frame */
     bool sends_commands; /* the remote says things that answer nothing */
 
@@ -117,14 +118,14 @@ struct client_wire {
      * -EPROTO with the fault filled. Unless the wire sends commands there is at least one call. */
     int (*frame_len)(struct client *client, const uint8_t *header);
     /* Takes one whole frame. 0; CLIENT_LATER, to get it again when there is room for the answer to
-     * it; or -EPROTO with the fault filled. Whoever keeps a descriptor puts -1 in its place; the
+     * it; or -EPROTO with the fault filled. A function that keeps a descriptor puts -1 in its place; the
      * rest are closed. */
     int (*take)(struct client *client, const uint8_t *frame, size_t len, struct fd_list *fds);
 };
 
 #define CLIENT_LATER 1
 
-/* What the engine asks of the world around it. */
+/* The engine's questions to the world around it. */
 struct client_host {
     /* Copies from and to guest memory, for a remote that has to ask for it. 0 or the negative errno
      * that the remote is told. */
@@ -175,7 +176,7 @@ int client_request(struct client *client, const struct client_request *request,
 /* Says that nobody waits for the answer of a call any more; its reply is the caller's again. */
 void client_forget(struct client *client, uint64_t serial);
 
-/* What to send next, and which descriptors ride on its first byte. */
+/* The bytes to send next, and which descriptors ride on its first byte. */
 const uint8_t *client_pending(const struct client *client, size_t *ret_len, const int **ret_fds,
                               unsigned *ret_num_fds);
 /* Says that so much was sent; goes on with what waited for room. As client_received(). */

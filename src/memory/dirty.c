@@ -77,7 +77,7 @@ void dirty_stop(struct dirty_log *log)
     *log = (struct dirty_log){0};
 }
 
-/* Marks what of [start, last] lies in a range. */
+/* Marks the part of [start, last] in a range. */
 static void mark(const struct dirty_range *range, uint64_t page, uint64_t start, uint64_t last)
 {
     uint64_t end = range->start + (range->len - 1);
@@ -119,7 +119,7 @@ static struct dirty_block *make_block(struct dirty_log *log, uint64_t number)
     return block;
 }
 
-/* Marks in the log of all memory what pages hold [start, last]. */
+/* Marks in the log of all memory the pages of [start, last]. */
 static void mark_all(struct dirty_log *log, uint64_t start, uint64_t last)
 {
     uint64_t page = start / log->page, end = last / log->page;

@@ -4,12 +4,12 @@
  * of a running VM elsewhere.
  *
  * The VMM names ranges and a page size; a bit per page is set when the device writes there and
- * cleared when the VMM is told. What a device has mapped to write to counts as written when it is
+ * cleared when the VMM is told. A range that a device has mapped to write to counts as written when it is
  * mapped and again when it is given back.
  *
- * A VMM that names no range means all memory, what it maps later included. The bits of that are in
+ * A VMM that names no range means all memory, ranges that it maps later included. The bits of that are in
  * blocks of LIMIT_DIRTY_BLOCK_PAGES pages, each made when the device first writes there, so that
- * the log need not know what is mapped. When no block can be made for a write, the log has lost its
+ * the log need not know the mappings. When no block can be made for a write, the log has lost its
  * track and says from then on that everything was written, which costs the VMM copies and no data.
  */
 #ifndef OUTBOARD_MEMORY_DIRTY_H
@@ -37,7 +37,7 @@ struct dirty_log {
     unsigned num_blocks;
 };
 
-/* Starts a log over these ranges (bits are not looked at), or over all memory when there are none.
+/* Starts a log over these ranges (bits are not looked at), or over all memory without ranges.
  * -EBUSY when one is on; -EINVAL for a page that is no power of two of at least 4096, a range that
  * is empty, not whole pages, wraps or overlaps another; -E2BIG for more ranges or pages than the
  * limits; -ENOMEM. */
@@ -49,9 +49,9 @@ void dirty_stop(struct dirty_log *log);
 void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len);
 
 /* Bytes of the report about a range, whole words of eight bytes; -EINVAL when the page size is not
- * the log's, or the range is not whole pages of what is logged. */
+ * the log's, or the range is not whole pages of the log. */
 int64_t dirty_report_len(const struct dirty_log *log, uint64_t page, uint64_t start, uint64_t len);
-/* Writes the report, as long as dirty_report_len() says, and clears what it tells. */
+/* Writes the report, as long as dirty_report_len() says, and clears the pages that it tells. */
 void dirty_report(struct dirty_log *log, uint64_t start, uint64_t len, uint8_t *ret_bits);
 
 #endif

@@ -106,7 +106,7 @@ static int check_desc(const struct memory_region_desc *desc, unsigned index, str
     return 0;
 }
 
-/* Maps what a description names into a region with one reference. */
+/* Maps the range of a description into a region with one reference. */
 static int make_region(struct memory *memory, const struct memory_region_desc *desc, unsigned index,
                        struct ob_dma_region **ret_region, struct ob_fault *fault)
 {

@@ -44,7 +44,7 @@ struct memory_host {
     void *context;
 };
 
-/* What a peer said of a region; nothing of it is trusted. */
+/* A peer's description of a region; nothing of it is trusted. */
 struct memory_region_desc {
     uint64_t gpa;
     uint64_t len;
@@ -55,7 +55,7 @@ struct memory_region_desc {
 };
 
 struct ob_dma_region {
-    /* What look-ups touch comes first, side by side. */
+    /* The members that look-ups touch come first, side by side. */
     uint64_t gpa;
     uint64_t len;
     uint8_t *address; /* NULL: only the VMM reaches it */
@@ -79,7 +79,7 @@ struct memory {
 };
 
 void memory_init(struct memory *memory, struct memory_host host);
-/* Regions have left the set on which spans are still held: whoever holds them is to be asked to let
+/* Regions have left the set on which spans are still held: their holder is to be asked to let
  * go. Nobody is called from here. */
 #define MEMORY_HELD 1
 
@@ -103,7 +103,7 @@ int memory_add(struct memory *memory, const struct memory_region_desc *desc, uns
  * gets the set's reference to it, for memory_is_held() and memory_drop(). */
 int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region);
-/* As memory_remove(), with any region; -ENOENT when there is none. */
+/* As memory_remove(), with any region; -ENOENT when it does not exist. */
 int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region);
 /* Whether there is a region of exactly this address and length. */
 bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len);
@@ -119,7 +119,7 @@ int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write);
 
 /* Where a range is in this process, for as long as memory.generation stays the same. -EFAULT,
  * -EACCES or -EREMOTE as ob_dma_map(); -E2BIG when it is not contiguous here. No access is logged:
- * whoever writes there marks it, memory_mark(). */
+ * a writer marks its writes, memory_mark(). */
 int memory_at(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at);
 void memory_mark(struct memory *memory, uint64_t gpa, size_t len);
 

@@ -2,14 +2,14 @@
 /*
  * Region index: regions of guest memory that do not overlap, in the order of their addresses.
  *
- * Look-ups are far more frequent than changes, and with tens of thousands of regions what they cost
+ * Look-ups are far more frequent than changes, and with tens of thousands of regions their cost
  * is the memory that they touch. So addresses lie side by side: an array of leaves, each an array
  * of up to REGION_LEAF regions, with the first address of each leaf in an array of its own. A
  * look-up is a binary search in that, another in the leaf, and one look at the region found. A
- * change moves what is behind it in one leaf, and in the array of leaves once in many changes, when
+ * change moves the regions behind it in one leaf, and in the array of leaves once in many changes, when
  * a leaf is split or two are joined. Any two neighbours hold more than half a leaf, so that a peer
- * that maps and unmaps at its pleasure makes no more leaves than four times what its regions would
- * fill.
+ * that maps and unmaps at its pleasure makes no more than four times the leaves that its regions
+ * would fill.
  */
 #ifndef OUTBOARD_MEMORY_REGION_INDEX_H
 #define OUTBOARD_MEMORY_REGION_INDEX_H
@@ -31,7 +31,7 @@ struct region_index {
     uint64_t *starts; /* of the first region of each leaf */
     struct region_leaf **leaves;
     unsigned count; /* of leaves */
-    unsigned room;  /* for so many */
+    unsigned room;  /* number of places */
 };
 
 /* Forgets all regions, which stay the caller's. */

@@ -249,7 +249,7 @@ static void update_decoding(struct pci_function *function)
     }
 }
 
-/* Configuration space as the defaults have it, but for what a guest can write, taken from config.
+/* Configuration space with its defaults, except for the bits that a guest can write, taken from config.
  */
 static void keep_writable(struct pci_function *function, const uint8_t *config)
 {

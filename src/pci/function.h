@@ -4,8 +4,8 @@
  *
  * Configuration space is four byte tables of the same length: the bytes now, the bytes after reset,
  * which bits the guest may write, and which of these it clears by writing one. A write is applied
- * byte by byte, whatever its width and offset; what follows from it (where the BARs are, whether
- * they decode, whether the function may do DMA) is then derived anew from the bytes.
+ * byte by byte, whatever its width and offset; its consequences (where the BARs are, whether
+ * they decode, whether the function may do DMA) are then derived from the new bytes.
  *
  * Source: PCI Local Bus Specification 3.0, chapter 6; PCI Express Base 4.0, section 7.5.
  */
@@ -30,7 +30,7 @@ struct pci_function {
     struct ob_bar bars[OB_BAR_COUNT];
     uint64_t base[OB_BAR_COUNT]; /* where the guest put each BAR */
     bool decoded[OB_BAR_COUNT];  /* whether accesses there are the function's */
-    /* What hiding and narrowing have changed, as it was: the tables and the BARs. */
+    /* The bytes before hiding and narrowing: the tables and the BARs. */
     bool fitted;
     uint8_t *own_defaults;
     uint8_t *own_writable;
@@ -51,23 +51,23 @@ void pci_function_done(struct pci_function *function);
 int pci_function_add_capability(struct pci_function *function, uint8_t id, const uint8_t *body,
                                 const uint8_t *writable, size_t len);
 
-/* Takes a capability out of the list, for wires that can't carry what it announces. */
+/* Takes a capability out of the list, for wires that can't carry the feature that it announces. */
 void pci_function_hide_capability(struct pci_function *function, uint8_t id);
 
 /* For wires without 64-bit BARs: presents them as 32-bit ones, at no address yet. -ENOTSUP when one
  * is too large. */
 int pci_function_narrow_bars(struct pci_function *function, struct ob_fault *fault);
 
-/* Undoes both, for the next wire. What the guest has written stays where it can be. */
+/* Undoes both, for the next wire. The guest's writes stay where that is possible. */
 void pci_function_unfit(struct pci_function *function);
 
 /* Everything back to the defaults. */
 void pci_function_reset(struct pci_function *function);
 
-/* Whether config_len bytes of another configuration space are the same but for what a guest can
+/* Whether config_len bytes of another configuration space are the same except for the bits that a guest can
  * write and the status register. */
 bool pci_function_matches(const struct pci_function *function, const uint8_t *config);
-/* Takes over from such bytes what a guest can write; -EINVAL when they do not match. */
+/* Takes over the bits that a guest can write from such bytes; -EINVAL when they do not match. */
 int pci_function_restore(struct pci_function *function, const uint8_t *config);
 
 /* Reads 1 to 4 bytes; all ones beyond the end, with -EINVAL. */

@@ -10,7 +10,7 @@
 #define BODY_LEN 22u
 #define HEAD_LEN 2u
 
-/* The vectors as a power of two, or -1 when they are none. */
+/* The vectors as a power of two, or -1 when they are no power of two. */
 static int power_of(unsigned vectors)
 {
     for (int power = 0; power <= 5; power++)

@@ -3,7 +3,7 @@
  * MSI-X: the capability, and the table and pending bits in a BAR.
  *
  * On the wires of today the VMM owns the table: it traps the guest's accesses, or tells by an
- * eventfd per vector what may be signalled. So the table here is bytes that come back as they were
+ * eventfd per vector which may be signalled. So the table here is bytes that come back as they were
  * written; the pending bits are ours, and VMMs read them.
  *
  * Source: PCI Local Bus Specification 3.0, section 6.8.2.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Calls: requests out, answers in, and what becomes of a remote that does not play along. */
+/* Calls: requests out, answers in, and the end of a remote that does not play along. */
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +28,7 @@ void client_lose(struct ob_client *client, int code, const char *reason)
     ob_fault_set(&client->fault, code, "%s", reason);
     loop_remove(client->socket);
     client->socket = NULL;
-    socket_close(client->fd); /* so that the remote gives back what it has of ours */
+    socket_close(client->fd); /* so that the remote gives back our memory and descriptors */
     client->fd = -1;
     client_done(&client->engine);
     client->events->lost(client);
@@ -110,7 +110,7 @@ static int receive(struct ob_client *client)
     return 0;
 }
 
-/* Sends what the kernel takes of what is pending, but not for ever to a remote that reads as fast
+/* Sends as much of the pending bytes as the kernel takes, but not for ever to a remote that reads as fast
  * as it asks. 0 when that was all, -EAGAIN, or -ENOTCONN. */
 static int push(struct ob_client *client)
 {
@@ -132,7 +132,7 @@ static int push(struct ob_client *client)
     return -ENOTCONN;
 }
 
-/* Takes and sends what can be without waiting, but does not serve a remote that never stops asking
+/* Takes and sends as much as is possible without waiting, but does not serve a remote that never stops asking
  * for longer than this. */
 static void settle(struct ob_client *client)
 {
@@ -170,7 +170,7 @@ static int exchange(struct ob_client *client, uint64_t deadline_ns, bool polls)
         (short)((client->engine.later ? 0 : POLLIN) | (has_pending(client) ? POLLOUT : 0));
     int err = polls ? 0 : socket_wait(client->fd, events, deadline_ns);
     if (!polls && clock_now_ns() >= deadline_ns)
-        err = -ETIMEDOUT; /* also when the remote goes on saying other things */
+        err = -ETIMEDOUT; /* also when the remote continues to say other things */
     if (err == -ETIMEDOUT)
         return err;
     if (err < 0)
@@ -200,7 +200,7 @@ static int flush(struct ob_client *client, uint64_t deadline_ns)
     return -ENOTCONN;
 }
 
-/* The remote has not done its part in time: what a call returns then. */
+/* The remote has not done its part in time: the result of a call then. */
 static int give_up(struct ob_client *client)
 {
     client_take_for_hung(client);
@@ -250,8 +250,8 @@ static int take_answer(struct ob_client *client, const struct client_answer *ans
     return 0;
 }
 
-/* Sends a request, and before it what was left of earlier ones. A posted one may be left too. What
- * it is given may be borrowed, so a request that was begun must go out or end the connection. */
+/* Sends a request, and before it the rest of earlier ones. A posted one may be left too. Its
+ * data may be borrowed, so a request that was begun must go out or end the connection. */
 static int send_request(struct ob_client *client, const struct client_request *request,
                         uint64_t deadline_ns, uint64_t *ret_serial)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The life of a client: it is made, served, asked what its device is, and freed. */
+/* The life of a client: it is made, served, asked for its device's description, and freed. */
 #include "remote/client.h"
 
 #include <errno.h>
@@ -43,7 +43,7 @@ static void socket_ready(void *argument, uint32_t events)
         client_lose(client, -ENOTCONN, "the remote has closed the connection");
 }
 
-/* Gives up what there is of the remote besides its socket. */
+/* Gives up everything of the remote besides its socket. */
 static void let_go(struct ob_client *client)
 {
     intx_done(client);
@@ -54,7 +54,7 @@ static void let_go(struct ob_client *client)
 
 static const struct client_events events = {.settled = intx_catch_up, .lost = let_go};
 
-/* The engine, and the loop with what it watches. The client is freed by the caller when this fails.
+/* The engine, and the loop with its sources. The client is freed by the caller when this fails.
  */
 static int prepare(struct ob_client *client, int fd)
 {

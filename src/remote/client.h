@@ -19,7 +19,7 @@
  *        |               |              a message not taken, the policy
  *        '---> LOST <----'
  *
- * What differs between wires, above their engines, is a struct remote_wire: mpqemu.c and
+ * The differences between wires, above their engines, are in a struct remote_wire: mpqemu.c and
  * vfio_user.c.
  */
 #ifndef OUTBOARD_REMOTE_CLIENT_H
@@ -35,7 +35,7 @@
 
 struct remote_wire {
     const struct client_wire *engine;
-    /* Makes what the wire keeps of a remote, and lets go of what the remote gave once it is lost.
+    /* Makes the wire's state of a remote, and lets go of memory and descriptors of the remote once it is lost.
      * NULL: nothing. start() returns 0 or -ENOMEM; lost() may be called more than once. */
     int (*start)(struct ob_client *client);
     void (*lost)(struct ob_client *client);
@@ -60,7 +60,7 @@ struct remote_wire {
  * its place and tell it by messages. */
 #define INTX_UNMASK_BY_MESSAGE 1
 
-/* What call.c tells, which knows nobody above it. */
+/* Events of call.c, which knows no file above it. */
 struct client_events {
     /* Nothing is unanswered and nothing waits to be sent. */
     void (*settled)(struct ob_client *client);
@@ -87,7 +87,7 @@ struct published {
     uint64_t inode;
 };
 
-/* What there is of a vfio-user remote. */
+/* The state of a vfio-user remote. */
 struct vfio_user_remote {
     struct client_device device;
     struct client_region regions[OB_CLIENT_REGION_CONFIG + 1];
@@ -127,8 +127,8 @@ struct ob_client {
 int client_call(struct ob_client *client, const struct client_request *request,
                 uint64_t *ret_value);
 
-/* Makes a request that carries no descriptors, and waits for nothing: what the kernel does not take
- * now goes later, an answer is taken when it comes. The remote must have been greeted. 0; -EAGAIN
+/* Makes a request that carries no descriptors, and waits for nothing: bytes that the kernel does not take
+ * now go later, an answer is taken when it comes. The remote must have been greeted. 0; -EAGAIN
  * when something else must be sent first; -ENOTCONN; or -EBUSY. */
 int client_send_now(struct ob_client *client, const struct client_request *request);
 
@@ -136,9 +136,9 @@ int client_send_now(struct ob_client *client, const struct client_request *reque
  * -ENOTCONN, -ETIMEDOUT, or an errno of the greeting. */
 int client_prepare(struct ob_client *client);
 
-/* Takes what the remote has said and sends what it asked for, without waiting. */
+/* Takes the remote's messages and sends the answers to its requests, without waiting. */
 void client_catch_up(struct ob_client *client);
-/* The remote has not answered in time: does what the policy says. */
+/* The remote has not answered in time: follows the policy. */
 void client_take_for_hung(struct ob_client *client);
 /* The remote is lost, for the reason given. */
 void client_lose(struct ob_client *client, int code, const char *reason);
@@ -149,7 +149,7 @@ void heartbeat_stop(struct ob_client *client);
 
 /* Takes the eventfds away; the remote may still hold them. */
 void intx_done(struct ob_client *client);
-/* Does what is due; never waits. */
+/* Does the work that is due; never waits. */
 void intx_catch_up(struct ob_client *client);
 
 extern const struct remote_wire remote_mpqemu;

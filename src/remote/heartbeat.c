@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Heartbeat: at each beat a remote that has not answered since the last one, or has not even taken
- * a byte of what waits for it, is hung; else it is asked again. A remote that stops right after a
+ * a byte of the messages that wait for it, is hung; else it is asked again. A remote that stops right after a
  * beat is found at the second beat from then.
  *
  * A beat never waits, so it does not greet a remote: until somebody else has, there is nothing to
@@ -27,7 +27,7 @@ static void beat(void *argument, uint32_t events)
     if (client->engine.num_calls > 0 || (client->engine.tx_len > 0 && !moved))
         client_take_for_hung(client);
     else
-        client_send_now(client, &ping); /* what goes wrong shows in the state */
+        client_send_now(client, &ping); /* a failure shows in the state */
 }
 
 int heartbeat_start(struct ob_client *client)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* mpqemu above its engine: a table of at most seven regions, two eventfds, and a probe of BARs by
- * what stays in their registers. */
+ * the bits that stay in their registers. */
 #include <errno.h>
 
 #include "client/probe.h"
 #include "remote/client.h"
 
-#define CONFIG_LEN 256u /* what x-pci-proxy-dev forwards */
+#define CONFIG_LEN 256u /* the length that x-pci-proxy-dev forwards */
 
 static int publish_memory(struct ob_client *client, const struct ob_client_region *regions,
                           unsigned count, struct ob_fault *fault)

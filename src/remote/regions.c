@@ -256,7 +256,7 @@ static int own_fds(const struct client_reply *reply, struct ob_client_eventfd *e
     return (int)count;
 }
 
-/* Whoever gets them writes to them, so each must be one that does not wait. */
+/* Their receiver writes to them, so each must be one that does not wait. */
 static int check_eventfds(const struct client_reply *reply, struct ob_fault *fault)
 {
     for (unsigned i = 0; i < reply->fds.count; i++)

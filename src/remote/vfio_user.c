@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * vfio-user above its engine: the greeting, after which it is known what the remote's device is,
+ * vfio-user above its engine: the greeting, after which the remote's device is known,
  * and the probe, which tells.
  */
 #include "remote/vfio_user.h"
@@ -102,21 +102,21 @@ static int ask_for_device(struct ob_client *client, struct ob_fault *fault)
                    : vfio_user_device_parse(answer, reply.len, &client->remote->device, fault);
 }
 
-/* Whether the areas of a region can be mapped. What is no memory would have whoever maps it wait
- * for the remote, what is shorter kill it. */
+/* Whether the areas of a region can be mapped. If it is no memory, its user would wait
+ * for the remote; if it is shorter, its user would die. */
 static bool has_areas(const struct client_region *region, int fd)
 {
     uint64_t end = 0;
-    const char *what;
+    const char *kind;
     for (unsigned i = 0; i < region->num_areas; i++)
         if (region->areas[i].offset + region->areas[i].len > end)
             end = region->areas[i].offset + region->areas[i].len;
     return end > 0 && region->file_offset <= UINT64_MAX - end &&
-           shared_memory_check(fd, region->file_offset + end, &what) == 0;
+           shared_memory_check(fd, region->file_offset + end, &kind) == 0;
 }
 
-/* A region, with the descriptor by which it can be mapped. One that the remote refuses to describe
- * is none. */
+/* A region, with the descriptor by which it can be mapped. A region that the remote refuses to describe
+ * does not exist. */
 static int ask_for_region(struct ob_client *client, unsigned index, struct ob_fault *fault)
 {
     struct vfio_user_remote *remote = client->remote;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the files that know vfio-user share: messages out, answers in. */
+/* Shared by the files that know vfio-user: messages out, answers in. */
 #ifndef OUTBOARD_REMOTE_VFIO_USER_H
 #define OUTBOARD_REMOTE_VFIO_USER_H
 
@@ -12,7 +12,7 @@ struct vfio_user_question {
     unsigned num_fds;
 };
 
-/* vfio_user_message.c. Greets the remote unless that was done: what it is, and what it can do, is
+/* vfio_user_message.c. Greets the remote unless that was done: its kind and its abilities are
  * known then. As client_call(); -EOPNOTSUPP when the client's wire is another. */
 int vfio_user_meet(struct ob_client *client);
 
@@ -25,14 +25,14 @@ int vfio_user_ask(struct ob_client *client, const struct vfio_user_question *que
 int vfio_user_reject(struct ob_client *client, const struct ob_fault *fault);
 
 /* vfio_user_feature.c: asks for a device feature; the answer repeats the 8 bytes of its head, and
- * what is behind goes to the data of *reply. As vfio_user_ask(). */
+ * the rest goes to the data of *reply. As vfio_user_ask(). */
 int vfio_user_ask_feature(struct ob_client *client, uint32_t flags, const uint8_t *data,
                           size_t data_len, struct client_reply *reply);
 /* As above, to get a feature whose answer must be whole. */
 int vfio_user_get_feature(struct ob_client *client, uint32_t number, const uint8_t *data,
                           size_t data_len, uint8_t *ret_data, size_t ret_len);
 
-/* vfio_user_log.c: moves what the remote has logged of a range into the client's half of the log.
+/* vfio_user_log.c: moves the pages that the remote has logged of a range into the client's half of the log.
  * 0, also where nothing is logged, or the errno of a call, which loses nothing. */
 int vfio_user_fetch_log(struct ob_client *client, uint64_t start, uint64_t len);
 

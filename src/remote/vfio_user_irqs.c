@@ -52,7 +52,7 @@ int vfio_user_unmask_intx(struct ob_client *client)
     return client_send_now(client, &request);
 }
 
-/* Meets the remote and checks the vectors against what it has. */
+/* Meets the remote and checks the vectors against its own. */
 static int check_vectors(struct ob_client *client, enum ob_client_irq kind, unsigned start,
                          unsigned count)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The log of the pages that a vfio-user device writes has two halves: the remote's for what it
- * reaches itself, and that of the client's memory for what it writes by messages.
+ * The log of the pages that a vfio-user device writes has two halves: the remote's for pages that it
+ * reaches itself, and that of the client's memory for writes by messages.
  *
  * A report first moves the remote's half into ours, so that a call that fails loses nothing. The
  * remote is asked region by region: libvfio-user keeps its log so, answers for whole regions only,
@@ -73,7 +73,7 @@ int ob_client_log_stop(struct ob_client *client)
                                  NULL, 0, &reply);
 }
 
-/* Asks what the remote has written of whole pages, and notes it here. */
+/* Asks which whole pages the remote has written, and notes them here. */
 static int fetch_pages(struct ob_client *client, uint64_t start, uint64_t len)
 {
     const uint64_t page = log_of(client)->page;
@@ -97,7 +97,7 @@ static int fetch_pages(struct ob_client *client, uint64_t start, uint64_t len)
     return err;
 }
 
-/* Fetches what is logged between two addresses, both inclusive: whole pages of a range. */
+/* Fetches the log between two addresses, both inclusive: whole pages of a range. */
 static int fetch_range(struct ob_client *client, uint64_t first, uint64_t last)
 {
     const uint64_t page = log_of(client)->page;
@@ -114,14 +114,14 @@ static int fetch_range(struct ob_client *client, uint64_t first, uint64_t last)
     return err;
 }
 
-/* Fetches what is logged of [first, last], in whole pages of the log. */
+/* Fetches the log of [first, last], in whole pages of the log. */
 static int fetch_whole_pages(struct ob_client *client, uint64_t first, uint64_t last)
 {
     const uint64_t inside = log_of(client)->page - 1;
     return fetch_range(client, first & ~inside, last | inside);
 }
 
-/* Fetches what is logged of a region: all of it, or what lies in the log's ranges. */
+/* Fetches the log of a region: all of it, or the part in the log's ranges. */
 static int fetch_region(struct ob_client *client, const struct ob_dma_region *region)
 {
     const uint64_t gpa = region->gpa, last = gpa + (region->len - 1);

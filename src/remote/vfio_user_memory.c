@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Guest memory of a vfio-user remote: DMA_MAP and DMA_UNMAP, the remote's own DMA by messages, and
- * the log of what it has written.
+ * the log of its writes.
  *
  * All that is mapped is kept in a struct memory, where the remote's messages find it. A region
  * joins it before the remote is told, and leaves it after the remote has given it back, so the
- * remote never asks in vain for what it may ask for.
+ * remote is never refused memory that it may ask for.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -151,7 +151,7 @@ int ob_client_unmap_memory(struct ob_client *client, uint64_t gpa, uint64_t len)
         err = 0; /* it never took the region, but said so too late */
     if (err < 0)
         return err;
-    if (vfio_user_fetch_log(client, gpa, len) < 0) /* it may have forgotten what it had logged */
+    if (vfio_user_fetch_log(client, gpa, len) < 0) /* it may have forgotten its log */
         dirty_mark(&client->remote->memory.dirty, gpa, len);
     forget_region(client, gpa, len);
     return 0;
@@ -183,7 +183,7 @@ static bool is_among(const struct published *one, const struct published *list, 
     return false;
 }
 
-/* Unmaps what was published and is not wanted any more. */
+/* Unmaps regions that were published and are not wanted any more. */
 static int retract(struct ob_client *client, const struct published *wanted, unsigned count,
                    struct ob_fault *fault)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Messages of vfio-user: a question, and what becomes of its answer. */
+/* Messages of vfio-user: a question, and the handling of its answer. */
 #include "remote/vfio_user.h"
 
 #include <errno.h>

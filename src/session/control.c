@@ -2,7 +2,7 @@
 /*
  * The control lane: a few kilobytes of encoded control frames that go before any data.
  *
- * What is owed to the peer is kept as bits, in the session and in each stream, never as a queue of
+ * Debts to the peer are kept as bits, in the session and in each stream, never as a queue of
  * frames: an application or a peer that provokes the same frame a thousand times makes one of it.
  * The bits become frames when the lane has room, so a stalled channel costs no memory.
  */
@@ -217,7 +217,7 @@ static void fill_streams(struct ob_session *session)
     }
 }
 
-/* Moves what is still to be sent to the front, so that all the rest is room. */
+/* Moves the bytes that are still to be sent to the front, so that the rest is room. */
 static void compact(struct transmitter *tx)
 {
     tx->lane_len -= tx->lane_done;

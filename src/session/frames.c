@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What each frame means. A frame is checked against the session (tag, direction, number), then
+ * The meaning of each frame. A frame is checked against the session (tag, direction, number), then
  * against its row below (length, whether it names a stream), and only then reaches its handler,
  * which checks it against the state of the stream.
  *
@@ -141,7 +141,7 @@ static enum verdict on_refuse(struct ob_session *session, struct ob_stream *stre
     return VERDICT_GO_ON;
 }
 
-/* Each count may only grow, and the peer cannot have consumed what it was not sent. */
+/* Each count may only grow, and the peer cannot have consumed bytes that it was not sent. */
 static enum verdict on_credit(struct ob_session *session, struct ob_stream *stream,
                               const struct session_header *header, const uint8_t *payload)
 {

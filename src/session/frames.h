@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What each frame means, and when it is allowed. */
+/* The meaning of each frame, and when it is allowed. */
 #ifndef OUTBOARD_SESSION_FRAMES_H
 #define OUTBOARD_SESSION_FRAMES_H
 

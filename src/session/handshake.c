@@ -5,14 +5,14 @@
  * Each end greets with HELLO and its nonce, and answers every HELLO with HELLO_ACK, which carries
  * its own nonce and the peer's. Without a key a session stands at an end once a HELLO_ACK has
  * brought its own nonce back: only a peer that lives now can know it. Bytes of an earlier life
- * cannot, because a nonce is drawn anew for each session.
+ * cannot, because each session draws a new nonce.
  *
  * While greeting, the nonce stays the same whatever arrives, so two ends that greet each other
  * converge. A HELLO with an unknown nonce while a session stands means that the peer has begun a
  * new life: the session ends, and with it our own nonce.
  *
  * With a key that is not enough. Where a virtual machine is resumed twice from one snapshot, both
- * clones have the nonce that was drawn before it, and what answered one of them would do for the
+ * clones have the nonce that was drawn before it, and an answer to one of them would suit the
  * other. So each end draws a challenge when it first hears of a peer, sends it with HELLO_ACK, and
  * a session stands once a proof over both nonces and both challenges has come. And nothing that
  * proves nothing ends a session with a key: who greets meanwhile is met as a stranger, beside the
@@ -323,7 +323,7 @@ void handshake_change_peer(struct ob_session *session)
     session->tx.pending = PENDING_HELLO_ACK;
 }
 
-/* Notes what a peer asks us to prove, which we owe it then. */
+/* Notes the peer's challenge, whose proof we owe it then. */
 static void note_challenge(struct ob_session *session, struct handshake_peer *who,
                            const struct session_hello_ack *ack)
 {
@@ -347,7 +347,7 @@ static enum verdict take_keyed_ack(struct ob_session *session, const struct sess
         return verdict;
     note_challenge(session, who, ack);
     if (memcmp(ack->peer_challenge, none, sizeof(none)) == 0)
-        return VERDICT_GO_ON; /* it has not heard what we ask it to prove */
+        return VERDICT_GO_ON; /* it has not heard our challenge */
     if (memcmp(ack->peer_challenge, who->challenge, sizeof(who->challenge)) != 0)
         return drop(session); /* the answer to an earlier challenge */
     if (!is_proven(session, ack))

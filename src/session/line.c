@@ -4,7 +4,7 @@
  * and a zero. A greeting has a zero before it, too: whatever half frame an earlier life left behind
  * ends there, and the greeting is whole.
  *
- * Frames are encoded when they are about to go, up to a mark, and what is encoded can no longer be
+ * Frames are encoded when they are about to go, up to a mark, and encoded frames can no longer be
  * overtaken. So the mark follows the line: it rises while the line takes all that it is given, and
  * falls as soon as it does not, and on a slow line a control frame waits for one data frame or two.
  */

@@ -8,7 +8,7 @@
  *
  * A raw line can lose the last frames before a pause, and nobody would ever know: a lost frame is
  * noticed by the number of the next one. So a PING follows the last frame after a while, and again,
- * until a PONG says that everything before it has arrived. To a peer that is paused this goes on,
+ * until a PONG says that everything before it has arrived. To a peer that is paused this continues,
  * until the channel is full: a few bytes per second that nobody reads.
  */
 #include "session/liveness.h"
@@ -77,7 +77,7 @@ void liveness_pong(struct ob_session *session, uint64_t value)
     }
 }
 
-/* PING is owed; it carries a new value when it is encoded anew. */
+/* PING is owed; it carries a new value each time that it is encoded. */
 static void owe_ping(struct ob_session *session)
 {
     if (!(session->tx.pending & PENDING_PING))

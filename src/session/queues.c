@@ -2,7 +2,7 @@
 /*
  * The queues of the transmitter, as a stream sees them: it stands in tx.control while it owes
  * frames, in tx.active while it has data and credit, in tx.notify while its owner is to be told.
- * Who changes what a stream owes or may send calls a function of this file afterwards.
+ * Code that changes a stream's debts or credit calls a function of this file afterwards.
  */
 #include "session/queues.h"
 #include "session/session.h"

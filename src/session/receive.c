@@ -133,7 +133,7 @@ static uint32_t get_le(const uint8_t *at)
     return at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
 }
 
-/* What lay between two zeroes. */
+/* The bytes between two zeroes. */
 static enum verdict take_line_frame(struct ob_session *session)
 {
     const struct cobs_decoder *cobs = &session->rx.cobs;

@@ -89,7 +89,7 @@ void ob_session_free(struct ob_session *session)
     free(session);
 }
 
-/* Brackets everything that calls back; the last leave frees what callbacks have freed. */
+/* Brackets everything that calls back; the last leave releases the memory of streams that callbacks have freed. */
 static void enter(struct ob_session *session, uint64_t now_ns)
 {
     liveness_advance(session, now_ns);
@@ -103,8 +103,8 @@ static void leave(struct ob_session *session)
 }
 
 /*
- * Ends what stands, resets its streams, and says BYE when `farewell`. What comes next is greet(),
- * stand() or SESSION_CLOSED.
+ * Ends the session that stands, resets its streams, and says BYE when `farewell`. The next step is
+ * greet(), stand() or SESSION_CLOSED.
  */
 static void over(struct ob_session *session, uint32_t reason, bool farewell)
 {
@@ -127,7 +127,7 @@ static void over(struct ob_session *session, uint32_t reason, bool farewell)
     TELL(session, ended, reason);
 }
 
-/* Begins a new handshake with a new nonce. 0, or what random() returned; then a tick tries again.
+/* Begins a new handshake with a new nonce. 0, or the error of random(); then a tick tries again.
  */
 static int greet(struct ob_session *session)
 {
@@ -151,7 +151,7 @@ static void stand(struct ob_session *session)
     TELL(session, up, session->handshake.tag);
 }
 
-/* The peer broke the rules: greets anew on a line, closes on a clean channel. Returns the code. */
+/* The peer broke the rules: greets again on a line, closes on a clean channel. Returns the code. */
 static int broken(struct ob_session *session, const struct ending *ending)
 {
     bool stood = session->state == SESSION_UP;
@@ -166,8 +166,8 @@ static int broken(struct ob_session *session, const struct ending *ending)
     return ending->code;
 }
 
-/* No session can stand with this peer: told once per life of it. It is to know, too, so what is
- * owed to it goes out before a clean channel is closed. */
+/* No session can stand with this peer: told once per life of it. It is to know, too, so the frames
+ * that are owed to it go out before a clean channel is closed. */
 static int failed(struct ob_session *session, const struct ending *ending)
 {
     struct handshake *handshake = &session->handshake;
@@ -187,7 +187,7 @@ static int restarted(struct ob_session *session)
     return greet(session);
 }
 
-/* Does what a part has found to be due. 0, or the errno that ob_session_receive() returns. */
+/* Does the work that a part has found to be due. 0, or the errno that ob_session_receive() returns. */
 static int act(struct ob_session *session, enum verdict verdict)
 {
     const struct ending ending = session->ending;
@@ -243,7 +243,7 @@ static int receive(struct ob_session *session, const void *bytes, size_t len, ui
         len -= taken;
         result = act(session, verdict);
         if (on_line(session))
-            result = 0; /* whatever comes over a line, the hunt for the next HELLO goes on */
+            result = 0; /* whatever comes over a line, the hunt for the next HELLO continues */
     }
     leave(session);
     return result;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The session object, the parts of the engine that work on it, and what passes between its states.
- * What each part may be asked is in the header of its name.
+ * The session object, the parts of the engine that work on it, and the values that pass between its states.
+ * The functions of each part are in the header of its name.
  *
  *   session.c    the public ob_session functions: making, ending, bytes in and out, the clock;
  *                acts on verdicts
  *   verdict.c    verdicts with a reason
  *   handshake.c  nonces, HELLO, HELLO_ACK, proof, tag
  *   receive.c    bytes to frames, on both kinds of channel
- *   frames.c     what each frame means, and when it is allowed
+ *   frames.c     the meaning of each frame, and when it is allowed
  *   streams.c    the table of streams, their life
  *   queues.c     which queues of the transmitter a stream stands in
  *   unread.c     received bytes, until the application consumes them
@@ -75,7 +75,7 @@ enum pending {
     PENDING_STRANGER_ACK = 1 << 10, /* HELLO_ACK to handshake.stranger */
 };
 
-/* What OPEN will say; kept until it has been encoded. */
+/* The content of OPEN; kept until it has been encoded. */
 struct open_request {
     size_t service_len;
     size_t metadata_len;
@@ -86,9 +86,9 @@ struct stream_rx {
     struct chain unread;
     uint64_t received; /* bytes that came */
     uint64_t consumed; /* bytes that the application is done with */
-    uint64_t limit;    /* received may not pass it: what we granted so far */
+    uint64_t limit;    /* received may not pass it: the credit that we granted so far */
     bool ended;        /* FIN came */
-    /* Behind `unread`, numbers in session->rx.pieces; 0: there are none. */
+    /* Behind `unread`, numbers in session->rx.pieces; 0: no further pieces. */
     uint8_t first_piece, last_piece;
 };
 
@@ -97,7 +97,7 @@ struct stream_tx {
     const uint8_t *lent;    /* or lent: where it lies */
     size_t lent_len;        /* of it, not yet wholly handed to the channel */
     uint64_t sent;          /* bytes in frames, in all */
-    uint64_t limit;         /* sent may not pass it: what the peer granted so far */
+    uint64_t limit;         /* sent may not pass it: the credit that the peer granted so far */
     uint64_t acknowledged;  /* bytes that the peer said it consumed */
     uint32_t ahead;         /* bytes in front of unsent or lent that are in frames being sent */
     int32_t deficit : 24;   /* deficit round robin: bytes it may send in this turn */
@@ -170,7 +170,7 @@ struct handshake {
     uint64_t nonce; /* 0: there were no random numbers */
     struct handshake_peer peer;
     struct handshake_peer stranger; /* while a session with a key stands: claims to be its peer */
-    struct session_hello newcomer;  /* VERDICT_NEWCOMER: what it said */
+    struct session_hello newcomer;  /* VERDICT_NEWCOMER: its HELLO */
     uint64_t tag;
     bool greater;          /* our nonce is the greater one */
     uint64_t failed_nonce; /* the peer's life whose failure the application knows about */
@@ -221,7 +221,7 @@ struct transmitter {
     uint32_t goaway_reason;
     uint64_t pong_value;
     uint32_t seq; /* of the next frame */
-    /* A frame of which some bytes went out; at most one, and it goes on before anything else. */
+    /* A frame of which some bytes went out; at most one, and its rest goes before anything else. */
     struct data_frame partial;
     size_t partial_done; /* bytes of header and payload that went; 0: none is partial */
     uint8_t *orphaned;   /* LIMIT_SESSION_DATA bytes, for the rest of a partial frame's payload */
@@ -255,7 +255,7 @@ struct ob_session {
     struct ob_session_config config;
     uint8_t key[OB_SESSION_KEY_MAX];
     enum session_state state;
-    int broken; /* clean channel: the errno that receive goes on giving */
+    int broken; /* clean channel: the errno that each further receive gives */
     int depth;  /* > 0 while callbacks may be running */
     bool going_away;
     bool peer_going_away;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Reading and writing a stream. Nothing here calls back, and nothing waits: what cannot go now is
- * kept within its bound, or not taken.
+ * Reading and writing a stream. Nothing here calls back, and nothing waits: bytes that cannot go now are
+ * kept within their bound, or not taken.
  */
 #include "session/queues.h"
 #include "session/session.h"
@@ -127,7 +127,7 @@ ssize_t ob_stream_read(struct ob_stream *stream, void *bytes, size_t len)
     }
 }
 
-/* What forbids writing, or 0. */
+/* The errno that forbids writing, or 0. */
 static int unwritable(const struct ob_stream *stream)
 {
     if (stream->state == STREAM_OVER)

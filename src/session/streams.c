@@ -5,7 +5,7 @@
  * An object is in one of three lists: live (it may be in the table, too), over (its owner has yet
  * to free it) or freed (its owner has, inside a callback; the memory goes when the callback's
  * caller is done). Ids count up and are never used again in a session, so an id below the next one
- * that is not in the table belongs to a stream that is over, and what still comes for it is
+ * that is not in the table belongs to a stream that is over, and further frames for it are
  * dropped.
  */
 #include "session/streams.h"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Which bytes go next: the rest of a frame that was partly sent, then the control lane, then data
- * by deficit round robin (Shreedhar and Varghese, SIGCOMM 1995): a stream may send in its turn what
- * it has saved up, and saves one full frame's worth per round.
+ * by deficit round robin (Shreedhar and Varghese, SIGCOMM 1995): a stream may send in its turn as much
+ * as it has saved up, and saves one full frame's worth per round.
  *
  * On a clean channel payload is not copied: transmit hands out where it lies, and transmitted says
  * how much of that went. DATA frames of which nothing went are taken back, so that control frames
- * which turn up meanwhile overtake them; only one that is partly sent has to go on, and should its
+ * which turn up meanwhile overtake them; only one that is partly sent has to continue, and should its
  * stream go away, the rest of its payload is saved in tx.orphaned.
  *
  * On a raw line every frame is copied when it is encoded, and counts as sent then.
@@ -273,7 +273,7 @@ static size_t settle_lane(struct transmitter *tx, size_t len)
 }
 
 /*
- * Counts off len bytes that went, frame by frame. What did not go is taken back before what went
+ * Counts off len bytes that went, frame by frame. The rest is taken back before the sent part
  * is committed: a stream has its last byte on its way only if none is taken back.
  */
 static void settle_frames(struct ob_session *session, size_t len)

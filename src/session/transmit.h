@@ -12,7 +12,7 @@ void transmitter_abandon(struct ob_session *session);
 /* Forgets everything that is not sent. */
 void transmitter_reset(struct ob_session *session);
 bool transmitter_has_output(const struct ob_session *session);
-/* Fills spans with what goes next; transmitter_settle() says how many bytes of it went. */
+/* Fills spans with the bytes that go next; transmitter_settle() says how many bytes of it went. */
 int transmitter_gather(struct ob_session *session, struct iovec *iov, int iov_max);
 void transmitter_settle(struct ob_session *session, size_t len);
 

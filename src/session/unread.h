@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What a stream has received and its application has not consumed. */
+/* Bytes that a stream has received and its application has not consumed. */
 #ifndef OUTBOARD_SESSION_UNREAD_H
 #define OUTBOARD_SESSION_UNREAD_H
 
@@ -11,7 +11,7 @@ void unread_add(struct ob_stream *stream, const uint8_t *bytes, size_t len);
 bool unread_full(const struct ob_session *session);
 /* Calls `readable`; without that callback, puts the stream on the list of readable streams. */
 void unread_tell(struct ob_stream *stream);
-/* The first contiguous bytes; 0 if there are none. */
+/* The first contiguous bytes; 0 if there are no bytes. */
 size_t unread_peek(const struct ob_stream *stream, const uint8_t **ret_bytes);
 int unread_spans(const struct ob_stream *stream, struct iovec *iov, int iov_max);
 void unread_consume(struct ob_stream *stream, size_t len);

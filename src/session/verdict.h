@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What a part of the engine has found to be due. Parts return it, up to session.c, which acts on
+/* A verdict of a part of the engine: the work that is due. Parts return it, up to session.c, which acts on
  * it. */
 #ifndef OUTBOARD_SESSION_VERDICT_H
 #define OUTBOARD_SESSION_VERDICT_H

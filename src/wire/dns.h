@@ -28,7 +28,7 @@ enum dns_code {
 
 struct dns_answer {
     uint8_t code;   /* enum dns_code, or another number of section 4.1.1 */
-    unsigned count; /* addresses; what exceeds DNS_ADDRESSES_MAX is passed over */
+    unsigned count; /* addresses; those beyond DNS_ADDRESSES_MAX are passed over */
     uint8_t address[DNS_ADDRESSES_MAX][16]; /* 4 bytes of each for DNS_A */
     char owner[DNS_NAME_MAX + 1];           /* whose addresses they are, behind all aliases */
 };

@@ -37,12 +37,12 @@ enum exec_type {
     EXEC_ARGUMENTS = 8, /* client: the first bytes of the arguments, of which START has the last */
     EXEC_VARIABLE = 9,  /* client: NAME=VALUE, for the command's environment */
     /* Version 3: */
-    EXEC_TAKEN = 10,  /* server: u32, so many more bytes of STDIN have been taken */
+    EXEC_TAKEN = 10,  /* server: u32, the number of further bytes of STDIN that were taken */
     EXEC_CLOSED = 11, /* server: the command reads no more, so send no more STDIN */
 };
 
 enum exec_exit_kind {
-    EXEC_EXITED = 0,     /* status is what the command gave to exit() */
+    EXEC_EXITED = 0,     /* status is the command's argument of exit() */
     EXEC_SIGNALLED = 1,  /* status is the number of the signal that killed it */
     EXEC_NOT_STARTED = 2 /* status is the errno of exec */
 };
@@ -58,7 +58,7 @@ struct exec_frame {
 struct exec_start {
     bool terminal; /* give the command a pseudo terminal */
     uint16_t rows, columns;
-    const char *arguments; /* each ended by a NUL; none: what the service declares */
+    const char *arguments; /* each ended by a NUL; none: the command of the service */
     size_t arguments_len;
 };
 

@@ -5,7 +5,7 @@
 
 #include "base/cursor.h"
 
-/* The number of each command by dialect; -1: the dialect has none. */
+/* The number of each command by dialect; -1: the dialect lacks the command. */
 static const int numbers[MPQEMU_COMMAND_COUNT][2] = {
     /*                       shipped  v8 */
     [MPQEMU_INIT] = {-1, 0},         [MPQEMU_SYNC_SYSMEM] = {0, 1},

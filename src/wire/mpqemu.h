@@ -70,7 +70,7 @@ struct mpqemu_bar_access {
 
 /* Returns the command with that number, or -EPROTO. */
 int mpqemu_command_from(enum mpqemu_dialect dialect, uint32_t number);
-/* Returns the number of the command, or -ENOTSUP when the dialect has none. */
+/* Returns the number of the command, or -ENOTSUP when the dialect lacks it. */
 int mpqemu_command_number(enum mpqemu_dialect dialect, enum mpqemu_command command);
 
 /* As QEMU calls it. */

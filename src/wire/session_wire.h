@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The frames of the session protocol, as docs/session-protocol.md lays them out: a header of 24
- * bytes and a payload. Pure encoding; what a frame means is the engine's affair.
+ * bytes and a payload. Pure encoding; the meaning of a frame is the engine's affair.
  *
  * Every _get returns 0 or -EPROTO, and gives nothing away on failure; every _put writes the payload
  * only and returns its length. Texts and bytes of a decoded message point into the payload.
@@ -17,7 +17,7 @@
 #define SESSION_CHALLENGE_LEN 16
 #define SESSION_PROOF_LEN     32
 
-/* What follows a frame on a raw line, before the bytes are stuffed: CRC-32C of the frame. */
+/* The trailer of a frame on a raw line, before the bytes are stuffed: CRC-32C of the frame. */
 #define SESSION_CRC_LEN 4
 
 enum session_type {
@@ -84,7 +84,7 @@ struct session_credit {
 
 #define SESSION_HELLO_LEN     24
 #define SESSION_HELLO_ACK_LEN 96
-/* What the proof of a HELLO_ACK covers: all of the payload before it. */
+/* The part of a HELLO_ACK that its proof covers: all of the payload before it. */
 #define SESSION_PROVEN_LEN   64
 #define SESSION_OPEN_LEN_MIN 8
 #define SESSION_CREDIT_LEN   12

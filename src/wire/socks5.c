@@ -55,7 +55,7 @@ static void get_number(struct rd *rd, int family, size_t len, char *ret_host)
     inet_ntop(family, address, ret_host, SOCKS5_HOST_MAX + 1);
 }
 
-/* A name that another layer could read as something else (a NUL, a colon) is none. */
+/* A name that another layer could read as something else (a NUL, a colon) is refused. */
 static bool get_name(struct rd *rd, char *ret_host)
 {
     unsigned len = rd_u8(rd);

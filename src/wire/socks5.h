@@ -14,7 +14,7 @@
 #define SOCKS5_METHOD_LEN 2
 #define SOCKS5_REPLY_LEN  10
 
-/* Section 3: what the server says to the methods that a client offers. */
+/* Section 3: the server's choice among the methods that a client offers. */
 enum socks5_method {
     SOCKS5_NO_AUTHENTICATION = 0x00,
     SOCKS5_NO_ACCEPTABLE = 0xff,

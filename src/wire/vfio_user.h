@@ -142,7 +142,7 @@ struct vfio_user_irq_set {
 /* DEVICE_FEATURE, as struct vfio_device_feature. */
 struct vfio_user_feature {
     uint32_t argsz;
-    uint32_t flags; /* VFIO_DEVICE_FEATURE_*: the number, and what to do with it */
+    uint32_t flags; /* VFIO_DEVICE_FEATURE_*: the number, and the action */
 };
 
 /* The kernel's numbers, of which older headers lack some. */
@@ -154,7 +154,7 @@ enum vfio_user_feature_number {
     VFIO_USER_FEATURE_LOGGING_REPORT = 8,
 };
 
-/* What a device that migrates does; the kernel's numbers, of which older headers lack some. */
+/* The states of a device that migrates; the kernel's numbers, of which older headers lack some. */
 enum vfio_user_mig_state {
     VFIO_USER_MIG_ERROR = 0,
     VFIO_USER_MIG_STOP = 1,
@@ -188,7 +188,7 @@ struct vfio_user_access {
     uint32_t count;
 };
 
-/* What the client offers in VERSION, and what the server takes of it. */
+/* The client's offer in VERSION, and the part that the server accepts. */
 struct vfio_user_capabilities {
     uint32_t max_msg_fds;
     uint64_t max_data_xfer_size;
@@ -254,7 +254,7 @@ int vfio_user_sparse_get(const uint8_t *buf, size_t len, uint64_t *ret_area_offs
  * below. */
 void vfio_user_version_prepare(void);
 
-/* The payload of VERSION. What the peer leaves out has the value that the specification gives it.
+/* The payload of VERSION. A capability that the peer leaves out has the value of the specification.
  * -EPROTO when the payload is too short, its text is no NUL-terminated JSON object, or a capability
  * has another type than it should. */
 int vfio_user_version_get(const uint8_t *buf, size_t len, struct vfio_user_version *ret_version);

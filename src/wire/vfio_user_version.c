@@ -10,7 +10,7 @@
 #include "base/cursor.h"
 #include "wire/vfio_user.h"
 
-/* What holds where a peer says nothing; section VFIO_USER_VERSION. */
+/* The values if a peer says nothing; section VFIO_USER_VERSION. */
 static const struct vfio_user_capabilities defaults = {
     .max_msg_fds = 1,
     .max_data_xfer_size = 1048576,
@@ -64,7 +64,7 @@ static int get_capabilities(const json_t *root, struct vfio_user_capabilities *c
     return 0;
 }
 
-/* The text behind the numbers as JSON, or NULL when it is none. */
+/* The text behind the numbers as JSON, or NULL when it is no JSON. */
 static json_t *parse(const uint8_t *text, size_t len)
 {
     if (len == 0 || text[len - 1] != '\0' || len > LIMIT_VFIO_USER_JSON)
