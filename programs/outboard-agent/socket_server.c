@@ -50,7 +50,7 @@ static int listen_at(struct socket_server *server, const char *path, struct ob_f
         .loop = server->loop,
         .timers = &server->timers,
         .mode = 0600,
-        .what = "the agent's socket",
+        .title = "the agent's socket",
         .accepted = on_connection,
         .argument = server,
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Configuration space as people read it. What a device says of itself is not believed: the list of
+ * Configuration space as people read it. A device's description of itself is not believed: the list of
  * capabilities may loop or lead out of the header, and is followed as far as it makes sense.
  *
  * Source: PCI Local Bus Specification 3.0, chapter 6; PCI Code and ID Assignment Specification.
@@ -39,7 +39,7 @@ extern const struct config_bit status_bits[];
 
 uint32_t config_get(const uint8_t *config, unsigned offset, unsigned size);
 void capabilities_read(const uint8_t *config, struct capabilities *ret_capabilities);
-/* Of a class code of three bytes: what its base class is called. */
+/* Of a class code of three bytes: the name of its base class. */
 const char *class_name(uint32_t class_code);
 
 #endif

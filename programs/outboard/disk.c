@@ -2,8 +2,8 @@
 /*
  * outboard disk: outboard-nvme, with a qemu-nbd of its own for each image that is not raw.
  *
- * The device can reach what its guest's disk is made of by sockets only, and what parses the
- * image's format is another process. All of them live and end together: the device first, so that
+ * The device can reach its guest's data by sockets only, and another process parses the
+ * image's format. All of them live and end together: the device first, so that
  * its last flush is served. When we are killed the kernel tells them to end.
  */
 #include "disk.h"
@@ -34,7 +34,7 @@
 struct disk {
     struct disk_server servers[BLOCK_IMAGES];
     struct image_option images[BLOCK_IMAGES];
-    char *options[BLOCK_IMAGES]; /* what the device is told of the servers' images */
+    char *options[BLOCK_IMAGES]; /* the device's options for the servers' images */
     unsigned server_count;
     unsigned image_count;
     char *device_argv[MAX_ARGUMENTS + 1];
@@ -69,7 +69,7 @@ static void append_encoded(char *text, size_t size, const char *name)
     }
 }
 
-/* The export has the image's name, for what the device says of it. The serial number stays the one
+/* The export has the image's name, for the device's messages. The serial number stays the one
  * that the image has without a server. */
 static char *describe(const struct image_option *option, int socket_fd)
 {
@@ -100,7 +100,7 @@ static int parse(struct disk *disk, int argc, char **argv, struct ob_fault *faul
     return err;
 }
 
-/* Starts what servers are needed and writes the device's command line. */
+/* Starts the servers that are needed and writes the device's command line. */
 static int start_servers(struct disk *disk, int argc, char **argv, struct ob_fault *fault)
 {
     unsigned image = 0;
@@ -140,7 +140,7 @@ static void become_device(struct disk *disk, const sigset_t *mask)
     const char *listen_pid = getenv("LISTEN_PID");
     sigprocmask(SIG_SETMASK, mask, NULL);
     log_give_back_signals();
-    /* What the service manager gave us is the device's. */
+    /* Descriptors of the service manager are the device's. */
     if (listen_pid && atoi(listen_pid) == getppid()) {
         char text[16];
         snprintf(text, sizeof(text), "%d", getpid());
@@ -180,7 +180,7 @@ static void reap(struct disk *disk)
     }
 }
 
-/* What we were given, and the sockets' names, are the device's, whose peer has to see it end. All
+/* Descriptors that we were given, and the sockets' names, are the device's, whose peer has to see it end. All
  * that is ours alone is closed by exec. */
 static void close_inherited(void)
 {
@@ -224,7 +224,7 @@ static void serve(struct disk *disk)
     }
 }
 
-/* qemu-nbd writes what it holds of the image before it ends; nothing may cut that short. */
+/* qemu-nbd writes its buffered data before it ends; nothing may cut that short. */
 static void end_servers(struct disk *disk)
 {
     for (unsigned i = 0; i < disk->server_count; i++)

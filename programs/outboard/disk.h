@@ -13,7 +13,7 @@
 
 struct disk_server {
     pid_t pid;         /* 0: has ended */
-    int socket_fd;     /* the socket's name, by which whoever inherits it connects */
+    int socket_fd;     /* the socket's name, by which its heir connects */
     const char *image; /* for messages */
 };
 

@@ -28,7 +28,7 @@
 #define REPLY_LEN     20 /* to an option */
 #define MAX_ARGUMENTS 16
 
-/* The guest can write what a file begins with, but it can't name the file: a raw image with the
+/* The guest can write the beginning of a file, but it can't name the file: a raw image with the
  * head of a qcow2 in it would otherwise have any file of the host as its backing file. */
 static const struct {
     const char *ending;
@@ -207,7 +207,7 @@ int disk_server_start(const struct image_option *option, struct disk_server *ret
 {
     AUTO_FD listening = -1;
     AUTO_FD name = -1;
-    /* Whole, since qemu-nbd takes what stands before a colon for a protocol. */
+    /* Whole, since qemu-nbd takes the part before a colon for a protocol. */
     AUTO_FREE char *path = realpath(option->block.path, NULL);
     if (!path)
         return ob_fault_set(fault, -errno, "can't open %.180s: %s", option->block.path,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* outboard inspect: what a device behind a socket is. */
+/* outboard inspect: the description of a device behind a socket. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +13,13 @@
 static void print_help(void)
 {
     printf("usage: outboard inspect [OPTION...] (SOCKET | --fd=N)\n\n"
-           "Prints a device as lspci -vv does. A device that serves a VMM is busy, and goes on\n"
+           "Prints a device as lspci -vv does. A device that serves a VMM is busy, and continues\n"
            "undisturbed; one that was started with --fd ends when this does.\n\n"
            "  --json           print it as JSON\n%s",
            remote_options_help);
 }
 
-/* What only a vfio-user device tells of itself. */
+/* The part that only a vfio-user device tells of itself. */
 static void read_remote(struct ob_client *client, struct report *report)
 {
     bool pre_copy;

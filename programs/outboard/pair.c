@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * outboard pair: what a VMM without a path for the device's socket needs (x-pci-proxy-dev of QEMU
+ * outboard pair: for a VMM without a path for the device's socket (x-pci-proxy-dev of QEMU
  * takes a descriptor): makes a socket pair for each device, starts the devices, and becomes the
  * VMM.
  *

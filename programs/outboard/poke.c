@@ -79,7 +79,7 @@ static bool parse_access(char **words, int count, struct access *ret_access)
     return good;
 }
 
-/* Returns how many accesses the words are, or -1 after saying which is none. */
+/* Returns how many accesses the words are, or -1 after naming the word that is no access. */
 static int parse_accesses(char **words, int count, struct access *ret_accesses)
 {
     int found = 0;

@@ -158,7 +158,7 @@ static int reach_control(const char *path, uint32_t timeout_s)
         return -ENAMETOOLONG;
     int len = address_to_kernel(&address, &kernel);
     AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    closer_start(); /* without it, what a hostile proxy sends stays open */
+    closer_start(); /* without it, descriptors of a hostile proxy stay open */
     socket_refuse_fds(fd);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
         return -errno;
@@ -275,7 +275,7 @@ static ssize_t read_line(int fd, uint64_t until_ns, char *ret_line, size_t size)
     return -EPROTO;
 }
 
-/* What the proxy says of the channel: the first line of its status, which is "down: ...". False if
+/* The proxy's words about the channel: the first line of its status, which is "down: ...". False if
  * it says nothing of that kind; a proxy of our own has told already. */
 static bool ask_why(const struct client *client, char ret_why[LINE_LEN])
 {

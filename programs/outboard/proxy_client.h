@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What `outboard proxy run`, `ping` and `status` have in common: a control connection. */
+/* The common part of `outboard proxy run`, `ping` and `status`: a control connection. */
 #ifndef OUTBOARD_PROGRAMS_PROXY_CLIENT_H
 #define OUTBOARD_PROGRAMS_PROXY_CLIENT_H
 
@@ -63,7 +63,7 @@ int client_open_stream(struct client *client, const char *verb, const char *serv
                        uint32_t *ret_reason);
 void client_say_refusal(const struct client *client, const char *service, uint32_t reason);
 
-/* What a person is told, on standard error. */
+/* A message for a person, on standard error. */
 #define client_say(client, ...) log_line(__VA_ARGS__)
 
 #endif

@@ -60,7 +60,8 @@ static void *carry_up(void *argument)
         else if (errno != EINTR)
             break; /* a terminal that has gone */
     }
-    upload->ended = err == 0; /* before the proxy can close what it then has both ends of */
+    upload->ended =
+        err == 0; /* before the proxy can close the socket, of which it then has both ends */
     shutdown(upload->fd, SHUT_WR);
     ssize_t put = write(upload->done_fd, &one, sizeof(one));
     (void)put; /* it was 0 */

@@ -3,8 +3,8 @@
  * Standard input of `outboard proxy run`.
  *
  * A terminal has an escape, as ssh's: ~ at the beginning of a line, then . to end, ~ for itself.
- * It is looked for even while what was typed before can't be sent: so much of it is held, and
- * beyond that what is typed is lost, as a terminal itself loses it.
+ * It is looked for even while earlier keys can't be sent: up to a limit they are held, and
+ * beyond that keys are lost, as a terminal itself loses it.
  */
 #ifndef OUTBOARD_PROGRAMS_PROXY_INPUT_H
 #define OUTBOARD_PROGRAMS_PROXY_INPUT_H
@@ -20,7 +20,7 @@ struct input {
     bool is_terminal; /* with an escape */
     bool is_open;
     bool at_line_start, after_tilde;
-    uint64_t stuck_since_ns; /* no room for what may be typed; 0: there is */
+    uint64_t stuck_since_ns; /* no room for further keys; 0: there is */
     size_t len;
     uint8_t held[2 * INPUT_MAX];
 };
@@ -34,11 +34,11 @@ bool input_wanted(struct input *input, int *timeout_ms);
 /* Reads once. Returns whether the escape asks to end. */
 bool input_read(struct input *input);
 
-/* What a terminal's bytes mean, in place: returns how many are left; *ret_ended: "~." was there. */
+/* Interprets a terminal's bytes, in place: returns how many are left; *ret_ended: "~." was there. */
 size_t input_unescape(struct input *input, const uint8_t *bytes, size_t len, uint8_t *ret_bytes,
                       bool *ret_ended);
 
-/* Nobody wants it any more: what is held goes, and so does our end of it, which its writer sees. */
+/* Nobody wants it any more: the held bytes go, and so does our end of it, which its writer sees. */
 void input_close(struct input *input);
 
 /* Moves up to size held bytes out. *ret_end: nothing more will come, and nothing is held. */

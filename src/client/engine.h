@@ -179,16 +179,16 @@ void client_forget(struct client *client, uint64_t serial);
 /* The bytes to send next, and which descriptors ride on its first byte. */
 const uint8_t *client_pending(const struct client *client, size_t *ret_len, const int **ret_fds,
                               unsigned *ret_num_fds);
-/* Says that so much was sent; goes on with what waited for room. As client_received(). */
+/* Says how much was sent; continues with frames that waited for room. As client_received(). */
 int client_sent(struct client *client, size_t len);
 
-/* Where to receive next, and how much; nothing while what is pending must be sent first. */
+/* Where to receive next, and how much; nothing while pending bytes must be sent first. */
 uint8_t *client_receive_space(struct client *client, size_t *ret_len);
 /* Says that len bytes were received there, with these descriptors, which the engine takes over. 0,
  * or -EPROTO with the fault filled. */
 int client_received(struct client *client, size_t len, const int *fds, unsigned num_fds);
 
-/* Whether a call has been answered; *ret_answer is what was said, for the newest call. */
+/* Whether a call has been answered; *ret_answer is the answer, for the newest call. */
 bool client_answered(const struct client *client, uint64_t serial,
                      struct client_answer *ret_answer);
 

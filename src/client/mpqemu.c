@@ -3,10 +3,10 @@
  * The mpqemu wire from the VMM's side, in both dialects.
  *
  * The first message must be SYNC_SYSMEM: a request that comes before any memory was published is
- * preceded by a table without regions. What the remote answers is one RET per call, in order, with
+ * preceded by a table without regions. The remote answers with one RET per call, in order, with
  * a length that depends on the call; nothing else may come.
  *
- * BAR accesses carry addresses, which follow from what was written to the BARs' registers.
+ * BAR accesses carry addresses, which follow from the writes to the BARs' registers.
  */
 #include <errno.h>
 #include <inttypes.h>

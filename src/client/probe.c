@@ -57,7 +57,7 @@ void probe_bar_kind(uint32_t low, struct ob_client_bar *ret_bar)
     ret_bar->flags = (low & PCI_BASE_ADDRESS_MEM_PREFETCH) ? OB_BAR_PREFETCHABLE : 0;
 }
 
-/* Makes a BAR of what stayed in its register, or in its two. */
+/* Makes a BAR of the bits that stayed in its register, or in its two. */
 static int describe_bar(const uint32_t *stays, unsigned index, struct ob_client_bar *ret_bar,
                         struct ob_fault *fault)
 {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Probe: what a device is, found by the accesses that QEMU's multi-process proxy makes.
+ * Probe: a device's description, found by the accesses that QEMU's multi-process proxy makes.
  *
  * Ids first, then seven registers from 0x10 on: the six BARs, and one more that a device of type 0
- * does not have (0x28). Of each the old value is read, all ones are written, what stays is read,
+ * does not have (0x28). Of each the old value is read, all ones are written, the register is read again,
  * and the old value is written back; the bits that stay tell kind and size (PCI Local Bus 3.0,
  * section 6.2.5.1).
  */
@@ -25,7 +25,7 @@ struct probe_config {
 int probe_ids(const struct probe_config *config, struct ob_client_info *info,
               struct ob_fault *fault);
 
-/* What the low bits of a BAR's register say: kind, and OB_BAR_PREFETCHABLE. */
+/* The meaning of the low bits of a BAR's register: kind, and OB_BAR_PREFETCHABLE. */
 void probe_bar_kind(uint32_t low, struct ob_client_bar *ret_bar);
 
 /* As ob_client_probe(). */

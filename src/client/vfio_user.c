@@ -4,8 +4,7 @@
  *
  * Accesses are REGION_READ and REGION_WRITE; everything else is a message whose payload others have
  * written (vfio_user_messages.h) and whose answer they read. An answer names its call by the
- * message id, so an error, or a payload of a length that the call can't have, is known for what it
- * is: the one is the remote's good right, the other ends the connection.
+ * message id, so an error, or a payload of a length that the call can't have, is recognised: the one is the remote's good right, the other ends the connection.
  *
  * The remote's commands are DMA_READ and DMA_WRITE. They are carried out when they come, whatever
  * call is under way, so a device that must see guest memory before it answers can.
@@ -141,7 +140,7 @@ static int take_access(struct client *client, const struct client_call *call,
     return 0;
 }
 
-/* An answer to a message, for whoever asked to read. */
+/* An answer to a message, for its caller. */
 static int take_reply(struct client *client, const struct client_call *call, const uint8_t *payload,
                       size_t len, struct fd_list *fds)
 {
@@ -193,7 +192,7 @@ static int take_answer(struct client *client, const struct vfio_user_header *hea
     return err;
 }
 
-/* A command of the remote: what it asks, and where the answer goes. */
+/* A command of the remote: the request, and where the answer goes. */
 struct command {
     struct vfio_user_header header;
     struct vfio_user_dma_access access;
@@ -211,7 +210,7 @@ static void put_error(struct client *client, const struct command *command, int 
     vfio_user_header_put(client_put(client, VFIO_USER_HEADER_LEN), VFIO_USER_HEADER_LEN, &header);
 }
 
-/* What is wrong with a command as such: 0 or the errno that the remote gets. */
+/* The fault of a command as such: 0 or the errno that the remote gets. */
 static int check_command(const struct client *client, struct command *command)
 {
     const uint16_t number = command->header.command;

@@ -127,7 +127,7 @@ int vfio_user_region_parse(const uint8_t *buf, size_t len, unsigned index,
     int err = info.index == index ? 0 : -EPROTO;
     if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_CAPS)
         err = take_capabilities(buf, len, info.cap_offset, &region, &sparse);
-    /* Where there is more to say than was asked for, that may be what can't be mapped. */
+    /* If there is more to say than was asked for, the rest may be areas that can't be mapped. */
     const bool whole = !sparse && info.argsz <= CLIENT_REGION_INFO_LEN;
     if (err == 0 && info.flags & VFIO_REGION_INFO_FLAG_MMAP && whole)
         err = add_area(&region, 0, region.size);

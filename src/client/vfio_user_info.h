@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What a vfio-user remote says of itself: the payloads of the questions, and the answers as far as
- * they make sense. Answers are the remote's word; what is used of them is bounded here.
+ * A vfio-user remote's description of itself: the payloads of the questions, and the answers as far as
+ * they make sense. Answers are the remote's word; the used parts are bounded here.
  */
 #ifndef OUTBOARD_CLIENT_VFIO_USER_INFO_H
 #define OUTBOARD_CLIENT_VFIO_USER_INFO_H
@@ -12,7 +12,7 @@
 #include "base/limits.h"
 #include "wire/vfio_user.h"
 
-/* What a remote has that a client uses; section "Device info". */
+/* The properties of a remote that a client uses; section "Device info". */
 struct client_device {
     unsigned num_regions; /* at most VFIO_PCI_NUM_REGIONS */
     unsigned num_irqs;    /* at most VFIO_PCI_NUM_IRQS */
@@ -37,7 +37,7 @@ struct client_region {
 
 /* Each parse gets the payload of an answer and returns 0 or -EPROTO with the fault filled. */
 
-/* Takes the answer to our VERSION: what both sides can do. */
+/* Takes the answer to our VERSION: the abilities of both sides. */
 int vfio_user_agreement_parse(const uint8_t *buf, size_t len,
                               const struct vfio_user_capabilities *offered,
                               struct vfio_user_capabilities *ret_agreed, struct ob_fault *fault);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What authors, engines and the parts of a device ask of its core. */
+/* The core's functions for authors, engines and the parts of a device. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

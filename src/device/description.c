@@ -44,7 +44,7 @@ static int check_ids(const struct ob_device_desc *desc, struct ob_fault *fault)
     return 0;
 }
 
-/* What check_bar() of src/pci does not look at, since nothing is laid out by it. */
+/* The fields that check_bar() of src/pci does not check, since no layout depends on them. */
 static int check_bar(const struct ob_device_desc *desc, unsigned index, struct ob_fault *fault)
 {
     const struct ob_bar *bar = &desc->bars[index];

@@ -71,7 +71,7 @@ bool device_reset_when_quiet(struct ob_device *device)
     if (!device->resetting) {
         if (device->messenger)
             device->messenger->cancel_all(device->messenger->context, -ECANCELED);
-        device_pci_reset(device); /* no DMA, no interrupt while it ends what is in flight */
+        device_pci_reset(device); /* no DMA, no interrupt while it ends its requests in flight */
         device_quiesce(device);
     }
     device->resetting = !device_is_quiet(device);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The device object behind include/outboard/device.h: what an engine does to it. What an engine
- * does to its PCI part stands in pci.h, irq.h and doorbells.h; how it is built, in internal.h,
+ * The device object behind include/outboard/device.h: the functions for engines. Those for
+ * its PCI part stand in pci.h, irq.h and doorbells.h; its layout in internal.h,
  * which is this folder's alone.
  *
  * A device is made before it is known which wire will serve it, and outlives its peers:
@@ -35,7 +35,7 @@ struct device_messenger {
     void *context;
 };
 
-/* Whoever has something of a device is told when that is freed. */
+/* An object that has something of a device is told when that is freed. */
 struct device_ending {
     struct list link;
     void (*ended)(struct device_ending *ending);
@@ -60,16 +60,16 @@ const char *device_name(const struct ob_device *device);
 const struct server_host *device_host(const struct ob_device *device);
 /* The guest's memory, which the engine fills. */
 struct memory *device_memory(struct ob_device *device);
-/* The engine's way to memory that the peer has not shared; NULL: it has none. */
+/* The engine's way to memory that the peer has not shared; NULL: the engine lacks it. */
 void device_set_messenger(struct ob_device *device, const struct device_messenger *messenger);
 
-/* Whether what happens at the device is traced, trace.h; from now on it is. */
+/* Whether events of the device are traced, trace.h; from now on it is. */
 bool device_traces(const struct ob_device *device);
 void device_trace_on(struct ob_device *device);
 
-/* A peer is served from now on: what it sees of the device stays as it is. */
+/* A peer is served from now on: its view of the device stays as it is. */
 void device_begin_serving(struct ob_device *device);
-/* Gives up what the peer gave: memory, interrupt descriptors. The device is dormant then. */
+/* Gives up everything of the peer: memory, interrupt descriptors. The device is dormant then. */
 void device_disconnect(struct ob_device *device);
 /* Whether a request may be carried out: 0, -EPERM, -EFAULT or -EACCES as ob_dma_write(). */
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request);
@@ -94,7 +94,7 @@ bool device_reset_when_quiet(struct ob_device *device);
 /* Resets a device that has nothing in flight, or whatever it has in flight. */
 void device_reset(struct ob_device *device);
 
-/* Has the device do what is due. Returns whether anything was done or more is due right now. */
+/* Has the device do the work that is due. Returns whether anything was done or more is due right now. */
 bool device_poll(struct ob_device *device);
 /* As ob_device_ops.has_io_in_flight(). */
 bool device_has_io_in_flight(const struct ob_device *device);

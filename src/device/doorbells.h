@@ -2,7 +2,7 @@
 /*
  * Doorbells: registers of which a write reaches the device by an eventfd that the VMM gives to KVM,
  * without a message. The eventfds are the device's own, new ones for every peer: one that has gone
- * may have left them to somebody who goes on ringing. They are made when an engine asks for them,
+ * may have left them to somebody who continues to ring. They are made when an engine asks for them,
  * so that a device with thousands of doorbells costs only what its peer uses.
  */
 #ifndef OUTBOARD_DEVICE_DOORBELLS_H

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What devices and engines ask of the world around them: the one seam between this layer, which
+ * The requests of devices and engines to the world around them: the one seam between this layer, which
  * does no I/O, and the program. src/program/host.c answers with system calls; tests and fuzz
  * targets answer with memory.
  */

@@ -24,7 +24,7 @@
 #include "pci/msix.h"
 
 /* The memory of a BAR. The file, and the mapping, begin where the BAR does, so that offsets are the
- * same everywhere; what lies before the range is never touched. */
+ * same everywhere; bytes before the range are never touched. */
 struct bar_memory {
     uint8_t *address; /* NULL: the BAR has no memory */
     int fd;
@@ -40,7 +40,8 @@ struct device_irqs {
     struct irq_vector *vectors[IRQ_KIND_COUNT];
     unsigned count[IRQ_KIND_COUNT];
     unsigned given[IRQ_KIND_COUNT]; /* how many of them have an eventfd */
-    struct irq_vector *all;         /* what the above point into; INTx has one even without a pin */
+    struct irq_vector
+        *all; /* the array into which the above point; INTx has one even without a pin */
     struct msi msi;
     struct msix msix;
     bool intx_raised;
@@ -67,11 +68,11 @@ struct device_pci {
     struct device_irqs irqs;
     struct doorbells doorbells;
     /* Of a capability whose bytes mean an access: told before a read of configuration space, and
-     * after a write. NULL: there is none. */
+     * after a write. NULL: there is no such capability. */
     void (*config_accessed)(struct ob_device *device, uint32_t offset, unsigned size, bool written);
 };
 
-/* What a person was told on account of this peer, and is not told again until the next. */
+/* Messages that a person got on account of this peer, and is not told again until the next. */
 struct device_told {
     bool of_size;   /* an access of an odd size */
     bool of_memory; /* memory that is not shared */
@@ -86,12 +87,12 @@ struct ob_device {
     struct memory memory;
     struct device_pci *pci;
     struct device_virtio *virtio;             /* NULL: not a virtio device */
-    const struct device_messenger *messenger; /* NULL: this wire has none */
+    const struct device_messenger *messenger; /* NULL: this wire lacks it */
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
     struct list endings;
     bool traces;    /* see trace.h */
-    bool served;    /* a peer has been served: what it has seen of the device stays */
+    bool served;    /* a peer has been served: its view of the device stays */
     bool dormant;   /* the peer has gone, and no other has taken the device over */
     bool stopped;   /* the peer wants it paused */
     bool paused;    /* the device was told so */
@@ -115,12 +116,12 @@ void device_let_go(struct ob_device *device, int fd);
 /* dormant.c: the peer has taken the device over. */
 void device_wake(struct ob_device *device);
 
-/* pci.c: makes the PCI part of what the description says. -EINVAL with the fault filled, or another
+/* pci.c: makes the PCI part of the description. -EINVAL with the fault filled, or another
  * errno; then, too, device_pci_free() is to be called. */
 int device_pci_new(struct ob_device *device, const struct ob_device_desc *desc,
                    struct ob_fault *fault);
 void device_pci_free(struct ob_device *device);
-/* Gives up what the peer gave, or has of the device. */
+/* Gives up everything that the peer gave, or has of the device. */
 void device_pci_disconnect(struct ob_device *device);
 /* Register access that is known to fit the BAR. */
 uint64_t device_register_read(struct ob_device *device, unsigned bar, uint64_t offset,
@@ -130,18 +131,18 @@ void device_register_write(struct ob_device *device, unsigned bar, uint64_t offs
 /* Configuration space and interrupts as after a reset. */
 void device_pci_reset(struct ob_device *device);
 
-/* Lays out what the description asks for; the function gets its capabilities. -EINVAL with the
+/* Lays out the parts of the description; the function gets its capabilities. -EINVAL with the
  * fault filled, -ENOSPC, -ENOMEM. */
 int irqs_init(struct ob_device *device, const struct ob_device_desc *desc, struct ob_fault *fault);
 void irqs_done(struct ob_device *device);
 
-/* Gives up what a peer gave: descriptors and masks. The level of INTx and what is pending stay. */
+/* Gives up a peer's descriptors and masks. The level of INTx and pending interrupts stay. */
 void irqs_disconnect(struct ob_device *device);
-/* Signals what was kept back while the device was dormant. */
+/* Signals interrupts that were kept back while the device was dormant. */
 void irqs_wake(struct ob_device *device);
 /* INTx low, nothing pending. */
 void irqs_reset(struct ob_device *device);
-/* To be called when configuration space has changed: signals what it now lets through. */
+/* To be called when configuration space has changed: signals interrupts that it now lets through. */
 void irqs_config_changed(struct ob_device *device, bool intx_was_disabled);
 
 /* Takes the description's doorbells over. -EINVAL with the fault filled, or -ENOMEM. */

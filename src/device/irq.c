@@ -113,7 +113,7 @@ static void send_message(struct ob_device *device, enum irq_kind kind, unsigned 
         signal_vector(device, vector);
 }
 
-/* Signals what is pending and no longer blocked. */
+/* Signals interrupts that are pending and no longer blocked. */
 static void retry_message(struct ob_device *device, enum irq_kind kind, unsigned index)
 {
     if (is_pending(device, kind, index))

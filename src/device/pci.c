@@ -168,7 +168,7 @@ int device_config_read(struct ob_device *device, uint32_t offset, unsigned size,
     return pci_config_read(&device->pci->function, offset, size, ret_value);
 }
 
-/* The value as the guest sees it in so many bytes. */
+/* The value as the guest sees it in an access of this size. */
 static uint64_t truncate_to(uint64_t value, unsigned size)
 {
     return size < 8 ? value & ((UINT64_C(1) << (8 * size)) - 1) : value;

@@ -8,7 +8,7 @@
 
 #include <outboard/device.h>
 
-/* What the description says of a BAR; as the wire presents it, if that has narrowed it. */
+/* The description of a BAR; as the wire presents it, if that has narrowed it. */
 const struct ob_bar *device_bar(const struct ob_device *device, unsigned bar);
 /* Which part of a BAR is memory, and the file behind the BAR, which stays the device's; -1: none.
  * Offsets in the file are the BAR's. */
@@ -45,7 +45,7 @@ uint32_t device_config_len(const struct ob_device *device);
 /* As pci_config_read(). */
 int device_config_read(struct ob_device *device, uint32_t offset, unsigned size,
                        uint32_t *ret_value);
-/* As pci_config_write(), with what follows for interrupts. */
+/* As pci_config_write(), with the consequences for interrupts. */
 int device_config_write(struct ob_device *device, uint32_t offset, unsigned size, uint32_t value);
 
 /* Configuration space in any number of bytes. -EINVAL when they do not lie in it. */

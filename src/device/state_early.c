@@ -60,8 +60,8 @@ int state_early_save(const struct ob_device *device, uint8_t *ret_buf)
     return 0;
 }
 
-/* Takes the next block if there is one. Returns its bytes, or NULL; a block that is none, or lies
- * about its use, is left to whoever reads on there. */
+/* Takes the next block if there is one. Returns its bytes, or NULL; a damaged block, or one that lies
+ * about its use, is left to the next reader. */
 static const uint8_t *take_block(struct rd *rd, uint32_t *ret_used)
 {
     struct rd ahead = *rd;
@@ -82,7 +82,7 @@ static int refuse(const char *part, struct ob_fault *fault)
                         part);
 }
 
-/* The blocks may end anywhere behind the head: what is not there can't be wrong. */
+/* The blocks may end anywhere behind the head: missing blocks can't be wrong. */
 static int check_payload(const struct ob_device *device, struct rd *rd, struct ob_fault *fault)
 {
     uint32_t version = 0;

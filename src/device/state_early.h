@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What can be told of a device's state while it still runs, ahead of the state itself: which device
- * it is, and what its memory BARs hold. A destination can refuse it there and then.
+ * The part of a device's state that can be told while it still runs, ahead of the state itself: which device
+ * it is, and the content of its memory BARs. A destination can refuse it there and then.
  *
  * It comes in blocks of 512 bytes: u32 magic, u32 how many bytes of the rest are used, 504 bytes.
  * The bytes in them, one block after the other, are the head of a state (state.h), u32 length and

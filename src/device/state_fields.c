@@ -18,7 +18,7 @@ struct ob_state_fields ob_state_loaded(const void *buf, size_t len)
     return (struct ob_state_fields){.from = buf, .left = len, .failed = !buf && len > 0};
 }
 
-/* Whether so many bytes can be written or read; if so they count as done. */
+/* Whether this number of bytes can be written or read; if so they count as done. */
 static bool advance(struct ob_state_fields *fields, size_t len)
 {
     if (fields->failed || len > fields->left) {
@@ -42,7 +42,7 @@ void ob_state_bytes(struct ob_state_fields *fields, void *bytes, size_t len)
         memset(bytes, 0, len);
 }
 
-/* An integer of so many bytes. Returns its value, which is another one when it is loaded. */
+/* An integer of this length. Returns its value, which is another one when it is loaded. */
 static uint64_t integer(struct ob_state_fields *fields, uint64_t value, size_t size)
 {
     uint8_t bytes[8];
@@ -77,7 +77,7 @@ void ob_state_u64(struct ob_state_fields *fields, uint64_t *value)
 
 void ob_state_bool(struct ob_state_fields *fields, bool *value)
 {
-    const bool saved = fields->to && *value; /* what is there when loading may be anything */
+    const bool saved = fields->to && *value; /* the old value may be anything when loading */
     uint64_t number = integer(fields, saved, 1);
     fields->failed |= number > 1;
     *value = number == 1;

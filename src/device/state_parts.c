@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The parts of a saved state that are in what is told early, too: its head and the memory BARs. */
+/* The parts of a saved state that are told early, too: its head and the memory BARs. */
 #include "device/state.h"
 
 #include <errno.h>

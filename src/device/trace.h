@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Trace: a line for each message of a peer, with the register access that it asks for, and for what
- * reaches the device or leaves it beside the messages (doorbells, interrupts). For whoever writes a
- * device or a VMM.
+ * Trace: a line for each message of a peer, with the register access that it asks for, and for events
+ * of the device beside the messages (doorbells, interrupts). For authors of
+ * devices and VMMs.
  *
  * Who has something to trace asks ob_device.traces first, so that a trace which is off costs a
  * branch; nothing is formatted before.
@@ -18,7 +18,7 @@ struct ob_device;
 
 #define TRACE_LINE_LEN 512u
 
-/* A line that grows; what does not fit is cut off. */
+/* A line that grows; its end is cut off where it does not fit. */
 struct trace_line {
     char text[TRACE_LINE_LEN];
     size_t len;

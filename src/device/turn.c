@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the loop asks of a device in each of its turns. A dormant device has nothing to do but to
- * end what is in flight when it is asked to let go of memory. */
+/* The work of a device in each turn of the loop. A dormant device has nothing to do but to
+ * end its requests in flight when it is asked to let go of memory. */
 #include "device/internal.h"
 
 bool device_poll(struct ob_device *device)

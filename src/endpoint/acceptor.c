@@ -84,7 +84,7 @@ static void rest(struct acceptor *acceptor, int err)
 {
     uint64_t now = clock_now_ns();
     if (now >= acceptor->complain_at) {
-        log_line("%s: can't accept a connection: %s; trying again", acceptor->config.what,
+        log_line("%s: can't accept a connection: %s; trying again", acceptor->config.title,
                  strerror(-err));
         acceptor->complain_at = now + COMPLAIN_NS;
     }

@@ -26,7 +26,7 @@ struct acceptor_config {
     struct loop *loop;
     struct timers *timers;
     mode_t mode;             /* the permissions of a path */
-    const char *what;        /* whose socket it is, for the log; kept by the caller */
+    const char *title;       /* of the socket, for the log; kept by the caller */
     struct outside *outside; /* who is to listen; NULL: this process */
     acceptor_fn accepted;
     void *argument;

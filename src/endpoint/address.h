@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Addresses as the command line and a peer write them: text to struct, and to what the kernel
- * takes. */
+/* Addresses as the command line and a peer write them: text to struct, and to the kernel's
+ * form. */
 #ifndef OUTBOARD_ENDPOINT_ADDRESS_H
 #define OUTBOARD_ENDPOINT_ADDRESS_H
 
@@ -29,7 +29,7 @@ struct address {
 /* tcp:HOST:PORT, unix:PATH or vsock:CID:PORT. 0 or -EINVAL with the fault filled. */
 int address_parse(const char *text, struct address *ret_address, struct ob_fault *fault);
 
-/* The same of something to connect to: port 0 and the wildcards of vsock are none. */
+/* The same of something to connect to: port 0 and the wildcards of vsock are refused. */
 int address_parse_target(const char *text, struct address *ret_address, struct ob_fault *fault);
 
 /* The PATH of a Unix socket, or @NAME of an abstract one. */
@@ -48,7 +48,7 @@ int address_number(const char *text, uint32_t max, uint32_t *ret_number);
 /* The text that address_parse() reads. */
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_MAX]);
 
-/* What bind(2) and connect(2) take. Returns its length; -ENOENT when the host is a name that must
+/* The form of bind(2) and connect(2). Returns its length; -ENOENT when the host is a name that must
  * be resolved first. */
 int address_to_kernel(const struct address *address, struct sockaddr_storage *ret_kernel);
 

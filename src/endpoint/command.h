@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Command: starts what exec: and pty: services, and `outboard proxy run`, stand for. */
+/* Command: starts the commands of exec: and pty: services, and of `outboard proxy run`. */
 #ifndef OUTBOARD_ENDPOINT_COMMAND_H
 #define OUTBOARD_ENDPOINT_COMMAND_H
 
@@ -43,7 +43,7 @@ int command_start(struct children *children, const struct command *command,
  * memory. */
 char **command_split(char *arguments, size_t len);
 
-/* Closes what is open. */
+/* Closes the ends that are open. */
 void command_pipes_close(struct command_pipes *pipes);
 
 #endif

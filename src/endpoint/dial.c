@@ -38,8 +38,8 @@ struct dial {
     struct timer timeout;
     struct timer next_due; /* of the next attempt; or at once, to tell of a failure from the loop */
     struct resolve *resolve;
-    struct outside_call call;             /* what is asked for outside */
-    char canonical[ADDRESS_NAME_MAX + 1]; /* what the name stands for; "": not told */
+    struct outside_call call;             /* the request to the process outside */
+    char canonical[ADDRESS_NAME_MAX + 1]; /* the name behind an alias; "": not told */
     struct sockaddr_storage candidates[RESOLVE_MAX];
     socklen_t candidate_len;
     struct attempt attempts[RESOLVE_MAX]; /* a candidate each */
@@ -156,8 +156,8 @@ static bool is_allowed(const struct dial *dial, const struct sockaddr_storage *t
            rules_allow(dial->rules, dial->address.name, dial->canonical, &address);
 }
 
-/* Goes on to the next candidate that can be tried. Those before it stay under way: RFC 8305 has
- * them race, so that one which swallows what it is sent does not make the name unreachable. */
+/* Continues with the next candidate that can be tried. Those before it stay under way: RFC 8305 has
+ * them race, so that one which swallows packets does not make the name unreachable. */
 static void try_next(struct dial *dial)
 {
     while (dial->next < dial->count) {
@@ -230,7 +230,7 @@ static void on_resolved(void *argument, const struct resolved *resolved)
     try_next(dial);
 }
 
-/* RFC 6761: localhost is loopback, whatever the resolver says, or where there is none. */
+/* RFC 6761: localhost is loopback, whatever the resolver says, and also without a resolver. */
 static void add_loopback(struct dial *dial)
 {
     struct sockaddr_storage ipv4 = {0}, ipv6 = {0};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Dial: connects to an address without waiting: resolves its name where it has one, and tries what
- * it resolved to one after the other.
+ * Dial: connects to an address without waiting: resolves its name if it has one, and tries the
+ * addresses one after the other.
  *
  * A dialer has all dials of one owner. It bounds their number: when there are LIMIT_DIALS, the one
  * that has waited longest gives way. So it is with LIMIT_LOOKUPS names that are being looked up.
@@ -34,7 +34,7 @@ void dialer_init(struct dialer *dialer, struct loop *loop, struct timers *timers
                  struct children *children);
 
 /* fd: connected, non-blocking, the callee's; or -EACCES (the rules forbid it), -ENOENT (no such
- * name), -ETIMEDOUT, or what connect(2) said last. The dial is freed before. */
+ * name), -ETIMEDOUT, or the last errno of connect(2). The dial is freed before. */
 typedef void (*dial_fn)(void *argument, int fd);
 
 /* Starts. rules: which addresses are allowed, NULL: all; they must outlive the dial. 0 or a

@@ -160,7 +160,7 @@ static bool find_user(const char *path, uid_t user, struct entry *ret_entry,
     return is_found;
 }
 
-/* A user who is in no /etc/passwd keeps what we have. */
+/* A user who is in no /etc/passwd keeps our variables. */
 static int set_user(char ***environment, const char *passwd_path, uid_t user)
 {
     char line[PASSWD_LINE_MAX];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Environment: what a command finds in its own, as ssh gives it: HOME, USER, LOGNAME and SHELL are
- * those of the user, from /etc/passwd; what the service manager told us alone is left out.
+ * Environment: the variables of a command, as ssh gives them: HOME, USER, LOGNAME and SHELL are
+ * those of the user, from /etc/passwd; variables of the service manager for us alone are left out.
  */
 #ifndef OUTBOARD_ENDPOINT_ENVIRONMENT_H
 #define OUTBOARD_ENDPOINT_ENVIRONMENT_H
@@ -12,7 +12,7 @@
 int environment_new(char *const *ours, const char *passwd_path, uid_t user,
                     char ***ret_environment);
 
-/* Sets NAME=VALUE, in place of what has that name. 0 or -ENOMEM. */
+/* Sets NAME=VALUE, in place of a variable of that name. 0 or -ENOMEM. */
 int environment_set(char ***environment, const char *variable);
 
 /* NULL is fine. */

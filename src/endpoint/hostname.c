@@ -22,7 +22,7 @@ static bool is_label(const char *label, size_t len, bool is_pattern)
     return true;
 }
 
-/* 10, 0x7f, 017: what ends so may be an address to some resolver. */
+/* 10, 0x7f, 017: a name with such an end may be an address to some resolver. */
 static bool is_number(const char *label, size_t len)
 {
     if (len >= 2 && label[0] == '0' && label[1] == 'x')

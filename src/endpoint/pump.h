@@ -2,7 +2,7 @@
 /*
  * Pump: a descriptor that bytes go through, watched by edges for its whole life.
  *
- * An event sets what the descriptor can do, and the system call that says EAGAIN clears it. So who
+ * An event sets the abilities of the descriptor, and the system call that says EAGAIN clears it. So who
  * waits for something else costs no system call at all, and nobody may wait for an event while
  * `readable` or `writable` still stands.
  */
@@ -17,7 +17,7 @@
 
 #include "os/loop.h"
 
-/* What a descriptor is used for, or-ed. */
+/* The uses of a descriptor, or-ed. */
 enum pump_use {
     PUMP_READS = 1,
     PUMP_WRITES = 2,
@@ -35,7 +35,7 @@ struct pump {
     bool readable; /* a read may give something */
     bool writable; /* a write may take something */
     bool hung_up;  /* no more events come for reading: read to the end */
-    bool broken;   /* reset: only what lies here can be read */
+    bool broken;   /* reset: only bytes that lie here can be read */
     bool closed;   /* the other end has closed both directions */
 };
 

@@ -15,7 +15,7 @@
 #include "endpoint/hostname.h"
 #include "endpoint/lookup.h"
 
-/* Of what a child prints; more is passed over. */
+/* The length of a child's output; more is passed over. */
 #define TEXT_MAX 4096
 
 /* The exit status of getent(1) for a name that has no address. */
@@ -99,7 +99,7 @@ static void parse(struct resolve *resolve, struct resolved *ret_resolved)
 
 static int start_child(struct resolve *resolve);
 
-/* Goes on once the child has ended and all that it wrote is read. */
+/* Continues once the child has ended and all that it wrote is read. */
 static void go_on(struct resolve *resolve)
 {
     struct resolved resolved;

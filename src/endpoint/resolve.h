@@ -2,7 +2,7 @@
 /*
  * Host names to addresses, without waiting and without the C library's name services in this
  * process: they wait, and a static program can't have them. getent(1) is asked, which the C library
- * brings along; where there is none, or it fails, a child looks into the hosts file and asks the
+ * brings along; if it is missing or fails, a child looks into the hosts file and asks the
  * name servers itself (lookup.h).
  */
 #ifndef OUTBOARD_ENDPOINT_RESOLVE_H
@@ -21,7 +21,7 @@ struct resolve;
 
 struct resolved {
     struct sockaddr_storage address[RESOLVE_MAX]; /* TCP, without port */
-    unsigned count;                               /* 0: the name has none */
+    unsigned count;                               /* 0: the name has no address */
     char canonical[ADDRESS_NAME_MAX + 1];         /* the host's own name; "": not told */
 };
 

@@ -4,12 +4,12 @@
  *
  * A rule allows or denies PATTERN:PORTS. PATTERN is *, a host name in which * stands for anything,
  * an address, or a network (10.0.0.0/8); PORTS is *, a port, or a range (8000-8010). The first rule
- * that matches decides; what no rule matches is denied.
+ * that matches decides; without a match the answer is no.
  *
  * A name is judged twice: before it is resolved, so that nobody can make us ask for names that no
- * rule could allow; and then, as what it resolved to, each address for itself, so that a name does
- * not lead into a network that is denied, nor an alias to a name that is denied. What the rules do
- * not know is which addresses a denied name has: a peer that asks for one of these by number is
+ * rule could allow; and then by its addresses, each for itself, so that a name does
+ * not lead into a network that is denied, nor an alias to a name that is denied. The rules do
+ * not know which addresses a denied name has: a peer that asks for one of these by number is
  * judged by number.
  */
 #ifndef OUTBOARD_ENDPOINT_RULES_H

@@ -12,7 +12,7 @@
 
 #define FIRST_FD 3 /* SD_LISTEN_FDS_START */
 
-/* The value of a variable as a number; 0: it has none. */
+/* The value of a variable as a number; 0: it is not set. */
 static uint64_t number_of(const char *name)
 {
     const char *value = getenv(name);

@@ -72,7 +72,7 @@ int author_check(const struct ob_program *program, struct ob_fault *fault)
     return err < 0 ? err : check_options(program->options, fault);
 }
 
-/* What a callback returned that may return 0 or a negative errno: its fault, or words for it. */
+/* The result of a callback that may return 0 or a negative errno: its fault, or words for it. */
 static int check_result(int result, const char *of, const struct ob_fault *said,
                         struct ob_fault *fault)
 {

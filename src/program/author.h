@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What an author gives to ob_program_main(), and calls back: slips become faults. */
+/* The author's struct for ob_program_main(), and its callbacks: slips become faults. */
 #ifndef OUTBOARD_PROGRAM_AUTHOR_H
 #define OUTBOARD_PROGRAM_AUTHOR_H
 
@@ -11,7 +11,7 @@
 /* The program as this library knows it. 0, -EINVAL or -E2BIG with a fault (base/sized.h). */
 int author_read(const struct ob_program *given, struct ob_program *ret_own, struct ob_fault *fault);
 
-/* 0, or -EINVAL with a fault that says what is missing or wrong. */
+/* 0, or -EINVAL with a fault that names the missing or wrong member. */
 int author_check(const struct ob_program *program, struct ob_fault *fault);
 
 /* As ob_option.apply(), ob_program.open() and create(), with a fault whenever they fail. */

@@ -112,7 +112,7 @@ static void refuse(struct candidate *candidate, const uint8_t *bytes, struct gre
     drop(candidate);
 }
 
-/* Looks at what a candidate has said; the bytes stay in the socket. */
+/* Looks at a candidate's bytes; they stay in the socket. */
 static void look(struct candidate *candidate, bool is_last)
 {
     uint8_t bytes[GREETING_LEN];
@@ -170,7 +170,7 @@ static bool is_passing(int err)
     return err == -EAGAIN || err == -ECONNABORTED || err == -EINTR;
 }
 
-/* Accepts one. Without credit, or without what a connection takes, the listener rests. */
+/* Accepts one. Without credit, or without descriptors for a connection, the listener rests. */
 static void on_connect(void *argument, uint32_t events)
 {
     struct candidates *candidates = argument;

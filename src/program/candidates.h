@@ -8,7 +8,7 @@
  * EBUSY; mpqemu has no such answer, so the connection is closed). So nobody waits in the queue of
  * the socket, where a VMM would hang and from where a dead connection would become the next peer.
  *
- * What candidates cost the peer is bounded: limits.h says how many there are at a time and, while
+ * The cost of candidates for the peer is bounded: limits.h says how many there are at a time and, while
  * there is a peer, how long they may be silent and how many are accepted in a time. Beyond that the
  * listener rests, as it does when there are no descriptors left.
  */

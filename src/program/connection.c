@@ -11,7 +11,7 @@
 #include "os/socket.h"
 #include "program/life.h"
 
-/* While it polls the socket, the connection looks at its other descriptors every so many rounds. */
+/* While it polls the socket, the connection looks at its other descriptors after this number of rounds. */
 #define ROUNDS_PER_LOOK 8
 
 /* Messages that one dispatch receives, so that a peer which never pauses leaves others a turn. */
@@ -31,8 +31,8 @@ static bool can_receive(struct connection *connection)
     return room > 0;
 }
 
-/* Waits for what can go on. A peer that pipelines many commands may send for long before it reads,
- * so both directions go on at once as long as there is room for replies. */
+/* Waits until bytes can go one way. A peer that pipelines many commands may send for long before it reads,
+ * so both directions work at once as long as there is room for replies. */
 static int choose_events(struct connection *connection)
 {
     uint32_t events = can_receive(connection) ? EPOLLIN : 0;
@@ -112,7 +112,7 @@ static int turn(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Lets the engine go on with what the device has done since: memory given back, DMA submitted. */
+/* Lets the engine continue after work of the device: memory given back, DMA submitted. */
 static int poke(struct connection *connection)
 {
     int err = engine_poke(connection->engine);
@@ -120,14 +120,14 @@ static int poke(struct connection *connection)
     return err < 0 ? err : send_err;
 }
 
-/* Waits for anything, and lets the engine go on with what followed from it. */
+/* Waits for any event, and lets the engine continue after it. */
 static int look_around(struct connection *connection, int timeout_ms)
 {
     int err = loop_wait(connection->loop, timeout_ms);
     return err < 0 ? err : poke(connection);
 }
 
-/* Something was done: what is polled for, and how long, starts again. */
+/* Something was done: the time of polling starts again. */
 static void was_active(struct connection *connection)
 {
     uint64_t now_ns = clock_now_ns();
@@ -137,8 +137,8 @@ static void was_active(struct connection *connection)
     connection->tuner->activity_ns = now_ns;
 }
 
-/* Whether to go on polling: while that pays, or the device wants it. What it waits for may need
- * this very processor: a thread of the kernel, or whoever emulates the disk. */
+/* Whether to continue polling: while that pays, or the device wants it. The awaited event may need
+ * this very processor: a thread of the kernel, or the process that emulates the disk. */
 static bool polls(struct connection *connection)
 {
     if (engine_works(connection->engine)) {
@@ -153,7 +153,7 @@ static bool polls(struct connection *connection)
     return true;
 }
 
-/* Polls while that pays or the device is busy. Returns what turn() said, -EAGAIN once it is time to
+/* Polls while that pays or the device is busy. Returns as turn(), -EAGAIN once it is time to
  * block. The rounds are counted across messages: a peer that never pauses must not keep signals,
  * interrupts and I/O waiting. */
 static int poll_socket(struct connection *connection)
@@ -211,7 +211,7 @@ static int serve(struct connection *connection)
     return 0;
 }
 
-/* Words for what ended a connection; a peer that has gone needs none. */
+/* Words for what ended a connection; a peer that has gone needs no words. */
 static int explain(const struct connection *connection, int err, struct ob_fault *fault)
 {
     if (err >= 0 || err == -ENOTCONN)
@@ -237,7 +237,7 @@ void connection_end(struct connection *connection)
     connection->source = NULL;
 }
 
-/* The socket is ready: receives what is there, within bounds. */
+/* The socket is ready: receives the bytes that are there, within bounds. */
 static int take_turns(struct connection *connection)
 {
     if (!(connection->events & EPOLLIN))
@@ -250,7 +250,7 @@ static int take_turns(struct connection *connection)
     return 0;
 }
 
-/* Has the device work, sends what follows, and says what the socket is waited for. */
+/* Has the device work, sends the replies, and says for which events the socket is watched. */
 static int settle(struct connection *connection, bool *ret_more)
 {
     bool more = engine_works(connection->engine);

@@ -27,7 +27,7 @@ struct connection {
     struct poll_tuner *tuner;  /* the one of these two that counts now */
     const bool *stop;
     unsigned rounds; /* of polling, ever */
-    uint32_t events; /* what the source waits for */
+    uint32_t events; /* the events of the source */
     bool ready;      /* the loop has called for the socket */
     bool hung_up;    /* and the peer has gone */
 };
@@ -43,7 +43,7 @@ int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned 
  * end. */
 int connection_begin(struct connection *connection, int fd, struct loop *loop,
                      struct engine *engine, struct ob_fault *fault);
-/* Does what is due, never waits, and never polls. Returns 0, with *ret_more set when it is to be
+/* Does the work that is due, never waits, and never polls. Returns 0, with *ret_more set when it is to be
  * called again even if the loop has nothing; -ENOTCONN when the peer has gone; or another negative
  * errno with the fault filled. */
 int connection_dispatch(struct connection *connection, bool *ret_more, struct ob_fault *fault);

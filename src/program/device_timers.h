@@ -24,7 +24,7 @@ void device_timers_done(struct device_timers *timers);
 /* Makes the descriptor, unless it is there. Returns it or a negative errno; it stays the timers'.
  */
 int device_timers_open(struct device_timers *timers);
-/* The descriptor is readable: calls what is due. */
+/* The descriptor is readable: calls the timers that are due. */
 void device_timers_ready(struct device_timers *timers);
 
 /* Sets a timer to a time, or to now when that is past. */

@@ -14,7 +14,7 @@
 #include "program/watches.h"
 
 struct program_host {
-    struct server_host host; /* first: what the device knows of it */
+    struct server_host host; /* first: the part that the device knows */
     struct watches watches;
     struct device_timers timers;
     struct trace *trace;
@@ -23,14 +23,14 @@ struct program_host {
 static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
                       uint8_t **ret_address, struct memory_file *ret_file, struct ob_fault *fault)
 {
-    const char *what;
-    int err = shared_memory_check(fd, 0, &what);
+    const char *kind;
+    int err = shared_memory_check(fd, 0, &kind);
     if (err == -EMEDIUMTYPE)
         return ob_fault_set(
             fault, -EINVAL,
             "got %s, expected memfd, tmpfs or hugetlbfs; have the VMM allocate such "
             "(QEMU: memory-backend-memfd,share=on)",
-            what);
+            kind);
     if (err < 0)
         return err;
     return shared_memory_map(fd, offset, len, writable, ret_address, &ret_file->device,

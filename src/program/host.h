@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The server_host of device programs: answers what devices and engines ask with system calls.
+ * The server_host of device programs: answers requests of devices and engines with system calls.
  *
  * ob_device_new() makes one host per device. It gets the loop that descriptors are watched on when
  * the device is served.
@@ -21,7 +21,7 @@ int program_host_use_loop(struct ob_device *device, struct loop *loop);
 /* The timers of the device, which last as long as it. */
 struct device_timers *program_host_timers(struct ob_device *device);
 
-/* From now on what happens at the device is traced, to what stays the caller's. */
+/* From now on events of the device are traced. The trace stays the caller's. */
 void program_host_trace(struct ob_device *device, struct trace *trace);
 
 #endif

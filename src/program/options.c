@@ -150,8 +150,8 @@ static const struct ob_option common[] = {
     {"cell", "HOW", "default: all that the kernel allows; required: all; none", apply_cell},
     {"cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
     {"label", "LABEL", "run under this AppArmor profile or SELinux context", apply_label},
-    {"user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
-    {"print-cell", NULL, "enter the cell, print what it is, and end", apply_print_cell},
+    {"user", "UID", "the user that root becomes in the cell (default: drawn)", apply_user},
+    {"print-cell", NULL, "enter the cell, print its parts, and end", apply_print_cell},
     {"trace", "FILE", "write a line for each message, to FILE or standard error", apply_trace},
 };
 
@@ -186,7 +186,7 @@ static struct option getopt_entry(const struct ob_option *option, int value)
     };
 }
 
-/* Lays out what getopt_long(3) wants: the common options are 1.., the verdicts follow, then the
+/* Lays out the table of getopt_long(3): the common options are 1.., the verdicts follow, then the
  * program's own. */
 static void fill_table(const struct ob_program *program, struct option *table)
 {
@@ -217,7 +217,7 @@ static int check_names(const struct ob_program *program, struct ob_fault *fault)
     return 0;
 }
 
-/* Does what an entry of the table asks, counted from 0. As options_parse(). */
+/* Carries out an entry of the table, counted from 0. As options_parse(). */
 static int apply_entry(const struct ob_program *program, void *config, size_t index,
                        struct options *options, struct ob_fault *fault)
 {

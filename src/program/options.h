@@ -21,7 +21,7 @@ struct options {
     bool dma_by_messages; /* guest memory is never mapped here */
 };
 
-/* What the command line asks for instead of serving. */
+/* Requests of the command line instead of serving. */
 enum options_verdict {
     OPTIONS_SERVE,
     OPTIONS_HELP,

@@ -4,15 +4,15 @@
 /* The first step up from zero, and the size at which a shrinking window is worth nothing. */
 #define SMALLEST_WINDOW_NS 10000u
 
-/* What a block may have lasted beyond the coming of its message. */
+/* The time that a block may have lasted beyond the coming of its message. */
 #define SLOWEST_WAKE_NS 100000u
 
-/* So often the limit is polled in vain before doubts count against polling, and for so many blocks
- * they do: what the trial costs is then a hundredth of the time at most. */
+/* The number of useless polls of the whole limit before doubts count against polling, and the number
+ * of blocks for which they do: the trial's cost is then a hundredth of the time at most. */
 #define TRIALS          3
 #define DISTRUST_BLOCKS 1000
 
-/* So many blocks in a row that end without a message make the window smaller. */
+/* This number of blocks in a row that end without a message makes the window smaller. */
 #define MISSES 8
 
 void poll_tuner_init(struct poll_tuner *tuner, unsigned limit_us)

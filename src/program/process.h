@@ -3,7 +3,7 @@
 #ifndef OUTBOARD_PROGRAM_PROCESS_H
 #define OUTBOARD_PROGRAM_PROCESS_H
 
-/* Opens and installs what needs no thread; before a cell. 0 or an errno. */
+/* Opens and installs everything that needs no thread; before a cell. 0 or an errno. */
 int process_prepare(void);
 
 /* Starts the thread that closes a peer's descriptors; in a cell, since a process with threads can't

@@ -6,7 +6,7 @@
 #include "program/options.h"
 #include "sandbox/confine.h"
 
-/* Reads the policies. Options have been applied; what is given stays the caller's. 0 or a negative
+/* Reads the policies. Options have been applied; arguments stay the caller's. 0 or a negative
  * errno with the fault filled. notify_fd: the launcher's, -1: none. */
 int program_cell_prepare(struct confinement *cell, const struct ob_program *author, void *config,
                          const struct options *options, int notify_fd, struct ob_fault *fault);

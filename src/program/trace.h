@@ -22,7 +22,7 @@ struct trace {
 
 /* An empty path: standard error. 0 or the errno of opening the file, with the fault filled. */
 int trace_open(struct trace *trace, const char *path, const char *program, struct ob_fault *fault);
-/* Tells what was dropped. One that was never opened is fine. */
+/* Tells how many lines were dropped. One that was never opened is fine. */
 void trace_close(struct trace *trace);
 
 /* Writes a line, with the time in front: seconds since trace_open(). */

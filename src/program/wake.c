@@ -4,7 +4,7 @@
  * been written to, so that many signals cost one write.
  *
  * The serving thread drains the eventfd first and takes the flag next. A signal that finds the flag
- * set comes before it is taken, and what it tells of is therefore seen in the call that follows;
+ * set comes before it is taken, and its news is therefore seen in the call that follows;
  * one that finds it clear writes again. The eventfd outlives the device, for threads that still
  * signal.
  */

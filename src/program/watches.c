@@ -35,7 +35,7 @@ static void watch_ready(void *argument, uint32_t events)
     watch->ready(watch->argument, ready & watch->events);
 }
 
-/* Puts a watch on the loop, once there is one, or changes what it waits for there. */
+/* Puts a watch on the loop, once there is one, or changes its events there. */
 static int update_source(struct watches *watches, struct watch *watch)
 {
     uint32_t events = 0;
@@ -43,7 +43,7 @@ static int update_source(struct watches *watches, struct watch *watch)
         events |= EPOLLIN;
     if (watch->events & OB_WATCH_WRITABLE)
         events |= EPOLLOUT;
-    /* Each signal of an eventfd is told once. A level would be told without end to whoever watches
+    /* Each signal of an eventfd is told once. A level would be told without end to the watcher of
      * one of the peer's that draining does not empty (EFD_SEMAPHORE). */
     if (!watch->ready)
         events |= EPOLLET;

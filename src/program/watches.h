@@ -21,7 +21,7 @@ struct watches {
 /* Ends all watches. Zeroes are no watches. */
 void watches_done(struct watches *watches);
 
-/* Puts all of them on the loop, and what is watched from now on; NULL takes them off the one
+/* Puts all of them on the loop, and all later watches; NULL takes them off the one
  * before. 0 or the errno of one that can't be. */
 int watches_use_loop(struct watches *watches, struct loop *loop);
 

@@ -17,7 +17,7 @@ int wires_find(const char *setting, const char *name, const struct engine_ops **
  * the fault filled; setting: the option or field that requests such messages. */
 int wires_use_messages(const char *setting, const struct engine_ops **wire, struct ob_fault *fault);
 
-/* Opens what their code needs of the system, once in a process. */
+/* Opens the descriptors that their code needs, once in a process. */
 void wires_prepare(void);
 
 /* Which wire the first bytes of the peer on fd are of; they stay in the socket. 0; -EAGAIN when
@@ -25,8 +25,8 @@ void wires_prepare(void);
  * -EPROTONOSUPPORT for a wire that has no engine. */
 int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *fault);
 
-/* Waits until the peer on fd has begun its first message and tells which wire that is of; what it
- * has sent stays in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
+/* Waits until the peer on fd has begun its first message and tells which wire that is of; its
+ * bytes stay in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
  * was set by a callback of the loop, or another errno with the fault filled, -EPROTONOSUPPORT for a
  * wire that has no engine. */
 int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire,

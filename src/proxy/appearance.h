@@ -12,12 +12,12 @@
 struct appearance;
 struct outside;
 
-/* What tells of each change of what spec names: an inotify descriptor. -ENOTSUP: it names no file;
+/* An inotify descriptor that tells each change of the file that spec names. -ENOTSUP: it names no file;
  * or another negative errno: its folder can't be watched. */
 int appearance_open(const struct channel_spec *spec);
 
-/* Calls appeared(argument) at each change. outside: who can open that; NULL: this process. 0, or
- * what appearance_open() returns. */
+/* Calls appeared(argument) at each change. outside: who can open that; NULL: this process. As
+ * appearance_open(). */
 int appearance_watch(struct loop *loop, const struct channel_spec *spec, struct outside *outside,
                      void (*appeared)(void *argument), void *argument,
                      struct appearance **ret_appearance);

@@ -16,7 +16,7 @@
 #define BACKOFF_FIRST_NS   10000000u    /* before the first try */
 #define BACKOFF_OPEN_NS    10000000000u /* at most, while the channel can't be opened */
 #define BACKOFF_UNHEARD_NS 1000000000u  /* at most, while it opens and nothing comes */
-#define BACKOFF_LAST_NS    30000000000u /* at most, while it opens in vain */
+#define BACKOFF_LAST_NS    30000000000u /* at most, while it opens without success */
 #define BACKOFF_STEADY_NS  2000000000u  /* a session that has stood so long did last */
 
 struct backoff {
@@ -30,8 +30,8 @@ void backoff_init(struct backoff *backoff);
 /* It could not be opened. Returns how long to wait. */
 uint64_t backoff_failed(struct backoff *backoff);
 
-/* It was open and is lost before anything came: whoever carries it has accepted, and nobody is at
- * the other end yet, or does not like what we send. Returns how long to wait. */
+/* It was open and is lost before anything came: its carrier has accepted, and nobody is at
+ * the other end yet, or refuses our bytes. Returns how long to wait. */
 uint64_t backoff_unheard(struct backoff *backoff);
 
 /* A session stands. */

@@ -62,7 +62,7 @@ enum state {
 struct retry {
     struct timer timer;
     struct backoff backoff;
-    struct appearance *appearance; /* of what can't be opened; NULL: not watched */
+    struct appearance *appearance; /* of a channel that can't be opened; NULL: not watched */
     bool complained;               /* of a failure to open, since a session last stood */
 };
 
@@ -71,7 +71,7 @@ struct channel {
     const struct channel_spec *spec;
     enum state state;
     struct pump in, out; /* out: of stdio alone, else without a descriptor */
-    struct pump *to;     /* what is written to: one of them */
+    struct pump *to;     /* written to: one of them */
     struct terminal in_before, out_before;
     struct acceptor *acceptor; /* NULL: it does not listen */
     char listens_at[ADDRESS_TEXT_MAX];
@@ -182,7 +182,7 @@ static int watch(struct channel *channel)
     return err;
 }
 
-/* Takes the descriptors. What their other end is, the first read will tell. */
+/* Takes the descriptors. The first read will tell the state of their other end. */
 static int adopt(struct channel *channel, int in_fd, int out_fd)
 {
     if (channel->in.fd >= 0) {
@@ -203,7 +203,7 @@ static int adopt(struct channel *channel, int in_fd, int out_fd)
     return err;
 }
 
-/* What the user can do about it. */
+/* Advice for the user. */
 static const char *advice(int err)
 {
     switch (err) {
@@ -325,7 +325,7 @@ static int start_listening(struct channel *channel, struct ob_fault *fault)
         .loop = channel->proxy->loop,
         .timers = &channel->proxy->timers,
         .mode = channel->proxy->options->socket_mode,
-        .what = channel->listens_at,
+        .title = channel->listens_at,
         .outside = channel->proxy->dialer.outside,
         .accepted = on_connection,
         .argument = channel,
@@ -460,7 +460,7 @@ static void hand_over(struct channel *channel, const uint8_t *bytes, size_t len)
         channel->retry.complained = true;
     }
     int err = ob_session_receive_lent(session, bytes, len, clock_now_ns());
-    flow_read_all(session); /* whoever calls may change the bytes again */
+    flow_read_all(session); /* the caller may change the bytes again */
     if (err == 0)
         return;
     if (err != -EACCES || !channel->proxy->options->is_private) { /* the command tells of keys */
@@ -530,7 +530,7 @@ static void on_claimant(void *argument, struct claimant *claimant)
         ask_for_life(channel);
 }
 
-/* What is still on its way here may hold the answer back. */
+/* Bytes that are still on their way here may hold the answer back. */
 static void on_takeover(void *argument)
 {
     struct channel *channel = argument;

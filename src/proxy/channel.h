@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Channel: opens what --channel says, moves bytes between it and the session, and opens it again
+ * Channel: opens the channel of --channel, moves bytes between it and the session, and opens it again
  * when it went away.
  */
 #ifndef OUTBOARD_PROXY_CHANNEL_H
@@ -29,13 +29,13 @@ enum channel_verdict {
  * channel_transmit() behind it. */
 void channel_receive(struct channel *channel);
 
-/* Writes what can be written. The verdict is about reading, too. */
+/* Writes as much as the channel takes. The verdict is about reading, too. */
 enum channel_verdict channel_transmit(struct channel *channel);
 
-/* What its state is while no session stands. */
+/* Describes its state while no session stands. */
 void channel_describe(const struct channel *channel, char *ret_text, size_t size);
 
-/* The peer lives: whoever else wants the channel is told so. */
+/* The peer lives: each claimant of the channel is told so. */
 void channel_on_pong(struct channel *channel);
 
 /* It has proved good: when it goes away the next one is tried for at once. */

@@ -81,7 +81,7 @@ static void drop(struct claimant *claimant)
     release(claimant);
 }
 
-/* Greetings are short: what does not fit waits for the next event. */
+/* Greetings are short: bytes that do not fit wait for the next event. */
 static void transmit(struct claimant *claimant)
 {
     struct ob_session *session = claimant->tenant->session;
@@ -106,7 +106,7 @@ static int feed(struct claimant *claimant, const uint8_t *bytes, size_t len)
     return err;
 }
 
-/* Reads what there is. 0, or a negative errno when it is of no use any more. */
+/* Reads the bytes that are there. 0, or a negative errno when it is of no use any more. */
 static int receive(struct claimant *claimant)
 {
     while (!claimant->stands) {
@@ -144,7 +144,7 @@ static void tell_fault(const struct claimant *claimant, int err)
     proxy_log("dropping a connection to the channel: %s%s", text, framing_hint(proxy, err));
 }
 
-/* Does what can be done now; the claimant may be gone afterwards. */
+/* Does the work that is possible now; the claimant may be gone afterwards. */
 static void work(struct claimant *claimant)
 {
     struct claimants *owner = claimant->owner;

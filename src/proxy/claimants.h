@@ -4,7 +4,7 @@
  *
  * Each has a session of its own, which greets. The channel stays with the peer that it has until
  * a claimant's session stands, so that nobody loses it to who only connects, or has no key. The
- * claimants are few, and whoever connects last has the best chance: it can be nobody's fault that
+ * claimants are few, and the last one to connect has the best chance: it can be nobody's fault that
  * others wait.
  */
 #ifndef OUTBOARD_PROXY_CLAIMANTS_H
@@ -19,7 +19,7 @@ struct claimants;
 struct proxy;
 struct tenant;
 
-/* What a claimant sent behind its greetings, at most; the rest lies in its socket. */
+/* Bytes that a claimant sent behind its greetings, at most; the rest lies in its socket. */
 #define CLAIMANT_REST_MAX 512
 
 /* A claimant's session stands. Nothing more of it is read until somebody takes or refuses it. */

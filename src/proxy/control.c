@@ -2,7 +2,7 @@
 /*
  * A client is READING a line, WAITING for a session or for a PONG, or gets its status WRITTEN; with
  * OPEN its descriptor becomes a relay's. Bytes are looked at with MSG_PEEK and taken up to the end
- * of the line, so that what comes behind OPEN reaches the stream. The part of a line that is there
+ * of the line, so that bytes behind OPEN reach the stream. The part of a line that is there
  * is taken too: in a socket a hundred tiny writes fill the room of a hundred thousand bytes.
  */
 #include "proxy/control.h"
@@ -245,7 +245,7 @@ static void read_lines(struct control *control, bool hung_up)
 {
     for (int i = 0; control->state == READING; i++) {
         if (i == LIMIT_CONTROL_BURST) {
-            loop_change(control->source, EVENTS); /* which tells again of what is there */
+            loop_change(control->source, EVENTS); /* which tells again of bytes that are there */
             return;
         }
         int err = take_line(control);
@@ -318,8 +318,8 @@ int control_listen(struct proxy *proxy, struct ob_fault *fault)
     const struct acceptor_config config = {
         .loop = proxy->loop,
         .timers = &proxy->timers,
-        .mode = 0600, /* whoever gets in runs commands */
-        .what = path,
+        .mode = 0600, /* a client can run commands */
+        .title = path,
         .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = proxy,
@@ -342,7 +342,7 @@ void control_done(struct proxy *proxy)
     acceptor_free(proxy->control);
 }
 
-/* Goes on with those clients that wait in this state, once each was told. */
+/* Continues with the clients that wait in this state, once each was told. */
 static void release(struct proxy *proxy, enum state state, void (*tell)(struct control *, uint64_t),
                     uint64_t value)
 {

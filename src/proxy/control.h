@@ -10,10 +10,10 @@
  *   OPEN SERVICE    OK, or REFUSED NUMBER TEXT; after OK the connection is the stream
  *   RUN SERVICE     likewise, for a stream of frames (wire/run.h)
  *
- * ERROR TEXT and the end tell of a line that is none of these, and of LIMIT_CONTROL_CLIENTS clients
+ * ERROR TEXT and the end tell of another line, and of LIMIT_CONTROL_CLIENTS clients
  * that are there already.
  *
- * Whoever may connect may do all of that: the socket's mode is 0600.
+ * Each program that may connect may do all of that: the socket's mode is 0600.
  */
 #ifndef OUTBOARD_PROXY_CONTROL_H
 #define OUTBOARD_PROXY_CONTROL_H

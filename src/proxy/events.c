@@ -158,7 +158,7 @@ static int listen_at(struct events *events, const char *path, struct ob_fault *f
         .loop = proxy->loop,
         .timers = &proxy->timers,
         .mode = proxy->options->socket_mode,
-        .what = "the socket of --events",
+        .title = "the socket of --events",
         .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = events,

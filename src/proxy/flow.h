@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Flow: what stands at our end of a stream. The session's events reach it through its ops; it owns
+ * Flow: the object at our end of a stream. The session's events reach it through its ops; it owns
  * the stream.
  */
 #ifndef OUTBOARD_PROXY_FLOW_H
@@ -47,10 +47,10 @@ int flow_open(struct flow *flow, struct proxy *proxy, const struct flow_ops *ops
 /* Makes `to` the flow at the end of from's stream; from is empty afterwards. */
 void flow_move(struct flow *from, struct flow *to, const struct flow_ops *ops);
 
-/* Gives up the stream as ob_stream_reset() does, and what the flow holds. An empty flow is fine. */
+/* Gives up the stream as ob_stream_reset() does, and the flow's memory. An empty flow is fine. */
 void flow_end(struct flow *flow, uint32_t reason);
 
-/* Lets each flow read what the session has brought its stream since the last call. */
+/* Lets each flow read the bytes that have come for its stream since the last call. */
 void flow_read_all(struct ob_session *session);
 
 #endif

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Framing: what to say when both ends of a channel are not set to the same one. */
+/* Framing: the messages if both ends of a channel are not set to the same one. */
 #ifndef OUTBOARD_PROXY_FRAMING_H
 #define OUTBOARD_PROXY_FRAMING_H
 
@@ -9,7 +9,7 @@
 
 struct proxy;
 
-/* What a fault of a session is about, if the bytes are those of another framing; else "". */
+/* Advice for a fault of a session, if the bytes are those of another framing; else "". */
 const char *framing_hint(const struct proxy *proxy, int err);
 
 /* Whether this end reads a line, and these bytes are of a peer that takes it for a stream; then

@@ -55,7 +55,7 @@ int listener_new(struct proxy *proxy, const struct forward *forward, struct list
         .loop = proxy->loop,
         .timers = &proxy->timers,
         .mode = proxy->options->socket_mode,
-        .what = listener->text,
+        .title = listener->text,
         .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = listener,

@@ -14,7 +14,7 @@
 #define SECONDS_MAX   (365u * 24 * 3600)
 #define FORWARDS_HELP "[ADDRESS:]PORT"
 
-/* What -L and -R lead to: a name, or a destination. */
+/* The end of -L and -R: a name, or a destination. */
 static int check_service(const char *service, struct ob_fault *fault)
 {
     struct address address;
@@ -319,10 +319,11 @@ static const struct option_row {
     {0, "idle-timeout", "SECONDS", "end the session after this much silence", apply_idle_timeout},
     {0, "socket-mode", "MODE", "permissions of the paths that are listened at (600)",
      apply_socket_mode},
-    {0, "cell", "HOW", "none; default: what the kernel allows; required: all", apply_cell},
+    {0, "cell", "HOW", "none; default: the parts that the kernel allows; required: all",
+     apply_cell},
     {0, "cell-policy", "FILE", "system calls that the cell allows besides", apply_cell_policy},
-    {0, "user", "UID", "what root becomes in the cell (default: drawn)", apply_user},
-    {0, "print-cell", NULL, "enter the cell, print what it is, and end", apply_print_cell},
+    {0, "user", "UID", "the user that root becomes in the cell (default: drawn)", apply_user},
+    {0, "print-cell", NULL, "enter the cell, print its parts, and end", apply_print_cell},
     {'v', "verbose", NULL, "log every stream", apply_verbose},
 };
 
@@ -357,7 +358,7 @@ static const struct option_row *find_row(int value)
     return NULL;
 }
 
-/* What getopt stopped at. */
+/* The word at which getopt stopped. */
 static int refuse_word(char **argv, int value, struct ob_fault *fault)
 {
     const struct option_row *row = value == '?' ? find_row(optopt) : NULL;
@@ -385,7 +386,7 @@ int proxy_options_parse(int argc, char **argv, struct proxy_options *ret_options
     boot_id_read(ret_options->boot_id);
     fill_tables(table, letters);
     opterr = 0;
-    optind = 0; /* also resets what an earlier run left */
+    optind = 0; /* also resets the state of an earlier run */
     for (;;) {
         int value = getopt_long(argc, argv, letters, table, NULL);
         if (value < 0)

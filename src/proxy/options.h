@@ -30,7 +30,7 @@ enum service_kind {
     SERVICE_TERMINAL, /* the same on a pseudo terminal */
 };
 
-/* What the peer may open by name. */
+/* A service that the peer may open by name. */
 struct service {
     char name[OB_SESSION_SERVICE_MAX + 1];
     enum service_kind kind;
@@ -60,7 +60,7 @@ struct proxy_options {
         bool read_only;
     } agent; /* for the program that fills proxy.agent */
     bool verbose;
-    bool is_private; /* for the command that brought it along: says what went wrong, and no more */
+    bool is_private; /* for the command that brought it along: prints faults, and nothing else */
     const char *control;
     const char *events; /* where events of the other end are told: "-" or a path; NULL: nowhere */
     char boot_id[BOOT_ID_SIZE]; /* of this machine, for the other end; empty: unknown */
@@ -94,10 +94,10 @@ int forward_parse(const char *text, struct forward *ret_forward, struct ob_fault
 /* NAME=TARGET. 0 or -EINVAL with the fault filled. */
 int service_parse(const char *text, struct service *ret_service, struct ob_fault *fault);
 
-/* What the peer may open by this name, or NULL. */
+/* The service that the peer may open by this name, or NULL. */
 const struct service *services_find(const struct services *services, const char *name);
 
-/* That of the kernel; empty: it has none. */
+/* That of the kernel; empty: the kernel has no boot id. */
 void boot_id_read(char ret_boot_id[BOOT_ID_SIZE]);
 
 /* Reads a pre-shared key: all of the file but newlines at its end. Returns its length, or a

@@ -197,7 +197,7 @@ static void stop_for_channel(struct proxy *proxy)
         proxy->history.ended_reason == OB_REASON_NONE ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-/* One turn: what the channel brought goes to the relays' descriptors before the channel is written,
+/* One turn: the bytes of the channel go to the relays' descriptors before the channel is written,
  * so that the credit for it goes along. Returns whether more can be done at once. */
 static bool work(struct proxy *proxy)
 {

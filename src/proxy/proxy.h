@@ -3,22 +3,22 @@
  * Proxy: one end of a channel, with everything that hangs on it.
  *
  * One thread, one loop. The session (outboard/session.h) turns the channel into streams; every
- * stream belongs to a flow (flow.h), which is what stands at our end of it:
+ * stream belongs to a flow (flow.h), the object at our end of it:
  *
- *   listener.c  accepts connections here and opens streams: -L, -D, what a peer's -R asks for
+ *   listener.c  accepts connections here and opens streams: -L, -D, a peer's -R
  *   socks.c     talks SOCKS5 with such a connection first
  *   control.c   the control socket, by which programs here open streams, ping, and ask for status
  *   remote.c    asks the peer to listen: -R
  *   service.c   answers the peer's streams: declared services, destinations, @listen, @run
- *   host_service.c  what a guest's agent may call here: @host; news.c calls it
+ *   host_service.c  the calls of a guest's agent here: @host; news.c calls it
  *   relay.c     carries bytes between a stream and a descriptor, once both are there
  *   run.c       a command with its standard streams, signals and exit status in one stream
  *
  * Reading the channel never waits: channel.c reads, the session takes everything, and a relay whose
  * descriptor takes no more leaves its bytes, at most a window of them, in the session.
  *
- * proxy.c owns all of them and connects them: it hands the session's events down, and acts on what
- * the channel returns. None of them calls proxy.c; they know what stands in struct proxy.
+ * proxy.c owns all of them and connects them: it hands the session's events down, and acts on the
+ * verdict of the channel. None of them calls proxy.c; they know struct proxy.
  */
 #ifndef OUTBOARD_PROXY_PROXY_H
 #define OUTBOARD_PROXY_PROXY_H
@@ -101,13 +101,13 @@ int proxy_init_in_cell(struct proxy *proxy, const struct proxy_options *options,
                        rlim_t open_files, struct ob_fault *fault);
 void proxy_done(struct proxy *proxy);
 
-/* Raises the limit of descriptors. Returns what it was. */
+/* Raises the limit of descriptors. Returns the old one. */
 rlim_t proxy_allow_descriptors(void);
 
 /* A client of the control socket that is connected already. Takes the descriptor. */
 int proxy_adopt_control(struct proxy *proxy, int fd);
 
-/* Does what there is to do now, after waiting for it if that is allowed. 1 when more can be done at
+/* Does the work that is due, after waiting for it if that is allowed. 1 when more can be done at
  * once, 0 when not, or a negative errno. */
 int proxy_turn(struct proxy *proxy, bool may_wait);
 
@@ -115,7 +115,7 @@ int proxy_turn(struct proxy *proxy, bool may_wait);
  * socket, or -1. The exit status. */
 int proxy_run(struct proxy *proxy, int notify_fd);
 
-/* The log (os/log.h): trouble, what --verbose asks for, and news, which a proxy that is one
+/* The log (os/log.h): trouble, the lines of --verbose, and news, which a proxy that is one
  * command's alone keeps to itself. */
 #define proxy_log                     log_line
 #define proxy_log_verbose(proxy, ...) log_verbose(__VA_ARGS__)

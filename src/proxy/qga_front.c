@@ -109,7 +109,7 @@ int qga_front_new(struct proxy *proxy, struct qga_front **ret_front, struct ob_f
         .loop = proxy->loop,
         .timers = &proxy->timers,
         .mode = proxy->options->socket_mode,
-        .what = "the socket of --stock-qga-socket",
+        .title = "the socket of --stock-qga-socket",
         .outside = proxy->dialer.outside,
         .accepted = on_connection,
         .argument = front,

@@ -3,13 +3,13 @@
  * Bytes from the descriptor are lent to the session where they were read, and nothing more is read
  * until the session gives the buffer back: that is the back pressure. Bytes from the stream stay in
  * the session, which grants no credit for them, until the descriptor took them. They are written
- * once the channel's read is worked off, so that one system call takes what many frames brought.
+ * once the channel's read is worked off, so that one system call takes the bytes of many frames.
  *
- * While a buffer is lent nothing is read, and so no read fails. What the events tell of the end of
- * a client has to do then: EPOLLERR is a reset, EPOLLHUP a peer that has closed both directions.
- * Neither takes away what can still be delivered; a stream whose bytes have no credit can't.
+ * While a buffer is lent nothing is read, and so no read fails. The events tell the end of
+ * a client then: EPOLLERR is a reset, EPOLLHUP a peer that has closed both directions.
+ * Neither takes away bytes that can still be delivered; a stream whose bytes have no credit can't.
  *
- * A command that has ended reads no more. What comes for it is left where it is, without credit,
+ * A command that has ended reads no more. Bytes for it are left where they are, without credit,
  * until its output has been read by the peer's application to the end; then the stream is reset. At
  * the peer's end that reset must not overtake the output in the kernel: LINGERING.
  */
@@ -36,7 +36,7 @@
 #include "proxy/run.h"
 
 #define SPANS       32
-#define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
+#define END_OF_FILE 4 /* the byte that a terminal takes for the end: control-D */
 
 /* How often a lingering relay looks whether the client's kernel has everything. */
 #define LINGER_STEP_NS 50000000u
@@ -62,8 +62,8 @@ struct relay {
 };
 
 /*
- * A buffer to read into. A stream that has credit gets a large one, for a moment. One that has none
- * may keep what it gets for as long as its peer does not read, so that is a small one.
+ * A buffer to read into. A stream that has credit gets a large one, for a moment. A stream without
+ * credit may keep its buffer for as long as its peer does not read, so that is a small one.
  */
 static uint8_t *take_buffer(struct relay *relay)
 {
@@ -109,7 +109,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
     int fd = pump_stop(&relay->pump);
     list_remove(&relay->ready);
     timer_cancel(&relay->linger);
-    flow_end(&relay->flow, reason); /* then what was lent is ours again */
+    flow_end(&relay->flow, reason); /* then the lent buffer is ours again */
     if (relay->lent)
         give_buffer(relay, relay->lent);
     if (relay->child && abruptly)
@@ -184,8 +184,8 @@ static bool end_writing(struct relay *relay)
     return write_some(relay, &span, 1) != -EAGAIN;
 }
 
-/* What the peer has sent to a command that is not there any more goes nowhere, once nothing can
- * come behind it: the peer's end then, and not a reset that could overtake the command's output. */
+/* Bytes of the peer to a command that has ended go nowhere, once nothing can
+ * come behind them: the peer's end then, and not a reset that could overtake the command's output. */
 static bool drop_rest(struct relay *relay)
 {
     struct ob_stream_stats stats;
@@ -253,7 +253,7 @@ static bool sends_in_vain(const struct relay *relay)
            ob_stream_peek(relay->flow.stream, &bytes) > 0;
 }
 
-/* Does what can be done now; the relay may be gone afterwards. */
+/* Does the work that is possible now; the relay may be gone afterwards. */
 static void pump(struct relay *relay)
 {
     int err = pump_out(relay);
@@ -269,8 +269,8 @@ static void pump(struct relay *relay)
     }
 }
 
-/* A TCP client's kernel throws nothing away that it has acknowledged; what it has not, our reset
- * would take back. */
+/* A TCP client's kernel throws nothing away that it has acknowledged; our reset would take the
+ * rest back. */
 static bool is_delivered(const struct relay *relay)
 {
     int waiting = 0;

@@ -20,7 +20,7 @@ enum relay_end {
     RELAY_TERMINAL, /* master of a pseudo terminal: its end of file is a byte */
 };
 
-/* Tells whoever connected how it went, before any byte of the stream: reason is OB_REASON_NONE when
+/* Tells the client the result, before any byte of the stream: reason is OB_REASON_NONE when
  * the peer accepted. The socket is fresh, a few bytes fit. */
 typedef void (*relay_answer_fn)(int fd, uint32_t reason);
 
@@ -33,7 +33,7 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
  * afterwards. child: the command at the other end of fd, which a break hangs up; NULL: none. */
 void relay_accept(struct flow *from, int fd, enum relay_end end, struct child *child);
 
-/* Goes on with relays whose output the peer has read to its end since the last call: to be called
+/* Continues with relays whose output the peer has read to its end since the last call: to be called
  * after each read of the channel. */
 void relay_pump_ready(struct proxy *proxy);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A want (one -R) is ASLEEP while no session stands, and otherwise ASKING, LISTENING, or WAITING to
- * ask again: a port that is taken at the other end may become free. What another option of the
- * other end would have to allow is not asked again in that session.
+ * ask again: a port that is taken at the other end may become free. A request that an option of the
+ * other end forbids is not repeated in that session.
  */
 #include "proxy/remote.h"
 
@@ -74,7 +74,7 @@ static void turn_down(struct want *want, uint32_t reason)
     want->retry_ns = 2 * want->retry_ns < RETRY_LAST_NS ? 2 * want->retry_ns : RETRY_LAST_NS;
 }
 
-/* The end of a session is told elsewhere; the next one asks anew. */
+/* The end of a session is told elsewhere; the next one asks again. */
 static bool is_of_session(uint32_t reason)
 {
     return reason >= OB_REASON_TRANSPORT && reason < OB_REASON_APPLICATION;
@@ -90,7 +90,7 @@ static void want_over(struct flow *flow, uint32_t reason)
         turn_down(want, reason);
 }
 
-/* Where it listens. What a peer says behind that is of no use. */
+/* Where it listens. Bytes of a peer behind that are of no use. */
 static void take_where(struct want *want, const char *text, size_t len)
 {
     if (want->state == LISTENING)
@@ -104,7 +104,7 @@ static void take_where(struct want *want, const char *text, size_t len)
     proxy_log("the other end listens at %s for %s", want->where, service_text(want->forward));
 }
 
-/* Reads to the end of what there is: nothing is told again before. */
+/* Reads all bytes that are there: nothing is told again before. */
 static void want_readable(struct flow *flow)
 {
     struct want *want = list_entry(flow, struct want, flow);

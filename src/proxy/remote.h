@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Listening at the other end: what -R asks for, and what a peer's -R gets.
+ * Listening at the other end: requests of -R, and of a peer's -R.
  *
- * Whoever wants it opens a stream to the service @listen, whose metadata is ADDRESS, or ADDRESS and
+ * An end that wants it opens a stream to the service @listen, whose metadata is ADDRESS, or ADDRESS and
  * SERVICE with a space between (ADDRESS as address_format() writes it; without SERVICE the clients
  * speak SOCKS5). The other end accepts once it listens, and sends the address, with the port that
  * it got, and a newline. It listens for as long as the stream stands; for each connection it opens
@@ -24,8 +24,8 @@ struct proxy;
 int remote_init(struct proxy *proxy);
 void remote_done(struct proxy *proxy);
 
-/* A session stands: asks the peer for each address, and again where it can't be had. What comes of
- * it is logged. */
+/* A session stands: asks the peer for each address, and again where it can't be had. The results
+ * are logged. */
 void remote_on_up(struct proxy *proxy);
 
 /* How it stands with a -R. */

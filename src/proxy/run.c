@@ -44,7 +44,7 @@ struct output {
 
 struct run {
     struct flow flow;
-    const struct service *service; /* NULL: START says what to run */
+    const struct service *service; /* NULL: START names the command */
     enum state state;
     struct command_pipes pipes;
     struct run_input input;
@@ -202,7 +202,7 @@ static int on_start(struct run *run, const struct exec_frame *frame)
     return 0;
 }
 
-/* What stands in front of START. 0 or -EPROTO. */
+/* The part in front of START. 0 or -EPROTO. */
 static int on_preface(struct run *run, const struct exec_frame *frame)
 {
     if (frame->type == EXEC_VARIABLE) {
@@ -306,7 +306,7 @@ static void pump_output(struct run *run, struct output *output)
     }
 }
 
-/* Sends what the client is to know about its input. */
+/* Sends the client news of its input. */
 static void report_input(struct run *run)
 {
     if (run->lent)
@@ -316,7 +316,7 @@ static void report_input(struct run *run)
         run->lent = ob_stream_lend(run->flow.stream, run->out_frame, len) == 0;
 }
 
-/* What the client says after the end is dropped, until it says no more and the run is over. */
+/* Frames of the client after the end are dropped, until no more come and the run is over. */
 static void drain(struct run *run)
 {
     const void *bytes;
@@ -337,7 +337,7 @@ static void send_exit(struct run *run)
     drain(run);
 }
 
-/* Does what can be done now; the run may be gone afterwards. */
+/* Does the work that is possible now; the run may be gone afterwards. */
 static void advance(struct run *run)
 {
     if (run->state == ENDED) {

@@ -8,7 +8,7 @@
 
 #include "proxy/options.h"
 
-/* The service that runs what START says. */
+/* The service that runs the command of START. */
 #define RUN_SERVICE "@run"
 
 /* The same by an end that takes the frames of version 2 too. One that does not has no such service.

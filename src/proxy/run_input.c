@@ -9,9 +9,9 @@
 #include "base/limits.h"
 #include "wire/exec.h"
 
-#define END_OF_FILE 4 /* what a terminal takes for the end: control-D */
+#define END_OF_FILE 4 /* the byte that a terminal takes for the end: control-D */
 
-static_assert(LIMIT_RUN_INPUT == EXEC_INPUT_WINDOW, "what a client may send has room");
+static_assert(LIMIT_RUN_INPUT == EXEC_INPUT_WINDOW, "a client's bytes have room");
 
 void run_input_init(struct run_input *input, bool tells)
 {

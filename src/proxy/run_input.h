@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Standard input of a command that `run` serves: what the client sent waits here until the command
- * takes it, so that the frames behind it (a signal, above all) are read meanwhile.
+ * Standard input of a command that `run` serves: bytes of the client wait here until the command
+ * takes them, so that the frames behind it (a signal, above all) are read meanwhile.
  *
- * A client that is told what the command took (TAKEN) never has more than EXEC_INPUT_WINDOW bytes
+ * A client that is told how much the command took (TAKEN) never has more than EXEC_INPUT_WINDOW bytes
  * under way, so its frames are always read. An older client is not told; once as much waits, no
  * more of its frames are read, and the stream's credit holds it back.
  */
@@ -19,9 +19,9 @@
 
 struct run_input {
     struct pump pipe;  /* with a terminal, without a descriptor */
-    struct pump *pump; /* what is written to: the pipe, or the terminal's; NULL: none, or closed */
+    struct pump *pump; /* written to: the pipe, or the terminal's; NULL: none, or closed */
     bool is_terminal;
-    bool tells; /* the client is told what the command took */
+    bool tells; /* the client is told how much the command took */
     bool ended; /* nothing more comes from the client */
     bool told_end;
     bool closed_due;    /* the client is to be told that the command reads no more */
@@ -39,7 +39,7 @@ void run_input_begin_terminal(struct run_input *input, struct pump *terminal);
 /* Bytes from the client; none of them: the end. 0, -EPROTO (beyond the window) or -ENOMEM. */
 int run_input_take(struct run_input *input, const void *bytes, size_t len);
 
-/* Gives the command what it takes. */
+/* Gives the command as much as it takes. */
 void run_input_feed(struct run_input *input);
 
 /* The command reads no more. */

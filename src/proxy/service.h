@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Service: what the peer's streams reach at our end, and what they may not. */
+/* Service: the destinations of the peer's streams at our end, and those that are forbidden. */
 #ifndef OUTBOARD_PROXY_SERVICE_H
 #define OUTBOARD_PROXY_SERVICE_H
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The client's bytes are looked at with MSG_PEEK and only what belongs to SOCKS is taken, so that
- * what it sends ahead reaches the stream.
+ * The client's bytes are looked at with MSG_PEEK and only SOCKS's part is taken, so that
+ * bytes sent ahead reach the stream.
  */
 #include "proxy/socks.h"
 
@@ -94,7 +94,7 @@ static void on_answer(int fd, uint32_t reason)
     }
 }
 
-/* Takes off the socket what was only looked at. */
+/* Takes the bytes off the socket that were only looked at. */
 static void consume(int fd, ssize_t len)
 {
     uint8_t bytes[MESSAGE_MAX];
@@ -139,7 +139,7 @@ static ssize_t take_request(struct socks *socks, const uint8_t *bytes, size_t le
     return used;
 }
 
-/* Returns what was used of what the client has said; after a request, socks is gone. */
+/* Returns how many of the client's bytes were used; after a request, socks is gone. */
 static ssize_t take_message(struct socks *socks)
 {
     uint8_t bytes[MESSAGE_MAX];

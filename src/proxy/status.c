@@ -49,7 +49,7 @@ static void put_stream_json(FILE *out, const struct flow *flow)
             stats.unsent, stats.credit, stats.window);
 }
 
-/* What is the case now. */
+/* The state now. */
 static void describe(const struct proxy *proxy, char ret_text[STATE_MAX])
 {
     const char *channel = proxy->options->channel.text;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What `outboard proxy status` shows. */
+/* The text of `outboard proxy status`. */
 #ifndef OUTBOARD_PROXY_STATUS_H
 #define OUTBOARD_PROXY_STATUS_H
 

@@ -6,7 +6,7 @@
 #include <signal.h>
 #include <stddef.h>
 
-/* Once the terminal is as it was, what the peer still sends may be a key that ends or stops us,
+/* Once the terminal is as it was, a byte of the peer may be a key that ends or stops us,
  * before we have ended by ourselves. INT is taken as always. */
 static void heed_no_keys(void)
 {

@@ -6,14 +6,14 @@
 #include <stdbool.h>
 #include <termios.h>
 
-/* What to put back. Zeroed: nothing. */
+/* The settings to put back. Zeroed: nothing. */
 struct terminal {
     bool has_settings, has_flags;
     struct termios settings;
     int flags; /* of fcntl(2), which the shell that gave the descriptor has too */
 };
 
-/* Makes the descriptor non-blocking and, if it is a terminal, raw; remembers what was. 0 or a
+/* Makes the descriptor non-blocking and, if it is a terminal, raw; remembers the settings before. 0 or a
  * negative errno. */
 int terminal_prepare(int fd, struct terminal *ret_before);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* Trouble: what keeps a session from standing, for status and for those who wait. */
+/* Trouble: the reason why no session stands, for status and for those who wait. */
 #ifndef OUTBOARD_PROXY_TROUBLE_H
 #define OUTBOARD_PROXY_TROUBLE_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Cell: what a process can't do any more once it has all that it needs.
+ * Cell: the rights that a process gives up once it has all that it needs.
  *
  * Open. The caller is single-threaded, has opened its files and sockets, and has read no byte of a
  * peer. It may do all that its user may.
@@ -9,7 +9,7 @@
  * mount, network, IPC, host name, cgroup) and an empty read-only root; then it gives up
  * capabilities, memory beyond a bound, core files, inspection by others, new privileges by exec
  * and, by Landlock, all paths, TCP ports, abstract sockets and signals to others. Open descriptors
- * go on working. It may still make threads, which inherit all of this. The order is forced: the
+ * still work. It may still make threads, which inherit all of this. The order is forced: the
  * kernel refuses a user namespace to a process with a second thread, mounts need the capabilities
  * that this namespace gives, and Landlock forbids mounts.
  *
@@ -72,9 +72,9 @@ void cell_close(struct policy *policy, const char *program, struct cell_report *
 /* After cell_close(), which has reported whether there is a policy at all. */
 void cell_settle(struct policy *policy, struct cell_report *report);
 
-/* What the part takes away, in words. */
+/* The rights that the part takes away, in words. */
 const char *cell_part_name(enum cell_part part);
-/* What to do about a part that was refused with this errno. */
+/* Advice for a part that was refused with this errno. */
 const char *cell_part_remedy(enum cell_part part, int err);
 /* Why a part was left out. */
 const char *cell_part_excuse(enum cell_part part);

@@ -11,7 +11,7 @@
 
 enum confine_how {
     CONFINE_NONE,
-    CONFINE_DEFAULT,  /* what the kernel allows; the rest is told */
+    CONFINE_DEFAULT,  /* the parts that the kernel allows; the rest is told */
     CONFINE_REQUIRED, /* a part that the kernel refuses is an error */
 };
 
@@ -20,7 +20,7 @@ struct confine_options {
     enum confine_how how;
     bool print;
     const char *policy; /* a file of the user's; NULL: none */
-    const char *label;  /* for label_take(); NULL: what the launcher has given */
+    const char *label;  /* for label_take(); NULL: the launcher's label */
     uid_t user;         /* that root becomes; 0: one is drawn */
 };
 
@@ -52,7 +52,7 @@ int confine_leave(struct confinement *confinement, struct ob_fault *fault);
 int confine_close(struct confinement *confinement, struct ob_fault *fault);
 int confine_settle(struct confinement *confinement, struct ob_fault *fault);
 
-/* Goes through all and prints what came of them, for --print-cell. */
+/* Goes through all and prints their results, for --print-cell. */
 void confine_print(struct confinement *confinement);
 
 #endif

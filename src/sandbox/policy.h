@@ -33,7 +33,7 @@ extern const char policy_proxy[];
 extern const char policy_client[];
 /* The calls of a device with a vault, besides. */
 extern const char policy_vault[];
-/* What a device that reaches out has besides. */
+/* The further lines of a device that reaches out. */
 extern const char policy_reach[];
 
 /* 0 or a negative errno with the fault filled. */

@@ -29,9 +29,9 @@ static bool has_none(void)
     return any == 0;
 }
 
-/* What needs capabilities comes first. A process without any, and without namespaces to get some,
+/* The calls that need capabilities come first. A process without any, and without namespaces to get some,
  * can't change the bounding set or the securebits. Both count at exec only, and stage_privileges()
- * ends what exec gives. */
+ * ends the privileges that exec gives. */
 int stage_capabilities(void)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};

@@ -93,7 +93,7 @@ static void tell(int call, const ucontext_t *context)
     call_kernel(SYS_write, STDERR_FILENO, (long)text.bytes, (long)text.len);
 }
 
-/* There is no way back: REFUSAL_END is what the policy kills for. A fault in here ends the process
+/* There is no way back: the policy kills for REFUSAL_END. A fault in here ends the process
  * too, since all signals are blocked. */
 static void on_refused(int number, siginfo_t *info, void *context)
 {

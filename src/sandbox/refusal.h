@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What happens at a system call that the policy does not allow: it is named, and the process ends.
+/* Refusal of a system call that the policy does not allow: it is named, and the process ends.
  */
 #ifndef OUTBOARD_SANDBOX_REFUSAL_H
 #define OUTBOARD_SANDBOX_REFUSAL_H

@@ -119,7 +119,7 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     return err;
 }
 
-/* The peer has broken the rules; what of them is in the fault. */
+/* The peer has broken the rules; the fault says which. */
 static int refused(const struct engine *engine, int err)
 {
     if (trace_is_on(device_traces(engine->device)))
@@ -141,7 +141,7 @@ static int read_header(struct engine *engine, const uint8_t *frame)
 }
 
 /* Carries out the whole frames in the buffer, as far as there is room for replies. A refusal is
- * final: what lies behind the refused frame is never carried out, what lies before it never again.
+ * final: frames behind the refused one are never carried out, frames before it never again.
  */
 static int handle_frames(struct engine *engine)
 {
@@ -186,7 +186,7 @@ int engine_poke(struct engine *engine)
 
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds)
 {
-    /* What arrived before belongs to the frame that is first in the buffer now. */
+    /* Descriptors that arrived before belong to the frame that is first in the buffer now. */
     fd_list_move(&engine->arrived, &engine->waiting);
     if (engine->vault && engine->arrived.count > 0 && !engine->fault.code)
         ob_fault_set(&engine->fault, -EPROTO, "a message: got more than %u descriptors",

@@ -2,8 +2,8 @@
 /*
  * Engine: a device served over a wire, without any I/O.
  *
- * Whoever owns the connection receives bytes and descriptors straight into the engine
- * (engine_receive_space(), engine_received()) and sends what the engine has to say
+ * The owner of the connection receives bytes and descriptors straight into the engine
+ * (engine_receive_space(), engine_received()) and sends the engine's bytes
  * (engine_pending(), engine_sent()). This file's half, engine.c, cuts the stream into frames,
  * decides which frame a descriptor belongs to, and keeps the replies; the half that knows the wire
  * is a struct engine_ops.
@@ -57,27 +57,27 @@ struct engine_ops {
     const char *wire;    /* as in --wire= */
     size_t instance_len; /* bytes of the wire's own struct, whose first member is a struct engine */
     size_t header_len;   /* bytes that frame_len() needs */
-    size_t rx_len;       /* of the buffer for what was received; the longest frame fits */
-    size_t tx_len;       /* of the buffer for what is to be sent */
+    size_t rx_len;       /* of the buffer for received bytes; the longest frame fits */
+    size_t tx_len;       /* of the buffer for bytes that are to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool has_dma_messages; /* memory that is not shared is reached all the same */
 
-    /* Answers for len bytes what it answers for more of the same, once it is not WIRE_MORE. */
+    /* Once its answer for len bytes is not WIRE_MORE, it is the same for more bytes. */
     enum recognition (*recognises)(const uint8_t *bytes, size_t len);
-    /* Bytes of the message that a header of header_len bytes announces; 0: it is none that a peer
+    /* Bytes of the message that a header of header_len bytes announces; 0: it is no message that a peer
      * begins with. */
     uint64_t (*first_len)(const uint8_t *header);
 
     /* Checks a header and tells the length of the whole frame, header included, at most rx_len; or
      * -EPROTO with the engine's fault filled. Called once for each frame, before handle() gets it:
-     * what it has read of the header is kept until then. */
+     * its result is kept until then. */
     int (*frame_len)(struct engine *engine, const uint8_t *header);
     /* Carries out one whole frame. 0; ENGINE_LATER, to get it again, without the descriptors, when
-     * something has happened; or -EPROTO with the fault filled: the connection is over. Whoever
+     * something has happened; or -EPROTO with the fault filled: the connection is over. A handler that
      * keeps a descriptor puts -1 in its place; the rest are closed. */
     int (*handle)(struct engine *engine, const uint8_t *frame, size_t len, struct fd_list *fds);
-    /* Fits the device to the wire before anything is received, or tells why it can't be. What this
-     * does to the function is undone for the next peer, which may speak another wire. */
+    /* Fits the device to the wire before anything is received, or tells why it can't be. Its
+     * changes of the function are undone for the next peer, which may speak another wire. */
     int (*fit_device)(struct ob_device *device, struct ob_fault *fault);
 
     /* Traces a message, for which the engine's device has asked. */
@@ -85,9 +85,9 @@ struct engine_ops {
 
     /* The rest may be NULL. */
     /* Makes the answer, header_len bytes, by which a peer whose message has this header learns that
-     * the device is busy. False: there is none. */
+     * the device is busy. False: the wire has no such answer. */
     bool (*answer_busy)(const uint8_t *header, uint8_t *ret_answer);
-    /* Opens what the wire's code needs of the system, once in a process. */
+    /* Opens the descriptors that the wire's code needs, once in a process. */
     void (*prepare)(void);
     /* The engine is made; 0 or a negative errno with the fault filled. */
     int (*start)(struct engine *engine, struct ob_fault *fault);
@@ -100,7 +100,7 @@ struct engine_ops {
 
 #define ENGINE_LATER 1
 
-/* What is to be sent next: bytes, and descriptors that ride on the first of them. */
+/* The reply to be sent next: bytes, and descriptors that ride on the first of them. */
 struct engine_output {
     const uint8_t *bytes;
     size_t len;
@@ -131,10 +131,10 @@ struct engine {
 };
 
 /* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
- * the device or what its memory asks for, with the fault filled. */
+ * the device or its memory, with the fault filled. */
 int engine_new(const struct engine_ops *ops, struct ob_device *device, struct engine **ret_engine,
                struct ob_fault *fault);
-/* Closes descriptors that nobody took and takes back what the peer gave to the device. */
+/* Closes descriptors that nobody took and takes back the peer's memory and eventfds from the device. */
 void engine_free(struct engine *engine);
 
 /* The connection of a process that has ended. */
@@ -162,24 +162,24 @@ bool engine_leave(struct engine *engine);
  * waits for something. */
 uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len);
 
-/* Says that len bytes were received there with these descriptors, which the engine takes over. Does
- * what the frames ask. 0, or -EPROTO: send what is pending, then end the connection and tell the
+/* Says that len bytes were received there with these descriptors, which the engine takes over. Carries
+ * out the frames. 0, or -EPROTO: send the pending bytes, then end the connection and tell the
  * fault. */
 int engine_received(struct engine *engine, size_t len, const int *fds, unsigned num_fds);
 
-/* What to send next; no bytes: nothing. */
+/* The bytes to send next; no bytes: nothing. */
 struct engine_output engine_pending(const struct engine *engine);
-/* Says that so much was sent; goes on with frames that waited for room. As engine_received(). */
+/* Says how much was sent; continues with frames that waited for room. As engine_received(). */
 int engine_sent(struct engine *engine, size_t len);
 
 /* Says that something has happened besides the connection (a callback of the device has been):
- * goes on with what waited for it. As engine_received(). */
+ * continues with frames that waited for it. As engine_received(). */
 int engine_poke(struct engine *engine);
 
-/* What the owner of the connection asks between messages, without knowing what is served. */
-/* Has the device do what is due. Whether anything was done or more is due right now. */
+/* For the owner of the connection between messages, which does not know the device. */
+/* Has the device do the work that is due. Whether anything was done or more is due right now. */
 bool engine_works(struct engine *engine);
-/* Whether what was asked for is being done elsewhere, which needs a processor too. */
+/* Whether requests are carried out elsewhere, which needs a processor too. */
 bool engine_has_io_in_flight(const struct engine *engine);
 /* Whether something was put off that has to be done at once if the owner waits. */
 bool engine_has_deferred_work(const struct engine *engine);
@@ -191,7 +191,7 @@ bool engine_before_sleep(struct engine *engine);
 bool engine_may_send(const struct engine *engine, size_t len);
 /* For engine_ops.handle(): room for a reply, reply_limit bytes... */
 uint8_t *engine_reply_room(struct engine *engine);
-/* ...of which so many are the reply, with these descriptors on it; they must stay open as long as
+/* ...the length of the reply among them, with these descriptors on it; they must stay open as long as
  * the engine lives. */
 void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned num_fds);
 

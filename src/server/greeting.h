@@ -12,7 +12,7 @@
  *               speaks it, but a peer that does is told apart from one that speaks nothing known
  *
  * So up to 9 bytes are needed. If no wire recognises them, mpqemu's engine gets the peer, and tells
- * what is wrong with its first message.
+ * the fault of its first message.
  */
 #ifndef OUTBOARD_SERVER_GREETING_H
 #define OUTBOARD_SERVER_GREETING_H
@@ -23,7 +23,7 @@
 
 #include "server/engine.h"
 
-/* So many bytes tell the wire, and will do for all of the message: what is left in the socket takes
+/* This number of bytes tells the wire, and will do for all of the message: bytes that are left in the socket take
  * room there, and one who sends byte by byte would run out of it. */
 #define GREETING_LEN 64u
 
@@ -45,7 +45,7 @@ const struct engine_ops *greeting_wire(unsigned number);
 struct greeting greeting_judge(const uint8_t *bytes, size_t len);
 
 /* Writes the answer, of GREETING_ANSWER_LEN bytes, by which a peer of that wire, with that header,
- * learns that the device is busy. False: there is none. */
+ * learns that the device is busy. False: the wire has no such answer. */
 bool greeting_answer_busy(const struct engine_ops *wire, const uint8_t *header,
                           uint8_t *ret_answer);
 

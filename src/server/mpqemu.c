@@ -3,10 +3,10 @@
  * The mpqemu engine: a device behind QEMU's x-pci-proxy-dev.
  *
  * The proxy opens with SYNC_SYSMEM, whose number differs between the dialects, so the first header
- * decides which one is spoken. From then on each frame has a row in `rows`, which says what is
- * legal before a handler sees it. The proxy waits for an answer to everything but SYNC_SYSMEM and
- * SET_IRQFD; what it asks in vain (an address that no BAR decodes, a size that does not exist) is
- * answered with all ones, what breaks the rules of the wire ends the connection.
+ * decides which one is spoken. From then on each frame has a row in `rows`, which says which frames are
+ * legal before a handler sees them. The proxy waits for an answer to everything but SYNC_SYSMEM and
+ * SET_IRQFD; an impossible access (an address that no BAR decodes, a size that does not exist) is
+ * answered with all ones, a breach of the wire's rules ends the connection.
  *
  * BAR accesses carry the address as the guest knows it, so decoding happens here, by the BARs that
  * configuration writes have set. The wire has 32-bit BARs, INTx and no other interrupt.
@@ -84,7 +84,7 @@ static int replace_memory(struct request *request)
     return err < 0 ? ob_fault_set(fault, -EPROTO, "SYNC_SYSMEM: refused") : 0;
 }
 
-/* What comes behind it waits until the device has let go of memory that is gone, as far as it
+/* Frames behind it wait until the device has let go of memory that is gone, as far as it
  * can. */
 static int sync_sysmem(struct request *request, uint64_t *ret_value)
 {
@@ -165,7 +165,7 @@ static int device_reset_request(struct request *request, uint64_t *ret_value)
 
 #define SYSMEM_LEN 192u
 
-/* Commands without a row are none that a proxy may send. */
+/* A proxy may not send commands without a row. */
 static const struct mpqemu_row rows[MPQEMU_COMMAND_COUNT] = {
     /*                       {shipped, v8} payload  fds  answer  handler */
     [MPQEMU_INIT] = {{0, 0}, 0, 0, ANSWER_NONE, take_nothing},

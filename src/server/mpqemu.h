@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the files of the mpqemu engine share; nobody else includes this. */
+/* Shared by the files of the mpqemu engine; nobody else includes this. */
 #ifndef OUTBOARD_SERVER_MPQEMU_H
 #define OUTBOARD_SERVER_MPQEMU_H
 

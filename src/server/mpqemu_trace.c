@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What a trace says of mpqemu's messages. */
+/* The lines of a trace for mpqemu's messages. */
 #include <inttypes.h>
 
 #include "base/cursor.h"
@@ -28,7 +28,7 @@ static void describe_config(struct trace_line *line, const struct trace_message 
         trace_add(line, " value 0x%" PRIx32, access.value);
 }
 
-/* The guest's address, and what it means while the BARs are where they are. */
+/* The guest's address, and its meaning by the BARs' present places. */
 static void describe_bar(struct trace_line *line, const struct engine *engine,
                          const struct trace_message *message, bool writes)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Register accesses of a vfio-user client: REGION_READ, REGION_WRITE and REGION_WRITE_MULTI, of any
- * length that fits a message here; section "Read and Write Operations". What VERSION agreed upon
- * binds us in what we send unasked: libvfio-user's client offers 1 KiB and accesses 12 KiB at once.
+ * length that fits a message here; section "Read and Write Operations". The agreement of VERSION
+ * binds us in messages that we send unasked: libvfio-user's client offers 1 KiB and accesses 12 KiB at once.
  */
 #include <errno.h>
 #include <linux/vfio.h>

@@ -2,13 +2,13 @@
 /*
  * DMA by message: DMA_READ and DMA_WRITE to memory that the client has not shared.
  *
- * A device's request waits in a queue, gets a slot, goes out as a message of at most what VERSION
+ * A device's request waits in a queue, gets a slot, goes out as a message of at most the length that VERSION
  * agreed upon, and comes back for as many messages as it needs, one at a time. Several requests are
  * on their way at once. Nothing ever waits for a reply: QEMU serves these messages in the thread
  * that may itself be waiting for ours, so each command of the client is answered first.
  *
  * A slot whose request was cancelled stays taken until the client's reply has come, so that a reply
- * always finds what it belongs to.
+ * always finds its slot.
  *
  * Layout. The specification has a 64-bit count and data behind it. QEMU (10.1 to 10.2 at least) has
  * a 32-bit count with the data right behind that, and answers DMA_WRITE with a bare header. Taking
@@ -70,7 +70,7 @@ static void cancel(void *context, struct ob_dma_request *request)
             dma->slots[i].request = NULL;
 }
 
-/* A callback may cancel what has not had its turn yet, or submit anew, which joins the end. */
+/* A callback may cancel requests that have not had their turn yet, or submit a new one, which joins the end. */
 static void cancel_all(void *context, int err)
 {
     struct vfio_user_dma *dma = &((struct vfio_user_server *)context)->dma;
@@ -155,7 +155,7 @@ static void send_piece(struct vfio_user_server *server, struct vfio_user_dma_slo
     send(server, slot, request->iova + request->moved, (uint8_t *)request->buf + request->moved);
 }
 
-/* Ends the first request if the guest has taken away what it needs, since it was submitted. */
+/* Ends the first request if the guest has taken away its memory or bus mastering since it was submitted. */
 static bool drop_first(struct vfio_user_server *server)
 {
     struct ob_dma_request *request = server->dma.first;
@@ -210,7 +210,7 @@ static void probed(struct vfio_user_server *server, int err, size_t len)
     }
 }
 
-/* Whether a reply's payload is what the message asked for. Some clients answer a write with a
+/* Whether a reply's payload is the one that the message asked for. Some clients answer a write with a
  * 32-bit count, as the specification's table has it. */
 static bool is_answer(const struct vfio_user_server *server, const struct vfio_user_dma_slot *slot,
                       const uint8_t *payload, size_t len)
@@ -226,7 +226,7 @@ static bool is_answer(const struct vfio_user_server *server, const struct vfio_u
     return same_count && len == VFIO_USER_ACCESS_LEN + slot->count;
 }
 
-/* Takes what a message brought; the request ends or queues for its next piece. */
+/* Takes the data of a message; the request ends or queues for its next piece. */
 static void advance(struct vfio_user_server *server, const struct vfio_user_dma_slot *slot, int err,
                     const uint8_t *payload, size_t len)
 {

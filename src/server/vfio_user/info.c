@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What a device is, for a vfio-user client: regions (the six BARs, ROM, configuration space, VGA)
+ * A device's description for a vfio-user client: regions (the six BARs, ROM, configuration space, VGA)
  * and interrupts (INTx, MSI, MSI-X, error, request), with the numbers of Linux' VFIO.
  *
  * Where a reply can be longer than its fixed part, the client says in argsz how much it takes and
@@ -84,7 +84,7 @@ _Static_assert(VFIO_USER_REGION_IO_FDS_LEN + OB_DOORBELLS * VFIO_USER_SUB_REGION
                "all doorbells fit a reply");
 
 /* The place of a number's eventfd among those of the reply, whose numbers these are. It joins them
- * if it is new, can be had, and the client takes so many; else -1. */
+ * if it is new, can be had, and the client has room for it; else -1. */
 static int place_fd(struct vfio_user_request *request, unsigned number,
                     unsigned numbers[LIMIT_VFIO_USER_FDS])
 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * DEVICE_SET_IRQS: what kind of data, what action, and which vectors; section
+ * DEVICE_SET_IRQS: the kind of data, the action, and the vectors; section
  * "VFIO_USER_DEVICE_SET_IRQS".
  *
  *              no data              booleans             eventfds

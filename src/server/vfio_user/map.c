@@ -38,7 +38,7 @@ int vfio_user_dma_map(struct vfio_user_request *request)
     return err;
 }
 
-/* Answers with what was asked; section "VFIO_USER_DMA_UNMAP". */
+/* Answers with the request; section "VFIO_USER_DMA_UNMAP". */
 static int echo(struct vfio_user_request *request)
 {
     wr_bytes(&request->reply, request->payload, request->len);
@@ -58,7 +58,7 @@ static int drop_removed(struct vfio_user_server *server)
     return 0;
 }
 
-/* One region after the other, going on where it had to wait. */
+/* One region after the other, continued where it had to wait. */
 static int unmap_all(struct vfio_user_server *server)
 {
     struct ob_device *device = server->engine.device;

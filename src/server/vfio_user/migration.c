@@ -10,20 +10,20 @@
  *                RESUMING
  *
  * A client names the state that it wants; the way there is gone arc by arc. Entering STOP pauses
- * the device, entering STOP_COPY saves its state, which the client then reads; what it writes in
- * RESUMING is loaded on leaving. What it reads in PRE_COPY, of a device that runs, tells which
- * device it is and what its memory holds, in blocks (state_early.h). The state does not need them,
- * so in STOP_COPY follows what is left of the block that was being read, and then the state: a
- * client may throw away what it has read in PRE_COPY if it has read whole blocks. An arc that fails
+ * the device, entering STOP_COPY saves its state, which the client then reads; bytes that it writes in
+ * RESUMING are loaded on leaving. The data of PRE_COPY, of a device that runs, tells which
+ * device it is and the content of its memory, in blocks (state_early.h). The state does not need them,
+ * so in STOP_COPY follows the rest of the block that was being read, and then the state: a
+ * client may throw away the data of PRE_COPY if it has read whole blocks. An arc that fails
  * leaves the state where it was, but a load that fails leaves ERROR, which only a reset ends.
  *
  * A device with I/O in flight takes its time to stop. The command that asks for it is answered when
  * the device is at rest, for the answer promises that memory is not touched any more; the client's
  * later commands wait behind it, the device's I/O and the program's signals do not. A device that
- * can't come to rest goes on running, and the client is told.
+ * can't come to rest continues to run, and the client is told.
  *
- * DMA logging tells which pages the device has written in memory that it reaches itself; what it
- * writes by message, the client sees.
+ * DMA logging tells which pages the device has written in memory that it reaches itself; the
+ * client sees writes by message.
  */
 #include <errno.h>
 #include <linux/vfio.h>
@@ -93,7 +93,7 @@ static int make_room(struct vfio_user_server *server, size_t size)
     return server->migration.data ? 0 : -ENOMEM;
 }
 
-/* What a client may write in RESUMING. */
+/* The data that a client may write in RESUMING. */
 static size_t resume_limit(const struct ob_device *device)
 {
     return state_early_len(device) + state_limit(device);
@@ -256,8 +256,8 @@ static int feature_device_state(struct vfio_user_request *request, bool set, str
 
 #define LOGGING_CONTROL_LEN 16u /* without ranges */
 
-/* Answers a client that starts or stops logging with what it has sent: libvfio-user's waits for as
- * many bytes. */
+/* Answers a client that starts or stops logging with its own bytes: libvfio-user's waits for as
+ * many. */
 static int echo(struct vfio_user_request *request)
 {
     wr_bytes(&request->reply, request->payload + VFIO_USER_FEATURE_LEN,
@@ -284,7 +284,7 @@ static int feature_logging_start(struct vfio_user_request *request, bool set, st
     return err < 0 ? err : echo(request);
 }
 
-/* Nothing, or what started it without its ranges, which libvfio-user's client sends again. */
+/* Nothing, or the payload that started it without its ranges, which libvfio-user's client sends again. */
 static int feature_logging_stop(struct vfio_user_request *request, bool set, struct rd *rd)
 {
     if (rd->left != 0 && rd->left != LOGGING_CONTROL_LEN)
@@ -313,7 +313,7 @@ static int feature_logging_report(struct vfio_user_request *request, bool set, s
     return 0;
 }
 
-/* What a client may get and set, how much argsz it needs at least for the reply, and by whom. */
+/* The features that a client may get and set, how much argsz it needs at least for the reply, and by whom. */
 static const struct feature {
     uint32_t flags;
     uint32_t reply_len;

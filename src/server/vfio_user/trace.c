@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * What a trace says of vfio-user's messages. A message that is too short for what it should carry
+ * The lines of a trace for vfio-user's messages. A message that is too short for its content
  * is described as if zeroes followed; its size tells.
  */
 #include <inttypes.h>

@@ -3,16 +3,16 @@
  * The vfio-user engine: a device behind any VMM that speaks vfio-user.
  *
  * The client opens with VERSION; nothing else is understood before. From then on each command has a
- * row in `rows`, which says what is legal before a handler sees it. Commands are carried out in the
+ * row in `rows`, which says which frames are legal before a handler sees them. Commands are carried out in the
  * order in which they come, and each is answered before the next is looked at, so replies are in
  * order too. A command that asks for something wrong is answered with an errno, and the connection
- * goes on; a stream that can't be understood ends it: a length that no message has, a message that
+ * continues; a stream that can't be understood ends it: a length that no message has, a message that
  * is neither command nor expected reply, a first command other than VERSION.
  *
  * The engine sends commands too, DMA_READ and DMA_WRITE, but never waits for their replies: these
  * come in among the client's commands and end the device's request.
  *
- * What the device is, is told by vfio_user_info.c; register accesses are in vfio_user_access.c,
+ * vfio_user_info.c describes the device; register accesses are in vfio_user_access.c,
  * interrupts in vfio_user_irqs.c, guest memory in vfio_user_map.c and vfio_user_dma.c, and the
  * device's state, to be carried elsewhere, in vfio_user_migration.c.
  */
@@ -44,7 +44,7 @@ static uint64_t smaller(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* Takes of the offer what this engine can do. -EINVAL when nothing can be done with it.
+/* Accepts the part of the offer that this engine can do. -EINVAL when there is no such part.
  *
  * QEMU (10.1, 10.2) is not told that WRITE_MULTI is there, which it uses for nothing but floods of
  * posted writes. For then it takes a wrong flag for its own, has a thread send every message, which
@@ -107,7 +107,7 @@ static int reset(struct vfio_user_request *request)
 #define REGION_LIMIT (VFIO_USER_REGION_INFO_LEN + VFIO_USER_SPARSE_LEN)
 #define MULTI_LIMIT  (8 + LIMIT_VFIO_USER_WRITES * VFIO_USER_WRITE_LEN)
 
-/* Commands without a row are none that a client may send. */
+/* A client may not send commands without a row. */
 static const struct row rows[VFIO_USER_COMMAND_COUNT] = {
     /* payload from and to, descriptors at most, handler */
     [VFIO_USER_VERSION] = {4, VERSION_LIMIT, 0, version},

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the files of the vfio-user engine share. vfio_user.c tells the story. */
+/* Shared by the files of the vfio-user engine. vfio_user.c tells the story. */
 #ifndef OUTBOARD_SERVER_VFIO_USER_H
 #define OUTBOARD_SERVER_VFIO_USER_H
 
@@ -7,7 +7,7 @@
 #include "server/engine.h"
 #include "wire/vfio_user.h"
 
-/* What the client does with DMA_READ and DMA_WRITE. */
+/* The client's limits for DMA_READ and DMA_WRITE. */
 enum vfio_user_dma_layout {
     VFIO_USER_DMA_UNKNOWN,
     VFIO_USER_DMA_PROBING,
@@ -38,14 +38,14 @@ struct vfio_user_migration {
     uint32_t state; /* enum vfio_user_mig_state */
     uint8_t *data;  /* saved, or coming in */
     size_t len;
-    size_t taken; /* of what was saved, by the client */
+    size_t taken; /* of the saved state, by the client */
 };
 
 struct vfio_user_server {
-    struct engine engine;                       /* first: an engine of this wire is one of these */
-    struct vfio_user_header header;             /* the one that was read last */
-    bool negotiated;                            /* VERSION is done */
-    bool may_be_qemu;                           /* offers what QEMU alone offers, "migration" */
+    struct engine engine;           /* first: an engine of this wire is one of these */
+    struct vfio_user_header header; /* the one that was read last */
+    bool negotiated;                /* VERSION is done */
+    bool may_be_qemu;               /* offers the capability that QEMU alone offers, "migration" */
     struct vfio_user_capabilities capabilities; /* as agreed */
     struct device_messenger messenger;
     struct vfio_user_dma dma;
@@ -62,7 +62,7 @@ struct vfio_user_request {
     size_t len;
     struct fd_list *fds;
     struct wr reply; /* takes the payload of the reply */
-    int *reply_fds;  /* room for LIMIT_VFIO_USER_FDS; what is in it stays somebody else's */
+    int *reply_fds;  /* room for LIMIT_VFIO_USER_FDS; the descriptors in it stay somebody else's */
     unsigned num_reply_fds;
 };
 
@@ -100,14 +100,14 @@ void vfio_user_unmap_stop(struct vfio_user_server *server);
 /* session.c */
 extern const struct engine_session_ops vfio_user_session;
 
-/* DMA by message. The device may use it from start to stop; what is left then ends with -ENOTCONN.
+/* DMA by message. The device may use it from start to stop; requests that are left then end with -ENOTCONN.
  */
 void vfio_user_dma_start(struct vfio_user_server *server);
 void vfio_user_dma_stop(struct vfio_user_server *server);
 /* Takes a reply of the client. 0, or -EPROTO with the fault filled. */
 int vfio_user_dma_reply(struct vfio_user_server *server, const struct vfio_user_header *header,
                         const uint8_t *payload, size_t len);
-/* Sends what waits, as far as there is room. */
+/* Sends waiting messages, as far as there is room. */
 void vfio_user_dma_pump(struct vfio_user_server *server);
 
 #endif

@@ -44,7 +44,7 @@ static void set_up(struct scene *scene)
         .loop = scene->loop,
         .timers = &scene->timers,
         .mode = 0600,
-        .what = scene->address.name,
+        .title = scene->address.name,
         .accepted = on_accepted,
         .argument = scene,
     };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "os/clock.h"
+#include "proxy/flow.h"
 
 #define SPANS 8
 
@@ -188,6 +189,17 @@ void caller_say(struct caller *caller, const void *bytes, size_t len)
 {
     assert_non_null(caller->stream);
     assert_int_equal(ob_stream_write(caller->stream, bytes, len), (ssize_t)len);
+}
+
+bool caller_was_read(void *argument)
+{
+    const struct caller *caller = argument;
+    const struct list *flows = &caller->lab.ends[LAB_OURS].proxy.flows;
+    const struct flow *flow = list_entry(flows->next, struct flow, link);
+    struct ob_stream_stats said, read;
+    ob_stream_stats(caller->stream, &said);
+    ob_stream_stats(flow->stream, &read);
+    return said.unsent == 0 && read.bytes_received == said.bytes_sent && read.unread == 0;
 }
 
 struct hearing {

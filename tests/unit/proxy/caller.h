@@ -51,6 +51,8 @@ enum call_state caller_open(struct caller *caller, const char *service, const ch
 enum call_state caller_open_bytes(struct caller *caller, const void *service, size_t service_len,
                                   const char *metadata);
 void caller_say(struct caller *caller, const void *bytes, size_t len);
+/* Whether the proxy has consumed all that was said; its first flow is the caller's. */
+bool caller_was_read(void *caller);
 /* Waits until that much has been heard; fails when the stream is over before. */
 void caller_hear(struct caller *caller, size_t len);
 /* Waits until the proxy has reset the stream; the reason. */
