@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Connection: one stream or seqpacket connection between a port of the guest and a socket of the
+ * host.
+ *
+ * The guest is told things by packets, and there is not always a buffer of its for one. So a
+ * connection notes what it owes, and connection_fill() makes the next packet when the device has
+ * a buffer: however many packets a guest sends, what it is owed is bounded by its connections.
+ *
+ * Bytes to the guest go from the socket into its memory, at most as many as its credit allows.
+ * Bytes from the guest go into the socket, and what the socket does not take waits in the backlog,
+ * which the guest's view of the credit bounds. So the transmit queue never waits.
+ *
+ * Each direction ends by itself. What the guest closes is closed at the socket behind the last
+ * byte. When the host's end closes, the guest is told behind the last byte.
+ *
+ * Source: virtio 1.2, section 5.10.6.
+ */
+#ifndef OUTBOARD_DEVICES_VSOCK_CONNECTION_H
+#define OUTBOARD_DEVICES_VSOCK_CONNECTION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <outboard/virtio.h>
+
+#include "backlog.h"
+#include "credit.h"
+#include "packet.h"
+
+/* The longest message that a host's seqpacket socket may hand over. */
+#define CONNECTION_MESSAGE_MAX 65536u
+
+struct vsock;
+
+enum connection_state {
+    CONNECTION_FREE,
+    CONNECTION_DIALLING, /* the guest has asked; the host's socket is being connected */
+    CONNECTION_ASKING,   /* a host's client has asked; the guest has not answered yet */
+    CONNECTION_OPEN,
+    CONNECTION_DRAINING,  /* the guest has closed it, and does not know it any more: the backlog is
+                            still handed to the socket */
+    CONNECTION_RESETTING, /* it owes RST and nothing else */
+};
+
+/* What is owed to the guest, or-ed. */
+enum connection_owes {
+    OWES_REQUEST = 1,
+    OWES_RESPONSE = 2,
+    OWES_SHUTDOWN = 4,
+    OWES_CREDIT_UPDATE = 8,
+    OWES_CREDIT_REQUEST = 16,
+};
+
+struct connection {
+    uint32_t guest_port, host_port;
+    uint16_t type;          /* enum packet_type */
+    uint8_t state;          /* enum connection_state */
+    uint8_t owes;           /* enum connection_owes, or-ed */
+    uint8_t guest_shutdown; /* enum packet_shutdown: what the guest will not do any more */
+    uint8_t host_shutdown;  /* what the host's end will not do any more */
+    bool readable;          /* the socket may have bytes */
+    bool blocked;           /* the socket takes no bytes at present */
+    bool credit_asked;      /* a CREDIT_REQUEST waits for its answer */
+    bool announced;         /* the host's client waits for "OK" and the number of its port */
+    bool queued;            /* in the table's queue */
+    uint8_t watched;        /* for which events of its socket (enum ob_watch_event) */
+    uint32_t next;          /* in the table: the next of the same hash */
+    uint32_t call;          /* DIALLING: names the request to the host */
+    struct vsock *owner;
+    int fd; /* -1: none yet, or closed */
+    struct credit credit;
+    struct backlog backlog;
+    /* Of a seqpacket socket: the message that is on its way to the guest. */
+    uint8_t *message;
+    uint32_t message_len, message_sent;
+    uint64_t deadline_ns; /* 0: none */
+};
+
+/* What comes of a call. */
+enum connection_verdict {
+    CONNECTION_GOES_ON,
+    CONNECTION_OVER, /* the guest knows it no more: DRAINING if connection_must_drain(), else freed */
+    CONNECTION_RESET, /* the guest is to get RST, then it is over */
+};
+
+/* A new one, of a guest's REQUEST or of a host's client. buf_alloc: bytes of the backlog. */
+void connection_begin(struct connection *connection, enum connection_state state, uint16_t type,
+                      uint32_t guest_port, uint32_t host_port, uint32_t buf_alloc);
+
+/* The guest is to get RST. The socket is closed, unless connection_must_drain(). */
+void connection_reset(struct connection *connection);
+
+/* Whether the guest has closed the connection in order, and the host has not yet got all bytes. */
+bool connection_must_drain(const struct connection *connection);
+
+/* Closes the socket and frees what is held. */
+void connection_end(struct connection *connection);
+
+/* DIALLING: the host's socket is there (takes it), and the guest gets its RESPONSE. */
+void connection_dialled(struct connection *connection, int fd);
+
+/* ASKING: the socket of the host's client (takes it), which is to be answered. */
+void connection_announce(struct connection *connection, int fd);
+
+/* A packet of the guest that belongs to this connection; payload follows the header in the chain. */
+enum connection_verdict connection_receive(struct connection *connection,
+                                           const struct packet *packet,
+                                           const struct ob_virtio_chain *chain);
+
+/* Whether connection_fill() would make a packet, as far as is known. */
+bool connection_has_packet(const struct connection *connection);
+
+/* Makes the next packet for the guest, in the writable part of the chain, which has room for a
+ * header at least. *ret_written: bytes; 0: there is no packet after all. */
+enum connection_verdict connection_fill(struct connection *connection, uint64_t guest_cid,
+                                        struct ob_virtio_chain *chain, size_t *ret_written);
+
+/* The socket takes bytes again. */
+enum connection_verdict connection_flush(struct connection *connection);
+
+/* Whether the host has closed both directions of a socket of which only one is known to be closed.
+ * Nobody tells: to be asked now and then. */
+void connection_look_for_hangup(struct connection *connection);
+
+/* Whether the socket is to be watched for bytes. */
+static inline bool connection_wants_read(const struct connection *connection)
+{
+    return connection->state == CONNECTION_OPEN && !connection->readable &&
+           !(connection->host_shutdown & PACKET_NO_SEND) &&
+           !(connection->guest_shutdown & PACKET_NO_RECEIVE);
+}
+
+#endif

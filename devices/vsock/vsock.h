@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Vsock: a virtio socket device, type 19. It joins ports of a guest with sockets of the host.
+ *
+ * Who provides the host's sockets is behind vsock_ops, so that tests can do without files.
+ *
+ * Source: OASIS virtio 1.2, section 5.10.
+ */
+#ifndef OUTBOARD_DEVICES_VSOCK_VSOCK_H
+#define OUTBOARD_DEVICES_VSOCK_VSOCK_H
+
+#include <outboard/device.h>
+
+#include "packet.h"
+
+#define VSOCK_CONNECTIONS_MAX     4096u
+#define VSOCK_CONNECTIONS_DEFAULT 1024u
+
+/* Ports that the device gives to the host's clients, as Firecracker does. */
+#define VSOCK_FIRST_CLIENT_PORT (1u << 30)
+
+struct vsock;
+
+struct vsock_ops {
+    /* Connects to what stands for a port of the host; vsock_dialled() has the answer. 0 or a
+     * negative errno: the guest's request is refused. */
+    int (*dial)(void *context, uint32_t call, uint32_t host_port, enum packet_type type);
+};
+
+struct vsock_options {
+    uint64_t guest_cid; /* 3 to 2^32 - 2 */
+    uint32_t connections;
+    const struct vsock_ops *ops;
+    void *context;
+};
+
+/* 0 or a negative errno with the fault filled. */
+int vsock_new(const struct vsock_options *options, struct vsock **ret_vsock,
+              struct ob_device **ret_device, struct ob_fault *fault);
+/* After ob_device_free(). NULL is fine. */
+void vsock_free(struct vsock *vsock);
+
+/* The answer to a dial: a connected, non-blocking socket, the callee's, or a negative errno. */
+void vsock_dialled(struct vsock *vsock, uint32_t call, int fd);
+
+/* A client of the host has asked for a port of the guest. The socket is the callee's on success.
+ * When the guest accepts, the client reads "OK PORT\n" first. 0, -ENETDOWN if no guest's driver is
+ * there, -EPROTONOSUPPORT if that driver knows no seqpacket, or -ENOBUFS if there are too many
+ * connections. */
+int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type);
+
+#endif
