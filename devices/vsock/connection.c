@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "port/stream.h"
+
 /* Spans of a chain that one call of the kernel is given. A packet that needs more is cut, and a
  * driver's is copied. */
 #define SPANS 64u
@@ -28,7 +30,7 @@ void connection_begin(struct connection *connection, enum connection_state state
 static void close_socket(struct connection *connection)
 {
     if (connection->fd >= 0)
-        close(connection->fd);
+        port_stream_close(connection->fd);
     connection->fd = -1;
     connection->readable = connection->blocked = false;
     backlog_clear(&connection->backlog);
@@ -350,23 +352,17 @@ void connection_look_for_hangup(struct connection *connection)
         lose_reader(connection);
 }
 
-/* Reads at most `len` bytes into the pieces. 0: there are none at present, or it was the end. */
-static size_t read_in(struct connection *connection, struct iovec *pieces, unsigned count)
+/* 0: there are no bytes at present, or it was the end. */
+static size_t read_in(struct connection *connection, const struct iovec *pieces, unsigned count)
 {
-    struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
-    ssize_t got = 0;
-    do
-        got = recvmsg(connection->fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    while (got < 0 && errno == EINTR);
+    ssize_t got = port_stream_read(connection->fd, pieces, count);
     if (got > 0)
         return (size_t)got;
     connection->readable = false;
-    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-        return 0;
-    if (got < 0)
-        shut_host(connection, PACKET_NEITHER); /* a reset, or guest memory that has gone */
-    else
+    if (got == 0)
         end_of_file(connection);
+    else if (got != -EAGAIN)
+        shut_host(connection, PACKET_NEITHER); /* a reset, or guest memory that has gone */
     return 0;
 }
 

@@ -155,12 +155,11 @@ void socket_refuse_fds(int fd)
     setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
 }
 
-ssize_t socket_read(int fd, void *buf, size_t len)
+ssize_t socket_read_pieces(int fd, const struct iovec *pieces, unsigned count)
 {
     union received_control control;
-    struct iovec iov = {.iov_base = buf, .iov_len = len};
-    struct msghdr message = {.msg_iov = &iov,
-                             .msg_iovlen = 1,
+    struct msghdr message = {.msg_iov = (struct iovec *)pieces,
+                             .msg_iovlen = count,
                              .msg_control = control.bytes,
                              .msg_controllen = sizeof(control.bytes)};
     ssize_t received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
@@ -170,6 +169,12 @@ ssize_t socket_read(int fd, void *buf, size_t len)
         close_received(&fds);
     }
     return received;
+}
+
+ssize_t socket_read(int fd, void *buf, size_t len)
+{
+    const struct iovec piece = {.iov_base = buf, .iov_len = len};
+    return socket_read_pieces(fd, &piece, 1);
 }
 
 /* Whether a peer can have put descriptors into a socket. */

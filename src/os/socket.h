@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "base/limits.h"
 
@@ -40,6 +41,8 @@ void socket_refuse_fds(int fd);
 /* As read(2) on a socket where no descriptors are wanted: those that come
  * are closed elsewhere. Returns the length, 0 at the end of the stream, or -1 with errno. */
 ssize_t socket_read(int fd, void *buf, size_t len);
+/* The same into several pieces, as readv(2). */
+ssize_t socket_read_pieces(int fd, const struct iovec *pieces, unsigned count);
 
 /* Closes a connection, and the descriptors that its peer has sent. The peer sees its end at once; bytes
  * that were sent still arrive. A socket in which no descriptors can lie is closed as it is. */

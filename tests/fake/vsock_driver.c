@@ -5,11 +5,15 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <outboard/program.h>
 #include <outboard/timer.h>
 #include <outboard/virtio.h>
 #include <outboard/watch.h>
+
+#include "port/stream.h"
 
 #define WATCHES 1024u
 #define SPLIT   40u /* where the first descriptor of a chain ends: within the header */
@@ -200,6 +204,18 @@ void ob_timer_free(struct ob_timer *timer)
 
 void ob_log(const char *format, ...)
 {
+}
+
+ssize_t port_stream_read(int fd, const struct iovec *pieces, unsigned count)
+{
+    const struct msghdr message = {.msg_iov = (struct iovec *)pieces, .msg_iovlen = count};
+    ssize_t got = recvmsg(fd, (struct msghdr *)&message, MSG_DONTWAIT);
+    return got < 0 ? -errno : got;
+}
+
+void port_stream_close(int fd)
+{
+    close(fd);
 }
 
 /* --- the driver ---------------------------------------------------------------------------- */

@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <outboard/program.h>
+#include <outboard/timer.h>
+#include <outboard/watch.h>
+
+#include "endpoint/acceptor.h"
+#include "greeting.h"
+#include "os/socket.h"
+#include "port/stream.h"
+
+#define SOCKET_MODE 0600
+
+/* How long a client may take for its line, and a listener rests that can't accept. */
+#define GREETING_NS UINT64_C(10000000000)
+#define REST_NS     UINT64_C(1000000000)
+
+/* A client that has not sent its whole line yet. */
+struct client {
+    struct host *host;
+    int fd; /* -1: free */
+    struct greeting greeting;
+    uint64_t deadline_ns;
+};
+
+/* A listener, by whose address the guest's port is known, or not. */
+struct door {
+    struct host *host;
+    int fd;
+    bool asks; /* for a line with the guest's port */
+    bool watched;
+    uint32_t guest_port;
+};
+
+struct host {
+    struct host_options *options;
+    struct vsock *vsock;
+    struct ob_device *device;
+    int connector;
+    struct socket_place place; /* of the path */
+    struct door doors[1 + HOST_FORWARDS];
+    unsigned num_doors;
+    struct client clients[HOST_GREETINGS];
+    unsigned num_clients;
+    struct ob_timer *timer;
+};
+
+/* --- the process outside ------------------------------------------------------------------- */
+
+static int resolve(const void *context, uint32_t key, struct connector_target *ret_target)
+{
+    const struct host *host = context;
+    const struct host_options *options = host->options;
+    for (unsigned i = 0; i < options->num_forwards; i++)
+        if (options->forwards[i].port == key) {
+            ret_target->address = options->forwards[i].address;
+            return 0;
+        }
+    if (options->only_forwards || !options->path)
+        return -EACCES;
+    struct address *address = &ret_target->address;
+    address->kind = ADDRESS_UNIX;
+    int len = snprintf(address->name, sizeof(address->name), "%s_%u", options->path, key);
+    return len < (int)sizeof(address->name) ? 0 : -ENAMETOOLONG;
+}
+
+static void remove_path(const void *context)
+{
+    const struct host *host = context;
+    if (host->options->path)
+        socket_remove(host->options->path, &host->place);
+    for (unsigned i = 0; i < host->options->num_listens; i++)
+        if (host->options->listens[i].address.kind == ADDRESS_UNIX)
+            unlink(host->options->listens[i].address.name);
+}
+
+int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type)
+{
+    const struct host *host = context;
+    if (type != PACKET_STREAM)
+        return -EPROTONOSUPPORT;
+    return connector_ask(host->connector, call, host_port);
+}
+
+static void on_answer(void *argument, unsigned events)
+{
+    struct host *host = argument;
+    struct connector_answer answer;
+    for (;;) {
+        int fd = -1;
+        int err = connector_take(host->connector, &answer, &fd);
+        if (err == 0)
+            vsock_dialled(host->vsock, answer.id, answer.result < 0 ? answer.result : fd);
+        else if (err == -ENOTCONN)
+            ob_device_unwatch(host->device, host->connector);
+        if (err < 0)
+            return;
+    }
+}
+
+/* --- the host's programs ------------------------------------------------------------------- */
+
+static void tick_at(struct host *host, uint64_t at_ns)
+{
+    ob_timer_set(host->timer, at_ns);
+}
+
+static void end_client(struct client *client)
+{
+    ob_device_unwatch(client->host->device, client->fd);
+    client->fd = -1;
+    client->host->num_clients--;
+}
+
+static void on_client(void *argument, unsigned events)
+{
+    struct client *client = argument;
+    struct host *host = client->host;
+    int fd = client->fd;
+    uint32_t port = 0;
+    int err = greeting_take(&client->greeting, fd, &port);
+    if (err == -EAGAIN)
+        return;
+    end_client(client);
+    if (err == 0)
+        err = vsock_connect(host->vsock, fd, port, PACKET_STREAM);
+    else if (err == -EPROTO)
+        ob_log("host: a client sent no line \"CONNECT PORT\"; its connection is closed");
+    if (err < 0)
+        port_stream_close(fd);
+}
+
+static void greet(struct host *host, int fd)
+{
+    for (unsigned i = 0; i < HOST_GREETINGS; i++) {
+        struct client *client = &host->clients[i];
+        if (client->fd >= 0)
+            continue;
+        *client = (struct client){.host = host, .fd = fd, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
+        host->num_clients++;
+        if (ob_device_watch(host->device, fd, OB_WATCH_READABLE, on_client, client) < 0) {
+            end_client(client);
+            break;
+        }
+        tick_at(host, ob_timer_now_ns() + REST_NS);
+        return;
+    }
+    port_stream_close(fd);
+}
+
+static void on_door(void *argument, unsigned events);
+
+static void open_door(struct door *door)
+{
+    if (!door->watched &&
+        ob_device_watch(door->host->device, door->fd, OB_WATCH_READABLE, on_door, door) == 0)
+        door->watched = true;
+}
+
+/* Somebody connects, one at a time: the loop comes back for the next. */
+static void on_door(void *argument, unsigned events)
+{
+    struct door *door = argument;
+    struct host *host = door->host;
+    bool is_full = door->asks && host->num_clients == HOST_GREETINGS;
+    int fd = is_full ? -EMFILE : accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && !is_full && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
+        return;
+    if (fd < 0) { /* no descriptor is left: it rests, instead of being told again and again */
+        ob_device_unwatch(host->device, door->fd);
+        door->watched = false;
+        tick_at(host, ob_timer_now_ns() + REST_NS);
+        return;
+    }
+    if (door->asks)
+        greet(host, fd);
+    else if (vsock_connect(host->vsock, fd, door->guest_port, PACKET_STREAM) < 0)
+        port_stream_close(fd);
+}
+
+static void on_tick(void *argument)
+{
+    struct host *host = argument;
+    uint64_t now_ns = ob_timer_now_ns();
+    for (unsigned i = 0; i < HOST_GREETINGS; i++) {
+        struct client *client = &host->clients[i];
+        int fd = client->fd;
+        if (fd < 0 || client->deadline_ns > now_ns)
+            continue;
+        end_client(client);
+        port_stream_close(fd);
+    }
+    for (unsigned i = 0; i < host->num_doors; i++)
+        open_door(&host->doors[i]);
+    if (host->num_clients > 0)
+        tick_at(host, now_ns + REST_NS);
+}
+
+/* --- life ---------------------------------------------------------------------------------- */
+
+static int add_door(struct host *host, const struct address *address, uint32_t guest_port,
+                    bool asks, struct ob_fault *fault)
+{
+    char text[ADDRESS_TEXT_MAX];
+    int fd = acceptor_open(address, SOCKET_MODE);
+    if (fd < 0) {
+        address_format(address, text);
+        return ob_fault_set(fault, fd, "can't listen at %.180s: %s", text, strerror(-fd));
+    }
+    host->doors[host->num_doors++] =
+        (struct door){.host = host, .fd = fd, .asks = asks, .guest_port = guest_port};
+    return 0;
+}
+
+static int open_doors(struct host *host, struct ob_fault *fault)
+{
+    const struct host_options *options = host->options;
+    struct address address;
+    int err = options->path ? address_parse_path(options->path, &address, fault) : 0;
+    if (err == 0 && options->path)
+        err = add_door(host, &address, 0, true, fault);
+    if (err == 0 && options->path)
+        err = socket_find(options->path, &host->place);
+    for (unsigned i = 0; i < options->num_listens && err == 0; i++)
+        err = add_door(host, &options->listens[i].address, options->listens[i].guest_port, false,
+                       fault);
+    return err;
+}
+
+int host_open(struct host_options *options, struct host **ret_host, struct ob_fault *fault)
+{
+    static const struct connector_ops ops = {.resolve = resolve, .end = remove_path};
+    struct host *host = calloc(1, sizeof(*host));
+    if (!host)
+        return -ENOMEM;
+    host->options = options;
+    host->connector = -1;
+    for (unsigned i = 0; i < HOST_GREETINGS; i++)
+        host->clients[i].fd = -1;
+    int err = open_doors(host, fault);
+    if (err == 0) {
+        err = host->connector = connector_start(&ops, host);
+        err = err < 0 ? err : 0;
+    }
+    if (err < 0) {
+        remove_path(host);
+        host_close(host);
+        return err;
+    }
+    *ret_host = host;
+    return 0;
+}
+
+void host_close(struct host *host)
+{
+    if (!host)
+        return;
+    for (unsigned i = 0; i < host->num_doors; i++)
+        close(host->doors[i].fd);
+    connector_finish(host->connector);
+    free(host);
+}
+
+int host_serve(struct host *host, struct vsock *vsock, struct ob_device *device,
+               struct ob_fault *fault)
+{
+    host->vsock = vsock;
+    host->device = device;
+    int err = ob_timer_new(device, on_tick, host, &host->timer, fault);
+    if (err == 0)
+        err = port_stream_start();
+    if (err == 0)
+        err = ob_device_watch(device, host->connector, OB_WATCH_READABLE, on_answer, host);
+    for (unsigned i = 0; i < host->num_doors && err == 0; i++)
+        open_door(&host->doors[i]);
+    return err;
+}
+
+void host_stop(struct host *host)
+{
+    for (unsigned i = 0; i < HOST_GREETINGS; i++)
+        if (host->clients[i].fd >= 0) {
+            int fd = host->clients[i].fd;
+            end_client(&host->clients[i]);
+            port_stream_close(fd);
+        }
+    ob_timer_free(host->timer);
+    host->timer = NULL;
+    port_stream_stop();
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * Host: the sockets of the host that a guest's ports are joined with.
+ *
+ * Programs of the host connect to a Unix socket, PATH, and send "CONNECT PORT\n"; when the guest has
+ * accepted, they read "OK PORT\n" and then the guest's bytes. What the guest connects to is the
+ * Unix socket PATH_PORT, or where a forward says. These are the conventions of Firecracker's
+ * socket device, which systemd's ssh proxy, socat and Kata's tools speak.
+ *
+ * The listener is opened before the cell. A process outside of it (port/connector.h) connects, by
+ * its own copy of the options.
+ */
+#ifndef OUTBOARD_DEVICES_VSOCK_HOST_H
+#define OUTBOARD_DEVICES_VSOCK_HOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "port/connector.h"
+#include "vsock.h"
+
+#define HOST_FORWARDS 64u
+
+/* Clients that have not sent their whole line yet. */
+#define HOST_GREETINGS 64u
+
+/* Of --forward: where a port of the host leads, instead of to PATH_PORT. */
+struct host_forward {
+    uint32_t port;
+    struct address address;
+};
+
+/* Of --listen: who connects there is joined with a port of the guest, without a line. */
+struct host_listen {
+    struct address address;
+    uint32_t guest_port;
+    int fd; /* -1: not open yet */
+};
+
+struct host_options {
+    const char *path;
+    struct host_forward forwards[HOST_FORWARDS];
+    unsigned num_forwards;
+    struct host_listen listens[HOST_FORWARDS];
+    unsigned num_listens;
+    bool only_forwards; /* no PATH_PORT */
+};
+
+struct host;
+
+/* Opens the listeners and starts the process outside. The options are the callee's to keep. 0 or a
+ * negative errno with the fault filled. */
+int host_open(struct host_options *options, struct host **ret_host, struct ob_fault *fault);
+/* NULL is fine. */
+void host_close(struct host *host);
+
+/* vsock_ops.dial: context is the host. */
+int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type);
+
+/* Serves the host's programs from now on, on the device's loop. 0 or a negative errno. */
+int host_serve(struct host *host, struct vsock *vsock, struct ob_device *device,
+               struct ob_fault *fault);
+/* Before the device is freed. */
+void host_stop(struct host *host);
+
+#endif
