@@ -15,8 +15,9 @@
  * driver's is copied. */
 #define SPANS 64u
 
-void connection_begin(struct connection *connection, enum connection_state state, uint16_t type,
-                      uint32_t guest_port, uint32_t host_port, uint32_t buf_alloc)
+void vsock_connection_begin(struct connection *connection, enum connection_state state,
+                            uint16_t type, uint32_t guest_port, uint32_t host_port,
+                            uint32_t buf_alloc)
 {
     *connection = (struct connection){.guest_port = guest_port,
                                       .host_port = host_port,
@@ -38,22 +39,22 @@ static void close_socket(struct connection *connection)
     connection->message = NULL;
 }
 
-void connection_end(struct connection *connection)
+void vsock_connection_end(struct connection *connection)
 {
     close_socket(connection);
     connection->state = CONNECTION_FREE;
 }
 
-void connection_reset(struct connection *connection)
+void vsock_connection_reset(struct connection *connection)
 {
     connection->state = CONNECTION_RESETTING;
     connection->owes = 0;
     connection->readable = false;
-    if (!connection_must_drain(connection))
+    if (!vsock_connection_must_drain(connection))
         close_socket(connection);
 }
 
-bool connection_must_drain(const struct connection *connection)
+bool vsock_connection_must_drain(const struct connection *connection)
 {
     return connection->guest_shutdown == PACKET_NEITHER && connection->fd >= 0 &&
            !backlog_is_empty(&connection->backlog) &&
@@ -65,7 +66,7 @@ static bool has_messages(const struct connection *connection)
     return connection->type == PACKET_SEQPACKET;
 }
 
-void connection_dialled(struct connection *connection, int fd)
+void vsock_connection_dialled(struct connection *connection, int fd)
 {
     connection->fd = fd;
     connection->state = CONNECTION_OPEN;
@@ -73,14 +74,14 @@ void connection_dialled(struct connection *connection, int fd)
     connection->deadline_ns = 0;
 }
 
-void connection_announce(struct connection *connection, int fd)
+void vsock_connection_attach(struct connection *connection, int fd, bool announce)
 {
     connection->fd = fd;
-    connection->announced = true;
+    connection->announced = announce;
 }
 
 /* The guest has accepted: the host's client is told its port, as Firecracker does. */
-static enum connection_verdict open_announced(struct connection *connection)
+static enum connection_verdict open_asked(struct connection *connection)
 {
     char line[32];
     int len = snprintf(line, sizeof(line), "OK %u\n", connection->host_port);
@@ -147,7 +148,7 @@ static size_t write_out(struct connection *connection, const struct iovec *piece
     return 0;
 }
 
-enum connection_verdict connection_flush(struct connection *connection)
+enum connection_verdict vsock_connection_flush(struct connection *connection)
 {
     const bool messages = has_messages(connection);
     connection->blocked = false;
@@ -216,7 +217,7 @@ static enum connection_verdict receive_stream(struct connection *connection,
     if (!room)
         return CONNECTION_RESET;
     ob_virtio_read(chain, PACKET_HEADER_LEN + sent, room, rest);
-    return connection->blocked ? CONNECTION_GOES_ON : connection_flush(connection);
+    return connection->blocked ? CONNECTION_GOES_ON : vsock_connection_flush(connection);
 }
 
 static enum connection_verdict receive_fragment(struct connection *connection,
@@ -230,7 +231,7 @@ static enum connection_verdict receive_fragment(struct connection *connection,
     if (!room)
         return CONNECTION_RESET;
     ob_virtio_read(chain, PACKET_HEADER_LEN, room, packet->len);
-    return connection->blocked || !ends ? CONNECTION_GOES_ON : connection_flush(connection);
+    return connection->blocked || !ends ? CONNECTION_GOES_ON : vsock_connection_flush(connection);
 }
 
 static enum connection_verdict receive_data(struct connection *connection,
@@ -270,16 +271,16 @@ static void learn_credit(struct connection *connection, const struct packet *pac
     connection->credit_asked = false;
 }
 
-enum connection_verdict connection_receive(struct connection *connection,
-                                           const struct packet *packet,
-                                           const struct ob_virtio_chain *chain)
+enum connection_verdict vsock_connection_receive(struct connection *connection,
+                                                 const struct packet *packet,
+                                                 const struct ob_virtio_chain *chain)
 {
     learn_credit(connection, packet);
     switch (packet->op) {
     case PACKET_RESPONSE:
         if (connection->state != CONNECTION_ASKING || (connection->owes & OWES_REQUEST))
             return CONNECTION_RESET;
-        return open_announced(connection);
+        return open_asked(connection);
     case PACKET_RST:
         return CONNECTION_OVER;
     case PACKET_SHUTDOWN:
@@ -304,7 +305,7 @@ static bool may_send(const struct connection *connection)
            !(connection->guest_shutdown & PACKET_NO_RECEIVE);
 }
 
-bool connection_has_packet(const struct connection *connection)
+bool vsock_connection_has_packet(const struct connection *connection)
 {
     if (connection->owes || connection->state == CONNECTION_RESETTING)
         return true;
@@ -339,10 +340,10 @@ static void end_of_file(struct connection *connection)
 {
     connection->readable = false;
     shut_host(connection, PACKET_NO_SEND);
-    connection_look_for_hangup(connection);
+    vsock_connection_look_for_hangup(connection);
 }
 
-void connection_look_for_hangup(struct connection *connection)
+void vsock_connection_look_for_hangup(struct connection *connection)
 {
     struct pollfd look = {.fd = connection->fd, .events = 0};
     if (connection->state != CONNECTION_OPEN || !(connection->host_shutdown & PACKET_NO_SEND) ||
@@ -374,7 +375,7 @@ static size_t fill_stream(struct connection *connection, uint64_t guest_cid, uin
     if (len > room)
         len = room;
     unsigned count = payload_pieces(chain->writable, chain->num_writable, len, pieces, &len);
-    size_t got = read_in(connection, pieces, count);
+    size_t got = count > 0 ? read_in(connection, pieces, count) : 0;
     if (got == 0)
         return 0;
     if (got < len)
@@ -461,8 +462,8 @@ static uint16_t next_owed(struct connection *connection, uint32_t *ret_flags)
     return connection->owes & OWES_CREDIT_UPDATE ? PACKET_CREDIT_UPDATE : 0;
 }
 
-enum connection_verdict connection_fill(struct connection *connection, uint64_t guest_cid,
-                                        struct ob_virtio_chain *chain, size_t *ret_written)
+enum connection_verdict vsock_connection_fill(struct connection *connection, uint64_t guest_cid,
+                                              struct ob_virtio_chain *chain, size_t *ret_written)
 {
     uint32_t flags = 0;
     if (connection->state == CONNECTION_RESETTING) {

@@ -4,7 +4,7 @@
  * host.
  *
  * The guest is told things by packets, and there is not always a buffer of its for one. So a
- * connection notes what it owes, and connection_fill() makes the next packet when the device has
+ * connection notes what it owes, and vsock_connection_fill() makes the next packet when the device has
  * a buffer: however many packets a guest sends, what it is owed is bounded by its connections.
  *
  * Bytes to the guest go from the socket into its memory, at most as many as its credit allows.
@@ -80,51 +80,52 @@ struct connection {
 /* What comes of a call. */
 enum connection_verdict {
     CONNECTION_GOES_ON,
-    CONNECTION_OVER, /* the guest knows it no more: DRAINING if connection_must_drain(), else freed */
+    CONNECTION_OVER, /* the guest knows it no more: DRAINING if vsock_connection_must_drain(), else freed */
     CONNECTION_RESET, /* the guest is to get RST, then it is over */
 };
 
 /* A new one, of a guest's REQUEST or of a host's client. buf_alloc: bytes of the backlog. */
-void connection_begin(struct connection *connection, enum connection_state state, uint16_t type,
-                      uint32_t guest_port, uint32_t host_port, uint32_t buf_alloc);
+void vsock_connection_begin(struct connection *connection, enum connection_state state,
+                            uint16_t type, uint32_t guest_port, uint32_t host_port,
+                            uint32_t buf_alloc);
 
-/* The guest is to get RST. The socket is closed, unless connection_must_drain(). */
-void connection_reset(struct connection *connection);
+/* The guest is to get RST. The socket is closed, unless vsock_connection_must_drain(). */
+void vsock_connection_reset(struct connection *connection);
 
 /* Whether the guest has closed the connection in order, and the host has not yet got all bytes. */
-bool connection_must_drain(const struct connection *connection);
+bool vsock_connection_must_drain(const struct connection *connection);
 
 /* Closes the socket and frees what is held. */
-void connection_end(struct connection *connection);
+void vsock_connection_end(struct connection *connection);
 
 /* DIALLING: the host's socket is there (takes it), and the guest gets its RESPONSE. */
-void connection_dialled(struct connection *connection, int fd);
+void vsock_connection_dialled(struct connection *connection, int fd);
 
-/* ASKING: the socket of the host's client (takes it), which is to be answered. */
-void connection_announce(struct connection *connection, int fd);
+/* ASKING: the socket of the host's client (takes it). announce: it is to read the port's number. */
+void vsock_connection_attach(struct connection *connection, int fd, bool announce);
 
 /* A packet of the guest that belongs to this connection; payload follows the header in the chain. */
-enum connection_verdict connection_receive(struct connection *connection,
-                                           const struct packet *packet,
-                                           const struct ob_virtio_chain *chain);
+enum connection_verdict vsock_connection_receive(struct connection *connection,
+                                                 const struct packet *packet,
+                                                 const struct ob_virtio_chain *chain);
 
-/* Whether connection_fill() would make a packet, as far as is known. */
-bool connection_has_packet(const struct connection *connection);
+/* Whether vsock_connection_fill() would make a packet, as far as is known. */
+bool vsock_connection_has_packet(const struct connection *connection);
 
 /* Makes the next packet for the guest, in the writable part of the chain, which has room for a
  * header at least. *ret_written: bytes; 0: there is no packet after all. */
-enum connection_verdict connection_fill(struct connection *connection, uint64_t guest_cid,
-                                        struct ob_virtio_chain *chain, size_t *ret_written);
+enum connection_verdict vsock_connection_fill(struct connection *connection, uint64_t guest_cid,
+                                              struct ob_virtio_chain *chain, size_t *ret_written);
 
 /* The socket takes bytes again. */
-enum connection_verdict connection_flush(struct connection *connection);
+enum connection_verdict vsock_connection_flush(struct connection *connection);
 
 /* Whether the host has closed both directions of a socket of which only one is known to be closed.
  * Nobody tells: to be asked now and then. */
-void connection_look_for_hangup(struct connection *connection);
+void vsock_connection_look_for_hangup(struct connection *connection);
 
 /* Whether the socket is to be watched for bytes. */
-static inline bool connection_wants_read(const struct connection *connection)
+static inline bool vsock_connection_wants_read(const struct connection *connection)
 {
     return connection->state == CONNECTION_OPEN && !connection->readable &&
            !(connection->host_shutdown & PACKET_NO_SEND) &&

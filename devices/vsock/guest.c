@@ -63,7 +63,7 @@ static void dispatch(struct vsock *vsock, const struct packet *packet,
     if (connection)
         vsock_settle(vsock, connection,
                      connection->type == packet->type
-                         ? connection_receive(connection, packet, chain)
+                         ? vsock_connection_receive(connection, packet, chain)
                          : CONNECTION_RESET);
     else if (packet->op == PACKET_REQUEST)
         dial(vsock, packet);
@@ -118,10 +118,10 @@ static size_t put_next(struct vsock *vsock, struct ob_virtio_chain *chain)
     size_t written = 0;
     while (written == 0 && vsock->table.queued > 0) {
         struct connection *connection = table_dequeue(&vsock->table);
-        if (connection->state == CONNECTION_FREE || !connection_has_packet(connection))
+        if (connection->state == CONNECTION_FREE || !vsock_connection_has_packet(connection))
             continue;
         enum connection_verdict verdict =
-            connection_fill(connection, vsock->options.guest_cid, chain, &written);
+            vsock_connection_fill(connection, vsock->options.guest_cid, chain, &written);
         vsock_settle(vsock, connection, verdict);
     }
     return written;

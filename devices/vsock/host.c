@@ -131,7 +131,7 @@ static void on_client(void *argument, unsigned events)
         return;
     end_client(client);
     if (err == 0)
-        err = vsock_connect(host->vsock, fd, port, PACKET_STREAM);
+        err = vsock_connect(host->vsock, fd, port, PACKET_STREAM, true);
     else if (err == -EPROTO)
         ob_log("host: a client sent no line \"CONNECT PORT\"; its connection is closed");
     if (err < 0)
@@ -144,7 +144,8 @@ static void greet(struct host *host, int fd)
         struct client *client = &host->clients[i];
         if (client->fd >= 0)
             continue;
-        *client = (struct client){.host = host, .fd = fd, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
+        *client =
+            (struct client){.host = host, .fd = fd, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
         host->num_clients++;
         if (ob_device_watch(host->device, fd, OB_WATCH_READABLE, on_client, client) < 0) {
             end_client(client);
@@ -182,7 +183,7 @@ static void on_door(void *argument, unsigned events)
     }
     if (door->asks)
         greet(host, fd);
-    else if (vsock_connect(host->vsock, fd, door->guest_port, PACKET_STREAM) < 0)
+    else if (vsock_connect(host->vsock, fd, door->guest_port, PACKET_STREAM, false) < 0)
         port_stream_close(fd);
 }
 

@@ -79,7 +79,8 @@ int main(int argc, char **argv)
     static const struct ob_program description = {
         .size = sizeof(description),
         .name = "outboard-vsock",
-        .summary = "A virtio socket device: a guest and programs of its host connect to each other.",
+        .summary =
+            "A virtio socket device: a guest and programs of its host connect to each other.",
         .type = "vsock",
         .options = options,
         .needs_shared_memory = true,

@@ -25,7 +25,7 @@ int table_new(uint32_t size, struct table *ret_table)
 void table_free(struct table *table)
 {
     for (uint32_t i = 0; i < table->size; i++)
-        connection_end(&table->connections[i]);
+        vsock_connection_end(&table->connections[i]);
     free(table->connections);
     free(table->buckets);
     free(table->queue);
@@ -89,7 +89,7 @@ void table_forget(struct table *table, struct connection *connection)
 
 void table_release(struct table *table, struct connection *connection)
 {
-    connection_end(connection);
+    vsock_connection_end(connection);
     table->count--;
 }
 

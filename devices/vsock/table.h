@@ -31,7 +31,7 @@ struct connection *table_find(const struct table *table, uint32_t guest_port, ui
 
 /* A free connection, or NULL if there is none. The caller begins it and then adds it. */
 struct connection *table_take(struct table *table);
-/* After connection_begin(). */
+/* After vsock_connection_begin(). */
 void table_add(struct table *table, struct connection *connection);
 /* Its ports name it no more. */
 void table_forget(struct table *table, struct connection *connection);

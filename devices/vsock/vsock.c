@@ -41,7 +41,7 @@ static void on_socket(void *argument, unsigned events);
 static void watch(struct vsock *vsock, struct connection *connection)
 {
     uint8_t events = 0;
-    if (connection_wants_read(connection))
+    if (vsock_connection_wants_read(connection))
         events |= OB_WATCH_READABLE;
     if (connection->blocked)
         events |= OB_WATCH_WRITABLE;
@@ -68,7 +68,7 @@ static void on_socket(void *argument, unsigned events)
     if (events & OB_WATCH_READABLE)
         connection->readable = true;
     if (connection->blocked && (events & OB_WATCH_WRITABLE))
-        verdict = connection_flush(connection);
+        verdict = vsock_connection_flush(connection);
     vsock_settle(connection->owner, connection, verdict);
 }
 
@@ -93,7 +93,7 @@ void vsock_begin(struct vsock *vsock, struct connection *connection, enum connec
                  uint16_t type, uint32_t guest_port, uint32_t host_port)
 {
     uint32_t buffer = vsock->table.count < LARGE_BUFFERS ? LARGE_BUFFER : SMALL_BUFFER;
-    connection_begin(connection, state, type, guest_port, host_port, buffer);
+    vsock_connection_begin(connection, state, type, guest_port, host_port, buffer);
     connection->owner = vsock;
     connection->deadline_ns = ob_timer_now_ns() + ANSWER_NS;
     table_add(&vsock->table, connection);
@@ -110,7 +110,7 @@ static void end(struct vsock *vsock, struct connection *connection)
 /* The guest knows it no more. */
 static void finish(struct vsock *vsock, struct connection *connection)
 {
-    if (connection->state == CONNECTION_DRAINING || !connection_must_drain(connection)) {
+    if (connection->state == CONNECTION_DRAINING || !vsock_connection_must_drain(connection)) {
         end(vsock, connection);
         return;
     }
@@ -129,10 +129,10 @@ void vsock_settle(struct vsock *vsock, struct connection *connection,
     }
     if (verdict == CONNECTION_RESET) {
         unwatch(vsock, connection);
-        connection_reset(connection);
+        vsock_connection_reset(connection);
     }
     watch(vsock, connection);
-    if (connection_has_packet(connection))
+    if (vsock_connection_has_packet(connection))
         table_enqueue(&vsock->table, connection);
     if (needs_ticks(connection))
         begin_ticks(vsock);
@@ -167,7 +167,7 @@ static void on_tick(void *argument)
         struct connection *connection = &vsock->table.connections[i];
         if (connection->state == CONNECTION_FREE)
             continue;
-        connection_look_for_hangup(connection);
+        vsock_connection_look_for_hangup(connection);
         if (connection->deadline_ns != 0 && connection->deadline_ns <= now_ns)
             expire(vsock, connection);
         else
@@ -187,7 +187,7 @@ void vsock_dialled(struct vsock *vsock, uint32_t call, int fd)
         return;
     }
     if (fd >= 0)
-        connection_dialled(connection, fd);
+        vsock_connection_dialled(connection, fd);
     vsock_settle(vsock, connection, fd >= 0 ? CONNECTION_GOES_ON : CONNECTION_RESET);
 }
 
@@ -203,7 +203,8 @@ static uint32_t client_port(struct vsock *vsock, uint32_t guest_port)
     return vsock->next_client_port - 1;
 }
 
-int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type)
+int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type,
+                  bool announce)
 {
     if (!vsock->runs)
         return -ENETDOWN;
@@ -214,7 +215,7 @@ int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_
         return -ENOBUFS;
     vsock_begin(vsock, connection, CONNECTION_ASKING, type, guest_port,
                 client_port(vsock, guest_port));
-    connection_announce(connection, fd);
+    vsock_connection_attach(connection, fd, announce);
     vsock_settle(vsock, connection, CONNECTION_GOES_ON);
     return 0;
 }

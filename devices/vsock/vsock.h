@@ -9,6 +9,8 @@
 #ifndef OUTBOARD_DEVICES_VSOCK_VSOCK_H
 #define OUTBOARD_DEVICES_VSOCK_VSOCK_H
 
+#include <stdbool.h>
+
 #include <outboard/device.h>
 
 #include "packet.h"
@@ -44,9 +46,10 @@ void vsock_free(struct vsock *vsock);
 void vsock_dialled(struct vsock *vsock, uint32_t call, int fd);
 
 /* A client of the host has asked for a port of the guest. The socket is the callee's on success.
- * When the guest accepts, the client reads "OK PORT\n" first. 0, -ENETDOWN if no guest's driver is
+ * announce: when the guest accepts, the client reads "OK PORT\n" first. 0, -ENETDOWN if no guest's driver is
  * there, -EPROTONOSUPPORT if that driver knows no seqpacket, or -ENOBUFS if there are too many
  * connections. */
-int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type);
+int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type,
+                  bool announce);
 
 #endif

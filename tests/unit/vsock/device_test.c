@@ -104,7 +104,7 @@ static void test_too_many_connections(void **state)
     int host = connected(GUEST, SOCK_STREAM);
     driver_say(&driver, PACKET_REQUEST, GUEST + 1, HOST, NULL, 0);
     expect_op(PACKET_RST);
-    assert_int_equal(vsock_connect(driver.vsock, host, 22, PACKET_STREAM), -ENOBUFS);
+    assert_int_equal(vsock_connect(driver.vsock, host, 22, PACKET_STREAM, true), -ENOBUFS);
     driver_say(&driver, PACKET_RST, GUEST, HOST, NULL, 0);
     assert_int_equal(recv(host, &(char){0}, 1, 0), 0);
     close(host);
@@ -329,9 +329,9 @@ static void test_a_closed_connection_is_drained_for_a_while(void **state)
                          .flags = PACKET_NEITHER};
     driver_send(&driver, &end, NULL, 0);
     driver_pass_s(&driver, 50);
-    assert_int_equal(vsock_connect(driver.vsock, host, 22, PACKET_STREAM), -ENOBUFS);
+    assert_int_equal(vsock_connect(driver.vsock, host, 22, PACKET_STREAM, true), -ENOBUFS);
     driver_pass_s(&driver, 20);
-    assert_int_equal(vsock_connect(driver.vsock, dup(host), 22, PACKET_STREAM), 0);
+    assert_int_equal(vsock_connect(driver.vsock, dup(host), 22, PACKET_STREAM, true), 0);
     close(host);
     driver_end(&driver);
 }
@@ -341,7 +341,7 @@ static void test_a_client_of_the_host(void **state)
     int ends[2];
     driver_begin(&driver, 8);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-    assert_int_equal(vsock_connect(driver.vsock, ends[0], 22, PACKET_STREAM), 0);
+    assert_int_equal(vsock_connect(driver.vsock, ends[0], 22, PACKET_STREAM, true), 0);
     driver_turn(&driver);
     struct driver_packet got = driver_next(&driver);
     assert_int_equal(got.header.op, PACKET_REQUEST);
@@ -362,7 +362,7 @@ static void test_a_client_that_the_guest_refuses_or_ignores(void **state)
     driver_begin(&driver, 8);
     for (unsigned ignored = 0; ignored < 2; ignored++) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends), 0);
-        assert_int_equal(vsock_connect(driver.vsock, ends[0], 22, PACKET_STREAM), 0);
+        assert_int_equal(vsock_connect(driver.vsock, ends[0], 22, PACKET_STREAM, true), 0);
         expect_op(PACKET_REQUEST);
         if (ignored)
             driver_pass_s(&driver, 11);
