@@ -7,7 +7,7 @@ from guestlab import paths
 
 PAGES = sorted((paths.TREE / "man").glob("*.[1-8]"))
 INSTALLED = paths.BUILD / "root/share/man"
-DEVICE_PROGRAMS = ("outboard-backdoor", "outboard-disk", "outboard-nvme", "outboard-rng", "outboard-vmchannel")
+DEVICE_PROGRAMS = ("outboard-backdoor", "outboard-disk", "outboard-nvme", "outboard-rng", "outboard-vmchannel", "outboard-vsock")
 
 
 def reference(page):
