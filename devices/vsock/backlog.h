@@ -12,8 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* What a message needs beside its bytes. A guest is told nothing of it, so it must find room for
- * messages of one byte each. */
+/* Bytes that a message takes besides its own. The guest's credit does not count them. */
 #define BACKLOG_PER_MESSAGE sizeof(uint32_t)
 
 /* Zero-initialised; no memory is held while it is empty. */
@@ -30,8 +29,8 @@ uint8_t *backlog_add(struct backlog *backlog, size_t len);
 /* As backlog_add() for a fragment of a message. ends: it is the last one of that message. */
 uint8_t *backlog_add_fragment(struct backlog *backlog, size_t len, bool ends);
 
-/* The bytes to hand out next: all of a stream's, or those of the first message. NULL: there are
- * none. */
+/* The bytes to hand out next: all of a stream's, or those of the first message. NULL: nothing is
+ * complete. */
 const uint8_t *backlog_first(const struct backlog *backlog, bool messages, size_t *ret_len);
 
 /* Takes bytes of a stream, or the whole first message, away. */

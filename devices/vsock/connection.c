@@ -93,11 +93,11 @@ static enum connection_verdict open_asked(struct connection *connection)
 }
 
 /* The guest is told that the host's end does this no more. */
-static void shut_host(struct connection *connection, uint8_t what)
+static void shut_host(struct connection *connection, uint8_t directions)
 {
-    if ((connection->host_shutdown & what) == what)
+    if ((connection->host_shutdown & directions) == directions)
         return;
-    connection->host_shutdown |= what;
+    connection->host_shutdown |= directions;
     if (connection->state == CONNECTION_OPEN)
         connection->owes |= OWES_SHUTDOWN;
 }

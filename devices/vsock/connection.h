@@ -3,16 +3,17 @@
  * Connection: one stream or seqpacket connection between a port of the guest and a socket of the
  * host.
  *
- * The guest is told things by packets, and there is not always a buffer of its for one. So a
- * connection notes what it owes, and vsock_connection_fill() makes the next packet when the device has
- * a buffer: however many packets a guest sends, what it is owed is bounded by its connections.
+ * The guest learns of changes by packets, and there is not always a buffer of its for one. So a
+ * connection notes its debts, and vsock_connection_fill() makes the next packet when the device has a
+ * buffer. The debts of a device are thus bounded by its connections, however many packets a guest
+ * sends.
  *
  * Bytes to the guest go from the socket into its memory, at most as many as its credit allows.
- * Bytes from the guest go into the socket, and what the socket does not take waits in the backlog,
- * which the guest's view of the credit bounds. So the transmit queue never waits.
+ * Bytes from the guest go into the socket. If the socket takes fewer, the rest waits in the backlog,
+ * which the guest's credit bounds. So the transmit queue never waits.
  *
- * Each direction ends by itself. What the guest closes is closed at the socket behind the last
- * byte. When the host's end closes, the guest is told behind the last byte.
+ * Each direction ends by itself, behind its last byte. If the guest announces an end, the socket's
+ * direction ends. If a direction of the socket ends, the device announces that to the guest.
  *
  * Source: virtio 1.2, section 5.10.6.
  */
@@ -43,7 +44,7 @@ enum connection_state {
     CONNECTION_RESETTING, /* it owes RST and nothing else */
 };
 
-/* What is owed to the guest, or-ed. */
+/* Packets that are owed to the guest, or-ed. */
 enum connection_owes {
     OWES_REQUEST = 1,
     OWES_RESPONSE = 2,
@@ -57,8 +58,8 @@ struct connection {
     uint16_t type;          /* enum packet_type */
     uint8_t state;          /* enum connection_state */
     uint8_t owes;           /* enum connection_owes, or-ed */
-    uint8_t guest_shutdown; /* enum packet_shutdown: what the guest will not do any more */
-    uint8_t host_shutdown;  /* what the host's end will not do any more */
+    uint8_t guest_shutdown; /* enum packet_shutdown, of the guest */
+    uint8_t host_shutdown;  /* enum packet_shutdown, of the host's end */
     bool readable;          /* the socket may have bytes */
     bool blocked;           /* the socket takes no bytes at present */
     bool credit_asked;      /* a CREDIT_REQUEST waits for its answer */
@@ -77,7 +78,7 @@ struct connection {
     uint64_t deadline_ns; /* 0: none */
 };
 
-/* What comes of a call. */
+/* The consequence of a call. */
 enum connection_verdict {
     CONNECTION_GOES_ON,
     CONNECTION_OVER, /* the guest knows it no more: DRAINING if vsock_connection_must_drain(), else freed */
@@ -95,7 +96,7 @@ void vsock_connection_reset(struct connection *connection);
 /* Whether the guest has closed the connection in order, and the host has not yet got all bytes. */
 bool vsock_connection_must_drain(const struct connection *connection);
 
-/* Closes the socket and frees what is held. */
+/* Closes the socket and frees all memory. */
 void vsock_connection_end(struct connection *connection);
 
 /* DIALLING: the host's socket is there (takes it), and the guest gets its RESPONSE. */

@@ -5,7 +5,7 @@
  * Each end tells in every header how large its buffer is (buf_alloc) and how many bytes have left
  * it since the connection was made (fwd_cnt). The other end has room for buf_alloc bytes less those
  * that it has sent and that have not left. All counters wrap at 2^32 (virtio 1.2, section
- * 5.10.6.3). The peer's values are hostile: it may shrink its buffer below what is in flight, or
+ * 5.10.6.3). The peer's values are hostile: it may shrink its buffer below the bytes in flight, or
  * claim to have forwarded bytes that were never sent. Both mean that it has no room.
  */
 #ifndef OUTBOARD_DEVICES_VSOCK_CREDIT_H

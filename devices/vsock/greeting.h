@@ -11,7 +11,7 @@
 /* "CONNECT PORT", the word in any case. 0 or -EPROTO. */
 int greeting_parse(const char *line, size_t len, uint32_t *ret_port);
 
-/* What has come of a line. Zero-initialised. */
+/* The part of a line that has come. Zero-initialised. */
 struct greeting {
     char line[GREETING_MAX];
     size_t len;

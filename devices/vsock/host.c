@@ -12,12 +12,9 @@
 #include <outboard/timer.h>
 #include <outboard/watch.h>
 
-#include "endpoint/acceptor.h"
 #include "greeting.h"
-#include "os/socket.h"
+#include "port/listener.h"
 #include "port/stream.h"
-
-#define SOCKET_MODE 0600
 
 /* How long a client may take for its line, and a listener rests that can't accept. */
 #define GREETING_NS UINT64_C(10000000000)
@@ -34,7 +31,7 @@ struct client {
 /* A listener, by whose address the guest's port is known, or not. */
 struct door {
     struct host *host;
-    int fd;
+    struct port_listener listener;
     bool asks; /* for a line with the guest's port */
     bool watched;
     uint32_t guest_port;
@@ -45,7 +42,7 @@ struct host {
     struct vsock *vsock;
     struct ob_device *device;
     int connector;
-    struct socket_place place; /* of the path */
+    struct address address; /* of the path */
     struct door doors[1 + HOST_FORWARDS];
     unsigned num_doors;
     struct client clients[HOST_GREETINGS];
@@ -72,14 +69,11 @@ static int resolve(const void *context, uint32_t key, struct connector_target *r
     return len < (int)sizeof(address->name) ? 0 : -ENAMETOOLONG;
 }
 
-static void remove_path(const void *context)
+static void remove_paths(const void *context)
 {
     const struct host *host = context;
-    if (host->options->path)
-        socket_remove(host->options->path, &host->place);
-    for (unsigned i = 0; i < host->options->num_listens; i++)
-        if (host->options->listens[i].address.kind == ADDRESS_UNIX)
-            unlink(host->options->listens[i].address.name);
+    for (unsigned i = 0; i < host->num_doors; i++)
+        port_listener_remove(&host->doors[i].listener);
 }
 
 int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type)
@@ -161,8 +155,8 @@ static void on_door(void *argument, unsigned events);
 
 static void open_door(struct door *door)
 {
-    if (!door->watched &&
-        ob_device_watch(door->host->device, door->fd, OB_WATCH_READABLE, on_door, door) == 0)
+    if (!door->watched && ob_device_watch(door->host->device, door->listener.fd, OB_WATCH_READABLE,
+                                          on_door, door) == 0)
         door->watched = true;
 }
 
@@ -172,11 +166,11 @@ static void on_door(void *argument, unsigned events)
     struct door *door = argument;
     struct host *host = door->host;
     bool is_full = door->asks && host->num_clients == HOST_GREETINGS;
-    int fd = is_full ? -EMFILE : accept4(door->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (fd < 0 && !is_full && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR))
+    int fd = is_full ? -EMFILE : port_listener_accept(&door->listener);
+    if (fd == -EAGAIN)
         return;
     if (fd < 0) { /* no descriptor is left: it rests, instead of being told again and again */
-        ob_device_unwatch(host->device, door->fd);
+        ob_device_unwatch(host->device, door->listener.fd);
         door->watched = false;
         tick_at(host, ob_timer_now_ns() + REST_NS);
         return;
@@ -210,26 +204,23 @@ static void on_tick(void *argument)
 static int add_door(struct host *host, const struct address *address, uint32_t guest_port,
                     bool asks, struct ob_fault *fault)
 {
-    char text[ADDRESS_TEXT_MAX];
-    int fd = acceptor_open(address, SOCKET_MODE);
-    if (fd < 0) {
-        address_format(address, text);
-        return ob_fault_set(fault, fd, "can't listen at %.180s: %s", text, strerror(-fd));
-    }
-    host->doors[host->num_doors++] =
-        (struct door){.host = host, .fd = fd, .asks = asks, .guest_port = guest_port};
+    struct door *door = &host->doors[host->num_doors];
+    int err = port_listener_open(address, &door->listener, fault);
+    if (err < 0)
+        return err;
+    door->host = host;
+    door->asks = asks;
+    door->guest_port = guest_port;
+    host->num_doors++;
     return 0;
 }
 
 static int open_doors(struct host *host, struct ob_fault *fault)
 {
     const struct host_options *options = host->options;
-    struct address address;
-    int err = options->path ? address_parse_path(options->path, &address, fault) : 0;
+    int err = options->path ? address_parse_path(options->path, &host->address, fault) : 0;
     if (err == 0 && options->path)
-        err = add_door(host, &address, 0, true, fault);
-    if (err == 0 && options->path)
-        err = socket_find(options->path, &host->place);
+        err = add_door(host, &host->address, 0, true, fault);
     for (unsigned i = 0; i < options->num_listens && err == 0; i++)
         err = add_door(host, &options->listens[i].address, options->listens[i].guest_port, false,
                        fault);
@@ -238,7 +229,7 @@ static int open_doors(struct host *host, struct ob_fault *fault)
 
 int host_open(struct host_options *options, struct host **ret_host, struct ob_fault *fault)
 {
-    static const struct connector_ops ops = {.resolve = resolve, .end = remove_path};
+    static const struct connector_ops ops = {.resolve = resolve, .end = remove_paths};
     struct host *host = calloc(1, sizeof(*host));
     if (!host)
         return -ENOMEM;
@@ -252,7 +243,7 @@ int host_open(struct host_options *options, struct host **ret_host, struct ob_fa
         err = err < 0 ? err : 0;
     }
     if (err < 0) {
-        remove_path(host);
+        remove_paths(host);
         host_close(host);
         return err;
     }
@@ -265,7 +256,7 @@ void host_close(struct host *host)
     if (!host)
         return;
     for (unsigned i = 0; i < host->num_doors; i++)
-        close(host->doors[i].fd);
+        port_listener_close(&host->doors[i].listener);
     connector_finish(host->connector);
     free(host);
 }

@@ -2,10 +2,10 @@
 /*
  * Host: the sockets of the host that a guest's ports are joined with.
  *
- * Programs of the host connect to a Unix socket, PATH, and send "CONNECT PORT\n"; when the guest has
- * accepted, they read "OK PORT\n" and then the guest's bytes. What the guest connects to is the
- * Unix socket PATH_PORT, or where a forward says. These are the conventions of Firecracker's
- * socket device, which systemd's ssh proxy, socat and Kata's tools speak.
+ * A program of the host connects to a Unix socket, PATH, and sends "CONNECT PORT\n". When the guest
+ * has accepted, it reads "OK PORT\n", and then the guest's bytes. If the guest connects to a port, the
+ * device connects to the Unix socket PATH_PORT, or to the address of a forward. These are the
+ * conventions of Firecracker's socket device, which systemd's ssh proxy, socat and Kata's tools speak.
  *
  * The listener is opened before the cell. A process outside of it (port/connector.h) connects, by
  * its own copy of the options.
@@ -34,7 +34,6 @@ struct host_forward {
 struct host_listen {
     struct address address;
     uint32_t guest_port;
-    int fd; /* -1: not open yet */
 };
 
 struct host_options {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the parts of the device share. */
+/* The structure that the parts of the device share. */
 #ifndef OUTBOARD_DEVICES_VSOCK_INTERNAL_H
 #define OUTBOARD_DEVICES_VSOCK_INTERNAL_H
 
@@ -52,7 +52,7 @@ struct vsock {
 void vsock_begin(struct vsock *vsock, struct connection *connection, enum connection_state state,
                  uint16_t type, uint32_t guest_port, uint32_t host_port);
 
-/* What follows from a verdict; the connection may be free after it. */
+/* Carries a verdict out; the connection may be free after it. */
 void vsock_settle(struct vsock *vsock, struct connection *connection,
                   enum connection_verdict verdict);
 
@@ -67,6 +67,9 @@ static inline bool vsock_has_packets(const struct vsock *vsock)
 {
     return vsock->num_resets > 0 || vsock->table.queued > 0;
 }
+
+/* The timer: time limits, and ends of sockets that no event tells. */
+void vsock_on_tick(void *argument);
 
 /* All connections are gone. */
 void vsock_end_all(struct vsock *vsock);

@@ -39,7 +39,7 @@ int option_host_socket(void *config, const char *value, struct ob_fault *fault)
     return err;
 }
 
-/* The number before '=', and what is behind it. */
+/* The number before '=', and the text behind it. */
 static int parse_port(const char *value, uint32_t *ret_port, const char **ret_rest,
                       struct ob_fault *fault)
 {

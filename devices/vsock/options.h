@@ -19,7 +19,7 @@ int option_only_forwards(void *config, const char *value, struct ob_fault *fault
 int option_listen(void *config, const char *value, struct ob_fault *fault);
 int option_connections(void *config, const char *value, struct ob_fault *fault);
 
-/* What only all of them together can be wrong about. */
+/* Whether they are complete. */
 int options_check(const struct options *options, struct ob_fault *fault);
 
 #endif

@@ -31,7 +31,7 @@ enum packet_op {
     PACKET_CREDIT_REQUEST = 7,
 };
 
-/* Of PACKET_SHUTDOWN: what its sender will not do any more. */
+/* Of PACKET_SHUTDOWN: the directions that its sender ends. */
 enum packet_shutdown {
     PACKET_NO_RECEIVE = 1,
     PACKET_NO_SEND = 2,

@@ -3,8 +3,8 @@
  * Table: the connections of a device, found by their two ports, and the queue of those that have a
  * packet for the guest.
  *
- * The queue is fair: a connection sends one packet and goes to its end, so one with much to send
- * never keeps another from its turn. Nothing is allocated after table_new().
+ * The queue is fair: a connection sends one packet and goes to its end. So one with much to send never
+ * keeps another from its turn. Nothing is allocated after table_new().
  */
 #ifndef OUTBOARD_DEVICES_VSOCK_TABLE_H
 #define OUTBOARD_DEVICES_VSOCK_TABLE_H
@@ -26,10 +26,10 @@ int table_new(uint32_t size, struct table *ret_table);
 /* Ends all connections. */
 void table_free(struct table *table);
 
-/* NULL: there is none with these ports. */
+/* NULL: not found. */
 struct connection *table_find(const struct table *table, uint32_t guest_port, uint32_t host_port);
 
-/* A free connection, or NULL if there is none. The caller begins it and then adds it. */
+/* A free connection, or NULL if all are taken. The caller begins it and then adds it. */
 struct connection *table_take(struct table *table);
 /* After vsock_connection_begin(). */
 void table_add(struct table *table, struct connection *connection);

@@ -24,7 +24,7 @@
 struct vsock;
 
 struct vsock_ops {
-    /* Connects to what stands for a port of the host; vsock_dialled() has the answer. 0 or a
+    /* Connects to the destination of a port of the host; vsock_dialled() has the answer. 0 or a
      * negative errno: the guest's request is refused. */
     int (*dial)(void *context, uint32_t call, uint32_t host_port, enum packet_type type);
 };

@@ -16,7 +16,7 @@
 
 #define DRIVER_CID    7u
 #define DRIVER_BUFFER 4096u /* of each receive buffer */
-#define DRIVER_GOT    512u /* packets of the device that are kept */
+#define DRIVER_GOT    512u  /* packets of the device that are kept */
 
 struct driver_packet {
     struct packet header;

@@ -53,16 +53,16 @@ int main(int argc, char **argv)
     bool listens = argc == 3 && strcmp(argv[1], "listen") == 0;
     if (!listens && argc != 4)
         return 2;
-    struct sockaddr_vm address = {
-        .svm_family = AF_VSOCK,
-        .svm_cid = listens ? VMADDR_CID_ANY : (unsigned)strtoul(argv[2], NULL, 10),
-        .svm_port = (unsigned)strtoul(argv[argc - 1], NULL, 10)};
+    struct sockaddr_vm address = {.svm_family = AF_VSOCK,
+                                  .svm_cid = listens ? VMADDR_CID_ANY
+                                                     : (unsigned)strtoul(argv[2], NULL, 10),
+                                  .svm_port = (unsigned)strtoul(argv[argc - 1], NULL, 10)};
     int sock = socket(AF_VSOCK, SOCK_STREAM, 0);
     if (sock < 0)
         return fail("socket");
     if (!listens)
         return connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0 ? fail("connect")
-                                                                              : pump(sock);
+                                                                               : pump(sock);
     if (bind(sock, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(sock, 8) < 0)
         return fail("listen");
     fputs("listens\n", stderr);

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* Listener: a socket at which programs of the host connect to a device. */
+#ifndef OUTBOARD_PORT_LISTENER_H
+#define OUTBOARD_PORT_LISTENER_H
+
+#include <outboard/fault.h>
+
+#include "endpoint/address.h"
+#include "os/socket.h"
+
+struct port_listener {
+    int fd;
+    const struct address *address;
+    struct socket_place place; /* of a path */
+};
+
+/* Listens, with permissions 600 at a path. The address must outlive it. 0 or a negative errno with
+ * the fault filled. */
+int port_listener_open(const struct address *address, struct port_listener *ret_listener,
+                       struct ob_fault *fault);
+/* Removes its path, unless somebody has put another socket there. */
+void port_listener_remove(const struct port_listener *listener);
+void port_listener_close(struct port_listener *listener);
+
+/* The next connection, non-blocking, or a negative errno; -EAGAIN: there is none. */
+int port_listener_accept(const struct port_listener *listener);
+
+#endif

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/* The life of the connections: their sockets are watched, verdicts are carried out, time limits end. */
+#include <errno.h>
+#include <unistd.h>
+
+#include <outboard/program.h>
+#include <outboard/watch.h>
+
+#include "internal.h"
+
+/* The first connections have large buffers, the many others small ones: 4,096 hold 124 MiB. */
+#define LARGE_BUFFERS 256u
+#define LARGE_BUFFER  (256u << 10)
+#define SMALL_BUFFER  (16u << 10)
+
+#define NS_PER_S UINT64_C(1000000000)
+#define TICK_NS  NS_PER_S
+/* Linux gives connect(2) 2 s by default; a program may ask for more. */
+#define ANSWER_NS (10 * NS_PER_S)
+#define DRAIN_NS  (60 * NS_PER_S)
+
+static void on_socket(void *argument, unsigned events);
+
+/* The watched events follow from the state. */
+static void watch(struct vsock *vsock, struct connection *connection)
+{
+    uint8_t events = 0;
+    if (vsock_connection_wants_read(connection))
+        events |= OB_WATCH_READABLE;
+    if (connection->blocked)
+        events |= OB_WATCH_WRITABLE;
+    if (events == connection->watched || connection->fd < 0)
+        return;
+    if (events == 0)
+        ob_device_unwatch(vsock->device, connection->fd);
+    else if (ob_device_watch(vsock->device, connection->fd, events, on_socket, connection) < 0)
+        return; /* seen again at the next change */
+    connection->watched = events;
+}
+
+static void unwatch(struct vsock *vsock, struct connection *connection)
+{
+    if (connection->watched)
+        ob_device_unwatch(vsock->device, connection->fd);
+    connection->watched = 0;
+}
+
+static void on_socket(void *argument, unsigned events)
+{
+    struct connection *connection = argument;
+    enum connection_verdict verdict = CONNECTION_GOES_ON;
+    if (events & OB_WATCH_READABLE)
+        connection->readable = true;
+    if (connection->blocked && (events & OB_WATCH_WRITABLE))
+        verdict = vsock_connection_flush(connection);
+    vsock_settle(connection->owner, connection, verdict);
+}
+
+static bool needs_ticks(const struct connection *connection)
+{
+    bool half_closed =
+        connection->state == CONNECTION_OPEN && connection->host_shutdown == PACKET_NO_SEND;
+    return half_closed || connection->deadline_ns != 0;
+}
+
+static void begin_ticks(struct vsock *vsock)
+{
+    if (vsock->ticks)
+        return;
+    vsock->ticks = true;
+    ob_timer_set(vsock->timer, ob_timer_now_ns() + TICK_NS);
+}
+
+void vsock_begin(struct vsock *vsock, struct connection *connection, enum connection_state state,
+                 uint16_t type, uint32_t guest_port, uint32_t host_port)
+{
+    uint32_t buffer = vsock->table.count < LARGE_BUFFERS ? LARGE_BUFFER : SMALL_BUFFER;
+    vsock_connection_begin(connection, state, type, guest_port, host_port, buffer);
+    connection->owner = vsock;
+    connection->deadline_ns = ob_timer_now_ns() + ANSWER_NS;
+    table_add(&vsock->table, connection);
+}
+
+static void end(struct vsock *vsock, struct connection *connection)
+{
+    unwatch(vsock, connection);
+    if (connection->state != CONNECTION_DRAINING)
+        table_forget(&vsock->table, connection);
+    table_release(&vsock->table, connection);
+}
+
+/* The guest knows it no more. */
+static void finish(struct vsock *vsock, struct connection *connection)
+{
+    if (connection->state == CONNECTION_DRAINING || !vsock_connection_must_drain(connection)) {
+        end(vsock, connection);
+        return;
+    }
+    table_forget(&vsock->table, connection);
+    connection->state = CONNECTION_DRAINING;
+    connection->deadline_ns = ob_timer_now_ns() + DRAIN_NS;
+    vsock_settle(vsock, connection, CONNECTION_GOES_ON);
+}
+
+void vsock_settle(struct vsock *vsock, struct connection *connection,
+                  enum connection_verdict verdict)
+{
+    if (verdict == CONNECTION_OVER) {
+        finish(vsock, connection);
+        return;
+    }
+    if (verdict == CONNECTION_RESET) {
+        unwatch(vsock, connection);
+        vsock_connection_reset(connection);
+    }
+    watch(vsock, connection);
+    if (vsock_connection_has_packet(connection))
+        table_enqueue(&vsock->table, connection);
+    if (needs_ticks(connection))
+        begin_ticks(vsock);
+}
+
+void vsock_end_all(struct vsock *vsock)
+{
+    for (uint32_t i = 0; i < vsock->table.size; i++)
+        if (vsock->table.connections[i].state != CONNECTION_FREE)
+            end(vsock, &vsock->table.connections[i]);
+    vsock->num_resets = 0;
+}
+
+/* A time limit is over. The guest has got no answer, or its last bytes find no reader. */
+static void expire(struct vsock *vsock, struct connection *connection)
+{
+    connection->deadline_ns = 0;
+    if (connection->state == CONNECTION_DRAINING)
+        ob_log("host: port %u: got no room for the last bytes of a closed connection in 60 s; they "
+               "are dropped",
+               connection->host_port);
+    vsock_settle(vsock, connection,
+                 connection->state == CONNECTION_DRAINING ? CONNECTION_OVER : CONNECTION_RESET);
+}
+
+void vsock_on_tick(void *argument)
+{
+    struct vsock *vsock = argument;
+    uint64_t now_ns = ob_timer_now_ns();
+    vsock->ticks = false;
+    for (uint32_t i = 0; i < vsock->table.size; i++) {
+        struct connection *connection = &vsock->table.connections[i];
+        if (connection->state == CONNECTION_FREE)
+            continue;
+        vsock_connection_look_for_hangup(connection);
+        if (connection->deadline_ns != 0 && connection->deadline_ns <= now_ns)
+            expire(vsock, connection);
+        else
+            vsock_settle(vsock, connection, CONNECTION_GOES_ON);
+    }
+}
