@@ -26,8 +26,8 @@
 #define MAX_WAIT_MS 60000u
 
 struct request {
-    uint32_t id;
-    uint32_t key;
+    uint64_t key;
+    uint64_t id; /* 32 bits of it */
 };
 
 struct connector {
@@ -89,6 +89,12 @@ static int dial(struct connector *connector, uint32_t id, const struct address *
     return err;
 }
 
+static int dial_messages(const struct address *address)
+{
+    bool has_path = address->kind == ADDRESS_UNIX && address->name[0] != '@';
+    return has_path ? socket_connect_messages(address->name) : -EPROTONOSUPPORT;
+}
+
 /* Nobody waits for its end: the end of its standard streams tells. */
 static int run(struct connector *connector, const struct connector_target *target)
 {
@@ -106,11 +112,13 @@ static void serve(struct connector *connector, const struct request *request)
     struct connector_target target = {0};
     int err = connector->ops->resolve(connector->context, request->key, &target);
     if (err == 0 && target.command)
-        answer(connector, request->id, run(connector, &target));
+        answer(connector, (uint32_t)request->id, run(connector, &target));
+    else if (err == 0 && target.messages)
+        answer(connector, (uint32_t)request->id, dial_messages(&target.address));
     else if (err == 0)
-        err = dial(connector, request->id, &target.address);
+        err = dial(connector, (uint32_t)request->id, &target.address);
     if (err < 0)
-        answer(connector, request->id, err);
+        answer(connector, (uint32_t)request->id, err);
 }
 
 static void on_request(void *argument, uint32_t events)
@@ -205,9 +213,9 @@ int connector_start(const struct connector_ops *ops, const void *context)
     return socket_child_start(SOCK_SEQPACKET, work, &argument);
 }
 
-int connector_ask(int fd, uint32_t id, uint32_t key)
+int connector_ask(int fd, uint32_t id, uint64_t key)
 {
-    const struct request request = {.id = id, .key = key};
+    const struct request request = {.key = key, .id = id};
     ssize_t sent = fd < 0 ? -ENOTCONN : socket_send(fd, &request, sizeof(request), -1);
     return sent < 0 ? (int)sent : 0;
 }

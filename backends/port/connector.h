@@ -11,6 +11,7 @@
 #ifndef OUTBOARD_PORT_CONNECTOR_H
 #define OUTBOARD_PORT_CONNECTOR_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "endpoint/address.h"
@@ -22,12 +23,13 @@
 struct connector_target {
     const char *command;    /* for /bin/sh -c; NULL: an address */
     const char *service;    /* becomes OUTBOARD_SERVICE in its environment */
+    bool messages;          /* by SOCK_SEQPACKET, to a Unix socket */
     struct address address; /* to connect to */
 };
 
 struct connector_ops {
     /* Runs in the process. 0, or -EACCES for a key that stands for nothing. */
-    int (*resolve)(const void *context, uint32_t key, struct connector_target *ret_target);
+    int (*resolve)(const void *context, uint64_t key, struct connector_target *ret_target);
     /* The process ends: removes paths. */
     void (*end)(const void *context);
 };
@@ -44,7 +46,7 @@ int connector_start(const struct connector_ops *ops, const void *context);
 
 /* Asks for a key; id comes back with the answer. 0 or a negative errno: -EAGAIN if the process does
  * not take requests now. */
-int connector_ask(int fd, uint32_t id, uint32_t key);
+int connector_ask(int fd, uint32_t id, uint64_t key);
 
 /* Takes an answer. ret_fd: -1 without a descriptor. 0, -EAGAIN, or -ENOTCONN: the process has ended. */
 int connector_take(int fd, struct connector_answer *ret_answer, int *ret_fd);

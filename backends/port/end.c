@@ -367,7 +367,7 @@ bool end_needs_connector(const struct port_hub *hub)
     return false;
 }
 
-static struct port_end *find(const struct port_hub *hub, uint32_t key)
+static struct port_end *find(const struct port_hub *hub, uint64_t key)
 {
     for (struct list *link = hub->ends.next; link != &hub->ends; link = link->next) {
         struct port_end *end = list_entry(link, struct port_end, link);
@@ -377,7 +377,7 @@ static struct port_end *find(const struct port_hub *hub, uint32_t key)
     return NULL;
 }
 
-int end_resolve(const struct port_hub *hub, uint32_t key, struct connector_target *ret_target)
+int end_resolve(const struct port_hub *hub, uint64_t key, struct connector_target *ret_target)
 {
     const struct port_end *end = find(hub, key);
     if (!end || (end->source.kind != END_CONNECT && end->source.kind != END_COMMAND))

@@ -11,7 +11,7 @@
 bool end_needs_connector(const struct port_hub *hub);
 
 /* In the connector: the target of a key, and the removal of paths. */
-int end_resolve(const struct port_hub *hub, uint32_t key, struct connector_target *ret_target);
+int end_resolve(const struct port_hub *hub, uint64_t key, struct connector_target *ret_target);
 void end_remove_paths(const struct port_hub *hub);
 
 /* An answer of the connector. fd: the callee's, or -1. */

@@ -43,7 +43,7 @@ void port_hub_free(struct port_hub *hub)
     free(hub);
 }
 
-static int resolve(const void *context, uint32_t key, struct connector_target *ret_target)
+static int resolve(const void *context, uint64_t key, struct connector_target *ret_target)
 {
     return end_resolve(context, key, ret_target);
 }

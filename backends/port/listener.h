@@ -10,14 +10,15 @@
 
 struct port_listener {
     int fd;
+    bool messages;
     const struct address *address;
     struct socket_place place; /* of a path */
 };
 
-/* Listens, with permissions 600 at a path. The address must outlive it. 0 or a negative errno with
- * the fault filled. */
-int port_listener_open(const struct address *address, struct port_listener *ret_listener,
-                       struct ob_fault *fault);
+/* Listens, with permissions 600 at a path. messages: for SOCK_SEQPACKET, at a path. The address must
+ * outlive the listener. 0 or a negative errno with the fault filled. */
+int port_listener_open(const struct address *address, bool messages,
+                       struct port_listener *ret_listener, struct ob_fault *fault);
 /* Removes its path, unless somebody has put another socket there. */
 void port_listener_remove(const struct port_listener *listener);
 void port_listener_close(struct port_listener *listener);

@@ -17,6 +17,8 @@
 #include "port/stream.h"
 
 /* How long a client may take for its line, and a listener rests that can't accept. */
+#define MESSAGES_SUFFIX ".seqpacket"
+
 #define GREETING_NS UINT64_C(10000000000)
 #define REST_NS     UINT64_C(1000000000)
 
@@ -24,6 +26,7 @@
 struct client {
     struct host *host;
     int fd; /* -1: free */
+    enum packet_type type;
     struct greeting greeting;
     uint64_t deadline_ns;
 };
@@ -42,8 +45,9 @@ struct host {
     struct vsock *vsock;
     struct ob_device *device;
     int connector;
-    struct address address; /* of the path */
-    struct door doors[1 + HOST_FORWARDS];
+    struct address address;  /* of the path */
+    struct address messages; /* of the path for seqpacket sockets */
+    struct door doors[2 + HOST_FORWARDS];
     unsigned num_doors;
     struct client clients[HOST_GREETINGS];
     unsigned num_clients;
@@ -52,12 +56,20 @@ struct host {
 
 /* --- the process outside ------------------------------------------------------------------- */
 
-static int resolve(const void *context, uint32_t key, struct connector_target *ret_target)
+/* The key of a port of the host. */
+static uint64_t key_of(uint32_t host_port, enum packet_type type)
 {
+    return (uint64_t)type << 32 | host_port;
+}
+
+static int resolve(const void *context, uint64_t key, struct connector_target *ret_target)
+{
+    uint32_t port = (uint32_t)key;
     const struct host *host = context;
     const struct host_options *options = host->options;
+    ret_target->messages = key >> 32 == PACKET_SEQPACKET;
     for (unsigned i = 0; i < options->num_forwards; i++)
-        if (options->forwards[i].port == key) {
+        if (options->forwards[i].port == port) {
             ret_target->address = options->forwards[i].address;
             return 0;
         }
@@ -65,7 +77,7 @@ static int resolve(const void *context, uint32_t key, struct connector_target *r
         return -EACCES;
     struct address *address = &ret_target->address;
     address->kind = ADDRESS_UNIX;
-    int len = snprintf(address->name, sizeof(address->name), "%s_%u", options->path, key);
+    int len = snprintf(address->name, sizeof(address->name), "%s_%u", options->path, port);
     return len < (int)sizeof(address->name) ? 0 : -ENAMETOOLONG;
 }
 
@@ -79,9 +91,7 @@ static void remove_paths(const void *context)
 int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type)
 {
     const struct host *host = context;
-    if (type != PACKET_STREAM)
-        return -EPROTONOSUPPORT;
-    return connector_ask(host->connector, call, host_port);
+    return connector_ask(host->connector, call, key_of(host_port, type));
 }
 
 static void on_answer(void *argument, unsigned events)
@@ -125,21 +135,21 @@ static void on_client(void *argument, unsigned events)
         return;
     end_client(client);
     if (err == 0)
-        err = vsock_connect(host->vsock, fd, port, PACKET_STREAM, true);
+        err = vsock_connect(host->vsock, fd, port, client->type, true);
     else if (err == -EPROTO)
         ob_log("host: a client sent no line \"CONNECT PORT\"; its connection is closed");
     if (err < 0)
         port_stream_close(fd);
 }
 
-static void greet(struct host *host, int fd)
+static void greet(struct host *host, int fd, enum packet_type type)
 {
     for (unsigned i = 0; i < HOST_GREETINGS; i++) {
         struct client *client = &host->clients[i];
         if (client->fd >= 0)
             continue;
-        *client =
-            (struct client){.host = host, .fd = fd, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
+        *client = (struct client){
+            .host = host, .fd = fd, .type = type, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
         host->num_clients++;
         if (ob_device_watch(host->device, fd, OB_WATCH_READABLE, on_client, client) < 0) {
             end_client(client);
@@ -176,7 +186,7 @@ static void on_door(void *argument, unsigned events)
         return;
     }
     if (door->asks)
-        greet(host, fd);
+        greet(host, fd, door->listener.messages ? PACKET_SEQPACKET : PACKET_STREAM);
     else if (vsock_connect(host->vsock, fd, door->guest_port, PACKET_STREAM, false) < 0)
         port_stream_close(fd);
 }
@@ -201,11 +211,11 @@ static void on_tick(void *argument)
 
 /* --- life ---------------------------------------------------------------------------------- */
 
-static int add_door(struct host *host, const struct address *address, uint32_t guest_port,
-                    bool asks, struct ob_fault *fault)
+static int add_door(struct host *host, const struct address *address, bool messages,
+                    uint32_t guest_port, bool asks, struct ob_fault *fault)
 {
     struct door *door = &host->doors[host->num_doors];
-    int err = port_listener_open(address, &door->listener, fault);
+    int err = port_listener_open(address, messages, &door->listener, fault);
     if (err < 0)
         return err;
     door->host = host;
@@ -220,10 +230,17 @@ static int open_doors(struct host *host, struct ob_fault *fault)
     const struct host_options *options = host->options;
     int err = options->path ? address_parse_path(options->path, &host->address, fault) : 0;
     if (err == 0 && options->path)
-        err = add_door(host, &host->address, 0, true, fault);
+        err = add_door(host, &host->address, false, 0, true, fault);
+    if (err == 0 && options->path) {
+        char path[ADDRESS_NAME_MAX + sizeof(MESSAGES_SUFFIX)];
+        snprintf(path, sizeof(path), "%s" MESSAGES_SUFFIX, options->path);
+        err = address_parse_path(path, &host->messages, fault);
+    }
+    if (err == 0 && options->path)
+        err = add_door(host, &host->messages, true, 0, true, fault);
     for (unsigned i = 0; i < options->num_listens && err == 0; i++)
-        err = add_door(host, &options->listens[i].address, options->listens[i].guest_port, false,
-                       fault);
+        err = add_door(host, &options->listens[i].address, false, options->listens[i].guest_port,
+                       false, fault);
     return err;
 }
 

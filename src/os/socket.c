@@ -301,7 +301,7 @@ static int bind_with_mode(int fd, const struct sockaddr_un *address, mode_t mode
     return err;
 }
 
-int socket_listen(const char *path, mode_t mode)
+static int listen_as(int type, const char *path, mode_t mode)
 {
     struct sockaddr_un address;
     int err = fill_address(path, &address);
@@ -309,13 +309,23 @@ int socket_listen(const char *path, mode_t mode)
         err = remove_stale(&address);
     if (err < 0)
         return err;
-    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    AUTO_FD fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     err = bind_with_mode(fd, &address, mode);
     if (err == 0 && listen(fd, BACKLOG) < 0)
         err = -errno;
     return err < 0 ? err : take_fd(&fd);
+}
+
+int socket_listen(const char *path, mode_t mode)
+{
+    return listen_as(SOCK_STREAM, path, mode);
+}
+
+int socket_listen_messages(const char *path, mode_t mode)
+{
+    return listen_as(SOCK_SEQPACKET, path, mode);
 }
 
 int socket_find(const char *path, struct socket_place *ret_place)
@@ -363,6 +373,18 @@ int socket_connect(const char *path, unsigned timeout_ms)
         return -errno;
     if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         return errno == EAGAIN ? -ETIMEDOUT : -errno;
+    return take_fd(&fd);
+}
+
+int socket_connect_messages(const char *path)
+{
+    struct sockaddr_un address;
+    int err = fill_address(path, &address);
+    if (err < 0)
+        return err;
+    AUTO_FD fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+        return -errno;
     return take_fd(&fd);
 }
 

@@ -73,6 +73,8 @@ int socket_wait(int fd, short events, uint64_t deadline_ns);
  * umask. Returns the descriptor, -EADDRINUSE when somebody listens there, -EEXIST when something
  * else than a socket is there, -ENAMETOOLONG, or another errno. */
 int socket_listen(const char *path, mode_t mode);
+/* The same for SOCK_SEQPACKET. */
+int socket_listen_messages(const char *path, mode_t mode);
 
 /* The socket that is at a path now, to be known again. */
 struct socket_place {
@@ -92,6 +94,9 @@ pid_t socket_peer_pid(int fd);
 /* Connects to a listener at a path. Returns the descriptor, -ETIMEDOUT when nobody accepts, or
  * another errno. */
 int socket_connect(const char *path, unsigned timeout_ms);
+/* Connects a SOCK_SEQPACKET socket, which does not wait. Returns the descriptor, -EAGAIN while too
+ * many wait to be accepted, -EPROTOTYPE at a socket of another type, or another errno. */
+int socket_connect_messages(const char *path);
 
 /* Accepts one connection. Returns the descriptor or a negative errno. */
 int socket_accept(int listener);

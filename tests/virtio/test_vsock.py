@@ -7,7 +7,7 @@ import pytest
 from guestlab import paths
 from virtio_driver import RING_PACKED, VERSION_1
 from vsock_driver import (
-    NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RST, RW, SEQPACKET, SEQPACKET_FEATURE, SHUTDOWN, VsockDriver)  # fmt: skip
+    END_OF_MESSAGE, NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RST, RW, SEQPACKET, SEQPACKET_FEATURE, SHUTDOWN, VsockDriver)  # fmt: skip
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vsock"
 CID = 5
@@ -218,10 +218,55 @@ def test_blocked_connection_stops_no_other(world):
         assert receive(free, 3) == b"%3d" % turn
 
 
-def test_messages(world, cleanup):
+def test_messages_of_the_guest(world, cleanup):
+    """SOCK_SEQPACKET at the host's side, too; a socket of the other type is as if nobody listened."""
     one = world()
-    assert one.guest.send(REQUEST, 1000, 80, kind=SEQPACKET) is None
-    one.guest.expect(RST, type=SEQPACKET)  # no port of the host is of this kind
+    listener = cleanup.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    listener.settimeout(PATIENCE_S)
+    listener.bind(f"{one.path}_80")
+    listener.listen()
+    one.guest.connect(1000, 80, kind=SEQPACKET)
+    host = one.accept(listener)
+    one.guest.send(RW, 1000, 80, b"in two ", kind=SEQPACKET)
+    one.guest.send(RW, 1000, 80, b"parts", kind=SEQPACKET, flags=END_OF_MESSAGE)
+    one.guest.send(RW, 1000, 80, b"next", kind=SEQPACKET, flags=END_OF_MESSAGE)
+    assert [host.recv(100), host.recv(100)] == [b"in two parts", b"next"]
+    data = os.urandom(20000)
+    host.send(data)
+    host.send(b"x")
+    pieces = [one.guest.expect(RW, type=SEQPACKET)]
+    while not pieces[-1].flags & END_OF_MESSAGE:
+        pieces.append(one.guest.expect(RW))
+    assert b"".join(piece.payload for piece in pieces) == data
+    assert one.guest.expect(RW, flags=END_OF_MESSAGE).payload == b"x"
+    one.guest.send(REQUEST, 1001, 80)
+    one.guest.expect(RST, src_port=80, dst_port=1001)
+
+
+def test_messages_of_a_client(world, cleanup):
+    one = world()
+    client = cleanup.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+    client.settimeout(PATIENCE_S)
+    client.connect(f"{one.path}.seqpacket")
+    client.send(b"CONNECT 22\n")
+    port = one.guest.expect(REQUEST, type=SEQPACKET, dst_port=22).src_port
+    one.guest.send(RESPONSE, 22, port, kind=SEQPACKET)
+    assert client.recv(100) == f"OK {port}\n".encode()
+    client.send(b"question")
+    assert one.guest.expect(RW, flags=END_OF_MESSAGE).payload == b"question"
+    one.guest.send(RW, 22, port, b"answer", kind=SEQPACKET, flags=END_OF_MESSAGE)
+    assert client.recv(100) == b"answer"
+
+
+def test_driver_that_knows_no_messages(world, cleanup):
+    one = world(features=VERSION_1)
+    one.guest.send(REQUEST, 1000, 80, kind=SEQPACKET)
+    one.guest.expect(RST, type=SEQPACKET)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(f"{one.path}.seqpacket")
+        client.send(b"CONNECT 22\n")
+        assert ended(client)
 
 
 def test_reset_and_the_next_driver(world):
@@ -251,7 +296,7 @@ def test_path_is_removed(world):
     assert one.path.exists()
     one.pci.process.terminate()
     assert one.pci.process.wait(PATIENCE_S) == 0
-    assert not one.path.exists()
+    assert list(one.path.parent.glob('host*')) == []
 
 
 @pytest.mark.parametrize(
