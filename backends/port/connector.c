@@ -92,7 +92,10 @@ static int dial(struct connector *connector, uint32_t id, const struct address *
 static int dial_messages(const struct address *address)
 {
     bool has_path = address->kind == ADDRESS_UNIX && address->name[0] != '@';
-    return has_path ? socket_connect_messages(address->name) : -EPROTONOSUPPORT;
+    int fd = has_path ? socket_connect_messages(address->name) : -EPROTONOSUPPORT;
+    if (fd >= 0)
+        socket_refuse_fds(fd);
+    return fd;
 }
 
 /* Nobody waits for its end: the end of its standard streams tells. */

@@ -21,6 +21,8 @@ int port_listener_open(const struct address *address, bool messages,
         return ob_fault_set(fault, listener.fd, "can't listen at %.180s: %s", text,
                             strerror(-listener.fd));
     }
+    if (messages)
+        socket_refuse_fds(listener.fd);
     if (address->kind == ADDRESS_UNIX)
         socket_find(address->name, &listener.place);
     *ret_listener = listener;

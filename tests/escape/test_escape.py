@@ -32,6 +32,7 @@ PROGRAMS = {
     "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
     "outboard-rng": [INSTALLED / "outboard-rng"],
     "outboard-vmchannel": [INSTALLED / "outboard-vmchannel", "--port=org.example.0,listen:@/port", "--console=pty"],
+    "outboard-vsock": [INSTALLED / "outboard-vsock", "--guest-cid=5", "--host-socket=@/host", "--forward=80=tcp:127.0.0.1:1"],
     "alarm": [RELEASE / "examples/alarm"],
     "led": [RELEASE / "examples/led"],
     "sum": [RELEASE / "devices/sum"],

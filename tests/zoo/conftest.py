@@ -2,6 +2,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 
 import pytest
 import zoo
@@ -46,3 +47,27 @@ def stopped():
             os.kill(process.pid, signal.SIGCONT)
 
     return stop
+
+
+# What a kernel before Linux 6.16 says to SO_PASSRIGHTS, for a program that is linked dynamically.
+OLD_KERNEL = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <sys/socket.h>
+#define REFUSE(name, ...)                                                                                              \\
+    if (level == SOL_SOCKET && option == 83) { errno = ENOPROTOOPT; return -1; }                                       \\
+    return ((int (*)(int, int, int, __VA_ARGS__))dlsym(RTLD_NEXT, name))(fd, level, option, value, len)
+int setsockopt(int fd, int level, int option, const void *value, socklen_t len)
+{ REFUSE("setsockopt", const void *, socklen_t); }
+int getsockopt(int fd, int level, int option, void *value, socklen_t *len)
+{ REFUSE("getsockopt", void *, socklen_t *); }
+"""
+
+
+@pytest.fixture(scope="session")
+def old_kernel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("old-kernel")
+    (folder / "old.c").write_text(OLD_KERNEL)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", folder / "old.so", folder / "old.c"], check=True)
+    return folder / "old.so"
