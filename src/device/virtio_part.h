@@ -30,6 +30,8 @@ struct virtio_part_queue {
     unsigned share;    /* chains that it may take before the loop turns */
     bool letting_go;   /* let_go() was called, and the queue has not resumed since */
     bool is_at_a_loss; /* memory that the wire was asked for is missing */
+    bool was_kicked;   /* by the driver, since the start */
+    bool was_filled;   /* a chain was there, since the start */
     uint16_t max_size;
     /* The driver's registers. */
     uint16_t size;

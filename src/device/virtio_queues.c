@@ -80,8 +80,10 @@ void virtio_queue_wake(struct virtio_part_queue *queue)
 void virtio_queue_kick(struct ob_device *device, unsigned queue)
 {
     struct virtio_part_queue *kicked = queue_of(device, queue);
-    if (kicked)
-        virtio_queue_wake(kicked);
+    if (!kicked)
+        return;
+    kicked->was_kicked = kicked->life == QUEUE_RUNNING;
+    virtio_queue_wake(kicked);
 }
 
 /* Whether chains may be taken now, and given back to the driver. */
@@ -130,6 +132,20 @@ static void driver_fault(struct virtio_part_queue *queue, const struct ob_fault 
     virtio_fail(queue->virtio, reason);
 }
 
+/* Memory that the VMM keeps private reads as zeroes here: the driver's chains are not seen, and there
+ * is no other symptom. */
+static void tell_of_emptiness(struct virtio_part_queue *queue)
+{
+    struct ob_device *device = queue->virtio->device;
+    if (!queue->was_kicked || queue->was_filled || device->told.of_zeroes)
+        return;
+    device->told.of_zeroes = true;
+    ob_device_warn(device,
+                   "queue %u: the driver has notified it, and it is empty: the VMM may keep the "
+                   "guest's memory private; share it (QEMU: -object memory-backend-memfd,share=on)",
+                   queue->ring.index);
+}
+
 struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue)
 {
     struct virtio_part_queue *from = queue_of(device, queue);
@@ -148,9 +164,12 @@ struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue)
     int got = virtqueue_take(&from->ring, device->virtio->scratch, &chain, &fault);
     if (got == 1) {
         from->share--;
+        from->was_filled = true;
         return &chain->chain;
     }
-    if (got == -EPROTO)
+    if (got == 0)
+        tell_of_emptiness(from);
+    else if (got == -EPROTO)
         driver_fault(from, &fault);
     else if (got < 0)
         miss(from, got);
@@ -287,6 +306,7 @@ int virtio_queue_start(struct ob_device *device, unsigned queue, const struct vi
     started->ring.quiet = false;
     started->life = QUEUE_RUNNING;
     started->letting_go = started->is_at_a_loss = false;
+    started->was_kicked = started->was_filled = false;
     if (!virtio->driver_ok)
         virtio_driver_ok(device);
     if (virtio->ops.queue_started)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The virtio-pci function and the life of its queues over each wire, with tests/virtio/echo.c behind it."""
+import time
+
 import pytest
 from guestlab import paths
+from virtio_bus import PATIENCE_S
 from virtio_driver import (
     ACKNOWLEDGE, COMMON, DEVICE, DRIVER, DRIVER_OK, EVENT_IDX, FEATURES_OK, IN_ORDER, INDIRECT_DESC, ISR, NEEDS_RESET,
     NOTIFICATION_DATA, NO_VECTOR, READ, RING_PACKED, RING_RESET, VERSION_1, WRITE)  # fmt: skip
@@ -329,3 +332,19 @@ def test_a_reset_of_the_function(echo):
     assert (pci.status, pci.get(12, 4)) == (0, 0)
     pci.start()
     assert command(pci, b"eagain") == b"again"
+
+
+def test_private_memory_is_suspected(echo):
+    """The rings are empty though the driver has notified them, as they are if the device maps other memory."""
+    pci = echo()
+    pci.start()
+    pci.notify(pci.queues[0])
+    said = "queue 0: the driver has notified it, and it is empty: the VMM may keep the guest's memory private"
+    deadline = time.monotonic() + PATIENCE_S
+    while said not in pci.process.log.read_text():
+        assert time.monotonic() < deadline, "nothing is said"
+        pci.get(20, 1)
+    pci.notify(pci.queues[1])
+    assert command(pci, b"ehello") == b"hello"
+    pci.set(8, 4, 1, DEVICE)
+    assert pci.process.log.read_text().count("the driver has notified it") == 1, "it is said once"
