@@ -116,7 +116,7 @@ static void destroy(void *config)
     vmchannel_free(program->vmchannel);
 }
 
-static const struct ob_option options[] = {
+static const struct ob_option option_table[] = {
     {"port", "NAME[,reconnect=MODE],END",
      "a port of the guest and its host end (listen:PATH, pty, ...)", option_port},
     {"console", "END", "port 0, a console of the guest, and its host end", option_console},
@@ -134,7 +134,7 @@ int main(int argc, char **argv)
         .name = "outboard-vmchannel",
         .summary = "Named ports of a guest (virtio console) with sessions that end at both ends.",
         .type = "console",
-        .options = options,
+        .options = option_table,
         .needs_shared_memory = true,
         .open = open_all,
         .close = close_all,

@@ -268,6 +268,7 @@ static bool poll_ports(void *state)
     if (vmchannel->multiport && !vmchannel->paused)
         take_messages(vmchannel);
     unsigned turns = vmchannel->work.count < TURNS_MAX ? vmchannel->work.count : TURNS_MAX;
+    // cppcheck-suppress knownConditionTrueFalse ; messages of the guest have added work
     for (unsigned i = 0; i < turns; i++) {
         struct port *port = &vmchannel->ports[ring_take(&vmchannel->work)];
         bool more = port_turn(port, ob_timer_now_ns());
