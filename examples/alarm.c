@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * A complete device with an interrupt, DMA, memory and a state that migrates: an alarm clock.
+ * A complete device with an interrupt, DMA, memory, and a state that migrates and survives the death
+ * of the process: an alarm clock.
  *
  * BAR 0, offset 0, 64 bits: written, when to ring, in seconds since 1970; read, how long ago that
  * is, negative while it is to come.
@@ -23,6 +24,7 @@
 #include <outboard/dma.h>
 #include <outboard/irq.h>
 #include <outboard/program.h>
+#include <outboard/vault.h>
 #include <outboard/watch.h>
 
 #define PAGE       4096u
@@ -30,11 +32,16 @@
 #define LAST_START (1u << 20) /* where it stops looking for memory */
 #define STATE_LEN  9          /* set, time */
 
+/* All that outlives the process: a migration, or its death. */
+struct alarm_state {
+    int64_t time; /* seconds since 1970 */
+    uint64_t set; /* 1: and has not rung yet */
+};
+
 struct alarm {
     struct ob_device *device;
     int timer_fd;
-    int64_t time; /* seconds since 1970 */
-    bool set;     /* and has not rung yet */
+    struct alarm_state kept;
     bool paused;
     struct ob_dma_request request;
     uint8_t text[TEXT_LEN];
@@ -44,9 +51,9 @@ struct alarm {
 static void wind(const struct alarm *alarm)
 {
     struct itimerspec when = {0};
-    if (alarm->set && !alarm->paused)
+    if (alarm->kept.set && !alarm->paused)
         when.it_value =
-            (struct timespec){.tv_sec = alarm->time > 0 ? alarm->time : 0, .tv_nsec = 1};
+            (struct timespec){.tv_sec = alarm->kept.time > 0 ? alarm->kept.time : 0, .tv_nsec = 1};
     timerfd_settime(alarm->timer_fd, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
@@ -101,7 +108,7 @@ static void ring(void *argument, unsigned events)
     uint64_t times;
     if (read(alarm->timer_fd, &times, sizeof(times)) != sizeof(times))
         return;
-    alarm->set = false;
+    alarm->kept.set = 0;
     ob_irq_raise(alarm->device);
     ob_dma_cancel(alarm->device, &alarm->request);
     start_dma(alarm);
@@ -112,16 +119,16 @@ static uint64_t alarm_read(void *state, unsigned bar, uint64_t offset, unsigned 
     const struct alarm *alarm = state;
     if (bar != 0 || offset != 0)
         return UINT64_MAX;
-    return (uint64_t)(time(NULL) - alarm->time);
+    return (uint64_t)(time(NULL) - alarm->kept.time);
 }
 
 static void alarm_write(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
 {
     struct alarm *alarm = state;
-    if (bar != 0 || offset != 0 || size != sizeof(alarm->time))
+    if (bar != 0 || offset != 0 || size != sizeof(alarm->kept.time))
         return;
-    alarm->time = (int64_t)value;
-    alarm->set = true;
+    alarm->kept.time = (int64_t)value;
+    alarm->kept.set = 1;
     ob_irq_lower(alarm->device);
     wind(alarm);
 }
@@ -129,8 +136,8 @@ static void alarm_write(void *state, unsigned bar, uint64_t offset, unsigned siz
 static void alarm_reset(void *state)
 {
     struct alarm *alarm = state;
-    alarm->time = 0;
-    alarm->set = false;
+    alarm->kept.time = 0;
+    alarm->kept.set = 0;
     wind(alarm);
 }
 
@@ -144,8 +151,8 @@ static void alarm_pause(void *state, bool paused)
 static int alarm_save(void *state, uint8_t *ret_buf, size_t size)
 {
     const struct alarm *alarm = state;
-    ret_buf[0] = alarm->set;
-    memcpy(ret_buf + 1, &alarm->time, sizeof(alarm->time));
+    ret_buf[0] = (uint8_t)alarm->kept.set;
+    memcpy(ret_buf + 1, &alarm->kept.time, sizeof(alarm->kept.time));
     return STATE_LEN;
 }
 
@@ -155,9 +162,20 @@ static int alarm_load(void *state, uint32_t version, const uint8_t *buf, size_t 
     struct alarm *alarm = state;
     if (len != STATE_LEN || buf[0] > 1)
         return -EINVAL;
-    alarm->set = buf[0];
-    memcpy(&alarm->time, buf + 1, sizeof(alarm->time));
+    alarm->kept.set = buf[0];
+    memcpy(&alarm->kept.time, buf + 1, sizeof(alarm->kept.time));
     return 0;
+}
+
+static int alarm_check(void *state, const void *bytes, size_t len, struct ob_fault *fault)
+{
+    const struct alarm_state *kept = bytes;
+    return kept->set <= 1 ? 0 : -EINVAL;
+}
+
+static void alarm_resumed(void *state)
+{
+    wind(state);
 }
 
 static int alarm_create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
@@ -188,6 +206,12 @@ static int alarm_create(void *config, struct ob_device **ret_device, struct ob_f
                                              .save = alarm_save,
                                              .load = alarm_load};
     struct alarm *alarm = config;
+    const struct ob_vault_state kept = {.size = sizeof(kept),
+                                        .bytes = &alarm->kept,
+                                        .len = sizeof(alarm->kept),
+                                        .version = 1,
+                                        .check = alarm_check,
+                                        .resumed = alarm_resumed};
     alarm->timer_fd = timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (alarm->timer_fd < 0)
         return -errno;
@@ -195,6 +219,9 @@ static int alarm_create(void *config, struct ob_device **ret_device, struct ob_f
     if (err < 0)
         return err;
     alarm->device = *ret_device;
+    err = ob_vault_keep(alarm->device, &kept);
+    if (err < 0)
+        return err;
     return ob_device_watch(alarm->device, alarm->timer_fd, OB_WATCH_READABLE, ring, alarm);
 }
 

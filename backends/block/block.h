@@ -79,6 +79,9 @@ struct block_ops {
     /* No VM is there, and nothing is in flight: lets go of files and connections that others may wait for, until
      * the next start() or restart(). May be NULL. */
     void (*rest)(struct block *block);
+    /* Another process of the same device had the image, and has died: whether none of its requests
+     * is in flight any more. Nothing may be started before. NULL: it is so. */
+    bool (*barrier)(struct block *block);
     /* Gives up the operations in flight: they end soon, and memory is touched no more. NULL: it can't be
      * called back. */
     void (*give_up)(struct block *block);
@@ -107,6 +110,7 @@ struct block_options {
     const char *path; /* or nbd://, nbd+unix:// */
     bool readonly;
     bool direct;         /* past the page cache */
+    bool succeeds;       /* another process of the device may have it still: barrier() */
     bool raw;            /* its bytes are the disk's, whatever they look like */
     uint32_t block_size; /* of all offsets and lengths that will come */
 };

@@ -90,6 +90,7 @@ struct uring {
     int lock_fd;     /* has the image's lock, and is not a file of the ring */
     uint32_t align;  /* of direct I/O and of changes of space; bytes */
     bool is_device;
+    bool waits;     /* for the locks: barrier() */
     bool may_block; /* the file system waits for others, even where it is asked not to */
     bool no_punch;
     bool no_zero_range;
@@ -456,7 +457,8 @@ static int open_files(struct uring *uring, const struct block_options *options,
                             options->direct && errno == EINVAL
                                 ? "; its file system has no direct I/O, leave 'direct' out"
                                 : "");
-    int err = lock_image(uring, options->readonly);
+    uring->waits = options->succeeds;
+    int err = uring->waits ? 0 : lock_image(uring, options->readonly);
     if (err == -EAGAIN)
         return ob_fault_set(fault, err,
                             "%s: another process uses the image; end that process first", path);
@@ -537,8 +539,18 @@ static int allocate(struct uring *uring, struct ob_fault *fault)
     return err;
 }
 
+static bool barrier(struct block *block)
+{
+    struct uring *uring = uring_of(block);
+    if (uring->waits && image_lock(uring->lock_fd, block->readonly) == 0 &&
+        image_lock_requests(uring->fd, block->readonly) == 0)
+        uring->waits = false;
+    return !uring->waits;
+}
+
 static const struct block_ops ops = {
     .watch = watch,
+    .barrier = barrier,
     .start = start,
     .submit = submit,
     .reap = reap,

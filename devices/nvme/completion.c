@@ -14,7 +14,7 @@ void completion_post(struct nvme_request *request, uint16_t status)
     if (status != NVME_SUCCESS)
         log_error(nvme, request);
     queue_finish(cq, request);
-    if (queue_post(nvme, cq) < 0)
+    if (!nvme->succession.kept && queue_post(nvme, cq) < 0)
         gate_fail(nvme);
 }
 

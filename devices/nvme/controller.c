@@ -145,7 +145,8 @@ void controller_update(struct nvme *nvme)
 {
     struct nvme_controller *controller = &nvme->controller;
     bool enabled = controller->cc & NVME_CC_EN;
-    if (nvme->paused || nvme->quiesce.on) /* registers keep the guest's wish for later */
+    if (nvme->paused || nvme->quiesce.on ||
+        nvme->succession.waits) /* registers keep the guest's wish for later */
         return;
     update_shutdown(nvme);
     if (controller->state == NVME_ON && !enabled)

@@ -12,12 +12,12 @@ bool gate_runs(const struct nvme *nvme)
 
 bool gate_fetches(const struct nvme *nvme)
 {
-    return gate_runs(nvme) && !nvme->paused && !nvme->quiesce.on;
+    return gate_runs(nvme) && !nvme->paused && !nvme->quiesce.on && !nvme->succession.waits;
 }
 
 bool gate_goes_on(const struct nvme *nvme)
 {
-    return nvme->controller.state == NVME_ON && !nvme->paused;
+    return nvme->controller.state == NVME_ON && !nvme->paused && !nvme->succession.waits;
 }
 
 void gate_fail(struct nvme *nvme)

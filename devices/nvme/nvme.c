@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "completion.h"
 #include "identify.h"
 #include "queue_admin.h"
 #include "schedule.h"
@@ -45,12 +44,15 @@ static bool poll(void *state)
 {
     struct nvme *nvme = state;
     namespaces_reap(nvme);
-    if (nvme->paused) { /* requests in flight end, and no new ones begin */
+    if (nvme->paused ||
+        nvme->succession.waits) { /* requests in flight end, and no new ones begin */
+        if (nvme->succession.kept)
+            succession_post(nvme);
         interrupt_tell(nvme);
         return namespaces_submit(nvme) || quiesce_poll(nvme);
     }
     shadow_look(nvme);
-    completion_post_waiting(nvme);
+    succession_post(nvme);
     bool more = schedule_run(nvme);
     namespaces_submit(nvme);
     namespaces_reap(nvme); /* data in the page cache is there already */
@@ -58,6 +60,8 @@ static bool poll(void *state)
     controller_update(nvme);
     more |= namespaces_submit(nvme); /* further pieces, and the flushes of a shutdown */
     more |= quiesce_poll(nvme);
+    if (nvme->succession.kept)
+        succession_post(nvme);
     interrupt_round(nvme);
     return was_active(nvme) || more;
 }
@@ -192,6 +196,8 @@ int nvme_new(const struct nvme_options *options, struct nvme **ret_nvme,
         err = quiesce_init(nvme);
     if (err == 0)
         err = namespaces_watch(nvme);
+    if (err == 0)
+        err = succession_init(nvme);
     if (err < 0) {
         ob_fault_set(fault, err, "can't watch the images: %s", strerror(-err));
         ob_device_free(nvme->device);
@@ -212,6 +218,7 @@ void nvme_free(struct nvme *nvme)
     namespaces_done(nvme);
     watchdog_done(nvme);
     quiesce_done(nvme);
+    succession_done(nvme);
     requests_done(nvme);
     free(nvme);
 }

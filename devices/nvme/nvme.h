@@ -2,6 +2,7 @@
 /*
  * An NVM Express 1.4 controller with the NVM command set: the state that its parts share.
  *
+ *   succession.c   how another process continues when this one has died
  *   state.c        all of it as bytes, from which another process continues
  *   controller.c   registers: enable, disable, shutdown, reset; where doorbells arrive
  *   schedule.c     which queue is fetched from next
@@ -46,6 +47,7 @@
 #include "quiesce.h"
 #include "request.h"
 #include "shadow.h"
+#include "succession.h"
 #include "watchdog.h"
 
 struct nvme {
@@ -64,6 +66,7 @@ struct nvme {
     enum nvme_interrupts interrupts;
     unsigned seen_turnover; /* when it was polled last */
     bool paused;            /* by the VMM: nothing is begun */
+    struct nvme_succession succession;
     char serial[NVME_SERIAL_LEN + 1];
 };
 

@@ -52,10 +52,12 @@ bool quiesce_poll(struct nvme *nvme)
 int quiesce_ask(struct nvme *nvme)
 {
     struct nvme_quiesce *quiesce = &nvme->quiesce;
-    if (!block_drain_step(&quiesce->drain, block_clock_ms()))
+    const uint64_t now_ms = block_clock_ms();
+    bool waits = nvme->succession.waits && now_ms < quiesce->drain.end_ms;
+    if (!block_drain_step(&quiesce->drain, now_ms) || waits)
         return 0;
     quiesce_end(nvme);
-    return nvme->requests.in_flight == 0 ? 1 : -ETIMEDOUT;
+    return nvme->requests.in_flight == 0 && !nvme->succession.waits ? 1 : -ETIMEDOUT;
 }
 
 void quiesce_end(struct nvme *nvme)

@@ -197,21 +197,35 @@ static void note_request(struct nvme_saved *saved, const struct nvme_request *re
     };
 }
 
+/* Commands that a back end works on: only if another process is to continue. */
+static void note_in_flight(const struct nvme *nvme, struct nvme_saved *saved, const bool *noted)
+{
+    for (unsigned i = NVME_ADMIN_REQUESTS; i < NVME_SAVED_REQUESTS; i++)
+        if (nvme->requests.all[i].sq && !noted[i])
+            note_request(saved, &nvme->requests.all[i], false);
+}
+
 /* In the order in which they continue. Event requests that the guest left first are used first. */
 static void note_requests(const struct nvme *nvme, struct nvme_saved *saved)
 {
+    bool noted[NVME_SAVED_REQUESTS] = {0};
     for (unsigned i = 0; i < NVME_QUEUES; i++)
         for (const struct nvme_request *request = nvme->queues.cq[i].finished; request;
-             request = request->next)
+             request = request->next) {
+            noted[request - nvme->requests.all] = true;
             note_request(saved, request, true);
+        }
     for (unsigned i = 0; i < nvme->events.request_count; i++)
         note_request(saved, nvme->events.requests[i], false);
     for (unsigned i = 0; i < NVME_QUEUES; i++)
         if (nvme->queues.sq[i].state == SQ_DELETING)
             note_request(saved, nvme->queues.sq[i].deletion, false);
     for (const struct nvme_request *request = nvme->requests.parked; request;
-         request = request->next)
+         request = request->next) {
+        noted[request - nvme->requests.all] = true;
         note_request(saved, request, false);
+    }
+    note_in_flight(nvme, saved, noted);
 }
 
 static void note(const struct nvme *nvme, struct nvme_saved *saved)

@@ -24,7 +24,7 @@ extern "C" {
 #endif
 
 /** The largest state that a vault takes, bytes. */
-#define OB_VAULT_STATE_BYTES 16384u
+#define OB_VAULT_STATE_BYTES 65536u
 
 /** The state of a device. */
 struct ob_vault_state {
@@ -38,15 +38,34 @@ struct ob_vault_state {
      *
      * @state: the pointer given to ob_device_new().
      * @bytes: a copy of the state.
+     * @len:   its length; that of the field unless save() is set.
      * @fault: gives the reason of a refusal.
      *
      * Returns 0 or a negative errno; the process then ends, and the device has failed.
      */
-    int (*check)(void *state, const void *bytes, struct ob_fault *fault);
+    int (*check)(void *state, const void *bytes, size_t len, struct ob_fault *fault);
     /** The state is in place, and so are memory and interrupts. Set timers, and start again
      * whatever was in flight. NULL: nothing. */
     void (*resumed)(void *state);
+    /**
+     * Write the state to @ret_bytes, which is the field bytes, before each commit. A device whose
+     * state is not in one place needs it. check() then also takes the state over. NULL: the bytes
+     * are the state.
+     *
+     * Returns the length, at most the field's, or a negative errno: the last state then stays.
+     */
+    int (*save)(void *state, void *ret_bytes);
 };
+
+/** The part of this process in the life of a device. */
+enum ob_vault_role {
+    OB_VAULT_NONE,      /* there is no vault */
+    OB_VAULT_FIRST,     /* the first process with this vault */
+    OB_VAULT_SUCCESSOR, /* another process of the device has died */
+};
+
+/** Before ob_program.open(): OB_VAULT_NONE. */
+OB_API enum ob_vault_role ob_vault_role(void);
 
 /**
  * Name the state of a device, in ob_program.create(), after ob_device_new(). Without a vault this
@@ -56,6 +75,14 @@ struct ob_vault_state {
  * that this library does not know, or -EBUSY if the device is served or has named a state.
  */
 OB_API int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state);
+
+/**
+ * Commit the state now, outside of a message: in ob_device_ops.poll, a timer or a watch. A device
+ * that writes to the guest's memory commits its intent first.
+ *
+ * Returns 0, also without a vault, or -EBUSY while a message is handled: its commit follows.
+ */
+OB_API int ob_vault_commit(struct ob_device *device);
 
 #ifdef __cplusplus
 }

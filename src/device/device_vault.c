@@ -29,7 +29,7 @@ int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state)
     struct ob_fault fault;
     if (!device || !state)
         return -EINVAL;
-    int err = sized_copy(state, SIZED_UP_TO(struct ob_vault_state, resumed), &own, sizeof(own),
+    int err = sized_copy(state, SIZED_UP_TO(struct ob_vault_state, save), &own, sizeof(own),
                          "ob_vault_state", &fault);
     if (err < 0)
         return err;
@@ -62,7 +62,30 @@ void device_vault_put(struct ob_device *device)
     vault_put(vault, VAULT_PART_CONFIG, pci->function.config, pci->function.config_len, 0);
     vault_put(vault, VAULT_PART_MASKS, masks, collect_masks(device, masks), 0);
     vault_put(vault, VAULT_PART_MSIX, pci->irqs.msix.bytes, pci->irqs.msix.len, 0);
-    vault_put(vault, VAULT_PART_STATE, device->kept.bytes, device->kept.len, device->kept.version);
+    if (!device->kept.save)
+        vault_put(vault, VAULT_PART_STATE, device->kept.bytes, device->kept.len,
+                  device->kept.version);
+}
+
+void device_vault_save(struct ob_device *device)
+{
+    const struct ob_vault_state *kept = &device->kept;
+    int len = kept->save ? kept->save(device->state, kept->bytes) : -1;
+    if (len >= 0 && (size_t)len <= kept->len)
+        vault_put(device->vault, VAULT_PART_STATE, kept->bytes, (size_t)len, kept->version);
+}
+
+int ob_vault_commit(struct ob_device *device)
+{
+    if (!device || !device->vault)
+        return 0;
+    if (device->vault->in_message)
+        return -EBUSY;
+    device_vault_put(device);
+    device_vault_save(device);
+    vault_commit(device->vault);
+    device->vault->shared->progress++;
+    return 0;
 }
 
 int device_use_vault(struct ob_device *device, struct vault *vault, struct ob_fault *fault)
@@ -77,6 +100,7 @@ int device_use_vault(struct ob_device *device, struct vault *vault, struct ob_fa
         if (device->pci->bar_memory[i].address)
             device_keep(device, VAULT_BAR, i, 0, device->pci->bar_memory[i].fd);
     device_vault_put(device);
+    device_vault_save(device);
     vault_commit(vault);
     return 0;
 }
@@ -210,7 +234,8 @@ static int resume_state(struct ob_device *device, const struct vault *vault, str
     const struct ob_vault_state *kept = &device->kept;
     const struct vault_copy *there = vault_get(vault, VAULT_PART_STATE);
     AUTO_FREE uint8_t *copy = malloc(kept->len);
-    if (!there || there->len != kept->len || there->version != kept->version)
+    bool fits = there && (there->len == kept->len || (kept->save && there->len < kept->len));
+    if (!fits || there->version != kept->version)
         return ob_fault_set(fault, -EINVAL,
                             "the vault: got a state of %u bytes, version %u, expected %zu bytes, "
                             "version %u",
@@ -218,11 +243,12 @@ static int resume_state(struct ob_device *device, const struct vault *vault, str
                             kept->version);
     if (!copy)
         return ob_fault_set(fault, -ENOMEM, "no memory for the state");
-    memcpy(copy, there->bytes, kept->len);
-    int err = kept->check ? kept->check(device->state, copy, fault) : 0;
+    const size_t len = there->len <= kept->len ? there->len : kept->len;
+    memcpy(copy, there->bytes, len);
+    int err = kept->check ? kept->check(device->state, copy, len, fault) : 0;
     if (err < 0)
         return ob_fault_set(fault, err, "the vault: the state is refused: %s", strerror(-err));
-    memcpy(kept->bytes, copy, kept->len);
+    memcpy(kept->bytes, copy, len);
     return 0;
 }
 

@@ -25,8 +25,10 @@ int device_resume(struct ob_device *device, struct vault *vault, struct ob_fault
 /* The engine is ready too: the author's resumed(), and doorbells that may have been rung. */
 void device_resumed(struct ob_device *device);
 
-/* Writes all changes, for the next commit. */
+/* Writes all changes, for the next commit. Where the author's state has to be saved, it is written
+ * by the second one alone. */
 void device_vault_put(struct ob_device *device);
+void device_vault_save(struct ob_device *device);
 
 /* Memory that the peer has shared; fd is taken over. All of it is forgotten, or that at an address. */
 void device_keep_memory(struct ob_device *device, const struct memory_region_desc *desc);

@@ -87,7 +87,7 @@ enum vault_part {
     VAULT_PARTS,
 };
 
-#define VAULT_PART_BYTES 36864u /* the longest is the MSI-X table of 2048 vectors */
+#define VAULT_PART_BYTES 65536u /* the longest is an author's state */
 
 struct vault_copy {
     uint64_t number; /* sequence; 0: holds nothing */
@@ -123,6 +123,7 @@ struct vault {
     unsigned column;
     unsigned used;      /* entries from here on were never used */
     bool changed;       /* something waits for a commit */
+    bool in_message;    /* which will end with a commit */
     unsigned num_close; /* to be closed after it */
     int close[LIMIT_VAULT_ENTRIES];
 };

@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <outboard/vault.h>
+
 #include "base/auto.h"
 #include "os/keeper.h"
 #include "os/log.h"
@@ -43,6 +45,14 @@ static int map(struct life *life)
     return mlock(address, offsetof(struct vault_shared, entries)) < 0 ? -errno : 0;
 }
 
+/* Of the process, which has one vault at most. */
+static enum ob_vault_role our_role = OB_VAULT_NONE;
+
+enum ob_vault_role ob_vault_role(void)
+{
+    return our_role;
+}
+
 int life_open(struct life *life, struct ob_fault *fault)
 {
     const char *value = getenv(VAULT_VARIABLE);
@@ -57,6 +67,7 @@ int life_open(struct life *life, struct ob_fault *fault)
                             value);
     unsetenv(VAULT_VARIABLE);
     life->number = number;
+    our_role = life->before_fd < 0 ? OB_VAULT_FIRST : OB_VAULT_SUCCESSOR;
     life->poisoned = poisoned;
     const int fds[] = {life->vault_fd, life->keeper_fd, life->before_fd};
     int err = 0;

@@ -112,9 +112,13 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
         fd_list_move(&engine->arrived, &engine->waiting);
     if (trace_is_on(device_traces(engine->device) && !engine->traced))
         trace_message(engine, true, frame, len, engine->waiting.count);
+    if (engine->vault)
+        engine->vault->in_message = true;
     int err = engine->poisoned ? engine_vault_answer_error(engine, frame, len)
                                : engine->ops->handle(engine, frame, len, &engine->waiting);
     engine->poisoned = false;
+    if (engine->vault)
+        engine->vault->in_message = false;
     close_fds(engine, &engine->waiting);
     return err;
 }

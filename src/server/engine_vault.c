@@ -45,6 +45,7 @@ void engine_vault_end(struct engine *engine)
     device_forget_memory(engine->device, NULL);
     vault->now = (struct vault_record){0};
     device_vault_put(engine->device);
+    device_vault_save(engine->device);
     vault_commit(vault);
     close_useless(engine);
 }
@@ -66,6 +67,7 @@ void engine_vault_frame(struct engine *engine, size_t len, bool drained)
     now->fds_consumed += engine->fds_handled;
     engine->fds_handled = 0;
     put(engine);
+    device_vault_save(engine->device);
     vault_commit(engine->vault);
     engine->vault->shared->progress++;
     close_useless(engine);

@@ -32,6 +32,8 @@ static void on_ready(void *argument, bool ready, bool alive)
         timer_cancel(&device->patience);
     if (device->plan->watchdog_ms > 0 && !device->expects_end)
         set_patience(device, device->plan->watchdog_ms);
+    if (becomes_ready && device->restarts)
+        restart_ready(&device->restart);
     if (becomes_ready)
         change(device, DEVICE_PROCESS_READY);
 }

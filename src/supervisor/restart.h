@@ -54,6 +54,10 @@ int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_F
 /* It was started: its descriptors are its own. */
 void restart_started(struct restart *restart);
 
+/* It is ready. If the vault is its own, the keeper of the process before ends, and with it the locks
+ * that its descriptors have. */
+void restart_ready(struct restart *restart);
+
 /* A process has died. Returns how long to wait until the next is started, milliseconds, or -1 with
  * the reason why none is. */
 int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason);

@@ -112,6 +112,15 @@ static void close_descriptor(void *context, int fd)
     *closing = (struct fake_descriptor){.kind = FAKE_CLOSED};
 }
 
+static int memory_adopt(void *context, uint8_t *address, uint64_t len, int fd, int old_fd)
+{
+    struct fake_host *fake = context;
+    if (descriptor(fake, fd)->kind != FAKE_FILE)
+        return -EINVAL;
+    close_descriptor(fake, old_fd);
+    return 0;
+}
+
 static void memory_free(void *context, uint8_t *address, uint64_t len, int fd)
 {
     struct fake_host *fake = context;
@@ -152,6 +161,7 @@ void fake_host_init(struct fake_host *fake)
                                    .event_watch = event_watch,
                                    .event_unwatch = event_unwatch,
                                    .memory_new = memory_new,
+                                   .memory_adopt = memory_adopt,
                                    .memory_free = memory_free,
                                    .close = close_descriptor,
                                    .warn = warn,

@@ -44,18 +44,27 @@ def kill(pid):
 
 
 class Killer(threading.Thread):
-    """Kills so many processes of the device, each at a random time after it was seen."""
+    """Kills so many processes of the device, each at a random time after it was seen: two in a row maybe before they
+    were ready, but then the device gets on, since one that does nothing again and again has failed."""
 
     def __init__(self, kills, name="counter"):
         super().__init__(daemon=True)
         self.kills, self.name = kills, name
+        self.progress = 0  # counted by the VMM
         self.start()
+
+    def wait_for_progress(self):
+        before = self.progress
+        while self.progress == before:
+            time.sleep(0.001)
 
     def run(self):
         last = None
-        for _ in range(self.kills):
+        for number in range(self.kills):
             while (pid := device(self.name)) == last:
-                pass
+                time.sleep(0.001)
+            if number % 3 == 0:
+                self.wait_for_progress()
             time.sleep(random.uniform(0, 0.05))  # any time is right
             kill(pid)
             last = pid
@@ -108,10 +117,10 @@ def connect(wire, place):
     return {"mpqemu": Mpqemu, "vfio-user": VfioUser}[wire](place)
 
 
-def count(registers, go_on):
+def count(registers, killer):
     """Each write is done once, and each read is counted once."""
     total = rounds = 0
-    while go_on(rounds):
+    while killer.is_alive():
         add = random.randrange(1, 100)
         registers.write(0, add)
         total += add
@@ -120,12 +129,13 @@ def count(registers, go_on):
         if rounds % 50 == 0:
             registers.share()
         rounds += 1
+        killer.progress += 1
 
 
 def storm(wire, place, kills):
     registers = connect(wire, place)
     killer = Killer(int(kills))
-    count(registers, lambda _: killer.is_alive())
+    count(registers, killer)
     print("counted")
 
 
@@ -158,6 +168,44 @@ def until_it_fails_now(registers, pid):
             registers.read(0)
     except (mpqemu.Gone, EOFError, ConnectionError):
         print("gone")
+
+
+def poison(wire, place):
+    """One message kills each process. It gets an error, and the device is there for the next."""
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    try:
+        assert registers.read(8) == 0xFFFFFFFF or wire == "mpqemu", "what no device answers"
+    except vfio_user.ServerError as error:
+        assert error.errno == 5, error
+    registers.write(0, 6)
+    assert registers.read(0) == 11
+    print("poisoned")
+
+
+def kill_once(wire, place):
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    until_it_fails_now(registers, device("crasher"))
+
+
+def ring(place):
+    """An alarm that was set before its process died rings after it, by the eventfd of before."""
+    client = vfio_user.Client.connect(place)
+    client.negotiate()
+    memory, event = vfio_user.Memory(1 << 20), vfio_user.Event()
+    client.map(0, 1 << 20, [memory.fd])
+    client.set_irqs(vfio_user.INTX, vfio_user.EVENTFD | vfio_user.TRIGGER, 0, 1, fds=[event.fd])
+    client.write(1, 0, b"kept in a BAR")
+    client.write(0, 0, (int(time.time()) + 2).to_bytes(8, "little"))
+    first = device("alarm")
+    kill(first)
+    assert client.read(1, 0, 13) == b"kept in a BAR"
+    kill(device("alarm"))
+    event.wait()
+    client.read(0, 0, 8)  # the DMA follows the interrupt
+    assert memory.read(2048, 4) == b"AAAA", "its DMA reaches the memory of before"
+    print("rung")
 
 
 if __name__ == "__main__":

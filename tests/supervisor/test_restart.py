@@ -7,6 +7,7 @@ import pytest
 from guestlab import paths
 
 EXAMPLES = paths.BUILD / "release/examples"
+CRASHER = paths.BUILD / "release/tests/supervisor/crasher"
 LAB = pathlib.Path(__file__).parent / "restartlab.py"
 PLACES = {"mpqemu": "%fd:device%", "vfio-user": "%socket:device%"}
 
@@ -99,3 +100,90 @@ open("{machine.folder}/fds", "w").write(f"{{fds}} {{os.environ['OUTBOARD_VAULT']
     machine.run()
     assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6] 4,5,-1,1,0"  # 6 is the folder's own
     assert os.environ.get("OUTBOARD_VAULT") is None
+
+
+def test_an_alarm_rings_after_its_process_has_died(machine):
+    path = ":".join(str(LAB.parent.parent / folder) for folder in ("wire", "supervisor"))
+    machine.write(f"""
+        [machine]
+          program = "{{PYTHON}}"
+          arguments = "{LAB} ring %socket:alarm%"
+        [device "alarm"]
+          program = "{EXAMPLES / "alarm"}"
+          on-death = "restart"
+    """)
+    done = machine.run(PYTHONPATH=path)
+    assert done.stdout == "rung\n", done.stderr
+    assert "restarts it" in done.stderr
+
+
+@pytest.mark.parametrize("wire", PLACES)
+def test_a_message_that_kills_each_process_gets_an_error(restarted, wire):
+    done = restarted("poison", wire, program=CRASHER)
+    assert done.stdout == "poisoned\n", done.stderr
+    assert done.stderr.count("was ended by signal 6 (Aborted); restarts it") == 3
+    assert done.returncode == 0
+
+
+def test_a_device_that_crashes_again_and_again_has_failed(restarted):
+    done = restarted("kill_once", "mpqemu", program=CRASHER, settings='arguments = "--when-resumed"')
+    assert done.stdout == "gone\n", done.stderr
+    assert done.returncode == 3
+    assert done.stderr.count("restarts it") == 5
+    assert "device: can't be restarted: 5 processes in a row have died without having done anything" in done.stderr
+
+
+@pytest.fixture
+def disk_restarted(machine):
+    """disk_restarted(function of disklab, kills): the machine's end, with a disk whose process is killed so often."""
+    tests = LAB.parent.parent
+    path = ":".join(str(tests / folder) for folder in ("wire", "supervisor", "nvme")) + f":{tests.parent / 'tools'}"
+
+    def run(name, kills, image, settings=""):
+        machine.write(f"""
+            [machine]
+              program = "{{PYTHON}}"
+              arguments = "{LAB.parent / "disklab.py"} {name} %fd:disk% {kills}"
+            [device "disk"]
+              program = "nvme"
+              image = "{image}"
+              on-death = "restart"
+              restart-limit = "100000"
+              {settings}
+        """)
+        return machine.run(PYTHONPATH=path)
+
+    return run
+
+
+@pytest.fixture
+def empty_image(machine):
+    path = machine.folder / "disk.img"
+    with open(path, "wb") as file:
+        file.truncate(8 << 20)
+    return path
+
+
+@pytest.mark.parametrize("name", ["storm", "admin"])
+def test_a_disk_is_killed_while_a_guest_uses_it(disk_restarted, empty_image, name):
+    done = disk_restarted(name, 20, empty_image)
+    assert done.stdout == "verified True\n", done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["storm", "admin"])
+def test_a_disk_is_killed_500_times(disk_restarted, empty_image, name):
+    done = disk_restarted(name, 500, empty_image)
+    assert done.stdout == "verified True\n", done.stderr
+
+
+def test_without_restart_one_kill_ends_the_disk(disk_restarted, empty_image):
+    done = disk_restarted("storm", 1, empty_image, settings='on-death = "fail"')
+    assert "verified" not in done.stdout
+    assert "mpqemu.Gone" in done.stderr
+
+
+def test_a_disk_at_an_nbd_server_is_not_restarted(disk_restarted):
+    done = disk_restarted("storm", 1, "nbd+unix:///?socket=/none")
+    assert done.returncode == 3
+    assert "requests of a process that has died can't be waited for at an NBD server" in done.stderr

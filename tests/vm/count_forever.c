@@ -63,8 +63,8 @@ int main(void)
         puts("no counter");
         return 1;
     }
+    setbuf(stdout, NULL);
     puts("counting");
-    fflush(stdout);
     while (poll(&input, 1, 0) == 0) {
         uint32_t add = rounds * 7 + 1;
         registers[0] = add;
@@ -75,7 +75,8 @@ int main(void)
                    sum, rounds);
             return 1;
         }
-        rounds++;
+        if (++rounds % 1000 == 0)
+            puts("progress");
     }
     printf("counted %u rounds\n", rounds);
     return 0;

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A guest under stock QEMU uses a device whose process is killed again and again, and notices nothing."""
+"""A guest under stock QEMU uses devices whose processes are killed again and again, and notices nothing."""
+import itertools
 import os
 import pathlib
 import random
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -13,30 +15,117 @@ from guestlab.machine import OVERRIDE, QEMU
 
 OUTBOARD = paths.BUILD / "root/bin/outboard"
 COUNTER = paths.BUILD / "release/examples/counter"
-SOURCE = pathlib.Path(__file__).parent / "count_forever.c"
+NVME = paths.BUILD / "root/libexec/outboard/outboard-nvme"
+SOURCES = pathlib.Path(__file__).parent
+RESTARTS = 'on-death = "restart"\nrestart-limit = "100000"'
 
 INIT = """#!/bin/sh
 export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
-count_forever
+while read -r module; do insmod "/lib/modules/$module"; done </etc/modules
+{commands}
+dmesg | grep -E 'nvme.*(imeout|reset|error|down)' | sed 's/^/COMPLAINT /'
+echo ended
 poweroff -f
 """
 
 
+class Vm:
+    """outboard run with QEMU, whose guest runs a program of ours until it gets a line."""
+
+    def __init__(self, folder, program, device):
+        self.log_path = folder / "log"
+        self.log = open(self.log_path, "w")
+        self.program = program
+        self.process = subprocess.Popen([OUTBOARD, "run", folder / "vm.conf"], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True)  # fmt: skip
+        self.device_program = device
+        self.console = []
+        self.seen = 0  # lines that read_until() has looked at
+        self.more = threading.Condition()
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in itertools.chain(self.process.stdout, [None]):
+            with self.more:
+                self.console.append(line)
+                self.more.notify_all()
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait()
+        self.reader.join()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.log.close()
+
+    def text(self):
+        return self.log_path.read_text()
+
+    def device(self):
+        """The device's process, or None between two."""
+        for pid in pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split():
+            try:
+                if os.readlink(f"/proc/{pid}/exe") == str(self.device_program.resolve()):
+                    return int(pid)
+            except FileNotFoundError:
+                pass
+        return None
+
+    def read_until(self, word):
+        with self.more:
+            while True:
+                while self.seen == len(self.console):
+                    self.more.wait()
+                line = self.console[self.seen]
+                assert line is not None, "".join(self.console[:-1]) + self.text()
+                self.seen += 1
+                if word in line:
+                    return line
+
+    def wait_for_progress(self):
+        """Until the guest has told twice that it gets on: the second time, it has since we asked."""
+        with self.more:
+            self.seen = len(self.console)
+        self.read_until("progress")
+        self.read_until("progress")
+
+    def storm(self, kills):
+        """Kills each life of the device once it continues."""
+        for life in range(1, kills + 1):
+            while life > 1 and f"(number {life})" not in self.text():
+                assert self.process.poll() is None, self.text()
+            if life % 2:
+                self.wait_for_progress()
+            spin(random.uniform(0, 0.03))
+            os.kill(self.device(), signal.SIGKILL)
+
+    def stop(self):
+        self.process.stdin.write("stop\n")
+        self.process.stdin.flush()
+
+    def end(self):
+        """The kernel had nothing to say of the device, and all have ended well."""
+        self.read_until("ended")
+        assert not [line for line in self.console if "COMPLAINT" in (line or "")]
+        assert self.process.wait() == 0, self.text()
+
+
 @pytest.fixture
-def machine(tmp_path):
-    """machine(settings of the device): outboard run with QEMU, whose guest counts until it gets a line."""
+def vm(tmp_path):
+    """vm(C program, device's program, settings of the device): a Vm."""
     started = []
 
-    def start(settings):
+    def start(name, device, settings, command=None, modules=()):
         kernel = kernels.kernel("cloud")
-        program = tmp_path / "count_forever"
-        subprocess.run(["cc", "-static", "-O2", "-o", program, SOURCE], check=True)
+        program = tmp_path / name
+        subprocess.run(["cc", "-static", "-O2", "-D_GNU_SOURCE", "-o", program, SOURCES / f"{name}.c"], check=True)
         init = tmp_path / "init"
-        init.write_text(INIT)
-        (tmp_path / "initramfs").write_bytes(initramfs.build(kernel, (), [program], init=init))
+        init.write_text(INIT.format(commands=command or name))
+        (tmp_path / "initramfs").write_bytes(initramfs.build(kernel, modules, [program], init=init))
         (tmp_path / "vm.conf").write_text(f"""
             [machine]
               program = "{os.environ.get(OVERRIDE, QEMU)}"
@@ -44,41 +133,16 @@ def machine(tmp_path):
               arguments = "-nodefaults -no-user-config -display none -serial stdio -machine q35 -accel {accelerator()}"
               arguments = "-cpu {'host' if accelerator() == 'kvm' else 'max'} -kernel {kernel.image}"
               arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 quiet panic=-1' -no-reboot"
-            [device "count"]
-              program = "{COUNTER}"
+            [device "device"]
+              program = "{device}"
               {settings}
         """)
-        log = open(tmp_path / "log", "w+")
-        process = subprocess.Popen([OUTBOARD, "run", tmp_path / "vm.conf"], stdin=subprocess.PIPE,
-                                   stdout=subprocess.PIPE, stderr=log, text=True)  # fmt: skip
-        started.append((process, log))
-        return process
+        started.append(Vm(tmp_path, name, device))
+        return started[-1]
 
     yield start
-    for process, log in started:
-        process.terminate()
-        process.communicate()
-        log.close()
-
-
-def device_of(process):
-    """The device's process, or None between two."""
-    for pid in pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        try:
-            if os.readlink(f"/proc/{pid}/exe") == str(COUNTER.resolve()):
-                return int(pid)
-        except FileNotFoundError:
-            pass
-    return None
-
-
-def read_until(process, word):
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if word in line:
-            return line
-    raise AssertionError("".join(lines))
+    for machine in started:
+        machine.close()
 
 
 def spin(seconds):
@@ -88,37 +152,57 @@ def spin(seconds):
         pass
 
 
-def storm(process, log, kills):
-    """Kills each life of the device once it goes on."""
-    for life in range(1, kills + 1):
-        while life > 1 and f"(number {life})" not in log.read_text():
-            assert process.poll() is None, log.read_text()
-        spin(random.uniform(0, 0.02))
-        os.kill(device_of(process), signal.SIGKILL)
+def count_under_kills(vm, kills):
+    machine = vm("count_forever", COUNTER, RESTARTS)
+    machine.read_until("counting")
+    machine.storm(kills)
+    machine.stop()
+    assert int(machine.read_until("count").split()[1]) > 0
+    machine.end()
+    assert f"(number {kills + 1})" in machine.text()
 
 
-def count_under_kills(machine, folder, kills):
-    process = machine('on-death = "restart"\nrestart-limit = "100000"')
-    read_until(process, "counting")
-    storm(process, folder / "log", kills)
-    process.stdin.write("stop\n")
-    process.stdin.flush()
-    assert int(read_until(process, "count").split()[1]) > 0
-    assert process.wait() == 0, (folder / "log").read_text()
-    assert f"(number {kills + 1})" in (folder / "log").read_text()
-
-
-def test_a_guest_counts_while_its_device_is_killed(machine, tmp_path):
-    count_under_kills(machine, tmp_path, 20)
+def test_a_guest_counts_while_its_device_is_killed(vm):
+    count_under_kills(vm, 20)
 
 
 @pytest.mark.long
-def test_a_guest_counts_through_500_kills(machine, tmp_path):
-    count_under_kills(machine, tmp_path, 500)
+def test_a_guest_counts_through_500_kills(vm):
+    count_under_kills(vm, 500)
 
 
-def test_without_restart_one_kill_is_seen(machine):
-    process = machine("")
-    read_until(process, "counting")
-    os.kill(device_of(process), signal.SIGKILL)
-    assert "got sum 4294967295" in read_until(process, "round")
+def test_without_restart_one_kill_is_seen(vm):
+    machine = vm("count_forever", COUNTER, "")
+    machine.read_until("counting")
+    os.kill(machine.device(), signal.SIGKILL)
+    assert "4294967295" in machine.read_until("round")
+
+
+def verify_under_kills(vm, folder, kills):
+    image = folder / "disk.img"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    command = "until [ -b /dev/nvme0n1 ]; do usleep 10000; done; verify_forever /dev/nvme0n1"
+    machine = vm("verify_forever", NVME, f'{RESTARTS}\nimage = "{image}"', command=command, modules=["nvme"])
+    machine.read_until("verifying")
+    machine.storm(kills)
+    machine.stop()
+    assert int(machine.read_until("verified").split()[1]) > 0
+    machine.end()
+
+
+@pytest.mark.irqfd
+def test_a_guest_verifies_its_disk_while_that_is_killed(vm, tmp_path):
+    verify_under_kills(vm, tmp_path, 20)
+
+
+@pytest.mark.irqfd
+@pytest.mark.long
+def test_a_guest_verifies_its_disk_through_500_kills(vm, tmp_path):
+    verify_under_kills(vm, tmp_path, 500)
+
+
+if OVERRIDE in os.environ:  # a QEMU of 10.1 or later, whose interrupts need no KVM
+
+    def test_a_guest_verifies_its_disk_over_vfio_user(vm, tmp_path):
+        verify_under_kills(vm, tmp_path, 20)
