@@ -221,7 +221,7 @@ void vault_put(struct vault *vault, enum vault_part part, const void *bytes, siz
     const uint64_t next = vault->shared->committed + 1;
     int there = newest(vault, part, next);
     if (there >= 0 && copies[there].len == len && copies[there].version == version &&
-        memcmp(copies[there].bytes, bytes, len) == 0)
+        (len == 0 || memcmp(copies[there].bytes, bytes, len) == 0))
         return;
     /* A copy of this message is written over, the copy that counts now is not. */
     int valid = newest(vault, part, vault->shared->committed);
@@ -229,7 +229,8 @@ void vault_put(struct vault *vault, enum vault_part part, const void *bytes, siz
     store(&copy->number, 0);
     copy->len = (uint32_t)len;
     copy->version = version;
-    memcpy(copy->bytes, bytes, len);
+    if (len > 0)
+        memcpy(copy->bytes, bytes, len);
     store(&copy->number, next);
     vault->changed = true;
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The Spin models of the session protocol and of a virtqueue: their claims hold, and fail where a rule is left out."""
+"""The Spin models: their claims hold, and fail where a rule is left out."""
 import pathlib
 import re
 import subprocess
@@ -88,3 +88,18 @@ def test_no_notification_of_a_virtqueue_is_lost(wishes, tmp_path):
 @pytest.mark.parametrize("missing", ["NO_SHOW_BARRIER", "NO_WISH_BARRIER", "NO_SECOND_LOOK"])
 def test_a_virtqueue_without_a_barrier_loses_one(wishes, missing, tmp_path):
     assert errors("virtqueue.pml", None, {**wishes, missing: None}, tmp_path) > 0
+
+
+@pytest.mark.parametrize("model", ["succession.pml", "completion.pml"])
+def test_a_device_outlives_its_process(model, tmp_path):
+    assert errors(model, None, {}, tmp_path) == 0
+
+
+@pytest.mark.parametrize("rule", ["ARMED", "CLEAR", "COMMIT", "ORDER"])
+def test_a_hand_over_without_a_rule_is_caught(rule, tmp_path):
+    assert errors("succession.pml", None, {f"FORGET_{rule}": None}, tmp_path) == 1
+
+
+@pytest.mark.parametrize("rule", ["BARRIER", "INTENT"])
+def test_a_disk_without_a_rule_is_caught(rule, tmp_path):
+    assert errors("completion.pml", None, {f"FORGET_{rule}": None}, tmp_path) == 1
