@@ -357,6 +357,9 @@ static void guest_opens(struct port *port)
     tell(port, "open", "guest");
     if (port->mode == PORT_AGENT)
         agent_front_open(port->agent);
+    else if (port->state ==
+             PORT_OFFERED) /* now: the guest may close it before the port's next turn */
+        begin(port);
 }
 
 /* The driver waits until its message was taken, so all that is here is the old session's. */

@@ -126,6 +126,11 @@ struct fake_chain *fake_virtio_completed(unsigned queue)
     return chain;
 }
 
+void fake_virtio_notify(unsigned queue)
+{
+    fake.queues[queue].kicked = fake.ops.notified(fake.state, queue);
+}
+
 void fake_virtio_poll(void)
 {
     bool worked = true;
@@ -156,8 +161,10 @@ void fake_virtio_advance(uint64_t ns)
 
 void fake_virtio_negotiate(uint64_t features)
 {
-    fake.ops.negotiated(fake.state, features);
-    fake.ops.started(fake.state);
+    if (fake.ops.negotiated)
+        fake.ops.negotiated(fake.state, features);
+    if (fake.ops.started)
+        fake.ops.started(fake.state);
     fake_virtio_poll();
 }
 
@@ -165,7 +172,8 @@ static void let_go_all(void)
 {
     fake.stopped = true;
     for (unsigned queue = 0; queue < fake.desc.num_queues; queue++)
-        fake.ops.let_go(fake.state, queue);
+        if (fake.ops.let_go)
+            fake.ops.let_go(fake.state, queue);
     for (unsigned queue = 0; queue < fake.desc.num_queues; queue++)
         if (fake.queues[queue].taken > 0)
             abort(); /* a chain that the device holds */
@@ -184,7 +192,8 @@ void fake_virtio_reset(void)
 void fake_virtio_pause(bool paused)
 {
     fake.paused = paused;
-    fake.ops.pause(fake.state, paused);
+    if (fake.ops.pause)
+        fake.ops.pause(fake.state, paused);
     if (paused)
         let_go_all();
     fake.stopped = paused;
@@ -287,6 +296,12 @@ size_t __wrap_ob_virtio_write(const struct ob_virtio_chain *chain, size_t offset
     if (len > 0)
         memcpy((uint8_t *)chain->writable[0].address + offset, buf, len);
     return len;
+}
+
+bool __wrap_ob_virtio_queue_runs(const struct ob_device *of, unsigned queue);
+bool __wrap_ob_virtio_queue_runs(const struct ob_device *of, unsigned queue)
+{
+    return !fake.stopped && !fake.paused;
 }
 
 void __wrap_ob_virtio_config_changed(struct ob_device *changed);

@@ -34,6 +34,8 @@ void fake_virtio_free(struct fake_chain *chain);
 
 /* Calls notified() for kicked queues, then poll() until it has nothing to do. */
 void fake_virtio_poll(void);
+/* Calls notified() for one queue alone. */
+void fake_virtio_notify(unsigned queue);
 void fake_virtio_advance(uint64_t ns);
 void fake_virtio_negotiate(uint64_t features);
 void fake_virtio_reset(void);

@@ -25,6 +25,8 @@ EXAMPLES = {example.name: example.text for example in documentation.examples()}
 MACHINE = "-accel tcg -display none -nodefaults -S -daemonize -pidfile qemu.pid"
 
 NOT_RUN = {
+    'man/outboard-vmchannel.8: {"event"': "lines that a program reads",
+    "man/outboard-vmchannel.8: outboard pair": "needs KVM; tests/vm/test_vmchannel.py has a guest with it",
     "docs/agent.md: systemctl enable --now outboard-agent": "needs a guest with systemd; test_the_unit_file reads it",
     "docs/agent.md: qemu-system-x86_64": "needs a guest; tests/vm/test_agent.py has one",
     "docs/agent.md: outboard agent --control=/run/vm/proxy.control get-osinfo": "needs a guest; tests/vm/test_agent.py has one",

@@ -88,6 +88,7 @@ def ports(shared_logs):
         with Guest(shared_logs / "guest", modules=["virtio_pci", "virtio_console"], arguments=arguments, inherit=[theirs],
                    boot_timeout=PATIENCE_S, memory_mib=512, files=with_libraries(QEMU_GA)) as guest:  # fmt: skip
             yield Ports(folder, guest)
+        assert process.terminate() == 0
     assert [entry.name for entry in folder.iterdir() if entry != path] == [], "paths are removed at the end"
     shutil.rmtree(folder)
 

@@ -175,6 +175,18 @@ void guest_close(struct guest *guest)
     guest_turn(guest);
 }
 
+void guest_open_and_close_with(struct guest *guest, const char *text)
+{
+    const uint8_t opens[8] = {GUEST_PORT, 0, 0, 0, 6, 0, 1, 0};
+    const uint8_t closes[8] = {GUEST_PORT, 0, 0, 0, 6, 0, 0, 0};
+    fake_virtio_add_readable(FROM_GUEST, opens, sizeof(opens));
+    fake_virtio_notify(FROM_GUEST);
+    fake_virtio_add_readable(output_queue, text, strlen(text));
+    fake_virtio_add_readable(FROM_GUEST, closes, sizeof(closes));
+    fake_virtio_notify(FROM_GUEST);
+    guest_turn(guest);
+}
+
 /* A page that was read is given back when the next one is needed, as the driver does. */
 static void fetch(struct guest *guest)
 {

@@ -55,6 +55,8 @@ void guest_load(struct guest *guest, unsigned buffers);
 
 void guest_open(struct guest *guest);
 void guest_close(struct guest *guest);
+/* Opens the port, writes and closes it before the device has done anything. */
+void guest_open_and_close_with(struct guest *guest, const char *text);
 /* As read(2): the length, 0 at the end, or a negative errno. */
 int guest_read(struct guest *guest, void *ret_bytes, size_t len);
 /* As write(2), a buffer at a time. */

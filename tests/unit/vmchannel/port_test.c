@@ -281,6 +281,19 @@ static void test_guest_reopens_before_a_slow_host_has_read(void **state)
     guest_stop(&guest);
 }
 
+/* All of a session comes before the device has looked at it. */
+static void test_short_session(void **state)
+{
+    guest_start(&guest, PORT_REPLUG, "listen");
+    int host = host_connect(&guest);
+    guest_turn(&guest);
+    assert_true(guest.host_connected);
+    guest_open_and_close_with(&guest, "short");
+    expect_host(host, "short", true);
+    close(host);
+    guest_stop(&guest);
+}
+
 static void test_reset_ends_the_session(void **state)
 {
     guest_start(&guest, PORT_REPLUG, "listen");
@@ -425,6 +438,7 @@ int main(void)
         TEST(test_legacy_goes_on),
         TEST(test_guest_reopens),
         TEST(test_guest_reopens_before_a_slow_host_has_read),
+        TEST(test_short_session),
         TEST(test_reset_ends_the_session),
         TEST(test_reset_keeps_the_rest),
         TEST(test_peer_that_does_not_wait),

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard-vmchannel, driven over each wire by a driver that splits and orders its buffers as no stock driver does."""
+import json
+import os
+import shutil
+import socket
+import struct
+import tempfile
+
+import pytest
+from guestlab import paths
+from virtio_driver import INDIRECT_DESC, READ, RING_PACKED, VERSION_1, WRITE
+
+PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
+MULTIPORT = 1 << 1
+PATIENCE_S = 60
+CONTROL = struct.Struct("<IHH")
+DEVICE_READY, PORT_ADD, PORT_REMOVE, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN, PORT_NAME = range(8)
+TO_GUEST, FROM_GUEST = 2, 3
+
+
+class Driver:
+    def __init__(self, pci, features):
+        self.pci, self.memory = pci, pci.memory
+        self.queues = pci.start(VERSION_1 | MULTIPORT | features, size=8)
+        self.buffers = {}
+
+    def offer(self, number, length=64):
+        address = self.memory.take(length)
+        self.buffers[number, self.queues[number].add([(address, length, WRITE)])] = address
+        self.queues[number].kick()
+
+    def receive(self, number):
+        token, written = self.queues[number].wait()
+        return self.memory.read(self.buffers.pop((number, token)), written)
+
+    def send(self, number, *pieces):
+        """One chain, a descriptor for each piece."""
+        token = self.queues[number].add([(self.memory.put(piece), len(piece), READ) for piece in pieces])
+        self.queues[number].kick()
+        return token
+
+    def say(self, port, event, value):
+        """A message in two descriptors, and the wait for its return."""
+        message = CONTROL.pack(port, event, value)
+        token = self.send(FROM_GUEST, message[:3], message[3:])
+        assert self.queues[FROM_GUEST].wait() == (token, 0)
+
+    def hear(self):
+        message = self.receive(TO_GUEST)
+        return (*CONTROL.unpack(message[:8]), message[8:])
+
+
+@pytest.fixture
+def folder(cleanup):
+    name = tempfile.mkdtemp(prefix="outboard-")
+    cleanup.callback(shutil.rmtree, name, ignore_errors=True)
+    return name
+
+
+@pytest.fixture
+def connect(folder, cleanup):
+    def start(name):
+        sock = cleanup.enter_context(socket.socket(socket.AF_UNIX))
+        sock.settimeout(PATIENCE_S)
+        sock.connect(f"{folder}/{name}")
+        return sock
+
+    return start
+
+
+@pytest.fixture(params=[0, RING_PACKED, INDIRECT_DESC], ids=["split", "packed", "indirect"])
+def driver(attach, wire, folder, request):
+    options = ["--max-ports=4", f"--port=one,listen:{folder}/one", f"--port=two,reconnect=handshake,listen:{folder}/two"]
+    return Driver(attach(wire, PROGRAM, *options, f"--control={folder}/control"), request.param)
+
+
+def open_port(driver, port, name):
+    """DEVICE_READY to PORT_OPEN 1 of a port of two, with one buffer for messages at a time."""
+    heard = []
+    driver.say(0xFFFFFFFF, DEVICE_READY, 1)
+    for _ in range(2):
+        driver.offer(TO_GUEST)
+        heard.append(driver.hear())
+    assert sorted(heard) == [(1, PORT_ADD, 1, b""), (2, PORT_ADD, 1, b"")]
+    driver.say(port, PORT_READY, 1)
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (port, PORT_NAME, 1, name)
+
+
+def test_bytes_both_ways(driver, connect):
+    open_port(driver, 1, b"one")
+    sock = connect("one")
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (1, PORT_OPEN, 1, b"")
+    sock.sendall(b"early")
+    driver.say(1, PORT_OPEN, 1)
+    driver.offer(4, length=3)
+    assert driver.receive(4) == b"ear"
+    driver.offer(4)
+    assert driver.receive(4) == b"ly"
+    driver.send(5, b"a", b"bc", b"defg")
+    assert sock.recv(100) == b"abcdefg"
+
+
+def test_host_closes_with_one_buffer_at_a_time(driver, connect):
+    open_port(driver, 2, b"two")
+    driver.say(2, PORT_OPEN, 1)
+    data = os.urandom(1000)
+    with connect("two") as sock:
+        sock.sendall(data)
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (2, PORT_OPEN, 1, b"")
+    got = b""
+    while len(got) < len(data):
+        driver.offer(6, length=100)
+        got += driver.receive(6)
+    assert got == data
+    driver.offer(6)
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (2, PORT_OPEN, 0, b"")
+
+
+def test_guest_closes_with_bytes_in_its_ring(driver, connect):
+    """PORT_OPEN 0 ends a session exactly: what is behind it is the next one's."""
+    open_port(driver, 1, b"one")
+    first = connect("one")
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (1, PORT_OPEN, 1, b"")
+    driver.say(1, PORT_OPEN, 1)
+    driver.send(5, b"first")
+    driver.say(1, PORT_OPEN, 0)
+    driver.say(1, PORT_OPEN, 1)
+    driver.send(5, b"second")
+    assert first.recv(100) == b"first"
+    assert first.recv(100) == b""
+    assert connect("one").recv(100) == b"second"
+
+
+def test_reset_ends_the_session(driver, connect):
+    open_port(driver, 1, b"one")
+    sock = connect("one")
+    driver.say(1, PORT_OPEN, 1)
+    driver.send(5, b"words")
+    assert sock.recv(100) == b"words"
+    driver.pci.reset()
+    assert sock.recv(100) == b""
+
+
+def test_messages_that_mean_nothing(driver, connect):
+    for port, event, value in [(1, PORT_OPEN, 1), (0, PORT_READY, 1), (77, PORT_OPEN, 1), (1, 99, 99), (0xFFFFFFFF, DEVICE_READY, 0)]:
+        driver.say(port, event, value)
+    driver.send(FROM_GUEST, b"\x01")
+    driver.queues[FROM_GUEST].wait()
+    open_port(driver, 1, b"one")
+    with connect("control") as control, control.makefile("rw") as lines:
+        lines.write("status\nnonsense\n")
+        lines.flush()
+        told = [json.loads(lines.readline()) for _ in range(4)]
+    assert [line.get("port") for line in told[:2]] == ["one", "two"]
+    assert told[2] == {"done": "status"} and "expected 'status'" in told[3]["error"]
