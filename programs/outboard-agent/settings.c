@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "os/settings_file.h"
+
 enum kind {
     TEXT,
     LIST, /* commas in here, semicolons in the file */
@@ -45,7 +47,7 @@ static int set(struct settings *settings, const struct row *row, const char *val
     if (row->kind == IGNORED)
         return 0;
     if (row->kind == FLAG) {
-        *(bool *)place(settings, row) = strcmp(value, "true") == 0 || strcmp(value, "1") == 0;
+        *(bool *)place(settings, row) = settings_flag(value);
         return 0;
     }
     char *copy = strdup(value);
@@ -57,10 +59,8 @@ static int set(struct settings *settings, const struct row *row, const char *val
         return -ENOMEM;
     }
     settings->owned[settings->owned_count++] = copy;
-    for (char *at = copy; row->kind == LIST && *at; at++)
-        *at = *at == ';' ? ',' : *at;
-    if (row->kind == LIST && *copy && copy[strlen(copy) - 1] == ',')
-        copy[strlen(copy) - 1] = '\0';
+    if (row->kind == LIST)
+        settings_list(copy);
     *(const char **)place(settings, row) = copy;
     return 0;
 }
@@ -72,28 +72,9 @@ void settings_done(struct settings *settings)
     free(settings->owned);
 }
 
-/* Cuts white space off, in place. */
-static char *trim(char *text)
+static int on_setting(void *argument, const char *key, char *value, struct ob_fault *fault)
 {
-    text += strspn(text, " \t");
-    size_t len = strlen(text);
-    while (len > 0 && strchr(" \t\r\n", text[len - 1]))
-        len--;
-    text[len] = '\0';
-    return text;
-}
-
-static int set_line(struct settings *settings, const char *path, char *line, struct ob_fault *fault)
-{
-    char *key = trim(line);
-    if (*key == '\0' || *key == '#' || *key == '[')
-        return 0;
-    char *value = strchr(key, '=');
-    if (!value)
-        return ob_fault_set(fault, -EINVAL, "%.150s: got '%.100s', expected KEY=VALUE", path, key);
-    *value++ = '\0';
-    key = trim(key);
-    value = trim(value);
+    struct settings *settings = argument;
     for (size_t i = 0; i < ROW_COUNT; i++) {
         if (strcmp(rows[i].key, key) != 0)
             continue;
@@ -104,24 +85,12 @@ static int set_line(struct settings *settings, const char *path, char *line, str
                    ? -EINVAL
                    : 0;
     }
-    return ob_fault_set(fault, -EINVAL,
-                        "%.120s: got '%.60s', expected a setting; outboard-agent(1) lists them",
-                        path, key);
+    return -ENOENT;
 }
 
 int settings_read(const char *path, struct settings *settings, struct ob_fault *fault)
 {
-    char *line = NULL;
-    size_t size = 0;
-    int err = 0;
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return ob_fault_set(fault, -errno, "can't read %.200s: %s", path, strerror(errno));
-    while (err == 0 && getline(&line, &size, file) > 0)
-        err = set_line(settings, path, line, fault);
-    free(line);
-    fclose(file);
-    return err;
+    return settings_file_read(path, "outboard-agent(1)", on_setting, settings, fault);
 }
 
 static void print_list(const char *list)

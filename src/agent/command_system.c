@@ -100,12 +100,10 @@ static int get_timezone(struct job *job)
 
 static int get_load(struct job *job)
 {
-    char text[128];
-    double load[3];
-    int err = job_read_file("/proc/loadavg", text, sizeof(text));
-    if (err < 0 || sscanf(text, "%lf %lf %lf", &load[0], &load[1], &load[2]) != 3)
-        return job_fail(job, "can't read /proc/loadavg");
     static const char *const names[] = {"load1m", "load5m", "load15m"};
+    double load[3];
+    if (getloadavg(load, 3) != 3)
+        return job_fail(job, "can't read the load");
     json_out_begin(&job->out, '{');
     for (int i = 0; i < 3; i++) {
         json_out_name(&job->out, names[i]);

@@ -343,8 +343,8 @@ static void put_output(struct json_out *out, const struct capture *capture, cons
         json_out_name(out, data);
         json_out_base64(out, capture->bytes, capture->len);
     }
-    if (capture->truncated)
-        json_out_member_bool(out, truncated, true);
+    if (capture->len > 0 || capture->truncated)
+        json_out_member_bool(out, truncated, capture->truncated);
 }
 
 static void put_status(struct json_out *out, const struct exec *exec)

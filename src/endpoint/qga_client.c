@@ -2,6 +2,7 @@
 #include "endpoint/qga_client.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -11,6 +12,8 @@
 #include "os/socket.h"
 #include "wire/json.h"
 #include "wire/qmp.h"
+
+#define CHECK_LEN 400
 
 static void advance(struct qga_client *client);
 
@@ -24,10 +27,35 @@ void qga_client_free(struct qga_client *client)
     free(client);
 }
 
+/* Whether all was taken. */
+static bool flush(struct qga_client *client)
+{
+    struct json_out *out = &client->out;
+    while (client->out_at < out->len) {
+        ssize_t put =
+            send(client->fd, out->bytes + client->out_at, out->len - client->out_at, MSG_NOSIGNAL);
+        if (put < 0) {
+            client->dead |= errno != EAGAIN;
+            return false;
+        }
+        client->out_at += (size_t)put;
+    }
+    json_out_free(out);
+    client->out_at = 0;
+    return true;
+}
+
 void qga_client_put(struct qga_client *client, const char *bytes, size_t len)
 {
     json_out_bytes(&client->out, bytes, len);
     client->dead |= json_out_done(&client->out) < 0;
+    if (client->dead || !flush(client))
+        loop_change(client->source, EPOLLOUT); /* its event ends a client that is dead */
+}
+
+bool qga_client_is_full(const struct qga_client *client)
+{
+    return client->out.len - client->out_at > QGA_UNREAD;
 }
 
 void qga_client_put_error(struct qga_client *client, const char *text)
@@ -48,7 +76,41 @@ static void put_fault(struct qga_client *client, uint64_t offset, const char *fa
     client->dead |= json_out_done(&client->out) < 0;
 }
 
-/* qemu-ga sees valid JSON only, so that nobody can put its parser out of step. */
+/* Two members of one name are for two parsers to differ about. */
+static bool has_twins(const struct json *object)
+{
+    for (const struct json *member = object->first; member; member = member->next) {
+        if (json_member(object, member->name.bytes) != member)
+            return true;
+    }
+    return false;
+}
+
+/* Answers a request that the policy forbids. Whether it did. */
+static bool refuse(struct qga_client *client, const struct json *request)
+{
+    char text[CHECK_LEN];
+    const char *why = NULL, *class = QMP_GENERIC;
+    if (!client->policy || !agent_policy_is_set(client->policy))
+        return false;
+    const char *wrong = qmp_check_request(request, text, sizeof(text));
+    if (!wrong && has_twins(request))
+        wrong = "QMP input has a member twice";
+    if (!wrong)
+        why = agent_policy_refusal(client->policy, json_member(request, "execute")->text.bytes);
+    if (why) {
+        snprintf(text, sizeof(text), "Command %.200s has been disabled at the host: %s",
+                 json_member(request, "execute")->text.bytes, why);
+        class = QMP_NOT_FOUND;
+        wrong = text;
+    }
+    if (wrong)
+        qmp_put_error(&client->out, class, wrong, strlen(wrong),
+                      request->type == JSON_OBJECT ? json_member(request, "id") : NULL);
+    return wrong;
+}
+
+/* The agent sees valid JSON only, so that nobody can put its parser out of step. */
 static void take_value(struct qga_client *client)
 {
     const struct json_frame *frame = &client->frame;
@@ -58,8 +120,9 @@ static void take_value(struct qga_client *client)
         put_fault(client, frame->offset - frame->len + fault.offset, fault.text);
         return;
     }
+    client->has_request = !refuse(client, json_root(document));
+    client->dead |= json_out_done(&client->out) < 0;
     json_free(document);
-    client->has_request = true;
 }
 
 static void take_input(struct qga_client *client)
@@ -85,24 +148,6 @@ static bool has_input(struct qga_client *client)
     client->ended = got == 0;
     client->dead |= got < 0 && errno != EAGAIN;
     return got > 0;
-}
-
-/* Whether all was taken. */
-static bool flush(struct qga_client *client)
-{
-    struct json_out *out = &client->out;
-    while (client->out_at < out->len) {
-        ssize_t put =
-            send(client->fd, out->bytes + client->out_at, out->len - client->out_at, MSG_NOSIGNAL);
-        if (put < 0) {
-            client->dead |= errno != EAGAIN;
-            return false;
-        }
-        client->out_at += (size_t)put;
-    }
-    json_out_free(out);
-    client->out_at = 0;
-    return true;
 }
 
 /* Writes, reads and takes requests until one has to wait. The client may be freed by its owner. */

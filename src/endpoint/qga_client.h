@@ -8,10 +8,12 @@
 
 #include "base/list.h"
 #include "os/loop.h"
+#include "wire/agent_policy.h"
 #include "wire/json_frame.h"
 #include "wire/json_out.h"
 
 #define QGA_READ_LEN 16384
+#define QGA_UNREAD   65536 /* bytes of an answer that are kept before the client is full */
 
 struct qga_client;
 
@@ -27,6 +29,7 @@ struct qga_client {
     struct json_frame frame;
     char in[QGA_READ_LEN]; /* read and not looked at yet */
     size_t in_at, in_len;
+    const struct agent_policy *policy; /* of its requests; NULL: none */
     bool has_request; /* in frame; nothing more is read until it is answered */
     bool asked;       /* a request of it has reached the agent */
     struct json_out out;
@@ -40,8 +43,10 @@ int qga_client_new(struct loop *loop, int fd, qga_client_fn tells, void *argumen
                    struct qga_client **ret_client);
 void qga_client_free(struct qga_client *client);
 
-/* Bytes of an answer. */
+/* Bytes of an answer, which are written as far as the client takes them. */
 void qga_client_put(struct qga_client *client, const char *bytes, size_t len);
+/* Whether the client does not take its answer, and no more should be put. */
+bool qga_client_is_full(const struct qga_client *client);
 /* An error of our own. */
 void qga_client_put_error(struct qga_client *client, const char *text);
 /* The request was answered: the next one may come. */

@@ -3,20 +3,14 @@
 #include "endpoint/qga_turns.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/auto.h"
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/socket.h"
-
-#define SYNC_LEN   120
-#define MARK_BYTE  '\xff'
-#define NUMBER_MAX 0x1fffffffffffff /* that all JSON parsers know */
 
 static void next_turn(struct qga_turns *turns);
 
@@ -51,20 +45,10 @@ static struct qga_client *find_waiting(const struct qga_turns *turns)
 /* Writes a request, or nothing, and a sync behind it. */
 static int ask(struct qga_turns *turns, const char *request, size_t len)
 {
-    uint64_t number;
-    if (getrandom(&number, sizeof(number), 0) != sizeof(number))
-        return -EIO;
-    free(turns->out);
-    turns->out = malloc(len + SYNC_LEN);
-    if (!turns->out)
-        return -ENOMEM;
-    turns->number = (int64_t)(number & NUMBER_MAX);
-    turns->mark_len = 0;
-    memcpy(turns->out, request, len);
-    len += (size_t)snprintf(
-        turns->out + len, SYNC_LEN,
-        "\n{\"execute\": \"guest-sync-delimited\", \"arguments\": {\"id\": %" PRId64 "}}\n",
-        turns->number);
+    free(take_ptr(&turns->out));
+    int err = qga_mark_compose(&turns->mark, request, len, &turns->out, &len);
+    if (err < 0)
+        return err;
     turns->busy = true;
     return turns->ops->send(turns, turns->out, len);
 }
@@ -131,63 +115,16 @@ void qga_turns_answered(struct qga_turns *turns)
         next_turn(turns);
 }
 
-static void deliver(struct qga_turns *turns, const char *bytes, size_t len)
+static void deliver(void *argument, const char *bytes, size_t len)
 {
+    const struct qga_turns *turns = argument;
     if (turns->asker)
         qga_client_put(turns->asker, bytes, len);
 }
 
-/* Whether the line behind FF answers our sync. */
-static bool is_ours(const struct qga_turns *turns)
-{
-    struct json_document *document;
-    struct json_fault fault;
-    if (json_parse(turns->mark + 1, turns->mark_len - 1, &document, &fault) < 0)
-        return false;
-    const struct json *value = json_member(json_root(document), "return");
-    bool ours = value && value->type == JSON_INT && value->integer == turns->number;
-    json_free(document);
-    return ours;
-}
-
-/* A byte behind FF. Whether the answer ends with it. */
-static bool take_mark_byte(struct qga_turns *turns, char byte)
-{
-    if (byte == MARK_BYTE || turns->mark_len == QGA_MARK_MAX) {
-        deliver(turns, turns->mark, turns->mark_len); /* of a sync of the client's own */
-        turns->mark_len = 0;
-    }
-    if (byte != MARK_BYTE && turns->mark_len == 0) {
-        deliver(turns, &byte, 1);
-        return false;
-    }
-    turns->mark[turns->mark_len++] = byte;
-    if (byte != '\n')
-        return false;
-    bool ours = is_ours(turns);
-    if (!ours)
-        deliver(turns, turns->mark, turns->mark_len);
-    turns->mark_len = 0;
-    return ours;
-}
-
 size_t qga_turns_take(struct qga_turns *turns, const char *bytes, size_t len, bool *ret_ended)
 {
-    *ret_ended = false;
-    for (size_t at = 0; at < len;) {
-        if (turns->mark_len == 0) {
-            const char *mark = memchr(bytes + at, (unsigned char)MARK_BYTE, len - at);
-            size_t plain = mark ? (size_t)(mark - bytes) - at : len - at;
-            deliver(turns, bytes + at, plain);
-            at += plain;
-            if (!mark)
-                break;
-        }
-        *ret_ended = take_mark_byte(turns, bytes[at++]);
-        if (*ret_ended)
-            return at;
-    }
-    return len;
+    return qga_mark_take(&turns->mark, bytes, len, deliver, turns, ret_ended);
 }
 
 void qga_turns_sent(struct qga_turns *turns)
@@ -198,7 +135,7 @@ void qga_turns_sent(struct qga_turns *turns)
 /* Its answers to earlier clients are dropped. */
 static int begin(struct qga_turns *turns)
 {
-    static const char reset[] = {MARK_BYTE};
+    static const char reset[] = {QGA_MARK_BYTE};
     turns->connected = true;
     return ask(turns, reset, sizeof(reset));
 }
@@ -246,6 +183,7 @@ void qga_turns_add(struct qga_turns *turns, int fd)
     }
     if (qga_client_new(turns->loop, fd, on_client, turns, &client) < 0)
         return;
+    client->policy = turns->policy;
     turns->count++;
     list_append(&turns->clients, &client->link);
 }

@@ -2,8 +2,7 @@
 /*
  * Turns: any number of clients use one qemu-ga by turns, a request at a time.
  *
- * A guest-sync-delimited with a random number of ours follows each request. All bytes of qemu-ga up
- * to FF and that number are the answer, which may be empty. They go to the client of the request,
+ * qga_mark.h finds the end of each answer. It goes to the client of the request,
  * if that is still there. So no client ever reads the answer of another, whatever was under way when
  * one vanished.
  *
@@ -18,9 +17,8 @@
 
 #include "base/list.h"
 #include "endpoint/qga_client.h"
+#include "endpoint/qga_mark.h"
 #include "os/timer.h"
-
-#define QGA_MARK_MAX 256 /* of the line behind FF; a longer one is not ours */
 
 struct qga_turns;
 
@@ -39,15 +37,14 @@ struct qga_turns_ops {
 struct qga_turns {
     const struct qga_turns_ops *ops;
     struct loop *loop;
+    const struct agent_policy *policy; /* of requests; NULL: none */
     struct list clients; /* the next one is the first */
     unsigned count;
     bool connected;
     struct qga_client *asker; /* NULL: no request, or its client has gone */
     bool busy;                /* an answer is awaited */
     char *out;                /* lent to the owner */
-    int64_t number;           /* of the last sync */
-    char mark[QGA_MARK_MAX];  /* FF and the bytes behind it so far */
-    size_t mark_len;          /* 0: no FF was seen */
+    struct qga_mark mark;
     struct timer again;       /* for requests that came while others were refused */
 };
 

@@ -24,6 +24,7 @@
 #include "endpoint/acceptor.h"
 #include "os/clock.h"
 #include "os/socket.h"
+#include "proxy/agent_gate.h"
 #include "proxy/credentials.h"
 #include "proxy/proxy.h"
 #include "proxy/reason.h"
@@ -161,7 +162,10 @@ static bool open_stream(struct control *control, const char *service, const char
         return false;
     }
     forget(control);
-    relay_open(proxy, fd, name, metadata, on_answer);
+    if (strcmp(name, AGENT_SERVICE) == 0)
+        agent_gate_open(proxy, fd, metadata, on_answer);
+    else
+        relay_open(proxy, fd, name, metadata, on_answer);
     return false;
 }
 

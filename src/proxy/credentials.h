@@ -5,7 +5,8 @@
 
 #define CREDENTIALS_TEXT_MAX 100
 
-/* "uid N, pid N", as the kernel says it; of another kind of socket, "". */
+/* "uid N, pid N", as the kernel says it; "pid N" if the user is not known in our user namespace; of
+ * another kind of socket, "". */
 void credentials_describe(int fd, char ret_text[CREDENTIALS_TEXT_MAX]);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "endpoint/acceptor.h"
+#include "proxy/agent_gate.h"
 #include "proxy/credentials.h"
 #include "proxy/proxy.h"
 #include "proxy/relay.h"
@@ -24,12 +25,12 @@ struct listener {
 static void on_connection(void *argument, int fd)
 {
     struct listener *listener = argument;
-    bool is_agent = strcmp(listener->forward.service, AGENT_SERVICE) == 0;
-    char caller[CREDENTIALS_TEXT_MAX] = "";
-    if (is_agent)
+    char caller[CREDENTIALS_TEXT_MAX];
+    if (strcmp(listener->forward.service, AGENT_SERVICE) == 0) {
         credentials_describe(fd, caller);
-    if (listener->forward.service[0])
-        relay_open(listener->proxy, fd, listener->forward.service, *caller ? caller : NULL, NULL);
+        agent_gate_open(listener->proxy, fd, *caller ? caller : NULL, NULL);
+    } else if (listener->forward.service[0])
+        relay_open(listener->proxy, fd, listener->forward.service, NULL, NULL);
     else
         socks_serve(listener->proxy, fd);
 }

@@ -174,6 +174,33 @@ static int apply_stock_qga_socket(struct proxy_options *options, const char *val
     return address_parse_path(value, &address, fault);
 }
 
+static int apply_request_allow(struct proxy_options *options, const char *value,
+                               struct ob_fault *fault)
+{
+    options->requests.allow = value;
+    return agent_policy_check_list(value, fault) ? 0 : -EINVAL;
+}
+
+static int apply_request_block(struct proxy_options *options, const char *value,
+                               struct ob_fault *fault)
+{
+    options->requests.block = value;
+    return agent_policy_check_list(value, fault) ? 0 : -EINVAL;
+}
+
+static int apply_request_read_only(struct proxy_options *options, const char *value,
+                                   struct ob_fault *fault)
+{
+    options->requests.read_only = true;
+    return 0;
+}
+
+static int apply_request_policy(struct proxy_options *options, const char *value,
+                                struct ob_fault *fault)
+{
+    return request_policy_read(value, options, fault);
+}
+
 /* The other end's agent may then call this one: host_service.c. */
 static int apply_events(struct proxy_options *options, const char *value, struct ob_fault *fault)
 {
@@ -307,6 +334,12 @@ static const struct option_row {
      apply_qga_socket},
     {0, "stock-qga-socket", "PATH", "listen there for clients of qemu-ga: the service qga",
      apply_stock_qga_socket},
+    {0, "request-allow", "COMMAND,...", "clients here may ask the other end's agent for these only",
+     apply_request_allow},
+    {0, "request-block", "COMMAND,...", "they may not ask for these", apply_request_block},
+    {0, "request-read-only", NULL, "nor for what changes the other machine",
+     apply_request_read_only},
+    {0, "request-policy", "FILE", "read such rules from a file", apply_request_policy},
     {0, "events", "PATH", "listen there for readers of the other end's events; -: print them",
      apply_events},
     {0, "trust-peer", NULL, "let the other end do all of that: for guests, which trust their host",
@@ -416,6 +449,8 @@ void proxy_options_done(struct proxy_options *options)
     free(options->local.forward);
     free(options->remote.forward);
     free(options->services.service);
+    free(options->request_lists[0]);
+    free(options->request_lists[1]);
     rules_done(&options->connect);
     rules_done(&options->listen);
     explicit_bzero(options->key, sizeof(options->key));

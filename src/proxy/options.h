@@ -10,6 +10,7 @@
 #include "endpoint/rules.h"
 #include "proxy/channel_spec.h"
 #include "sandbox/confine.h"
+#include "wire/agent_policy.h"
 
 #define BOOT_ID_SIZE 37 /* a UUID's text and a NUL */
 
@@ -62,6 +63,8 @@ struct proxy_options {
     bool verbose;
     bool is_private; /* for the command that brought it along: prints faults, and nothing else */
     const char *control;
+    struct agent_policy requests; /* of clients here to the agent of the other end */
+    char *request_lists[2];       /* of them, from --request-policy */
     const char *events; /* where events of the other end are told: "-" or a path; NULL: nowhere */
     char boot_id[BOOT_ID_SIZE]; /* of this machine, for the other end; empty: unknown */
     const char *stock_qga; /* where the front of the other end's qemu-ga listens; NULL: nowhere */
@@ -99,6 +102,9 @@ const struct service *services_find(const struct services *services, const char 
 
 /* That of the kernel; empty: the kernel has no boot id. */
 void boot_id_read(char ret_boot_id[BOOT_ID_SIZE]);
+
+/* Reads a file of --request-policy into options.requests. 0 or a negative errno with the fault filled. */
+int request_policy_read(const char *path, struct proxy_options *options, struct ob_fault *fault);
 
 /* Reads a pre-shared key: all of the file but newlines at its end. Returns its length, or a
  * negative errno with the fault filled. */

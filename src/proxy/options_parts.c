@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/settings_file.h"
 #include "proxy/options.h"
 
 /* Where SERVICE begins in [ADDRESS:]PORT[:SERVICE]; NULL without one. */
@@ -91,6 +92,39 @@ const struct service *services_find(const struct services *services, const char 
             return &services->service[i];
     }
     return NULL;
+}
+
+/* The lists replace those of earlier files. */
+static int set_request_list(struct proxy_options *options, int which, const char *value,
+                            struct ob_fault *fault)
+{
+    const char **list = which == 0 ? &options->requests.allow : &options->requests.block;
+    char *copy = strdup(value);
+    if (!copy)
+        return ob_fault_set(fault, -ENOMEM, "no memory for the list");
+    free(options->request_lists[which]);
+    options->request_lists[which] = copy;
+    settings_list(copy);
+    *list = copy;
+    return agent_policy_check_list(copy, fault) ? 0 : -EINVAL;
+}
+
+static int on_request_setting(void *argument, const char *key, char *value, struct ob_fault *fault)
+{
+    struct proxy_options *options = argument;
+    if (strcmp(key, "allow-rpcs") == 0)
+        return set_request_list(options, 0, value, fault);
+    if (strcmp(key, "block-rpcs") == 0)
+        return set_request_list(options, 1, value, fault);
+    if (strcmp(key, "read-only") != 0)
+        return -ENOENT;
+    options->requests.read_only |= settings_flag(value);
+    return 0;
+}
+
+int request_policy_read(const char *path, struct proxy_options *options, struct ob_fault *fault)
+{
+    return settings_file_read(path, "outboard-proxy(1)", on_request_setting, options, fault);
 }
 
 void boot_id_read(char ret_boot_id[BOOT_ID_SIZE])

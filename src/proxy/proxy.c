@@ -16,6 +16,7 @@
 #include "os/log.h"
 #include "os/notify.h"
 #include "os/signals.h"
+#include "proxy/agent_gate.h"
 #include "proxy/channel.h"
 #include "proxy/control.h"
 #include "proxy/flow.h"
@@ -168,6 +169,7 @@ int proxy_init_in_cell(struct proxy *proxy, const struct proxy_options *options,
     list_init(&proxy->listeners);
     list_init(&proxy->controls.list);
     list_init(&proxy->socks.list);
+    list_init(&proxy->agent.gates.list);
     list_init(&proxy->wants);
     int err = prepare(proxy, connector_fd, fault);
     if (err == 0)
@@ -225,6 +227,7 @@ void proxy_done(struct proxy *proxy)
     say_farewell(proxy);
     control_done(proxy);
     qga_front_free(proxy->agent.front);
+    agent_gate_end_all(proxy);
     news_free(proxy->agent.news);
     host_service_free(proxy->agent.host);
     socks_done(proxy);

@@ -85,6 +85,7 @@ struct proxy {
         void *argument;
         char *capabilities;        /* a JSON array, for the host; NULL: [] */
         struct qga_front *front;   /* of the other end's qemu-ga; NULL: no front */
+        struct controls gates;     /* clients of the other end's agent, under a policy */
         struct news *news;         /* that the agent's end tells its host */
         struct host_service *host; /* that the other end's agent calls; NULL: none */
     } agent;

@@ -105,6 +105,7 @@ int qga_front_new(struct proxy *proxy, struct qga_front **ret_front, struct ob_f
     front->proxy = proxy;
     list_init(&front->flow.link);
     qga_turns_init(&front->turns, proxy->loop, &turns_ops);
+    front->turns.policy = &proxy->options->requests;
     const struct acceptor_config config = {
         .loop = proxy->loop,
         .timers = &proxy->timers,

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The agent as a service over a channel: many clients, and the command line of the host."""
 import json
+import os
 import random
+import re
 import selectors
 import signal
 import subprocess
@@ -55,7 +57,14 @@ def test_callers_name_is_logged(lab, connect):
     path = lab.folder / "qga"
     _, guest = lab.pair(host=[f"--qga-socket={path}"], guest=["--allow-agent"])
     connect(path).run("true")
-    assert "guest-exec by the other end, uid" in guest.log()
+    assert re.search(rf"guest-exec by the other end, (uid \d+, )?pid {os.getpid()}\n", guest.log())
+
+
+def test_callers_name_has_the_user_where_the_proxy_has_no_cell(lab, connect):
+    path = lab.folder / "qga"
+    _, guest = lab.pair(host=[f"--qga-socket={path}", "--cell=none"], guest=["--allow-agent"])
+    connect(path).run("true")
+    assert f"guest-exec by the other end, uid {os.getuid()}, pid {os.getpid()}\n" in guest.log()
 
 
 class Asker:

@@ -33,6 +33,7 @@ NOT_RUN = {
     "docs/agent.md: outboard agent --control=/run/vm/proxy.control freeze": "needs a guest; tests/vm/test_agent.py has one",
     "docs/agent.md: outboard-agent event": "needs a guest; tests/agent/test_host.py sends it",
     "docs/agent.md: socat -u UNIX-CONNECT": "reads for ever; tests/agent/test_host.py is such a reader",
+    "docs/agent.md: # /etc/outboard/backup.policy": "a file; tests/agent/test_request_policy.py has such ones",
     "docs/agent.md: C → A": "bytes; tests/agent/test_wire.py sends and expects them",
     "man/outboard-agent.1: outboard agent": "needs a guest; tests/vm/test_agent.py has one",
     "ARCHITECTURE.md:   guest            program": "a picture",

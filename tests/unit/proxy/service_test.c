@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* What the peer may open, and why not: service.c. */
+/* Services that the peer may open, and why not others: service.c. */
 #include "proxy/service.h"
 
 #include "caller.h"
