@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,9 +23,11 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/list.h"
+#include "os/clock.h"
 #include "wire/base64.h"
 
 #define READ_LEN 65536
+#define NS_PER_S 1000000000u
 
 /* One output of a program. */
 struct capture {
@@ -43,7 +47,11 @@ struct exec {
     struct child *child; /* NULL: it ended */
     int status;
     struct capture out, err;
-    int in; /* -1: nothing is left to be written */
+    struct call *call; /* guest-exec, until the program runs; NULL: it does */
+    int failure;       /* tells of that; -1: it has */
+    struct loop_source *failure_source;
+    struct timer limit; /* of it */
+    int in;             /* -1: nothing is left to be written */
     struct loop_source *in_source;
     char *input;
     size_t input_at, input_len;
@@ -80,6 +88,8 @@ static void drop(struct exec *exec)
     close_watched(&exec->out.fd, &exec->out.source);
     close_watched(&exec->err.fd, &exec->err.source);
     close_watched(&exec->in, &exec->in_source);
+    close_watched(&exec->failure, &exec->failure_source);
+    timer_cancel(&exec->limit);
     child_forget(exec->child);
     execs->kept -= exec->out.len + exec->err.len;
     execs->count--;
@@ -94,8 +104,12 @@ void execs_free(struct execs *execs)
 {
     if (!execs)
         return;
-    while (!list_empty(&execs->list))
-        drop(list_entry(execs->list.next, struct exec, link));
+    while (!list_empty(&execs->list)) {
+        struct exec *exec = list_entry(execs->list.next, struct exec, link);
+        if (exec->call)
+            call_fail(exec->call, "the agent ends");
+        drop(exec);
+    }
     free(execs);
 }
 
@@ -203,6 +217,44 @@ static char **make_vector(const char *first, const struct json *strings)
     return vector;
 }
 
+static void fail_start(struct exec *exec, const char *why)
+{
+    struct call *call = take_ptr(&exec->call);
+    if (exec->child)
+        child_signal(exec->child, SIGKILL);
+    drop(exec);
+    call_fail(call, "Guest agent command failed, error was: can't start: %s", why);
+}
+
+static void tell_pid(struct exec *exec)
+{
+    struct call *call = take_ptr(&exec->call);
+    char text[32];
+    close_watched(&exec->failure, &exec->failure_source);
+    timer_cancel(&exec->limit);
+    snprintf(text, sizeof(text), "{\"pid\": %d}", exec->pid);
+    call_return(call, text, strlen(text));
+}
+
+/* exec(2) has succeeded, or failed. */
+static void on_failure(void *argument, uint32_t events)
+{
+    struct exec *exec = argument;
+    int err = 0;
+    ssize_t got = read(exec->failure, &err, sizeof(err));
+    if (got == 0)
+        tell_pid(exec);
+    else if (got == sizeof(err))
+        fail_start(exec, strerror(err));
+}
+
+static void on_limit(void *argument)
+{
+    char why[80];
+    snprintf(why, sizeof(why), "its file was not accessible within %u s", LIMIT_AGENT_HELPER_S);
+    fail_start(argument, why);
+}
+
 static int spawn(struct exec *exec, const struct json *arguments, bool merged)
 {
     AUTO_FD in = -1;
@@ -225,12 +277,15 @@ static int spawn(struct exec *exec, const struct json *arguments, bool merged)
         .environment = json_member(arguments, "env") ? environment : NULL,
         .fd = {in, out, merged ? out : err},
     };
-    result = child_spawn(exec->execs->config->children, &spec, &exec->child);
-    if (result == 0) {
-        child_watch(exec->child, on_exit_status, exec);
-        exec->pid = child_pid(exec->child);
-    }
-    return result;
+    const struct agent_config *config = exec->execs->config;
+    result = child_spawn_unwaited(config->children, &spec, &exec->failure, &exec->child);
+    if (result < 0)
+        return result;
+    child_watch(exec->child, on_exit_status, exec);
+    exec->pid = child_pid(exec->child);
+    timer_set(config->timers, &exec->limit,
+              clock_now_ns() + (uint64_t)LIMIT_AGENT_HELPER_S * NS_PER_S);
+    return loop_add(config->loop, exec->failure, EPOLLIN, on_failure, exec, &exec->failure_source);
 }
 
 /* Reads capture-output. NULL, or the error. */
@@ -287,7 +342,7 @@ static bool make_room(struct execs *execs)
         struct exec *exec = list_entry(link, struct exec, link);
         if (execs->count < LIMIT_AGENT_EXECS)
             return true;
-        if (!exec->child) {
+        if (!exec->child && !exec->call) {
             drop(exec);
             return true;
         }
@@ -308,8 +363,10 @@ static void start_exec(struct agent *agent, struct call *call)
         call_fail(call, "out of memory");
         return;
     }
-    *exec = (struct exec){.execs = execs, .in = -1, .out = {.fd = -1}, .err = {.fd = -1}};
+    *exec = (struct exec){
+        .execs = execs, .failure = -1, .in = -1, .out = {.fd = -1}, .err = {.fd = -1}};
     list_init(&exec->link);
+    timer_init(&exec->limit, on_limit, exec);
     list_append(&execs->list, &exec->link);
     execs->count++;
     const char *wrong = read_capture(json_member(call->arguments, "capture-output"), exec, &merged);
@@ -319,6 +376,8 @@ static void start_exec(struct agent *agent, struct call *call)
     else if (!wrong && err == 0)
         err = spawn(exec, call->arguments, merged);
     if (wrong || err < 0) {
+        if (exec->child)
+            child_signal(exec->child, SIGKILL);
         drop(exec);
         call_fail(call, "%s%s",
                   wrong ? wrong : "Guest agent command failed, error was: can't start: ",
@@ -327,13 +386,7 @@ static void start_exec(struct agent *agent, struct call *call)
     }
     if (exec->input && exec->input_len == 0)
         close_watched(&exec->in, &exec->in_source);
-    struct json_out out;
-    json_out_init(&out, JOB_ERROR_MAX);
-    json_out_begin(&out, '{');
-    json_out_member_int(&out, "pid", exec->pid);
-    json_out_end(&out, '}');
-    call_return(call, out.bytes, out.len);
-    json_out_free(&out);
+    exec->call = call; /* on_failure() answers */
 }
 
 static void put_output(struct json_out *out, const struct capture *capture, const char *data,
@@ -366,7 +419,7 @@ static struct exec *find(const struct execs *execs, int64_t pid)
 {
     for (struct list *link = execs->list.next; link != &execs->list; link = link->next) {
         struct exec *exec = list_entry(link, struct exec, link);
-        if (exec->pid == pid)
+        if (exec->pid == pid && !exec->call)
             return exec;
     }
     return NULL;

@@ -30,8 +30,8 @@ struct qga_client {
     char in[QGA_READ_LEN]; /* read and not looked at yet */
     size_t in_at, in_len;
     const struct agent_policy *policy; /* of its requests; NULL: none */
-    bool has_request; /* in frame; nothing more is read until it is answered */
-    bool asked;       /* a request of it has reached the agent */
+    bool has_request;                  /* in frame; nothing more is read until it is answered */
+    bool asked;                        /* a request of it has reached the agent */
     struct json_out out;
     size_t out_at;
     bool ended; /* it has ended its direction */

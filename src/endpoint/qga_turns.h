@@ -38,14 +38,14 @@ struct qga_turns {
     const struct qga_turns_ops *ops;
     struct loop *loop;
     const struct agent_policy *policy; /* of requests; NULL: none */
-    struct list clients; /* the next one is the first */
+    struct list clients;               /* the next one is the first */
     unsigned count;
     bool connected;
     struct qga_client *asker; /* NULL: no request, or its client has gone */
     bool busy;                /* an answer is awaited */
     char *out;                /* lent to the owner */
     struct qga_mark mark;
-    struct timer again;       /* for requests that came while others were refused */
+    struct timer again; /* for requests that came while others were refused */
 };
 
 void qga_turns_init(struct qga_turns *turns, struct loop *loop, const struct qga_turns_ops *ops);

@@ -210,6 +210,59 @@ int child_spawn(struct children *children, const struct child_spec *spec, struct
     return 0;
 }
 
+#define FAILURE_FD 3
+
+/* The child, which calls nothing but system calls: another thread may have held any lock. */
+static _Noreturn void become_program(const struct child_spec *spec, int failure_fd)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    setsid();
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    int err = 0;
+    for (int i = 0; i < 3 && err == 0; i++) {
+        int fd = spec->fd[i] >= 0 ? spec->fd[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
+        err = fd >= 0 && dup2(fd, i) == i ? 0 : errno;
+    }
+    /* Above all of them, then in the place of the first: it ends with exec. */
+    failure_fd = fcntl(failure_fd, F_DUPFD_CLOEXEC, FAILURE_FD + 1);
+    dup3(failure_fd, FAILURE_FD, O_CLOEXEC);
+    closefrom(FAILURE_FD + 1);
+    if (err == 0) {
+        execvpe(spec->argv[0], spec->argv, spec->environment ? spec->environment : environ);
+        err = errno;
+    }
+    ssize_t put = write(FAILURE_FD, &err, sizeof(err));
+    _exit(put < 0 ? 126 : 127);
+}
+
+int child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+                         int *ret_failure_fd, struct child **ret_child)
+{
+    int ends[2];
+    struct child *child;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    AUTO_FD ours = ends[0];
+    AUTO_FD theirs = ends[1];
+    int err = add(children, &child);
+    if (err < 0)
+        return err;
+    child->pid = fork();
+    if (child->pid == 0)
+        become_program(spec, theirs);
+    if (child->pid < 0) {
+        err = -errno;
+        drop(child);
+        return err;
+    }
+    *ret_failure_fd = take_fd(&ours);
+    *ret_child = child;
+    return 0;
+}
+
 int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),
                const void *context, struct child **ret_child)
 {

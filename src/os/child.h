@@ -41,6 +41,13 @@ void children_free(struct children *children);
  * errno. */
 int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child);
 
+/* The same, without a wait for exec, which a file system that hangs may hold up: the child leads a
+ * session, and takes nothing of the specification but argv, environment and fd, each of which is above 2
+ * or -1. *ret_failure_fd is to be read: it ends when exec has succeeded, or brings an errno, an int, when
+ * it has failed. 0, -EAGAIN or another negative errno. */
+int child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+                         int *ret_failure_fd, struct child **ret_child);
+
 /* Forks this program: work(fd, context) runs in the child, with fd as its only descriptor besides
  * the standard ones, and its result is the exit status. */
 int child_fork(struct children *children, int fd, int (*work)(int fd, const void *context),

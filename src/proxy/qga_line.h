@@ -27,9 +27,9 @@ struct qga_line_ops {
 
 struct qga_line {
     const struct qga_line_ops *ops;
-    struct flow flow;        /* without a stream: not connected */
-    bool busy;               /* an answer is awaited */
-    char *out;               /* lent to the stream */
+    struct flow flow; /* without a stream: not connected */
+    bool busy;        /* an answer is awaited */
+    char *out;        /* lent to the stream */
     struct qga_mark mark;
 };
 

@@ -174,6 +174,35 @@ static void children_are_limited(void **state)
     tear_down(&party);
 }
 
+/* Starts a program without a wait for exec, reads the result of that, and waits for its end. */
+static int start_unwaited(struct party *party, const char *path, int out)
+{
+    char *const argv[] = {(char *)path, (char *)"-c", (char *)"exit 3", NULL};
+    const struct child_spec spec = {.argv = argv, .fd = {-1, out, -1}};
+    struct child *child;
+    int failure_fd, err = 0;
+    assert_int_equal(child_spawn_unwaited(party->children, &spec, &failure_fd, &child), 0);
+    child_watch(child, exited, party);
+    ssize_t got = read(failure_fd, &err, sizeof(err));
+    assert_true(got == 0 || got == sizeof(err));
+    close(failure_fd);
+    party->status = -1;
+    wait_for_end(party);
+    return err;
+}
+
+static void exec_is_not_waited_for(void **state)
+{
+    struct party party;
+    set_up(&party);
+    assert_int_equal(start_unwaited(&party, "sh", -1), 0);
+    assert_int_equal(WEXITSTATUS(party.status), 3);
+    assert_int_equal(start_unwaited(&party, "/nonexistent", -1), ENOENT);
+    assert_int_equal(start_unwaited(&party, "/", STDERR_FILENO + 1000), EBADF);
+    assert_int_equal(start_unwaited(&party, "/", -1), EACCES);
+    tear_down(&party);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -184,6 +213,7 @@ int main(void)
         TEST(forks_keep_one_descriptor),
         TEST(forgotten_child_is_reaped),
         TEST(children_are_limited),
+        TEST(exec_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
