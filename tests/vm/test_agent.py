@@ -288,3 +288,93 @@ def test_snapshot_is_restored_in_the_midst_of_commands(boot_machine, lab, cleanu
         assert client.ask("exec-status", pid=pid) == {"exited": False}
         assert client.ask("file-write", handle=handle, buf_b64="eA==")["count"] == 1
         assert client.ask("sync", id=5) == 5
+
+
+# All but those that end or pause the guest.
+EACH = [
+    ("sync", {"id": 1}), ("sync-delimited", {"id": 2}), ("ping", {}), ("info", {}), ("hello", {}), ("get-osinfo", {}),
+    ("get-host-name", {}), ("get-time", {}), ("set-time", {}), ("get-timezone", {}), ("get-users", {}), ("get-load", {}),
+    ("network-get-interfaces", {}), ("network-get-route", {}), ("get-fsinfo", {}), ("get-disks", {}), ("get-diskstats", {}),
+    ("get-cpustats", {}), ("get-vcpus", {}), ("set-vcpus", {"vcpus": [{"logical-id": 0, "online": True}]}),
+    ("get-memory-blocks", {}), ("get-memory-block-info", {}), ("set-memory-blocks", {"mem-blks": []}), ("fsfreeze-status", {}),
+    ("fstrim", {}), ("exec", {"path": "sleep", "arg": ["1000"]}), ("exec-status", {"pid": 1}),
+    ("file-open", {"path": "/tmp/new", "mode": "w"}), ("file-close", {"handle": 1}), ("file-read", {"handle": 1}),
+    ("file-write", {"handle": 1, "buf-b64": "eA=="}), ("file-seek", {"handle": 1, "offset": 0, "whence": 0}),
+    ("file-flush", {"handle": 1}), ("get-file", {"path": "/proc/kallsyms"}), ("get-dmesg", {}),
+    ("set-user-password", {"username": "bob", "password": "eA==", "crypted": False}),
+    ("ssh-get-authorized-keys", {"username": "bob"}), ("ssh-add-authorized-keys", {"username": "bob", "keys": ["ssh-rsa A"]}),
+    ("ssh-remove-authorized-keys", {"username": "bob", "keys": ["ssh-rsa A"]}), ("fsfreeze-freeze-list", {"mountpoints": []}),
+    ("fsfreeze-thaw", {}), ("fsfreeze-freeze", {"timeout": 60}),
+]  # fmt: skip
+
+
+def ask_each(path, cleanup):
+    """A client for each command, whose request is under way; its id is the command."""
+    clients = {name: cleanup.enter_context(Client(path)) for name, _ in EACH}
+    for name, arguments in EACH:
+        clients[name].send(f"guest-{name}", arguments, id=name)
+    return clients
+
+
+def check_each(clients):
+    """Each has had its own answer, or the end of its connection; how many answers there were."""
+    answers = 0
+    for name, client in clients.items():
+        try:
+            assert client.receive()["id"] == name
+            answers += 1
+        except ConnectionError:
+            pass
+    return answers
+
+
+def test_guest_is_reset_in_the_midst_of_each_command(world, cleanup):
+    guest, end, path = world()
+    tag = end.wait_up()
+    clients = ask_each(path, cleanup)
+    guest.qmp.execute("system_reset")
+    guest.reset_shell()
+    start_program(guest)
+    check_each(clients)
+    while end.wait_up() == tag:
+        pass
+    with Client(path) as client:
+        assert client.ask("sync", id=6) == 6 and client.ask("fsfreeze-status") == "thawed"
+
+
+def test_vmm_is_killed_in_the_midst_of_each_command(world, boot_machine, cleanup):
+    guest, end, path = world()
+    tag = end.wait_up()
+    clients = ask_each(path, cleanup)
+    guest.kill()
+    check_each(clients)
+    again = boot_machine(name="again")
+    again.run("mkdir -p /run; mount -t tmpfs tmpfs /run")
+    start_program(again)
+    while end.wait_up() == tag:
+        pass
+    with Client(path) as client:
+        assert client.ask("sync", id=7) == 7
+
+
+def test_snapshot_in_the_midst_of_each_command(boot_machine, lab, cleanup):
+    state = cleanup.enter_context(tempfile.TemporaryFile())
+    guest = boot_machine(has_disk=False)
+    guest.run("mkdir -p /run; mount -t tmpfs tmpfs /run")
+    start_program(guest)
+    path = lab.folder / "qga"
+    end = lab.start("host", f"--channel=unix:{lab.channel},line", f"--qga-socket={path}")
+    tag = end.wait_up()
+    clients = ask_each(path, cleanup)
+    guest.save(state)
+    guest.kill()
+    check_each(clients)
+    boot_machine(has_disk=False, name="restored", state=state)
+    while end.wait_up() == tag:
+        pass
+    with Client(path) as client:
+        assert client.ask("sync", id=8) == 8
+        client.send("guest-fsfreeze-thaw")
+        client.receive()
+        while client.ask("fsfreeze-status") != "thawed":
+            pass

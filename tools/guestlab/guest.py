@@ -127,6 +127,10 @@ class Guest:
         self._shell.send("sync; reboot -f")
         self._shell.wait_ready(timeout, "the guest to restart")
 
+    def reset_shell(self, timeout=BOOT_TIMEOUT_S):
+        """The machine was reset from outside: waits until the guest is ready for commands again."""
+        self._shell.wait_ready(timeout, "the guest to restart")
+
     def shutdown(self, timeout=30):
         """The guest powers its machine off, and QEMU ends; its exit status."""
         self._shell.send("sync; poweroff -f")
