@@ -50,7 +50,7 @@ int cmd_agent(int argc, char **argv)
     uint32_t for_s = 0;
     if (log_start("outboard agent") < 0)
         return EXIT_FAILURE;
-    int status = client_parse(argc, argv, "pckwj*", &options);
+    int status = client_parse(argc, argv, "xpckwj*", &options);
     if (status >= 0)
         return status;
     bool is_freeze = options.command[0] && strcmp(options.command[0], "freeze") == 0;
@@ -59,6 +59,7 @@ int cmd_agent(int argc, char **argv)
         log_line("give COMMAND [KEY=VALUE...], or freeze --for=SECONDS -- COMMAND [ARGUMENT...]");
         return EXIT_USAGE;
     }
+    options.starts_program = is_freeze;
     if (!is_freeze)
         inherited_close(argc, argv, NULL);
     status = agent_client_open(&options, AGENT_SERVICE, &client);

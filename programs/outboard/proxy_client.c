@@ -6,25 +6,19 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "client_cell.h"
+#include "client_outside.h"
 #include "command.h"
 #include "os/clock.h"
-#include "os/closer.h"
 #include "os/socket.h"
 #include "proxy/host_service.h"
-#include "proxy/proxy.h"
 #include "proxy/reason.h"
-#include "proxy/serve.h"
 #include "proxy/service.h"
 
 #define TIMEOUT_S 10
@@ -52,6 +46,7 @@ static const struct {
     {'t', "terminal", NULL, "give the command a terminal"},
     {'j', "json", NULL, "print JSON"},
     {'n', "count", "N", "number of pings (1)"},
+    {'x', "cell", "HOW", "none; default: the parts that the kernel allows; required: all"},
 };
 
 #define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))
@@ -81,6 +76,7 @@ static void print_help(const char *name, const char *letters)
 
 static bool apply(struct client_options *options, int letter)
 {
+    struct ob_fault fault = {0};
     switch (letter) {
     case 'p':
         options->control = optarg;
@@ -98,6 +94,8 @@ static bool apply(struct client_options *options, int letter)
         return options->terminal = true;
     case 'j':
         return options->json = true;
+    case 'x':
+        return confine_parse_how(optarg, &options->cell, &fault) == 0;
     case 'w':
         return address_number(optarg, 1000000, &options->timeout_s) == 0;
     default:
@@ -110,7 +108,8 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
     struct option table[ROW_COUNT + 2] = {0};
     char short_options[2 * ROW_COUNT + 4] = "+:h";
     int count = 0;
-    *ret_options = (struct client_options){.count = 1, .timeout_s = TIMEOUT_S};
+    *ret_options =
+        (struct client_options){.count = 1, .timeout_s = TIMEOUT_S, .cell = CONFINE_DEFAULT};
     table[count++] = (struct option){.name = "help", .val = 'h'};
     for (int i = 0; i < ROW_COUNT; i++) {
         if (!strchr(letters, rows[i].letter))
@@ -146,111 +145,83 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
     return -1;
 }
 
-/* Connects to a proxy's control socket. Returns the descriptor, or a negative errno. */
-static int reach_control(const char *path, uint32_t timeout_s)
+/* For the process: its cell, and the process outside, which outlive a connection. */
+static struct outside {
+    int fd;      /* 0: not started */
+    int nothing; /* /dev/null */
+    struct proxy_options proxy;
+    struct client_target target;
+} outside;
+
+static int start_outside(void *argument)
 {
-    struct address address;
-    struct sockaddr_storage kernel;
+    struct outside *own = argument;
+    own->fd = client_outside_start(&own->target);
+    own->nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return own->fd < 0 ? own->fd : own->nothing < 0 ? -errno : 0;
+}
+
+/* 0 or the exit status, once the reason was printed. */
+static int read_channel(const struct client *client, const struct client_options *options)
+{
     struct ob_fault fault = {0};
-    /* A listener that accepts nobody holds connect(2) up for so long. 0 would be for ever. */
-    const struct timeval timeout = {.tv_sec = timeout_s, .tv_usec = timeout_s ? 0 : 1};
-    if (address_parse_path(path, &address, &fault) < 0)
-        return -ENAMETOOLONG;
-    int len = address_to_kernel(&address, &kernel);
-    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    closer_start(); /* without it, descriptors of a hostile proxy stay open */
-    socket_refuse_fds(fd);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0)
-        return -errno;
-    if (connect(fd, (const struct sockaddr *)&kernel, (socklen_t)len) < 0)
-        return errno == EAGAIN ? -ETIMEDOUT : -errno;
-    return take_fd(&fd);
-}
-
-static int connect_control(struct client *client, const char *path, uint32_t timeout_s)
-{
-    int fd = reach_control(path, timeout_s);
-    if (fd < 0) {
-        client_say(client, "can't reach a proxy at %s: %s", path, strerror(-fd));
-        return EXIT_NOT_REACHED;
-    }
-    client->fd = fd;
-    client->control = path;
-    return 0;
-}
-
-/* The child: a proxy whose only user is its parent. */
-/* Standard input and output are the command's alone: who reads its output waits for the last one
- * that holds it. */
-static int let_go_of_standard_fds(void)
-{
-    AUTO_FD fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    return fd < 0 || dup2(fd, STDIN_FILENO) < 0 || dup2(fd, STDOUT_FILENO) < 0 ? -errno : 0;
-}
-
-static int serve_parent(const struct proxy_options *options, int fd, pid_t parent)
-{
-    int status = EXIT_FAILURE;
-    setsid();                  /* the keyboard's signals are for the command */
-    unsetenv("NOTIFY_SOCKET"); /* who waits there waits for another program */
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent)
-        return status;
-    int err = options->channel.kind == CHANNEL_STDIO ? 0 : let_go_of_standard_fds();
-    if (err < 0)
-        return status;
-    return serve_proxy(options, fd, NULL);
-}
-
-static int start_proxy(struct client *client, const struct client_options *options)
-{
-    int ends[2];
-    struct ob_fault fault = {0};
-    struct proxy_options proxy_options = {0};
-    proxy_options.is_private = true;
-    proxy_options.cell.how = CONFINE_DEFAULT;
-    int err = channel_spec_parse(options->channel, &proxy_options.channel, &fault);
-    int key_len = options->key_file && err == 0
-                      ? key_file_read(options->key_file, proxy_options.key, &fault)
-                      : 0;
+    struct proxy_options *proxy = &outside.proxy;
+    proxy->is_private = true;
+    proxy->cell.how = options->cell;
+    int err = channel_spec_parse(options->channel, &proxy->channel, &fault);
+    int key_len =
+        options->key_file && err == 0 ? key_file_read(options->key_file, proxy->key, &fault) : 0;
     if (err < 0 || key_len < 0) {
         client_say(client, "%s", fault.text);
         return EXIT_USAGE;
     }
-    proxy_options.key_len = (size_t)key_len;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return EXIT_NOT_REACHED;
-    pid_t parent = getpid();
-    client->proxy = fork();
-    if (client->proxy == 0) {
-        close(ends[0]);
-        fcntl(ends[1], F_SETFL, O_NONBLOCK);
-        exit(serve_parent(&proxy_options, ends[1], parent));
-    }
-    close(ends[1]);
-    client->fd = ends[0];
-    return client->proxy < 0 ? EXIT_NOT_REACHED : 0;
+    proxy->key_len = (size_t)key_len;
+    return 0;
+}
+
+/* Once in a process. 0 or the exit status, once the reason was printed. */
+static int prepare(const struct client *client, const struct client_options *options)
+{
+    struct ob_fault fault = {0};
+    if (outside.fd)
+        return 0;
+    int status = options->channel ? read_channel(client, options) : 0;
+    if (status != 0)
+        return status;
+    outside.target = (struct client_target){.control = options->control,
+                                            .proxy = options->channel ? &outside.proxy : NULL,
+                                            .is_confined = options->cell != CONFINE_NONE};
+    enum confine_how how = options->starts_program ? CONFINE_NONE : options->cell;
+    if (client_cell_enter(how, start_outside, &outside, &fault) == 0)
+        return 0;
+    client_say(client, "%s", fault.text);
+    return EXIT_NOT_REACHED;
 }
 
 int client_open(const char *name, const struct client_options *options, struct client *ret_client)
 {
-    *ret_client =
-        (struct client){.name = name,
-                        .fd = -1,
-                        .timeout_s = options->timeout_s,
-                        .until_ns = clock_now_ns() + (uint64_t)options->timeout_s * NS_PER_S};
-    return options->control ? connect_control(ret_client, options->control, options->timeout_s)
-                            : start_proxy(ret_client, options);
+    struct client *client = ret_client;
+    *client = (struct client){
+        .name = name, .fd = -1, .control = options->control, .timeout_s = options->timeout_s};
+    int status = prepare(client, options);
+    if (status != 0)
+        return status;
+    client->nothing = outside.nothing;
+    client_new_deadline(client);
+    int fd = client_outside_connect(outside.fd, options->timeout_s);
+    if (fd >= 0)
+        client->fd = fd;
+    else if (options->control)
+        client_say(client, "can't reach a proxy at %s: %s", options->control, strerror(-fd));
+    return fd < 0 ? EXIT_NOT_REACHED : 0;
 }
 
 void client_close(struct client *client)
 {
     if (client->fd >= 0)
         socket_close(take_fd(&client->fd));
-    if (client->proxy > 0) {
-        kill(client->proxy, SIGTERM);
-        waitpid(client->proxy, NULL, 0);
-    }
+    if (outside.fd > 0 && !client->control)
+        client_outside_hang_up(outside.fd);
 }
 
 /* Reads up to the newline, and not a byte more: a stream may follow. */
@@ -281,7 +252,7 @@ static bool ask_why(const struct client *client, char ret_why[LINE_LEN])
 {
     if (!client->control)
         return false;
-    AUTO_FD fd = reach_control(client->control, 1);
+    AUTO_FD fd = client_outside_connect(outside.fd, 1);
     char line[LINE_LEN];
     if (fd < 0 || dprintf(fd, "STATUS\n") < 0 ||
         read_line(fd, clock_now_ns() + NS_PER_S, line, sizeof(line)) < 0 ||

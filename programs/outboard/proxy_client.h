@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "os/log.h"
+#include "sandbox/confine.h"
 
 /* The proxy could not be reached, or the other end; as ssh(1) says it. */
 #define EXIT_NOT_REACHED 255
@@ -23,7 +24,9 @@ struct client_options {
     const char *service; /* run: a declared command */
     bool terminal;       /* run */
     bool json;           /* status */
-    uint32_t count;      /* ping */
+    bool starts_program; /* agent freeze: no cell, since the program may do all that its user may */
+    enum confine_how cell;
+    uint32_t count; /* ping */
     uint32_t timeout_s;
     char **command; /* run, connect: the words behind the options, NULL at the end */
 };
@@ -32,7 +35,7 @@ struct client {
     const char *name;    /* the subcommand */
     int fd;              /* the control connection */
     const char *control; /* its path; NULL: the proxy is our own */
-    pid_t proxy;         /* of the proxy that runs for this command, 0: none */
+    int nothing;         /* /dev/null */
     uint32_t timeout_s;
     uint64_t until_ns; /* when answers have to be there */
 };

@@ -105,9 +105,9 @@ size_t input_take(struct input *input, void *ret_bytes, size_t size, bool *ret_e
 void input_close(struct input *input)
 {
     /* The descriptor stays taken, so that no other file gets its number. */
-    AUTO_FD nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (nothing >= 0)
-        dup2(nothing, STDIN_FILENO);
+    AUTO_FD opened = input->nothing ? -1 : open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (input->nothing || opened >= 0)
+        dup2(input->nothing ? input->nothing : opened, STDIN_FILENO);
     input->is_open = false;
     input->len = 0;
 }

@@ -20,6 +20,7 @@ struct input {
     bool is_terminal; /* with an escape */
     bool is_open;
     bool at_line_start, after_tilde;
+    int nothing; /* /dev/null, in place of standard input that nobody wants; 0: it is opened then */
     uint64_t stuck_since_ns; /* no room for further keys; 0: there is */
     size_t len;
     uint8_t held[2 * INPUT_MAX];

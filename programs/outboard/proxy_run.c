@@ -303,6 +303,7 @@ static int run(struct client *client, const struct client_options *options, int 
         .client = client, .options = options, .version = version, .status = -1};
     int status = EXIT_NOT_REACHED;
     input_init(&session.input, options->terminal && isatty(STDIN_FILENO));
+    session.input.nothing = client->nothing;
     int err = gather(&session);
     bool fits = version >= 2 || session.arguments_len <= EXEC_START_ARGUMENTS_MAX;
     if (err == 0 && fits)
@@ -362,7 +363,7 @@ static int open_and_run(const struct client_options *options)
 int proxy_run_command(int argc, char **argv)
 {
     struct client_options options;
-    int status = client_parse(argc, argv, "pckwst", &options);
+    int status = client_parse(argc, argv, "xpckwst", &options);
     if (status >= 0)
         return status;
     if (!options.service == !*options.command) {

@@ -33,6 +33,8 @@ extern const char policy_proxy[];
 extern const char policy_client[];
 /* The calls of a device with a vault, besides. */
 extern const char policy_vault[];
+/* Calls of commands that use a proxy, besides those of `outboard inspect`. */
+extern const char policy_command[];
 /* The further lines of a device that reaches out. */
 extern const char policy_reach[];
 

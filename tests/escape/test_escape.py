@@ -40,10 +40,11 @@ PROGRAMS = {
     "outboard-proxy": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1", "-Lunix:@/forward:app"],
     "outboard-proxy-agent": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--allow-agent"],
     "outboard-inspect": [OUTBOARD, "inspect", "@/nobody"],
+    "outboard-run": [OUTBOARD, "proxy", "run", "--control=@/stream", "true"],
 }
 # No devices: they are taken over when they wait in their cell. Without one, inspect does not wait for anybody here.
-PROXY, WITH_AGENT, INSPECT = "outboard-proxy", "outboard-proxy-agent", "outboard-inspect"
-AT_WAIT = (PROXY, WITH_AGENT, INSPECT)
+PROXY, WITH_AGENT, INSPECT, RUN = "outboard-proxy", "outboard-proxy-agent", "outboard-inspect", "outboard-run"
+AT_WAIT = (PROXY, WITH_AGENT, INSPECT, RUN)
 WITH_A_RING = "outboard-nvme"
 # What a program's own policy answers, as its reason there says. These of the proxy and of inspect list less than
 # that of devices, and answer readlink(2) with an errno. The message of inspect is one by a datagram socket of its launcher.
@@ -51,11 +52,13 @@ OTHERWISE = {
     ("outboard-nvme", "make a pair of sockets"): "done",
     ("outboard-nvme-nbd", "make a pair of sockets"): "done",
     **{(program, "read a link"): "ENOENT" for program in AT_WAIT},
-    **{(program, "start a process by clone3(2)"): "killed clone3" for program in AT_WAIT},
-    **{(program, "make descriptors without bound"): "killed eventfd2" for program in AT_WAIT},
+    **{(program, "start a process by clone3(2)"): "killed clone3" for program in AT_WAIT if program != RUN},
+    **{(program, "make descriptors without bound"): "killed eventfd2" for program in AT_WAIT if program != RUN},
     **{(program, "punch a hole by madvise(2)"): "killed mmap" for program in (PROXY, WITH_AGENT)},
-    (INSPECT, "send a message to a socket by its path"): "ENOENT",
-    (INSPECT, "send a message to an abstract socket"): "EPERM" if landlock_version() >= 6 else "done",
+    **{(program, "send a message to a socket by its path"): "ENOENT" for program in (INSPECT, RUN)},
+    **{(program, "send a message to an abstract socket"): "EPERM" if landlock_version() >= 6 else "done" for program in (INSPECT, RUN)},
+    (RUN, "look for the handler of a signal"): "done",
+    (RUN, "make a pipe"): "done",
 }
 
 # Root's programs, and those of an ordinary user; an ordinary user has its own alone.

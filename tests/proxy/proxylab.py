@@ -40,7 +40,7 @@ class End:
     def wait_down(self, why):
         """Waits until the status gives this reason: a try to open the channel has come to its end."""
         while not self.ask("STATUS").startswith(f"down: {why}"):
-            assert self.process.poll() is None
+            assert self.process.running
 
     def status(self):
         return json.loads(self.ask("STATUS json"))

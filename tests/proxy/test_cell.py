@@ -178,3 +178,88 @@ def test_the_program_of_a_guest_has_a_cell(lab):
     """Without options it trusts the host, which may use all that its user may, by the processes outside."""
     host = lab.start("host", f"--channel=unix-listen:{lab.channel}", "--trust-peer", program=[STATIC])
     assert cell_of(host.process.pid) == ("1", "2") and len(children_of(host.process.pid)) == 2
+
+
+COMMANDS = {
+    "run": ["proxy", "run", "--", "cat"],
+    "run with a terminal": ["proxy", "run", "--terminal", "--", "cat"],
+    "connect": ["proxy", "connect", "echo"],
+}
+
+
+@pytest.fixture
+def serving(lab):
+    """The other end of a channel, which has all services."""
+    host = lab.start("host", f"--channel=unix-listen:{lab.channel}", "--allow-run", "--allow-agent", "-secho=exec:cat")
+    return host
+
+
+def start_command(cleanup, *words):
+    process = subprocess.Popen([PROGRAM, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    cleanup.callback(process.wait, PATIENCE_S)
+    cleanup.callback(process.stdout.close)
+    cleanup.callback(process.stdin.close)
+    return process
+
+
+def with_options(words, *options):
+    at = 2 if words[0] == "proxy" else 1
+    return [*words[:at], *options, *words[at:]]
+
+
+@pytest.mark.parametrize("by", ["control", "channel"])
+@pytest.mark.parametrize("command", ["run", "run with a terminal", "connect"])
+def test_a_command_that_uses_a_proxy_has_a_cell(serving, lab, cleanup, command, by):
+    """It does its work there, and the process outside has the rights of its user."""
+    if by == "control":
+        guest = lab.start("guest", f"--channel=unix:{lab.channel}")
+        option = f"--control={guest.control}"
+    else:
+        option = f"--channel=unix:{lab.channel}"
+    process = start_command(cleanup, *with_options(COMMANDS[command], option))
+    process.stdin.write(b"question\n")
+    process.stdin.flush()
+    assert process.stdout.readline().strip() == b"question"
+    assert cell_of(process.pid) == ("1", "2")
+    (outside,) = children_of(process.pid)
+    assert cell_of(outside) == (("1", "2") if by == "control" else ("0", "0"))
+    assert int(status_of(outside)["Uid"].split()[0]) == os.geteuid()
+    process.stdin.close()
+    ended = os.pidfd_open(outside)
+    cleanup.callback(os.close, ended)
+    if "terminal" not in command:
+        assert process.wait(PATIENCE_S) == 0
+        assert select.select([ended], [], [], PATIENCE_S)[0]
+    else:
+        process.kill()
+        assert select.select([ended], [], [], PATIENCE_S)[0]
+
+
+def test_a_command_without_a_cell(serving, lab, cleanup):
+    process = start_command(cleanup, "proxy", "run", "--cell=none", f"--channel=unix:{lab.channel}", "--", "cat")
+    process.stdin.write(b"question\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == b"question\n"
+    assert cell_of(process.pid) == ("0", "0")
+
+
+def test_a_program_that_runs_during_a_freeze_has_the_rights_of_its_user(lab):
+    """It is started by outboard agent freeze, which has no cell therefore; here the freeze is refused."""
+    lab.start("host", f"--channel=unix-listen:{lab.channel}", "--allow-agent", "--agent-read-only")
+    done = subprocess.run([PROGRAM, "agent", f"--channel=unix:{lab.channel}", "freeze", "--for=1", "--", "true"],
+                          capture_output=True, text=True, timeout=PATIENCE_S)  # fmt: skip
+    assert (done.returncode, done.stderr) == (255, "outboard agent: Command guest-fsfreeze-freeze has been disabled: the agent is read-only\n")
+
+
+@pytest.mark.parametrize("words", [["proxy", "ping"], ["proxy", "run", "true"], ["proxy", "status"], ["agent", "ping"]], ids=" ".join)
+def test_cell_of_a_command_is_one_of_three_words(words, tmp_path):
+    done = subprocess.run([PROGRAM, *with_options(words, "--cell=maybe", f"--control={tmp_path}/none")],
+                          capture_output=True, text=True, timeout=PATIENCE_S)  # fmt: skip
+    assert done.returncode == 2 and "got '--cell=maybe', expected an option with its value" in done.stderr
+
+
+def test_input_that_the_command_closed_is_given_back_in_a_cell(serving, lab):
+    """/dev/null is opened before the cell."""
+    done = subprocess.run([PROGRAM, "proxy", "run", f"--channel=unix:{lab.channel}", "--", "sh", "-c", "exec <&-; echo done"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S)  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
