@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,8 @@
 
 /* Room for the handler and the kernel's frame, which holds the vector registers. */
 #define STACK_LEN 16384
+
+#define SYS_MSEAL 462 /* Linux 6.10 */
 
 #define ARGUMENTS 3 /* that a policy looks at, and a line names */
 
@@ -102,12 +105,36 @@ static void on_refused(int number, siginfo_t *info, void *context)
         call_kernel(REFUSAL_END, 0, 0, 0);
 }
 
+/* The pages of this file's program or library that can be executed. */
+static int seal_if_ours(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    const uintptr_t ours = (uintptr_t)on_refused, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        uintptr_t start = info->dlpi_addr + part->p_vaddr, end = start + part->p_memsz;
+        if (part->p_type != PT_LOAD || !(part->p_flags & PF_X) || ours < start || ours >= end)
+            continue;
+        start &= ~(page - 1);
+        syscall(SYS_MSEAL, start, (end - start + page - 1) & ~(page - 1), 0);
+        return 1;
+    }
+    return 0;
+}
+
+/* From Linux 6.10 on, nothing else can be put in the place of the handler: its pages can't be unmapped,
+ * replaced, moved or made writable any more. An earlier kernel has no such call. */
+static void seal_code(void)
+{
+    dl_iterate_phdr(seal_if_ours, NULL);
+}
+
 int refusal_prepare(const struct policy *policy, const char *program)
 {
     struct sigaction action = {.sa_sigaction = on_refused, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     const stack_t stack = {.ss_sp = refusal.stack, .ss_size = sizeof(refusal.stack)};
     refusal.policy = policy;
     refusal.program = program;
+    seal_code();
     sigfillset(&action.sa_mask);
     return sigaltstack(&stack, NULL) < 0 || sigaction(SIGSYS, &action, NULL) < 0 ? -errno : 0;
 }

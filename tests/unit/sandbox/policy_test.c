@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/reboot.h>
 #include <signal.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -47,6 +48,34 @@ static void do_what_is_allowed(void)
 static void allowed_calls_work(void **state)
 {
     child_succeeds(do_what_is_allowed);
+}
+
+/* The page of refusal_prepare() is one of the handler's pages. */
+static void replace_the_handler(void)
+{
+    struct policy *policy;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *code = (char *)((uintptr_t)refusal_prepare & ~(page - 1));
+    CHILD_ASSERT(policy_new(&policy, NULL) == 0);
+    if (syscall(462, NULL, 0, 0) < 0) /* mseal(2), of nothing */
+        _exit(CHILD_SKIPS);
+    CHILD_ASSERT(refusal_prepare(policy, "program") == 0);
+    CHILD_ASSERT(mprotect(code, page, PROT_READ | PROT_WRITE) < 0 && errno == EPERM);
+    CHILD_ASSERT(munmap(code, page) < 0 && errno == EPERM);
+    void *other =
+        mmap(code, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    CHILD_ASSERT(other == MAP_FAILED && errno == EPERM);
+    void *moved = mremap(code, page, page, MREMAP_MAYMOVE | MREMAP_FIXED, code + (1L << 30));
+    CHILD_ASSERT(moved == MAP_FAILED && errno == EPERM);
+}
+
+static void nothing_takes_the_place_of_the_handler(void **state)
+{
+    if (syscall(462, NULL, 0, 0) < 0) {
+        print_message("skipped: this kernel seals no memory (Linux 6.10)\n");
+        skip();
+    }
+    child_succeeds(replace_the_handler);
 }
 
 static void make_executable_memory(void)
@@ -292,6 +321,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(allowed_calls_work),
         TEST(a_refused_call_is_named_and_ends_the_process),
+        TEST(nothing_takes_the_place_of_the_handler),
         TEST(nothing_survives_a_refusal),
         TEST(lines_for_the_device_being_made_end),
         TEST(an_argument_can_be_any_but_one),
