@@ -84,9 +84,9 @@ void vsock_receive(struct vsock *vsock, const struct ob_virtio_chain *chain)
     size_t payload = chain->readable_len - PACKET_HEADER_LEN;
     if (packet.len > payload || packet.len > PACKET_PAYLOAD_MAX) {
         ob_log("guest: got a packet whose header says %u bytes of payload, expected at most %zu; "
-               "dropped",
+               "its connection is reset",
                packet.len, payload < PACKET_PAYLOAD_MAX ? payload : PACKET_PAYLOAD_MAX);
-        return;
+        packet.op = PACKET_INVALID; /* the stream would have a gap */
     }
     if (packet.src_cid != vsock->options.guest_cid) {
         ob_log("guest: got a packet from CID %llu, expected %llu; dropped",

@@ -22,6 +22,7 @@ enum packet_type {
 };
 
 enum packet_op {
+    PACKET_INVALID = 0,
     PACKET_REQUEST = 1,
     PACKET_RESPONSE = 2,
     PACKET_RST = 3,

@@ -472,8 +472,13 @@ static void test_packets_that_are_none(void **state)
                             .type = PACKET_STREAM,
                             .op = PACKET_RW};
     driver_send(&driver, &packet, "short", 5);
+    expect_op(PACKET_RST);
+    assert_int_equal(recv(host, &(char){0}, 1, 0), 0);
+    close(host);
+    host = connected(GUEST, SOCK_STREAM);
     packet.len = PACKET_PAYLOAD_MAX + 1;
     driver_send(&driver, &packet, bytes, PACKET_PAYLOAD_MAX + 1);
+    expect_op(PACKET_RST);
     packet.len = 0;
     packet.src_cid = 9; /* another guest's */
     driver_send(&driver, &packet, NULL, 0);
