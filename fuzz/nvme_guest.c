@@ -132,7 +132,7 @@ static void end_all(struct guest *guest)
 static void end_all_in_time(struct guest *guest, bool slowly)
 {
     if (slowly && !device_is_quiet(guest->device)) {
-        clock_ms += NVME_DRAIN_MS / 2;
+        clock_ms += BLOCK_DRAIN_MS / 2;
         CHECK(loop_wait(guest->loop, 0) >= 0);
     }
     while (!device_is_quiet(guest->device))
@@ -531,7 +531,7 @@ static void start(struct guest *guest)
     const struct nvme_options options = {.images = &image,
                                          .count = 1,
                                          .serial = "FUZZ",
-                                         .timeout_ms = NVME_TIMEOUT_MS,
+                                         .timeout_ms = BLOCK_TIMEOUT_MS,
                                          .interrupts =
                                              (enum nvme_interrupts)(last_byte(&guest->input) % 3)};
     clock_ms = 1;

@@ -89,7 +89,7 @@ static struct world *world_new(void)
     fake_disk_init(&world.disk, 0);
     const struct nvme_image image = {.block = &world.disk.block, .block_size = 512};
     const struct nvme_options options = {
-        .images = &image, .count = 1, .serial = "FUZZ", .timeout_ms = NVME_TIMEOUT_MS};
+        .images = &image, .count = 1, .serial = "FUZZ", .timeout_ms = BLOCK_TIMEOUT_MS};
     CHECK(nvme_new(&options, &world.nvme, &world.device, NULL) == 0);
     world.memory_fd = memfd_create("guest", MFD_CLOEXEC);
     CHECK(world.memory_fd >= 0 && ftruncate(world.memory_fd, MEMORY_LEN) == 0);

@@ -19,6 +19,19 @@
 
 struct block;
 
+/* How long an image may be silent before the device gives up on it, milliseconds: by default less
+ * than the 30 s after which Linux's drivers lose patience. */
+#define BLOCK_TIMEOUT_MS     20000u
+#define BLOCK_TIMEOUT_MIN_MS 100u
+#define BLOCK_TIMEOUT_MAX_MS 3600000u
+
+/* Longest time that a reset, or memory that is taken back, waits for images, milliseconds; a VMM
+ * waits for that long, and QEMU gives up after five seconds. */
+#define BLOCK_DRAIN_MS 3000u
+
+/* No file system tells of a file that has grown, so devices look (block_ops.resized). */
+#define BLOCK_LOOK_MS 1000u
+
 enum block_op {
     BLOCK_READ,
     BLOCK_WRITE,

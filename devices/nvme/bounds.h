@@ -51,16 +51,6 @@
 #define NVME_BURST  8u
 #define NVME_BUDGET 64u
 
-/* Longest time that a reset, or memory that is taken back, waits for back ends, milliseconds; a VMM
- * waits for that long, and QEMU gives up after five seconds. */
-#define NVME_DRAIN_MS 3000u
-
-/* How long a back end may take for one operation, milliseconds: by default less than the 30 s after
- * which Linux's driver resets the controller. */
-#define NVME_TIMEOUT_MS     20000u
-#define NVME_TIMEOUT_MIN_MS 100u
-#define NVME_TIMEOUT_MAX_MS 3600000u
-
 /* Bytes of a saved state, and its layout. */
 #define NVME_STATE_VERSION 1u
 #define NVME_STATE_LEN     65536u

@@ -7,7 +7,7 @@
 
 /* Opens the image with the back end that its path asks for. 0, or a negative errno with the fault
  * filled. */
-int image_open(const struct image_option *option, struct nvme_image *ret_image,
-               struct ob_fault *fault);
+int nvme_image_open(const struct image_option *option, struct nvme_image *ret_image,
+                    struct ob_fault *fault);
 
 #endif

@@ -39,7 +39,7 @@ static int apply_timeout(void *argument, const char *value, struct ob_fault *fau
 {
     struct config *config = argument;
     uint64_t number = 0;
-    int err = ob_option_number(value, NVME_TIMEOUT_MIN_MS, NVME_TIMEOUT_MAX_MS, &number, fault);
+    int err = ob_option_number(value, BLOCK_TIMEOUT_MIN_MS, BLOCK_TIMEOUT_MAX_MS, &number, fault);
     if (err == 0)
         config->timeout_ms = (unsigned)number;
     return err;
@@ -89,7 +89,7 @@ static int open_images(void *argument, struct ob_fault *fault)
     int err = check_serials(config, fault);
     while (config->opened < config->count && err == 0) {
         unsigned next = config->opened;
-        err = image_open(&config->options[next], &config->images[next], fault);
+        err = nvme_image_open(&config->options[next], &config->images[next], fault);
         config->opened += err == 0;
     }
     if (err < 0)
@@ -142,7 +142,7 @@ int main(int argc, char **argv)
         .close = close_images,
         .policy = policy_nvme,
     };
-    struct config config = {.timeout_ms = NVME_TIMEOUT_MS};
+    struct config config = {.timeout_ms = BLOCK_TIMEOUT_MS};
     int status = ob_program_main(&program, &config, argc, argv);
     for (unsigned i = 0; i < config.count; i++)
         image_option_done(&config.options[i]);

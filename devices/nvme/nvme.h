@@ -81,7 +81,7 @@ struct nvme_options {
     const struct nvme_image *images; /* namespaces 1, 2 and so on */
     unsigned count;
     const char *serial;
-    unsigned timeout_ms; /* of an operation of an image; NVME_TIMEOUT_MIN_MS to _MAX_MS */
+    unsigned timeout_ms; /* of an operation of an image; BLOCK_TIMEOUT_MIN_MS to _MAX_MS */
     enum nvme_interrupts interrupts;
 };
 

@@ -38,7 +38,7 @@ void quiesce_begin(struct nvme *nvme)
     quiesce->on = true;
     for (unsigned i = 0; i < nvme->namespaces.count; i++)
         quiesce->blocks[i] = nvme->namespaces.list[i].block;
-    block_drain_begin(&quiesce->drain, quiesce->blocks, nvme->namespaces.count, NVME_DRAIN_MS,
+    block_drain_begin(&quiesce->drain, quiesce->blocks, nvme->namespaces.count, BLOCK_DRAIN_MS,
                       block_clock_ms());
     set_timer(quiesce);
 }

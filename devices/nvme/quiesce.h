@@ -2,7 +2,7 @@
 /*
  * Quiesce: the controller lets go of guest memory because the VMM takes it back, resets the
  * function, or has gone. Meanwhile no command is fetched, and poll() ends the requests in flight. After
- * NVME_DRAIN_MS that is over: operations that can't be called back stay in flight (backends/block/block.h).
+ * BLOCK_DRAIN_MS that is over: operations that can't be called back stay in flight (backends/block/block.h).
  */
 #ifndef OUTBOARD_DEVICES_NVME_QUIESCE_H
 #define OUTBOARD_DEVICES_NVME_QUIESCE_H

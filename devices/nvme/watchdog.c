@@ -4,9 +4,7 @@
 #include "completion.h"
 #include "nvme.h"
 
-/* No file system tells of a file that has grown, so we look. */
-#define LOOK_EVERY_MS 1000u
-#define NS_PER_MS     UINT64_C(1000000)
+#define NS_PER_MS UINT64_C(1000000)
 
 void watchdog_tell_changed(struct nvme *nvme, struct nvme_namespace *ns)
 {
@@ -27,7 +25,7 @@ static void look(struct nvme *nvme, struct nvme_namespace *ns)
 static unsigned timer_period_ms(const struct nvme_watchdog *watchdog)
 {
     unsigned fraction = watchdog->timeout_ms / 4;
-    return fraction < LOOK_EVERY_MS ? fraction : LOOK_EVERY_MS;
+    return fraction < BLOCK_LOOK_MS ? fraction : BLOCK_LOOK_MS;
 }
 
 /* Times are as exact as the timer: an operation that began after its last round is not as old as it seems. */

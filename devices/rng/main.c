@@ -65,6 +65,7 @@ int main(int argc, char **argv)
         .summary = "A virtio device that gives a guest random bytes of the host.",
         .type = "rng",
         .needs_shared_memory = true,
+        .is_virtio = true,
         .create = create,
     };
     static struct rng rng;

@@ -136,6 +136,7 @@ int main(int argc, char **argv)
         .type = "console",
         .options = option_table,
         .needs_shared_memory = true,
+        .is_virtio = true,
         .open = open_all,
         .close = close_all,
         .create = create,

@@ -92,6 +92,8 @@ struct ob_program {
      * and the network, and so protects less. NULL: false.
      */
     bool (*reaches_out)(void *config);
+    /* The device is made by ob_virtio_new() (virtio.h). Then vhost-user is offered too. */
+    bool is_virtio;
 };
 
 /**

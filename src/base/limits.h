@@ -72,6 +72,21 @@
 /* vfio-user: messages that ask the client for its memory and are not answered yet. */
 #define LIMIT_VFIO_USER_DMA_MESSAGES 32
 
+/* vhost-user: regions of one SET_MEM_TABLE, whose descriptors fit one message; slots that are added
+ * one by one (GET_MAX_MEM_SLOTS); and bytes of configuration space in one message. */
+#define LIMIT_VHOST_USER_REGIONS 8u
+#define LIMIT_VHOST_USER_SLOTS   509u
+#define LIMIT_VHOST_USER_CONFIG  256u
+
+/* vhost-user: rings, whose index has eight bits. */
+#define LIMIT_VHOST_USER_RINGS 256u
+
+/* vhost-user: translations of one device's IOMMU that are kept, misses that wait for an answer, and
+ * milliseconds for which one waits. */
+#define LIMIT_VHOST_USER_IOTLB   32768u
+#define LIMIT_VHOST_USER_MISSES  64u
+#define LIMIT_VHOST_USER_MISS_MS 5000u
+
 /* Dirty log: ranges of guest memory, and pages in all of them (256 GiB of 4096 bytes: 8 MiB of
  * bits). */
 #define LIMIT_DIRTY_RANGES 64

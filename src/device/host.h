@@ -36,6 +36,13 @@ struct server_host {
      * errno. */
     int (*memory_adopt)(void *context, uint8_t *address, uint64_t len, int fd, int old_fd);
     void (*memory_free)(void *context, uint8_t *address, uint64_t len, int fd);
+    /* Sends all bytes to a peer's socket, without waiting. 0; -EAGAIN when there is no room for them;
+     * or another negative errno. After a failure some of them may have been sent. */
+    int (*send)(void *context, int fd, const uint8_t *bytes, size_t len);
+    /* Milliseconds of a clock that never runs backward. */
+    uint64_t (*now_ms)(void *context);
+    /* Calls engine_poke() once after that time, if not before. */
+    void (*look_again)(void *context, unsigned after_ms);
     /* Closes any descriptor, a peer's too, without waiting. */
     void (*close)(void *context, int fd);
     /* Tells a person of something odd that changes nothing. kind: the format that the sentence was

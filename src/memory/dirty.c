@@ -74,7 +74,7 @@ void dirty_stop(struct dirty_log *log)
     while (log->count > 0)
         free(log->ranges[--log->count].bits);
     tdestroy(log->blocks, free);
-    *log = (struct dirty_log){0};
+    *log = (struct dirty_log){.shared = log->shared, .shared_len = log->shared_len};
 }
 
 /* Marks the part of [start, last] in a range. */
@@ -134,8 +134,23 @@ static void mark_all(struct dirty_log *log, uint64_t start, uint64_t last)
     }
 }
 
+void dirty_share(struct dirty_log *log, uint8_t *bits, uint64_t len)
+{
+    log->shared = bits;
+    log->shared_len = bits ? len : 0;
+}
+
+static void mark_shared(const struct dirty_log *log, uint64_t start, uint64_t last)
+{
+    for (uint64_t page = start / SMALLEST_PAGE;
+         page <= last / SMALLEST_PAGE && page / 8 < log->shared_len; page++)
+        __atomic_fetch_or(&log->shared[page / 8], (uint8_t)(1u << page % 8), __ATOMIC_SEQ_CST);
+}
+
 void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len)
 {
+    if (log->shared && len > 0)
+        mark_shared(log, start, start + (len - 1));
     if (log->all && len > 0)
         mark_all(log, start, start + (len - 1));
     for (unsigned i = 0; len > 0 && i < log->count; i++)

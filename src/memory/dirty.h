@@ -35,6 +35,8 @@ struct dirty_log {
     struct dirty_range ranges[LIMIT_DIRTY_RANGES];
     void *blocks; /* of all memory: tsearch(3) of struct dirty_block */
     unsigned num_blocks;
+    uint8_t *shared;     /* the VMM's own bits, which it reads and clears at any time; NULL: none */
+    uint64_t shared_len; /* bytes */
 };
 
 /* Starts a log over these ranges (bits are not looked at), or over all memory without ranges.
@@ -44,6 +46,10 @@ struct dirty_log {
 int dirty_start(struct dirty_log *log, uint64_t page, const struct dirty_range *ranges,
                 unsigned count);
 void dirty_stop(struct dirty_log *log);
+
+/* Marks in bits of the VMM's too, of pages of 4096 bytes from address 0: by atomic operations, and
+ * nothing beyond their end. The caller keeps them mapped until he gives others, or NULL. */
+void dirty_share(struct dirty_log *log, uint8_t *bits, uint64_t len);
 
 /* The device has written there. */
 void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len);

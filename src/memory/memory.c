@@ -29,13 +29,20 @@ static struct ob_dma_region *find(struct memory *memory, uint64_t gpa)
     return region;
 }
 
+struct ob_dma_region *memory_find(struct memory *memory, uint64_t gpa)
+{
+    return find(memory, gpa);
+}
+
 static void release(struct memory *memory, struct ob_dma_region *region)
 {
-    if (--region->references > 0)
-        return;
-    if (region->address && !region->borrowed)
-        memory->host.unmap(memory->host.context, region->address, region->len);
-    free(region);
+    while (region && --region->references == 0) {
+        struct ob_dma_region *within = region->within;
+        if (region->address && !region->borrowed)
+            memory->host.unmap(memory->host.context, region->address, region->len);
+        free(region);
+        region = within;
+    }
 }
 
 static void drop(struct ob_dma_region *region, void *memory)
@@ -119,10 +126,17 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
                                      .address = desc->address,
                                      .references = 1,
                                      .writable = desc->writable,
-                                     .borrowed = desc->address};
+                                     .borrowed = desc->address || desc->within,
+                                     .within = desc->within,
+                                     .log_gpa = desc->gpa};
+    if (desc->within) {
+        region->address = desc->within->address + desc->offset;
+        region->log_gpa = desc->within->gpa + desc->offset;
+        desc->within->references++;
+    }
     struct ob_fault why = {0};
     int err = 0;
-    if (desc->fd >= 0 && !desc->address && !memory->never_maps)
+    if (desc->fd >= 0 && !region->address && !memory->never_maps)
         err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
                                desc->writable, &region->address, &region->file, &why);
     if (err < 0) {
@@ -143,7 +157,7 @@ static bool same(const struct ob_dma_region *a, const struct ob_dma_region *b)
 {
     return a->gpa == b->gpa && a->len == b->len && a->offset == b->offset &&
            a->writable == b->writable && a->file.device == b->file.device &&
-           a->file.inode == b->file.inode;
+           a->file.inode == b->file.inode && a->within == b->within;
 }
 
 /* Puts the set's region in the place of one that was just made for the same memory. */
@@ -250,13 +264,19 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
     return remove_region(memory, *ret_region);
 }
 
-int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region)
+int memory_remove_overlap(struct memory *memory, uint64_t gpa, uint64_t len,
+                          struct ob_dma_region **ret_region)
 {
-    struct ob_dma_region *region = region_index_find(&memory->index, 0, UINT64_MAX);
+    struct ob_dma_region *region = region_index_find(&memory->index, gpa, len);
     if (!region)
         return -ENOENT;
     *ret_region = region;
     return remove_region(memory, region);
+}
+
+int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region)
+{
+    return memory_remove_overlap(memory, 0, UINT64_MAX, ret_region);
 }
 
 void memory_drop(struct memory *memory, struct ob_dma_region *region)
@@ -335,7 +355,14 @@ int memory_at(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8
 
 void memory_mark(struct memory *memory, uint64_t gpa, size_t len)
 {
-    dirty_mark(&memory->dirty, gpa, len);
+    const struct ob_dma_region *region;
+    while (len > 0 && (region = find(memory, gpa))) {
+        const uint64_t into = gpa - region->gpa, left = region->len - into;
+        const size_t piece = len < left ? len : (size_t)left;
+        dirty_mark(&memory->dirty, region->log_gpa + into, piece);
+        gpa += piece;
+        len -= piece;
+    }
 }
 
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len)
@@ -362,8 +389,6 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
 {
     const uint8_t *from = buf;
     int err = check_range(memory, gpa, len, true);
-    if (err == 0)
-        dirty_mark(&memory->dirty, gpa, len);
     while (err == 0 && len > 0) {
         uint8_t *at;
         size_t piece;
@@ -372,6 +397,8 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
         if (err < 0)
             break;
         memcpy(at, from, piece);
+        /* Afterwards: a VMM that copies a page takes the mark away first. */
+        dirty_mark(&memory->dirty, region->log_gpa + (gpa - region->gpa), piece);
         from += piece;
         gpa += piece;
         len -= piece;
@@ -384,7 +411,7 @@ static void mark_written(struct memory *memory, const struct ob_dma_span *span)
     const struct ob_dma_region *region = span->region;
     uint64_t into = (uint64_t)((const uint8_t *)span->address - region->address);
     if (span->direction == OB_DMA_FROM_DEVICE)
-        dirty_mark(&memory->dirty, region->gpa + into, span->len);
+        dirty_mark(&memory->dirty, region->log_gpa + into, span->len);
 }
 
 int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,

@@ -50,7 +50,9 @@ struct memory_region_desc {
     uint64_t len;
     uint64_t offset;  /* into the file */
     int fd;           /* stays the caller's; -1: memory that only the VMM reaches, unless... */
-    uint8_t *address; /* ...it is here, the caller's, for as long as the region lives */
+    uint8_t *address; /* ...it is here, the caller's, for as long as the region lives, or... */
+    struct ob_dma_region *within; /* ...in this region of another set with the same host, offset
+                                     bytes from its start; the new region holds it */
     bool writable;
 };
 
@@ -65,6 +67,8 @@ struct ob_dma_region {
     bool current;  /* a member of the set, not only held by spans */
     uint64_t offset;
     struct memory_file file;
+    struct ob_dma_region *within; /* the region that the bytes are a part of, or NULL */
+    uint64_t log_gpa;             /* where the dirty log has the bytes */
 };
 
 struct memory {
@@ -105,6 +109,10 @@ int memory_remove(struct memory *memory, uint64_t gpa, uint64_t len,
                   struct ob_dma_region **ret_region);
 /* As memory_remove(), with any region; -ENOENT when it does not exist. */
 int memory_remove_any(struct memory *memory, struct ob_dma_region **ret_region);
+/* Removes a region of the set that overlaps len bytes at gpa, which do not wrap: as memory_remove(),
+ * -ENOENT when there is none. */
+int memory_remove_overlap(struct memory *memory, uint64_t gpa, uint64_t len,
+                          struct ob_dma_region **ret_region);
 /* Whether there is a region of exactly this address and length. */
 bool memory_has(struct memory *memory, uint64_t gpa, uint64_t len);
 /* The lowest region that has bytes at or behind an address, or NULL. */
@@ -122,6 +130,8 @@ int memory_check(struct memory *memory, uint64_t gpa, size_t len, bool write);
  * a writer marks its writes, memory_mark(). */
 int memory_at(struct memory *memory, uint64_t gpa, size_t len, bool write, uint8_t **ret_at);
 void memory_mark(struct memory *memory, uint64_t gpa, size_t len);
+/* The region that has the byte at gpa, or NULL. */
+struct ob_dma_region *memory_find(struct memory *memory, uint64_t gpa);
 
 /* As ob_dma_read(), ob_dma_write() and ob_dma_map(), without regard to bus mastering. */
 int memory_read(struct memory *memory, uint64_t gpa, void *ret_buf, size_t len);

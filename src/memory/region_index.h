@@ -4,7 +4,7 @@
  *
  * Look-ups are far more frequent than changes, and with tens of thousands of regions their cost
  * is the memory that they touch. So addresses lie side by side: an array of leaves, each an array
- * of up to REGION_LEAF regions, with the first address of each leaf in an array of its own. A
+ * of up to REGION_LEAF regions. The first address of each leaf is in an array of its own. A
  * look-up is a binary search in that, another in the leaf, and one look at the region found. A
  * change moves the regions behind it in one leaf, and in the array of leaves once in many changes, when
  * a leaf is split or two are joined. Any two neighbours hold more than half a leaf, so that a peer

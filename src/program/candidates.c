@@ -79,9 +79,8 @@ static void become_busy(struct candidates *candidates)
 static void choose(struct candidate *candidate, struct greeting greeting)
 {
     struct candidates *candidates = candidate->candidates;
-    candidates->chosen = (struct chosen){.wire = greeting.wire,
-                                         .unserved = greeting.unserved,
-                                         .pid = socket_peer_pid(candidate->fd)};
+    candidates->chosen =
+        (struct chosen){.wire = greeting.wire, .pid = socket_peer_pid(candidate->fd)};
     candidates->peer_fd = candidates->chosen.fd = take(candidate);
     become_busy(candidates);
 }
@@ -100,9 +99,9 @@ static void refuse(struct candidate *candidate, const uint8_t *bytes, struct gre
     struct candidates *candidates = candidate->candidates;
     uint8_t answer[GREETING_ANSWER_LEN];
     const struct engine_ops *wire = greeting.wire;
-    if (!wire && !greeting.unserved)
+    if (!wire)
         return;
-    if (wire && wire->answer_busy && !greeting.has_header)
+    if (wire->answer_busy && !greeting.has_header)
         return;
     if (greeting.has_header && greeting_answer_busy(wire, bytes, answer))
         socket_send(candidate->fd, answer, sizeof(answer), -1);

@@ -27,8 +27,7 @@ struct candidates;
 struct chosen {
     int fd;
     pid_t pid;                     /* 0: not known */
-    const struct engine_ops *wire; /* that it speaks; NULL:... */
-    const char *unserved;          /* ...it is this one, which has no engine */
+    const struct engine_ops *wire; /* that it speaks */
 };
 
 /* Accepts from listen_fd, which stays the caller's, whenever the loop runs. refused() is called for

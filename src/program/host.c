@@ -7,17 +7,22 @@
 #include "base/sized.h"
 #include "device/device.h"
 #include "device/virtio.h"
+#include "os/clock.h"
 #include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
 #include "os/shared_memory.h"
+#include "os/socket.h"
 #include "program/watches.h"
+
+#define NS_PER_MS UINT64_C(1000000)
 
 struct program_host {
     struct server_host host; /* first: the part that the device knows */
     struct watches watches;
     struct device_timers timers;
     struct trace *trace;
+    struct timer look; /* for look_again() */
 };
 
 static int map_memory(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
@@ -100,6 +105,38 @@ static void free_memory(void *context, uint8_t *address, uint64_t len, int fd)
     shared_memory_free(address, len, fd);
 }
 
+static int send_bytes(void *context, int fd, const uint8_t *bytes, size_t len)
+{
+    ssize_t sent = socket_send(fd, bytes, len, -1);
+    if (sent < 0)
+        return (int)sent;
+    return (size_t)sent == len ? 0 : -EAGAIN;
+}
+
+static uint64_t now_ms(void *context)
+{
+    return clock_now_ns() / NS_PER_MS;
+}
+
+/* The loop has woken, after which the engine looks in any case. */
+static void looked(void *argument)
+{
+}
+
+static void timers_ready(void *argument, unsigned events)
+{
+    device_timers_ready(argument);
+}
+
+static void look_again(void *context, unsigned after_ms)
+{
+    struct program_host *host = context;
+    int fd = device_timers_open(&host->timers);
+    if (fd >= 0 &&
+        watches_set(&host->watches, fd, OB_WATCH_READABLE, timers_ready, &host->timers) == 0)
+        device_timers_set(&host->timers, &host->look, clock_now_ns() + after_ms * NS_PER_MS);
+}
+
 static void close_descriptor(void *context, int fd)
 {
     closer_close(fd);
@@ -131,12 +168,16 @@ static void init_host(struct program_host *host)
         .memory_new = new_memory,
         .memory_adopt = adopt_memory,
         .memory_free = free_memory,
+        .send = send_bytes,
+        .now_ms = now_ms,
+        .look_again = look_again,
         .close = close_descriptor,
         .warn = warn,
         .trace = write_trace,
         .context = host,
     };
     device_timers_init(&host->timers);
+    timer_init(&host->look, looked, host);
 }
 
 /* The description and the callbacks as this library has them. */
@@ -218,6 +259,7 @@ void ob_device_free(struct ob_device *device)
     if (!device)
         return;
     struct program_host *host = host_of(device);
+    timer_cancel(&host->look);
     device_free(device);
     watches_done(&host->watches);
     device_timers_done(&host->timers);

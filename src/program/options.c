@@ -143,7 +143,8 @@ static const struct ob_option common[] = {
     {"fd", "N", "serve the peer of this open socket, or its connections", apply_fd},
     {"socket-path", "PATH", "listen at this path", apply_socket_path},
     {"socket-mode", "MODE", "permissions of that socket (default 600)", apply_socket_mode},
-    {"wire", "NAME", "the protocol: mpqemu or vfio-user (default: the peer's)", apply_wire},
+    {"wire", "NAME", "the protocol: mpqemu, vfio-user or vhost-user (default: the peer's)",
+     apply_wire},
     {"poll-us", "N", "longest time to poll before blocking, 0: never (default 100)", apply_poll_us},
     {"dma", "HOW", "guest memory is mapped if shared (default), or reached by messages", apply_dma},
     {"pci-id", "VENDOR:DEVICE", "PCI ids, in hexadecimal (default: the device's)", apply_pci_id},
@@ -233,6 +234,11 @@ static int apply_entry(const struct ob_program *program, void *config, size_t in
 static int check_wire(const struct ob_program *program, struct options *options,
                       struct ob_fault *fault)
 {
+    if (options->wire && options->wire->only_virtio && !program->is_virtio)
+        return ob_fault_set(
+            fault, -EINVAL,
+            "--wire: got %s, expected mpqemu or vfio-user: this is no virtio device",
+            options->wire->wire);
     if (!program->wire)
         return 0;
     if (options->wire && strcmp(options->wire->wire, program->wire) != 0)
@@ -363,6 +369,8 @@ void options_print_capabilities(const struct ob_program *program)
     bool has_dma_messages = false;
     for (size_t i = 0; greeting_wires[i]; i++) {
         if (program->wire && strcmp(program->wire, greeting_wires[i]->wire) != 0)
+            continue;
+        if (greeting_wires[i]->only_virtio && !program->is_virtio)
             continue;
         printf("%s\"%s\"", separator, greeting_wires[i]->wire);
         separator = ", ";

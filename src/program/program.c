@@ -287,12 +287,6 @@ static void serve_chosen(struct program *program, const struct chosen *chosen)
     const struct engine_ops *wire = program->options.wire ? program->options.wire : chosen->wire;
     struct ob_fault fault = {0};
     char status[64], who[32] = "a VMM";
-    if (!wire) {
-        wires_refuse(chosen->unserved, &fault);
-        log_line("dropped the peer: %s", fault.text);
-        socket_close(chosen->fd);
-        return;
-    }
     if (chosen->pid > 0)
         snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
     snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);

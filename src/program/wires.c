@@ -17,7 +17,7 @@ int wires_find(const char *setting, const char *name, const struct engine_ops **
             return 0;
         }
     }
-    return ob_fault_set(fault, -EINVAL, "%s%sgot '%.40s', expected mpqemu or vfio-user",
+    return ob_fault_set(fault, -EINVAL, "%s%sgot '%.40s', expected mpqemu, vfio-user or vhost-user",
                         setting ? setting : "", setting ? ": " : "", name);
 }
 
@@ -57,14 +57,6 @@ static int wait_for_more(struct loop *loop, const uint32_t *events, const bool *
     return 0;
 }
 
-int wires_refuse(const char *unserved, struct ob_fault *fault)
-{
-    return ob_fault_set(fault, -EPROTONOSUPPORT,
-                        "the peer's wire: got %s, expected mpqemu (QEMU: x-pci-proxy-dev) or "
-                        "vfio-user (QEMU: vfio-user-pci)",
-                        unserved);
-}
-
 int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *fault)
 {
     uint8_t bytes[GREETING_LEN];
@@ -75,8 +67,6 @@ int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *faul
         return ob_fault_set(fault, (int)there, "the peer's socket failed: %s",
                             strerror((int)-there));
     struct greeting greeting = greeting_judge(bytes, (size_t)there);
-    if (greeting.unserved)
-        return wires_refuse(greeting.unserved, fault);
     if (!greeting.wire)
         return -EAGAIN;
     *ret_wire = greeting.wire;

@@ -21,17 +21,13 @@ int wires_use_messages(const char *setting, const struct engine_ops **wire, stru
 void wires_prepare(void);
 
 /* Which wire the first bytes of the peer on fd are of; they stay in the socket. 0; -EAGAIN when
- * they are too few; -ENOTCONN when the peer has gone; or another errno with the fault filled,
- * -EPROTONOSUPPORT for a wire that has no engine. */
+ * they are too few; -ENOTCONN when the peer has gone; or another errno with the fault filled. */
 int wires_peek(int fd, const struct engine_ops **ret_wire, struct ob_fault *fault);
 
 /* Waits until the peer on fd has begun its first message and tells which wire that is of; its
  * bytes stay in the socket. 0, -ENOTCONN when the peer goes before that, -ECANCELED when *stop
- * was set by a callback of the loop, or another errno with the fault filled, -EPROTONOSUPPORT for a
- * wire that has no engine. */
+ * was set by a callback of the loop, or another errno with the fault filled. */
 int wires_detect(int fd, struct loop *loop, const bool *stop, const struct engine_ops **ret_wire,
                  struct ob_fault *fault);
-/* Fills the fault for a peer of a wire that has no engine (greeting.h). -EPROTONOSUPPORT. */
-int wires_refuse(const char *unserved, struct ob_fault *fault);
 
 #endif

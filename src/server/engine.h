@@ -61,6 +61,7 @@ struct engine_ops {
     size_t tx_len;       /* of the buffer for bytes that are to be sent */
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool has_dma_messages; /* memory that is not shared is reached all the same */
+    bool only_virtio;      /* carries no other device */
 
     /* Once its answer for len bytes is not WIRE_MORE, it is the same for more bytes. */
     enum recognition (*recognises)(const uint8_t *bytes, size_t len);
@@ -197,5 +198,6 @@ void engine_reply(struct engine *engine, size_t len, const int *fds, unsigned nu
 
 extern const struct engine_ops mpqemu_engine;
 extern const struct engine_ops vfio_user_engine;
+extern const struct engine_ops vhost_user_engine;
 
 #endif

@@ -2,9 +2,9 @@
 #include "server/greeting.h"
 
 #include <assert.h>
-#include <string.h>
 
-const struct engine_ops *const greeting_wires[] = {&mpqemu_engine, &vfio_user_engine, NULL};
+const struct engine_ops *const greeting_wires[] = {&mpqemu_engine, &vfio_user_engine,
+                                                   &vhost_user_engine, NULL};
 
 unsigned greeting_number(const struct engine_ops *wire)
 {
@@ -20,30 +20,17 @@ const struct engine_ops *greeting_wire(unsigned number)
                                                                        : NULL;
 }
 
-/* 0 request, 4 flags, 8 size */
-static enum recognition recognises_vhost_user(const uint8_t *bytes, size_t len)
-{
-    static const uint8_t get_features[12] = {1, 0, 0, 0, 1};
-    const bool whole = len >= sizeof(get_features);
-    if (memcmp(bytes, get_features, whole ? sizeof(get_features) : len) != 0)
-        return WIRE_NO;
-    return whole ? WIRE_YES : WIRE_MORE;
-}
-
 /* Asks each wire. Whether one has recognised the bytes, or none will. */
 static bool ask_all(const uint8_t *bytes, size_t len, struct greeting *greeting)
 {
-    enum recognition recognition = recognises_vhost_user(bytes, len);
-    bool decided = recognition != WIRE_MORE;
-    if (recognition == WIRE_YES)
-        greeting->unserved = "vhost-user";
+    bool decided = true;
     for (size_t i = 0; greeting_wires[i]; i++) {
-        recognition = greeting_wires[i]->recognises(bytes, len);
+        enum recognition recognition = greeting_wires[i]->recognises(bytes, len);
         decided &= recognition != WIRE_MORE;
         if (recognition == WIRE_YES)
             greeting->wire = greeting_wires[i];
     }
-    return decided || greeting->wire || greeting->unserved;
+    return decided || greeting->wire;
 }
 
 struct greeting greeting_judge(const uint8_t *bytes, size_t len)
@@ -51,10 +38,6 @@ struct greeting greeting_judge(const uint8_t *bytes, size_t len)
     struct greeting greeting = {0};
     if (!ask_all(bytes, len, &greeting))
         return greeting;
-    if (greeting.unserved) {
-        greeting.is_enough = true;
-        return greeting;
-    }
     if (!greeting.wire)
         greeting.wire = &mpqemu_engine;
     greeting.has_header = len >= greeting.wire->header_len;
@@ -65,6 +48,6 @@ struct greeting greeting_judge(const uint8_t *bytes, size_t len)
 
 bool greeting_answer_busy(const struct engine_ops *wire, const uint8_t *header, uint8_t *ret_answer)
 {
-    assert(wire->header_len == GREETING_ANSWER_LEN);
+    assert(!wire->answer_busy || wire->header_len == GREETING_ANSWER_LEN);
     return wire->answer_busy && wire->answer_busy(header, ret_answer);
 }

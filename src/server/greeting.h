@@ -8,10 +8,10 @@
  *   mpqemu      u32 command: SYNC_SYSMEM, 0 in the shipped dialect, 1 in the v8 one; u32; u64 size,
  *               which is 192
  *   vfio-user   u16 message id, any; u16 command: VERSION, which is 1
- *   vhost-user  u32 request: GET_FEATURES, which is 1; u32 flags: 1; u32 size: 0. No engine here
- *               speaks it, but a peer that does is told apart from one that speaks nothing known
+ *   vhost-user  u32 request: GET_FEATURES, which is 1, or another; u32 flags: 1 or 9; u32 size of
+ *               that request, 0 for GET_FEATURES
  *
- * So up to 9 bytes are needed. If no wire recognises them, mpqemu's engine gets the peer, and tells
+ * So up to 12 bytes are needed. If no wire recognises them, mpqemu's engine gets the peer, and tells
  * the fault of its first message.
  */
 #ifndef OUTBOARD_SERVER_GREETING_H
@@ -30,8 +30,7 @@
 #define GREETING_ANSWER_LEN 16u
 
 struct greeting {
-    const struct engine_ops *wire; /* NULL: too short to tell, or... */
-    const char *unserved;          /* ...a wire of this name, which has no engine; else NULL */
+    const struct engine_ops *wire; /* NULL: too short to tell */
     bool has_header;
     bool is_enough; /* all of it, or GREETING_LEN, or it opens no wire */
 };

@@ -22,5 +22,6 @@ void trace_message(const struct engine *engine, bool got, const uint8_t *bytes, 
 /* engine_ops.trace of each wire. */
 void mpqemu_trace(const struct engine *engine, const struct trace_message *message);
 void vfio_user_trace(const struct engine *engine, const struct trace_message *message);
+void vhost_user_trace(const struct engine *engine, const struct trace_message *message);
 
 #endif

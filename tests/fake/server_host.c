@@ -129,6 +129,33 @@ static void memory_free(void *context, uint8_t *address, uint64_t len, int fd)
     free(address);
 }
 
+static int send_bytes(void *context, int fd, const uint8_t *bytes, size_t len)
+{
+    struct fake_host *fake = context;
+    if (descriptor(fake, fd)->kind != FAKE_OTHER)
+        return -ENOTSOCK;
+    if (fake->refuses_send)
+        return -EAGAIN;
+    must(len <= FAKE_SENT_LEN);
+    if (fake->sent_len + len > FAKE_SENT_LEN)
+        fake->sent_len = 0;
+    memcpy(fake->sent + fake->sent_len, bytes, len);
+    fake->sent_len += len;
+    return 0;
+}
+
+static uint64_t now_ms(void *context)
+{
+    const struct fake_host *fake = context;
+    return fake->now_ms;
+}
+
+static void look_again(void *context, unsigned after_ms)
+{
+    struct fake_host *fake = context;
+    fake->looks++;
+}
+
 static void warn(void *context, const char *kind, const char *sentence)
 {
     struct fake_host *fake = context;
@@ -163,6 +190,9 @@ void fake_host_init(struct fake_host *fake)
                                    .memory_new = memory_new,
                                    .memory_adopt = memory_adopt,
                                    .memory_free = memory_free,
+                                   .send = send_bytes,
+                                   .now_ms = now_ms,
+                                   .look_again = look_again,
                                    .close = close_descriptor,
                                    .warn = warn,
                                    .trace = trace,

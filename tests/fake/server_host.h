@@ -18,6 +18,7 @@
 
 #define FAKE_DESCRIPTORS 128u /* more than an engine may hold at a time */
 #define FAKE_TRACE_LEN   8192u
+#define FAKE_SENT_LEN    4096u
 #define FAKE_FILE_LEN    UINT64_C(0x10000)
 
 enum fake_kind {
@@ -43,7 +44,12 @@ struct fake_host {
     unsigned warnings;          /* sentences said */
     unsigned traced;            /* lines */
     char trace[FAKE_TRACE_LEN]; /* the last ones of them, each with a newline */
-    bool refuses_watch;         /* event_watch() fails with -ENOMEM */
+    uint64_t now_ms;
+    unsigned looks;              /* times of which the engine has asked to be called at */
+    uint8_t sent[FAKE_SENT_LEN]; /* on peers' sockets, the last bytes */
+    size_t sent_len;
+    bool refuses_send;  /* send() fails with -EAGAIN */
+    bool refuses_watch; /* event_watch() fails with -ENOMEM */
 };
 
 void fake_host_init(struct fake_host *fake);

@@ -7,7 +7,8 @@ from guestlab import paths
 
 PAGES = sorted((paths.TREE / "man").glob("*.[1-8]"))
 INSTALLED = paths.BUILD / "root/share/man"
-DEVICE_PROGRAMS = ("outboard-backdoor", "outboard-disk", "outboard-nvme", "outboard-rng", "outboard-vmchannel", "outboard-vsock")
+DEVICE_PROGRAMS = ("outboard-backdoor", "outboard-blk", "outboard-disk", "outboard-nvme", "outboard-rng", "outboard-vmchannel",
+                   "outboard-vsock")  # fmt: skip
 
 
 def reference(page):

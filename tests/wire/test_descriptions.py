@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import struct
 import subprocess
 
 import mpqemu
@@ -42,7 +43,8 @@ def options(library, tmp_path):
     """{type: the options without which it doesn't start}."""
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(4096))
-    return {"backdoor": [f"--library={library}"], "nvme": [f"--image={image}"]}
+    images = [f"--image={image}"]
+    return {"backdoor": [f"--library={library}"], "nvme": images, "block": images, "rng": [], "console": [f"--port=a,listen:{tmp_path}/port"]}
 
 
 @pytest.mark.parametrize("entry", DESCRIPTIONS, ids=lambda entry: entry["type"])
@@ -61,3 +63,18 @@ def test_started_as_the_convention_says_it_serves_either_wire(entry, options, sp
     with mpqemu.Proxy(ours) as proxy:
         proxy.send(proxy.sysmem())
         assert proxy.config_read(0, 4) == int.from_bytes(ids, "little")
+
+
+def test_virtio_devices_have_the_same_one_for_vhost_user(options, spawn):
+    files = sorted((ROOT / "share/qemu/vhost-user").glob("*"))
+    entries = [json.loads(path.read_text()) for path in files]
+    offers = [entry for entry in DESCRIPTIONS if "vhost-user" in output_of(entry["binary"], "--print-capabilities")]
+    assert entries == offers and {"block", "rng"} <= {entry["type"] for entry in entries}
+    for entry in entries:
+        ours, theirs = socket.socketpair()
+        spawn([entry["binary"], f"--fd={theirs.fileno()}", *options[entry["type"]]], name=entry["type"], inherit=[theirs])
+        with ours:
+            ours.sendall(struct.pack("<III", 1, 1, 0))  # GET_FEATURES
+            request, flags, size, features = struct.unpack("<IIIQ", ours.recv(20, socket.MSG_WAITALL))
+            assert (request, flags, size) == (1, 5, 8)
+            assert features >> 30 & 1 and features >> 32 & 1  # protocol features, virtio 1

@@ -53,7 +53,7 @@ MISTAKES = {
     "no value": (["--pages"], 2, "got '--pages', which needs a value"),
     "pages 0": (["--pages=0"], 2, "--pages: got '0', expected a number from 1 to 255"),
     "pages 256": (["--pages=256"], 2, "--pages: got '256'"),
-    "wire": (["--wire=smoke"], 2, "--wire: got 'smoke', expected mpqemu or vfio-user"),
+    "wire": (["--wire=smoke"], 2, "--wire: got 'smoke', expected mpqemu, vfio-user or vhost-user"),
     "poll": (["--poll-us=x"], 2, "--poll-us: got 'x', expected a number"),
     "dma": (["--dma=mail"], 2, "--dma: got 'mail', expected shared or messages"),
     "no label": (["--fd=0", "--label="], 2, "--label: got 0 bytes, expected 1 to 1024"),

@@ -16,9 +16,23 @@ mount -t tmpfs tmpfs /tmp
 
 dmesg -n 8 # from here on the console gets everything; the boot was kept short (machine.py)
 
-while read -r module; do
-    insmod "/lib/modules/$module" || fail "cannot load $module"
-done </etc/modules
+load_modules() {
+    while read -r module; do
+        insmod "/lib/modules/$module" || fail "cannot load $module"
+    done </etc/modules
+}
+
+# guestlab.root=DEVICE: a root whose driver is a module, with an install() of a guest; this runs there once more.
+root=$(sed -n 's/.*guestlab\.root=\([^ ]*\).*/\1/p' /proc/cmdline)
+if [ -z "$root" ]; then
+    load_modules
+elif grep -q ' / rootfs ' /proc/mounts; then
+    load_modules
+    until [ -b "$root" ]; do usleep 10000; done
+    mount "$root" /mnt || fail "cannot mount $root"
+    umount /tmp /dev /sys /proc
+    exec switch_root /mnt /init
+fi
 
 cd /tmp || fail "no /tmp"
 exec 3<>/dev/ttyS1 || fail "no second serial line"

@@ -260,7 +260,7 @@ static void test_every_allocation_can_fail(void **state)
     fake_disk_init(&disk, 0);
     const struct nvme_image image = {.block = &disk.block, .block_size = 512};
     const struct nvme_options options = {
-        .images = &image, .count = 1, .serial = "UNIT", .timeout_ms = NVME_TIMEOUT_MS};
+        .images = &image, .count = 1, .serial = "UNIT", .timeout_ms = BLOCK_TIMEOUT_MS};
     int err = -ENOMEM;
     for (unsigned n = 1; err < 0; n++) {
         struct nvme *nvme = NULL;

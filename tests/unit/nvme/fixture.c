@@ -40,7 +40,7 @@ void fixture_start(struct fixture *fixture)
     assert_ptr_not_equal(fixture->memory, MAP_FAILED);
     const struct nvme_image image = {.block = &fixture->disk.block, .block_size = 512};
     const struct nvme_options options = {
-        .images = &image, .count = 1, .serial = "UNIT", .timeout_ms = NVME_TIMEOUT_MS};
+        .images = &image, .count = 1, .serial = "UNIT", .timeout_ms = BLOCK_TIMEOUT_MS};
     assert_int_equal(nvme_new(&options, &fixture->nvme, &fixture->device, NULL), 0);
     fixture_map(fixture, true);
     assert_int_equal(device_config_write(fixture->device, 0x04, 2, 0x0006), 0);

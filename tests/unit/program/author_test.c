@@ -174,7 +174,7 @@ static void programs_that_can_not_be_are_told_so(void **state)
         {{.name = "test", .summary = "Tests."}, "ob_program.type is not set"},
         {{PROGRAM}, "ob_program.create is not set"},
         {{PROGRAM, .create = create, .wire = "smoke"},
-         "ob_program.wire: got 'smoke', expected mpqemu or vfio-user"},
+         "ob_program.wire: got 'smoke', expected mpqemu, vfio-user or vhost-user"},
         {{PROGRAM, .create = create, .options = OPTIONS({"x", NULL, "help", NULL})},
          "--x has no apply()"},
         {{PROGRAM, .create = create, .options = OPTIONS({"x", NULL, NULL, apply})},

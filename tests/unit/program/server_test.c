@@ -110,7 +110,7 @@ static void what_makes_no_server_is_refused(void **state)
     } slips[] = {
         {{.wire = "mpqemu"}, "ob_server_options.size is not set"},
         {{.size = sizeof(struct ob_server_options), .wire = "smoke"},
-         "ob_server_options.wire: got 'smoke', expected mpqemu or vfio-user"},
+         "ob_server_options.wire: got 'smoke', expected mpqemu, vfio-user or vhost-user"},
         {{.size = sizeof(struct ob_server_options), .wire = "mpqemu", .dma_by_messages = true},
          "ob_server_options.dma_by_messages: got wire mpqemu, expected vfio-user"},
     };

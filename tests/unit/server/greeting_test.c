@@ -4,6 +4,7 @@
 #include "support.h"
 #include "wire/mpqemu.h"
 #include "wire/vfio_user.h"
+#include "wire/vhost_user.h"
 
 #include <errno.h>
 #include <string.h>
@@ -45,29 +46,45 @@ static void of_a_long_message_the_beginning_is_enough(void **state)
             struct greeting greeting = greeting_judge(bytes, len);
             assert_ptr_equal(greeting.wire, len < tells[number] ? NULL : &mpqemu_engine);
             assert_int_equal(greeting.is_enough, len >= GREETING_LEN);
-            assert_null(greeting.unserved);
         }
     }
 }
 
-static void vhost_user_is_recognised_though_no_engine_speaks_it(void **state)
+static void put_vhost_user(uint8_t bytes[GREETING_LEN], uint32_t request, uint32_t flags,
+                           uint32_t size)
 {
-    static const uint8_t get_features[] = {1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0};
+    const struct vhost_user_header header = {.request = request, .flags = flags, .size = size};
+    memset(bytes, 0xa5, GREETING_LEN);
+    vhost_user_header_put(bytes, VHOST_USER_HEADER_LEN, &header);
+}
+
+/* QEMU opens with GET_FEATURES, Cloud Hypervisor and crosvm with SET_OWNER, and a QEMU that takes a
+ * back end's successor for the same process with whatever it was about to say. */
+static void vhost_user_is_recognised_by_any_of_its_requests(void **state)
+{
+    static const uint32_t openings[][3] = {
+        {1, 1, 0}, {3, 9, 0}, {18, 1, 8}, {11, 9, 8}, {24, 1, 69}};
     uint8_t bytes[GREETING_LEN];
-    memset(bytes, 0xa5, sizeof(bytes));
-    memcpy(bytes, get_features, sizeof(get_features));
-    for (size_t len = 0; len <= sizeof(bytes); len++) {
-        struct greeting greeting = greeting_judge(bytes, len);
-        assert_null(greeting.wire);
-        assert_int_equal(greeting.unserved != NULL, len >= sizeof(get_features));
-        assert_int_equal(greeting.is_enough, len >= sizeof(get_features));
-        if (greeting.unserved)
-            assert_string_equal(greeting.unserved, "vhost-user");
+    for (size_t i = 0; i < sizeof(openings) / sizeof(openings[0]); i++) {
+        put_vhost_user(bytes, openings[i][0], openings[i][1], openings[i][2]);
+        for (size_t len = 0; len <= sizeof(bytes); len++) {
+            struct greeting greeting = greeting_judge(bytes, len);
+            assert_ptr_equal(greeting.wire, len < 12 ? NULL : &vhost_user_engine);
+            assert_int_equal(greeting.has_header, len >= 12);
+            assert_int_equal(greeting.is_enough,
+                             len >= 12 + openings[i][2] || len == sizeof(bytes));
+        }
     }
-    for (size_t at = 0; at < sizeof(get_features); at++) { /* nothing that differs is that */
-        memcpy(bytes, get_features, sizeof(get_features));
-        bytes[at] ^= 0x80;
-        assert_null(greeting_judge(bytes, sizeof(bytes)).unserved);
+}
+
+static void what_differs_is_not_vhost_user(void **state)
+{
+    static const uint32_t others[][3] = {{1, 1, 192}, {1, 5, 0}, {1, 2, 0},    {0, 1, 0},
+                                         {44, 1, 0},  {2, 1, 0}, {0x101, 1, 0}};
+    uint8_t bytes[GREETING_LEN];
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+        put_vhost_user(bytes, others[i][0], others[i][1], others[i][2]);
+        assert_ptr_not_equal(greeting_judge(bytes, sizeof(bytes)).wire, &vhost_user_engine);
         assert_non_null(greeting_judge(bytes, sizeof(bytes)).wire);
     }
 }
@@ -109,7 +126,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_short_message_is_enough_when_it_is_whole),
         TEST(of_a_long_message_the_beginning_is_enough),
-        TEST(vhost_user_is_recognised_though_no_engine_speaks_it),
+        TEST(vhost_user_is_recognised_by_any_of_its_requests),
+        TEST(what_differs_is_not_vhost_user),
         TEST(what_opens_no_wire_is_enough_with_its_header),
         TEST(version_is_answered_and_nothing_else),
     };

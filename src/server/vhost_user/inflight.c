@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The inflight buffer: GET_INFLIGHT_FD, SET_INFLIGHT_FD.
+ *
+ * It has a mark for each chain that was taken and not completed, in memory that the front end keeps
+ * and hands to the next process after this one has died. That one takes the marked chains again, in
+ * their old order. Section "Inflight I/O tracking", for split rings; the one for packed rings is not
+ * kept, and so they are not resumed.
+ *
+ * Per queue, from a multiple of 64 bytes on: 0 features, 8 version, 10 descriptors, 12 head of the
+ * last batch, 14 used index; from 16 on for each descriptor 16 bytes: 0 in flight, 6 next of the
+ * batch, 8 counter. A batch here is one chain.
+ *
+ * The buffer is as hostile as the guest.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/virtio_config.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/vhost_user/vhost_user.h"
+
+#define VERSION    1u
+#define ALIGNMENT  64u
+#define HEADER_LEN 16u
+#define ENTRY_LEN  16u
+
+struct header {
+    uint64_t features;
+    uint16_t version;
+    uint16_t desc_num;
+    uint16_t last_batch_head;
+    uint16_t used_idx;
+};
+
+struct entry {
+    uint8_t inflight;
+    uint8_t padding[5];
+    uint16_t next;
+    uint64_t counter;
+};
+
+_Static_assert(sizeof(struct header) == HEADER_LEN && sizeof(struct entry) == ENTRY_LEN,
+               "the layout of the specification");
+
+/* One queue's part of the buffer. */
+struct part {
+    struct header *header;
+    struct entry *entries;
+    uint16_t count;
+};
+
+static const struct server_host *host_of(const struct vhost_user_server *server)
+{
+    return device_host(server->engine.device);
+}
+
+static uint64_t part_len(uint16_t queue_size)
+{
+    return (HEADER_LEN + (uint64_t)queue_size * ENTRY_LEN + ALIGNMENT - 1) &
+           ~(uint64_t)(ALIGNMENT - 1);
+}
+
+/* False: the buffer has nothing for this queue. */
+static bool find_part(const struct vhost_user_server *server, unsigned queue, struct part *ret_part)
+{
+    const struct vhost_user_inflight_state *inflight = &server->inflight;
+    if (!inflight->buffer.bytes || queue >= inflight->num_queues ||
+        server->features & UINT64_C(1) << VIRTIO_F_RING_PACKED)
+        return false;
+    uint8_t *at = inflight->buffer.bytes + queue * part_len(inflight->queue_size);
+    *ret_part = (struct part){.header = (struct header *)at,
+                              .entries = (struct entry *)(at + HEADER_LEN),
+                              .count = inflight->queue_size};
+    return true;
+}
+
+static void drop_made(struct vhost_user_server *server)
+{
+    struct vhost_user_inflight_state *inflight = &server->inflight;
+    const struct server_host *host = host_of(server);
+    if (inflight->made_fd >= 0)
+        host->memory_free(host->context, inflight->made.bytes, inflight->made.len,
+                          inflight->made_fd);
+    inflight->made_fd = -1;
+    inflight->made = (struct vhost_user_shared){0};
+}
+
+static void drop_buffer(struct vhost_user_server *server)
+{
+    const struct memory_host *host = &host_of(server)->memory;
+    struct vhost_user_shared *buffer = &server->inflight.buffer;
+    if (buffer->bytes)
+        host->unmap(host->context, buffer->bytes, buffer->len);
+    *buffer = (struct vhost_user_shared){0};
+}
+
+void vhost_user_inflight_start(struct vhost_user_server *server)
+{
+    server->inflight.made_fd = -1;
+}
+
+void vhost_user_inflight_stop(struct vhost_user_server *server)
+{
+    drop_made(server);
+    drop_buffer(server);
+}
+
+static bool is_size_ok(const struct vhost_user_server *server,
+                       const struct vhost_user_inflight *inflight)
+{
+    return inflight->num_queues > 0 && inflight->num_queues <= server->num_rings &&
+           inflight->queue_size > 0 && inflight->queue_size <= OB_VIRTIO_QUEUE_SIZE;
+}
+
+/* As long as the one that was asked for: QEMU takes no other. */
+int vhost_user_get_inflight_fd(struct vhost_user_message *message)
+{
+    struct vhost_user_server *server = message->server;
+    struct vhost_user_inflight_state *state = &server->inflight;
+    const struct server_host *host = host_of(server);
+    struct vhost_user_inflight inflight = {0};
+    vhost_user_inflight_get(message->payload, message->len, &inflight);
+    uint8_t *to = wr_room(&message->reply, message->len);
+    memset(to, 0, message->len);
+    if (!is_size_ok(server, &inflight)) {
+        ob_device_warn(message->device, "refused GET_INFLIGHT_FD: got %u queues of %u entries",
+                       inflight.num_queues, inflight.queue_size);
+        return 0;
+    }
+    drop_made(server);
+    inflight.mmap_size = inflight.num_queues * part_len(inflight.queue_size);
+    inflight.mmap_offset = 0;
+    int err =
+        host->memory_new(host->context, inflight.mmap_size, &state->made.bytes, &state->made_fd);
+    if (err < 0) {
+        state->made_fd = -1;
+        return vhost_user_refuse(message, err, "no memory for the inflight buffer");
+    }
+    state->made.len = inflight.mmap_size;
+    message->reply_fd = state->made_fd;
+    vhost_user_inflight_put(to, VHOST_USER_INFLIGHT_LEN, &inflight);
+    return 0;
+}
+
+int vhost_user_set_inflight_fd(struct vhost_user_message *message)
+{
+    struct vhost_user_server *server = message->server;
+    const struct memory_host *host = &host_of(server)->memory;
+    struct vhost_user_inflight inflight = {0};
+    struct vhost_user_shared buffer = {0};
+    struct memory_file file;
+    vhost_user_inflight_get(message->payload, message->len, &inflight);
+    buffer.len = inflight.num_queues * part_len(inflight.queue_size);
+    if (!is_size_ok(server, &inflight) || inflight.mmap_size < buffer.len ||
+        inflight.mmap_offset % MEMORY_PAGE || message->fds->count != 1)
+        return vhost_user_refuse(message, -EINVAL,
+                                 "got %u descriptors, %u queues of %u entries and "
+                                 "%" PRIu64 " bytes",
+                                 message->fds->count, inflight.num_queues, inflight.queue_size,
+                                 inflight.mmap_size);
+    if (vhost_user_any_ring_runs(server))
+        return vhost_user_refuse(message, -EBUSY, "a ring runs; stop it first");
+    int err = host->map(host->context, message->fds->fd[0], inflight.mmap_offset, buffer.len, true,
+                        &buffer.bytes, &file, &message->fault);
+    if (err < 0)
+        return vhost_user_refuse(message, err, "can't map it: %s", strerror(-err));
+    drop_buffer(server);
+    server->inflight.buffer = buffer;
+    server->inflight.num_queues = inflight.num_queues;
+    server->inflight.queue_size = inflight.queue_size;
+    return 0;
+}
+
+/* A chain that was marked, in a copy that nobody else changes. */
+struct marked {
+    uint16_t head;
+    uint64_t counter;
+};
+
+static int compare(const void *left, const void *right)
+{
+    const struct marked *a = left, *b = right;
+    return (a->counter > b->counter) - (a->counter < b->counter);
+}
+
+static int resubmit(struct vhost_user_server *server, unsigned queue, const struct part *part,
+                    struct virtio_place *place)
+{
+    struct marked list[OB_VIRTIO_QUEUE_SIZE];
+    uint16_t count = 0;
+    for (uint16_t head = 0; head < part->count; head++)
+        if (__atomic_load_n(&part->entries[head].inflight, __ATOMIC_RELAXED))
+            list[count++] = (struct marked){
+                head, __atomic_load_n(&part->entries[head].counter, __ATOMIC_RELAXED)};
+    if (count == 0) /* then the place is as the front end says */
+        return 0;
+    if (count > place->size)
+        return -ERANGE;
+    qsort(list, count, sizeof(list[0]), compare);
+    for (uint16_t i = 0; i < count; i++) {
+        int err = virtio_queue_resubmit(server->engine.device, queue, list[i].head);
+        if (err < 0)
+            return err;
+        if (list[i].counter >= server->inflight.counter)
+            server->inflight.counter = list[i].counter + 1;
+    }
+    place->next = (uint16_t)(place->used + count);
+    return 0;
+}
+
+int vhost_user_inflight_resume(struct vhost_user_server *server, unsigned queue,
+                               struct virtio_place *place)
+{
+    struct part part;
+    if (!find_part(server, queue, &part))
+        return 0;
+    if (part.count < place->size)
+        return -ERANGE;
+    if (__atomic_load_n(&part.header->version, __ATOMIC_RELAXED) == 0) {
+        *part.header = (struct header){.features = server->features,
+                                       .version = VERSION,
+                                       .desc_num = part.count,
+                                       .used_idx = place->used};
+        return 0;
+    }
+    uint16_t last = __atomic_load_n(&part.header->last_batch_head, __ATOMIC_RELAXED);
+    /* The last completion was shown to the driver, and its mark not taken away. */
+    if (part.header->used_idx != place->used && last < part.count)
+        part.entries[last].inflight = 0;
+    part.header->used_idx = place->used;
+    return resubmit(server, queue, &part, place);
+}
+
+/* Another process relies on this order of stores. */
+static void ordered(void)
+{
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+void vhost_user_inflight_taken(void *context, unsigned queue, uint16_t head)
+{
+    struct vhost_user_server *server = context;
+    struct part part;
+    if (!find_part(server, queue, &part) || head >= part.count)
+        return;
+    part.entries[head].counter = server->inflight.counter++;
+    ordered();
+    part.entries[head].inflight = 1;
+    ordered();
+}
+
+void vhost_user_inflight_completing(void *context, unsigned queue, uint16_t head, uint16_t used)
+{
+    struct part part;
+    if (!find_part(context, queue, &part) || head >= part.count)
+        return;
+    part.entries[head].next = part.header->last_batch_head;
+    part.header->last_batch_head = head;
+    ordered();
+}
+
+void vhost_user_inflight_completed(void *context, unsigned queue, uint16_t head, uint16_t used)
+{
+    struct part part;
+    if (!find_part(context, queue, &part) || head >= part.count)
+        return;
+    ordered();
+    part.entries[head].inflight = 0;
+    ordered();
+    part.header->used_idx = used;
+}
