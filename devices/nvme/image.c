@@ -3,8 +3,6 @@
 
 #include "block/image_open.h"
 
-#include <outboard/vault.h>
-
 /* A UUID of the kind that applications define (RFC 9562, section 5.8). */
 static void make_uuid(const char *serial, uint8_t uuid[16])
 {

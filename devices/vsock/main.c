@@ -84,6 +84,7 @@ int main(int argc, char **argv)
         .type = "vsock",
         .options = options,
         .needs_shared_memory = true,
+        .is_virtio = true,
         .open = open_host,
         .close = close_host,
         .create = create,

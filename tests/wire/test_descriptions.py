@@ -44,7 +44,8 @@ def options(library, tmp_path):
     image = tmp_path / "disk.img"
     image.write_bytes(bytes(4096))
     images = [f"--image={image}"]
-    return {"backdoor": [f"--library={library}"], "nvme": images, "block": images, "rng": [], "console": [f"--port=a,listen:{tmp_path}/port"]}
+    ends = {"console": [f"--port=a,listen:{tmp_path}/port"], "vsock": ["--guest-cid=3", f"--host-socket={tmp_path}/vsock"]}
+    return {"backdoor": [f"--library={library}"], "nvme": images, "block": images, "rng": [], **ends}
 
 
 @pytest.mark.parametrize("entry", DESCRIPTIONS, ids=lambda entry: entry["type"])

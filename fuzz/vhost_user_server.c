@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: BSD-3-Clause
+/*
+ * The vhost-user engine, with a front end and a driver that do whatever the input says: well-formed
+ * and malformed messages in any pieces, descriptors of every kind, rings in memory that both change,
+ * translations right and wrong, chains that are held, time that passes.
+ *
+ * These must hold: the engine sends whole messages; each reply has the number of a request that was
+ * sent; a refusal is final; and when all is over, nothing is open, mapped or allocated.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cursor.h"
+#include "check.h"
+#include "fake/server_host.h"
+#include "server/vhost_user/vhost_user.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define USER    UINT64_C(0x10000000)
+#define QUEUES  2u
+#define HELD    16u
+#define PAYLOAD 400u
+
+struct run {
+    struct rd input;
+    struct fake_host fake;
+    struct ob_device *device;
+    struct engine *engine;
+    struct ob_virtio_chain *held[HELD];
+    unsigned num_held;
+    bool holds;
+    bool refused;
+    bool asked[256]; /* requests that were sent, by number */
+};
+
+static bool notified(void *state, unsigned queue)
+{
+    struct run *run = state;
+    struct ob_virtio_chain *chain;
+    while ((chain = ob_virtio_take(run->device, queue))) {
+        uint8_t byte;
+        ob_virtio_read(chain, 0, &byte, 1);
+        if (run->holds && run->num_held < HELD) {
+            run->held[run->num_held++] = chain;
+            continue;
+        }
+        ob_virtio_write(chain, 0, "fuzz", 4);
+        ob_virtio_complete(chain, 4);
+    }
+    return false;
+}
+
+static void give_back(struct run *run, bool complete)
+{
+    while (run->num_held > 0) {
+        struct ob_virtio_chain *chain = run->held[--run->num_held];
+        if (complete)
+            ob_virtio_complete(chain, 1);
+        else
+            ob_virtio_return(chain);
+    }
+}
+
+static void let_go(void *state, unsigned queue)
+{
+    struct run *run = state;
+    if (run->holds)
+        give_back(run, false);
+}
+
+static void config(void *state, uint8_t *ret_config)
+{
+    memset(ret_config, 0x5a, 8);
+}
+
+static void make_device(struct run *run)
+{
+    static const struct ob_virtio_ops ops = {
+        .size = sizeof(ops), .notified = notified, .let_go = let_go, .config = config};
+    static const struct ob_virtio_queue queues[QUEUES] = {{.size = 16}, {.size = 16}};
+    static const struct ob_virtio_desc desc = {.size = sizeof(desc),
+                                               .name = "fuzz",
+                                               .type = 4,
+                                               .queues = queues,
+                                               .num_queues = QUEUES,
+                                               .config_len = 8};
+    fake_host_init(&run->fake);
+    CHECK(device_virtio_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
+    CHECK(engine_new(&vhost_user_engine, run->device, &run->engine, NULL) == 0);
+}
+
+/* Takes the engine's replies, each of which answers a request of this front end. */
+static void take(struct run *run)
+{
+    struct engine_output output;
+    struct vhost_user_header header;
+    while ((output = engine_pending(run->engine)).len > 0) {
+        CHECK(output.len >= VHOST_USER_HEADER_LEN);
+        vhost_user_header_get(output.bytes, VHOST_USER_HEADER_LEN, &header);
+        CHECK(header.flags == (VHOST_USER_VERSION | VHOST_USER_REPLY) && header.request < 256 &&
+              run->asked[header.request]);
+        const size_t len = VHOST_USER_HEADER_LEN + header.size;
+        CHECK(len <= output.len);
+        if (engine_sent(run->engine, len) < 0)
+            run->refused = true;
+    }
+}
+
+static void deliver(struct run *run, uint32_t request, uint32_t flags, const uint8_t *payload,
+                    size_t len, enum fake_kind kind, uint64_t inode)
+{
+    const struct vhost_user_header header = {
+        .request = request, .flags = flags, .size = (uint32_t)len};
+    size_t room;
+    uint8_t *to = engine_receive_space(run->engine, &room);
+    if (run->refused || room < VHOST_USER_HEADER_LEN + len)
+        return;
+    int fd = kind == FAKE_CLOSED ? -1 : fake_open(&run->fake, kind, inode);
+    vhost_user_header_put(to, VHOST_USER_HEADER_LEN, &header);
+    memcpy(to + VHOST_USER_HEADER_LEN, payload, len);
+    run->asked[request & 0xff] = true;
+    if (engine_received(run->engine, VHOST_USER_HEADER_LEN + len, &fd, fd >= 0 ? 1 : 0) < 0)
+        run->refused = true;
+    take(run);
+}
+
+static enum fake_kind next_kind(struct run *run)
+{
+    static const enum fake_kind kinds[] = {FAKE_CLOSED, FAKE_EVENT, FAKE_FILE, FAKE_OTHER};
+    return kinds[rd_u8(&run->input) % 4];
+}
+
+static void send_raw(struct run *run)
+{
+    uint8_t payload[PAYLOAD];
+    const uint32_t request = rd_u8(&run->input);
+    const uint32_t flags = rd_u8(&run->input);
+    const size_t len = rd_u8(&run->input);
+    const enum fake_kind kind = next_kind(run);
+    rd_bytes(&run->input, payload, len);
+    deliver(run, request, flags, payload, len, kind, 3);
+}
+
+static void send_u64(struct run *run)
+{
+    static const uint32_t requests[] = {2, 12, 13, 14, 16, 39, 8, 10, 11, 18};
+    uint8_t payload[8];
+    const uint8_t which = rd_u8(&run->input);
+    struct wr wr = wr_init(payload, sizeof(payload));
+    const uint32_t request = requests[which % 10];
+    wr_u32(&wr, rd_u8(&run->input) % 3);
+    wr_u32(&wr, rd_u8(&run->input) % 17);
+    if (request == VHOST_USER_SET_FEATURES || request == VHOST_USER_SET_PROTOCOL_FEATURES) {
+        wr = wr_init(payload, sizeof(payload));
+        wr_u64(&wr, request == VHOST_USER_SET_FEATURES
+                        ? UINT64_C(0x140000000) | (uint64_t)(rd_u8(&run->input) % 16) << 33 |
+                              (uint64_t)(rd_u8(&run->input) & 1) << 26
+                        : 0x1b22b);
+    }
+    const bool has_fd = request >= 12 && request <= 14;
+    deliver(run, request, rd_u8(&run->input) & 1 ? 9 : 1, payload, sizeof(payload),
+            has_fd ? FAKE_EVENT : FAKE_CLOSED, 0);
+}
+
+static void send_memory(struct run *run)
+{
+    uint8_t payload[VHOST_USER_MEM_REG_LEN] = {0};
+    const uint8_t what = rd_u8(&run->input);
+    const uint64_t gpa = what % 4 * FAKE_FILE_LEN;
+    const struct vhost_user_region region = {
+        .gpa = gpa, .size = FAKE_FILE_LEN, .user_address = USER + gpa};
+    vhost_user_region_put(payload + 8, VHOST_USER_REGION_LEN, &region);
+    if (what & 0x80)
+        deliver(run, VHOST_USER_REM_MEM_REG, 9, payload, sizeof(payload), FAKE_CLOSED, 0);
+    else
+        deliver(run, VHOST_USER_ADD_MEM_REG, 9, payload, sizeof(payload), FAKE_FILE, what % 4u);
+}
+
+static void send_addr(struct run *run)
+{
+    uint8_t payload[VHOST_USER_VRING_ADDR_LEN];
+    const uint64_t base = USER + rd_u8(&run->input) % 64 * UINT64_C(4096);
+    const struct vhost_user_vring_addr addr = {
+        .index = rd_u8(&run->input) % 2, .desc = base, .avail = base + 1024, .used = base + 2048};
+    vhost_user_vring_addr_put(payload, sizeof(payload), &addr);
+    deliver(run, VHOST_USER_SET_VRING_ADDR, 9, payload, sizeof(payload), FAKE_CLOSED, 0);
+}
+
+static void send_iotlb(struct run *run)
+{
+    uint8_t payload[VHOST_USER_IOTLB_LEN];
+    const uint8_t what = rd_u8(&run->input), where = rd_u8(&run->input);
+    const struct vhost_user_iotlb iotlb = {.iova = USER + where % 64 * UINT64_C(4096),
+                                           .size = (1 + what / 16 % 4) * UINT64_C(4096),
+                                           .user_address = USER + where * UINT64_C(4096),
+                                           .perm = what % 4,
+                                           .type = 1 + what / 4 % 4};
+    vhost_user_iotlb_put(payload, sizeof(payload), &iotlb);
+    deliver(run, VHOST_USER_IOTLB_MSG, 9, payload, sizeof(payload), FAKE_CLOSED, 0);
+}
+
+static void send_shared(struct run *run)
+{
+    uint8_t payload[VHOST_USER_INFLIGHT_LEN];
+    const uint8_t what = rd_u8(&run->input);
+    const struct vhost_user_inflight inflight = {
+        .mmap_size = 4096, .num_queues = what % 4, .queue_size = what / 4 % 32};
+    const struct vhost_user_log log = {.size = 1 + what * UINT64_C(16)};
+    if (what & 0x80) {
+        vhost_user_log_put(payload, VHOST_USER_LOG_LEN, &log);
+        deliver(run, VHOST_USER_SET_LOG_BASE, 1, payload, VHOST_USER_LOG_LEN, FAKE_FILE, 9);
+        return;
+    }
+    vhost_user_inflight_put(payload, sizeof(payload), &inflight);
+    deliver(run, VHOST_USER_GET_INFLIGHT_FD, 1, payload, sizeof(payload), FAKE_CLOSED, 0);
+    deliver(run, VHOST_USER_SET_INFLIGHT_FD, 9, payload, sizeof(payload), FAKE_FILE, 8);
+}
+
+static void send_empty(struct run *run)
+{
+    static const uint32_t requests[] = {1, 3, 4, 15, 17, 21, 34, 36, 40};
+    const uint32_t request = requests[rd_u8(&run->input) % 9];
+    deliver(run, request, 9, (const uint8_t *)"", 0,
+            request == VHOST_USER_SET_BACKEND_REQ_FD ? FAKE_OTHER : FAKE_CLOSED, 0);
+}
+
+/* The driver writes to the memory that the table has. */
+static void write_memory(struct run *run)
+{
+    struct vhost_user_server *server = (struct vhost_user_server *)run->engine;
+    const uint64_t at = rd_u8(&run->input) % 64 * UINT64_C(4096) + rd_u8(&run->input) * 16u;
+    struct ob_dma_region *region = memory_find(&server->memory.table, at);
+    uint8_t bytes[32];
+    rd_bytes(&run->input, bytes, sizeof(bytes));
+    if (region && region->len - (at - region->gpa) >= sizeof(bytes))
+        memcpy(region->address + (at - region->gpa), bytes, sizeof(bytes));
+}
+
+static void work(struct run *run)
+{
+    const uint8_t how = rd_u8(&run->input);
+    run->holds = how & 1;
+    if (how & 2)
+        give_back(run, how & 4);
+    if (how & 8)
+        run->fake.now_ms += 3000;
+    run->fake.refuses_send = how & 16;
+    for (unsigned fd = 0; how & 32 && fd < FAKE_DESCRIPTORS; fd++)
+        if (run->fake.descriptors[fd].kind == FAKE_EVENT && run->fake.descriptors[fd].fired)
+            fake_fire(&run->fake, (int)fd);
+    for (unsigned i = 0; i < 4; i++)
+        device_poll(run->device);
+    if (!run->refused && engine_poke(run->engine) < 0)
+        run->refused = true;
+    take(run);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static void (*const steps[])(struct run * run) = {
+        send_raw,    send_u64,   send_memory,  send_addr, send_iotlb,
+        send_shared, send_empty, write_memory, work,      work,
+    };
+    struct run *run = calloc(1, sizeof(*run));
+    CHECK(run);
+    run->input = rd_init(data, size);
+    make_device(run);
+    while (run->input.left > 0 && !run->input.bad)
+        steps[rd_u8(&run->input) % (sizeof(steps) / sizeof(steps[0]))](run);
+    run->holds = false;
+    give_back(run, true);
+    for (unsigned i = 0; i < 8 && !engine_leave(run->engine); i++)
+        device_poll(run->device);
+    engine_free(run->engine);
+    device_free(run->device);
+    CHECK(fake_is_empty(&run->fake));
+    free(run);
+    return 0;
+}
