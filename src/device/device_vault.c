@@ -233,7 +233,6 @@ static int resume_state(struct ob_device *device, const struct vault *vault, str
 {
     const struct ob_vault_state *kept = &device->kept;
     const struct vault_copy *there = vault_get(vault, VAULT_PART_STATE);
-    AUTO_FREE uint8_t *copy = malloc(kept->len);
     bool fits = there && (there->len == kept->len || (kept->save && there->len < kept->len));
     if (!fits || there->version != kept->version)
         return ob_fault_set(fault, -EINVAL,
@@ -241,6 +240,7 @@ static int resume_state(struct ob_device *device, const struct vault *vault, str
                             "version %u",
                             there ? there->len : 0, there ? there->version : 0, kept->len,
                             kept->version);
+    AUTO_FREE uint8_t *copy = malloc(kept->len);
     if (!copy)
         return ob_fault_set(fault, -ENOMEM, "no memory for the state");
     const size_t len = there->len <= kept->len ? there->len : kept->len;
