@@ -234,17 +234,18 @@ static void step(struct run *run)
     }
 }
 
-static int descriptors(void)
+/* The lowest number that is free. */
+static int next_descriptor(void)
 {
-    int fd = dup(0);
+    int fd = dup(0), number = fd;
     close(fd);
-    return fd;
+    return number;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct run run;
-    int before = descriptors();
+    int before = next_descriptor();
     run = (struct run){.input = rd_init(data, size)};
     for (unsigned i = 0; i < PORTS; i++)
         run.peers[i] = (struct peer){.fd = -1, .type = PACKET_STREAM};
@@ -258,6 +259,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     driver_end(&run.driver);
     for (unsigned i = 0; i < PORTS; i++)
         forget(&run.peers[i]);
-    CHECK(descriptors() == before);
+    CHECK(next_descriptor() == before);
     return 0;
 }

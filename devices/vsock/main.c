@@ -11,7 +11,6 @@ struct program {
     struct options options; /* first: option_guest_cid() and the others take it */
     struct host *host;
     struct vsock *vsock;
-    struct ob_device *device;
 };
 
 static int open_host(void *config, struct ob_fault *fault)
@@ -59,7 +58,7 @@ static void destroy(void *config)
     host_stop(program->host);
 }
 
-static const struct ob_option options[] = {
+static const struct ob_option known_options[] = {
     {"guest-cid", "N", "the guest's context id, 3 or more", option_guest_cid},
     {"host-socket", "PATH",
      "programs of the host connect here and send \"CONNECT PORT\"; the guest's connections to PORT "
@@ -82,7 +81,7 @@ int main(int argc, char **argv)
         .summary =
             "A virtio socket device: a guest and programs of its host connect to each other.",
         .type = "vsock",
-        .options = options,
+        .options = known_options,
         .needs_shared_memory = true,
         .is_virtio = true,
         .open = open_host,

@@ -251,7 +251,7 @@ static void on_failure(void *argument, uint32_t events)
 static void on_limit(void *argument)
 {
     char why[80];
-    snprintf(why, sizeof(why), "its file was not accessible within %u s", LIMIT_AGENT_HELPER_S);
+    snprintf(why, sizeof(why), "its file was not accessible within %d s", LIMIT_AGENT_HELPER_S);
     fail_start(argument, why);
 }
 

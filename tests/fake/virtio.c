@@ -221,6 +221,7 @@ int __wrap_ob_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virt
 }
 
 void __wrap_ob_device_free(struct ob_device *freed);
+// cppcheck-suppress constParameter ; as it is declared in device.h
 void __wrap_ob_device_free(struct ob_device *freed)
 {
     if (freed) {
