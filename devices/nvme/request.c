@@ -63,6 +63,7 @@ struct nvme_request *request_new(struct nvme *nvme, struct nvme_sq *sq)
     *list = request->next;
     request->sq = sq;
     request->since_ms = nvme->watchdog.now_ms;
+    request->since_ns = ob_device_counts_io(nvme->device) ? ob_timer_now_ns() : 0;
     request->was_parked = false;
     request->result = 0;
     request->status = NVME_SUCCESS;

@@ -66,6 +66,7 @@ struct nvme_request {
     struct nvme_sq *sq;
     struct nvme_command command;
     uint64_t since_ms; /* when it was fetched, or parked */
+    uint64_t since_ns; /* when it was fetched, if somebody counts */
     bool was_parked;
     unsigned answers; /* of its image, when it was parked */
     uint16_t status;  /* enum nvme_status */

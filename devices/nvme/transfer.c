@@ -33,6 +33,18 @@ static bool data_arrived(const struct nvme_request *request)
     return true;
 }
 
+/* For the launcher's statistics. */
+static void count(const struct nvme_request *request)
+{
+    struct ob_device *device = request->nvme->device;
+    enum ob_io_kind kind = request->io.op == BLOCK_READ    ? OB_IO_READ
+                           : request->io.op == BLOCK_WRITE ? OB_IO_WRITE
+                                                           : OB_IO_OTHER;
+    if (ob_device_counts_io(device))
+        ob_device_count_io(device, kind, kind == OB_IO_OTHER ? 0 : request->io.len,
+                           ob_timer_now_ns() - request->since_ns);
+}
+
 void transfer_finish(struct nvme_request *request, int err)
 {
     uint16_t status = completion_status(request->io.op, err);
@@ -42,6 +54,8 @@ void transfer_finish(struct nvme_request *request, int err)
         prp_unmap(request->nvme, request->transfer);
     if (status == NVME_SUCCESS)
         log_io(request);
+    if (err != -EAGAIN)
+        count(request);
     if (err == -EAGAIN)
         request_park(request);
     else

@@ -309,6 +309,29 @@ OB_API uint16_t ob_device_vendor_id(const struct ob_device *device);
 OB_API void ob_device_warn(struct ob_device *device, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/** Kinds of I/O that ob_device_count_io() counts. */
+enum ob_io_kind {
+    OB_IO_READ = 0, /* data went to the guest */
+    OB_IO_WRITE,    /* data came from the guest */
+    OB_IO_OTHER,    /* no data: a flush, for example */
+};
+
+/** Whether somebody reads the counts of ob_device_count_io(). If not, the device need not look at the
+ * clock. Any callback of the device. */
+OB_API bool ob_device_counts_io(const struct ob_device *device);
+
+/**
+ * Count one request of the guest that the device has completed, for `outboard ctl stats`.
+ *
+ * @kind:        its kind.
+ * @len:         bytes of data.
+ * @duration_ns: from the request to its completion; see ob_timer_now_ns() (timer.h).
+ *
+ * Any callback of the device.
+ */
+OB_API void ob_device_count_io(struct ob_device *device, enum ob_io_kind kind, uint64_t len,
+                               uint64_t duration_ns);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,7 @@
 /* argv[0] is the subcommand's name. Each returns the exit status. */
 int cmd_agent(int argc, char **argv);
 int cmd_cells(int argc, char **argv);
+int cmd_ctl(int argc, char **argv);
 int cmd_disk(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_pair(int argc, char **argv);
@@ -15,5 +16,6 @@ int cmd_poke(int argc, char **argv);
 int cmd_proxy(int argc, char **argv);
 int cmd_qemu_args(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 
 #endif

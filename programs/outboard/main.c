@@ -17,6 +17,7 @@ static const struct {
 } commands[] = {
     {"agent", "ask the agent of a guest, and freeze its file systems", cmd_agent},
     {"cells", "describe the rights of running programs", cmd_cells},
+    {"ctl", "ask a running machine, and change its devices", cmd_ctl},
     {"disk", "serve disk images of any format as an NVMe controller", cmd_disk},
     {"inspect", "describe a device, as lspci -vv does", cmd_inspect},
     {"pair", "start devices and their VMM on socket pairs", cmd_pair},
@@ -24,6 +25,7 @@ static const struct {
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
     {"qemu-args", "print the arguments of a QEMU that something else starts", cmd_qemu_args},
     {"run", "start a virtual machine and its devices, and end them together", cmd_run},
+    {"top", "show the devices of a running machine, and what they do", cmd_top},
 };
 
 /* These start a program of the user's choice, which has a use for descriptors that nothing here names. */

@@ -66,7 +66,7 @@ static int runtime_folder_new(bool dry, char folder[RUNTIME_FOLDER_LEN], struct 
     if (len >= RUNTIME_FOLDER_LEN)
         return ob_fault_set(fault, -ENAMETOOLONG,
                             "XDG_RUNTIME_DIR: got %d bytes, expected at most %d", (int)strlen(base),
-                            RUNTIME_FOLDER_LEN);
+                            RUNTIME_FOLDER_LEN - (int)sizeof("/outboard-XXXXXX"));
     if (dry || mkdtemp(folder))
         return 0;
     int err = -errno;

@@ -236,6 +236,18 @@
 /* The longest interval of a device's signs of life, milliseconds. */
 #define LIMIT_WATCHDOG_MS 3600000u
 
+/* Control socket of a virtual machine: bytes of one request, of one answer, and of events that wait
+ * for a client that does not read. */
+#define LIMIT_MONITOR_REQUEST 65536u
+#define LIMIT_MONITOR_ANSWER  (4u << 20)
+#define LIMIT_MONITOR_EVENTS  65536u
+
+/* Bytes of one message of a VMM's QMP, and how long the supervisor waits for an answer and for a
+ * guest that is to let go of a device, milliseconds. */
+#define LIMIT_QMP_MESSAGE (1u << 20)
+#define LIMIT_QMP_MS      10000u
+#define LIMIT_UNPLUG_MS   30000u
+
 /* Bytes of a line of a child that go to our log together. */
 #define LIMIT_CHILD_LINE 1024
 

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "base/statistics.h"
 #include "device/internal.h"
 
 const char *device_name(const struct ob_device *device)
@@ -24,6 +25,43 @@ struct memory *device_memory(struct ob_device *device)
 void device_set_messenger(struct ob_device *device, const struct device_messenger *messenger)
 {
     device->messenger = messenger;
+}
+
+void device_set_statistics(struct ob_device *device, struct statistics *statistics)
+{
+    device->statistics = statistics;
+}
+
+struct statistics *device_statistics(const struct ob_device *device)
+{
+    return device->statistics;
+}
+
+bool ob_device_counts_io(const struct ob_device *device)
+{
+    return device && device->statistics;
+}
+
+void ob_device_count_io(struct ob_device *device, enum ob_io_kind kind, uint64_t len,
+                        uint64_t duration_ns)
+{
+    struct statistics *statistics = device ? device->statistics : NULL;
+    if (!statistics)
+        return;
+    switch (kind) {
+    case OB_IO_READ:
+        statistics_add(&statistics->reads, 1);
+        statistics_add(&statistics->bytes_read, len);
+        break;
+    case OB_IO_WRITE:
+        statistics_add(&statistics->writes, 1);
+        statistics_add(&statistics->bytes_written, len);
+        break;
+    default:
+        statistics_add(&statistics->others, 1);
+        break;
+    }
+    statistics_time(&statistics->io, duration_ns);
 }
 
 bool device_traces(const struct ob_device *device)

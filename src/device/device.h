@@ -67,6 +67,11 @@ void device_set_messenger(struct ob_device *device, const struct device_messenge
 bool device_traces(const struct ob_device *device);
 void device_trace_on(struct ob_device *device);
 
+/* Where messages and I/O are counted from now on; NULL: nowhere. */
+struct statistics;
+void device_set_statistics(struct ob_device *device, struct statistics *statistics);
+struct statistics *device_statistics(const struct ob_device *device);
+
 /* A peer is served from now on: its view of the device stays as it is. */
 void device_begin_serving(struct ob_device *device);
 /* Gives up everything of the peer: memory, interrupt descriptors. The device is dormant then. */

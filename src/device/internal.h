@@ -91,11 +91,12 @@ struct ob_device {
     size_t state_len;                         /* as ob_device_desc */
     uint32_t state_version;
     struct list endings;
-    bool traces;    /* see trace.h */
-    bool served;    /* a peer has been served: its view of the device stays */
-    bool dormant;   /* the peer has gone, and no other has taken the device over */
-    bool stopped;   /* the peer wants it paused */
-    bool paused;    /* the device was told so */
+    struct statistics *statistics; /* NULL: nobody wants any */
+    bool traces;                   /* see trace.h */
+    bool served;                   /* a peer has been served: its view of the device stays */
+    bool dormant;                  /* the peer has gone, and no other has taken the device over */
+    bool stopped;                  /* the peer wants it paused */
+    bool paused;                   /* the device was told so */
     bool quiescing; /* it was asked to let go of memory, and has not said that it has */
     bool leaving;   /* on account of the peer, which has gone */
     bool resetting; /* before a reset */

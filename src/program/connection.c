@@ -75,6 +75,8 @@ static int send_pending(struct connection *connection)
         ssize_t sent = send_output(connection, &output);
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
+        if (connection->statistics)
+            statistics_add(&connection->statistics->bytes_out, (uint64_t)sent);
         int err = engine_sent(engine, (size_t)sent);
         if (err < 0)
             return err;
@@ -86,6 +88,15 @@ static int refuse_cut(struct connection *connection)
 {
     return ob_fault_set(&connection->engine->fault, -EPROTO,
                         "the VMM truncated its memory while it was shared");
+}
+
+/* The bytes that came, and the time from then until now. */
+static void note_turn(struct statistics *statistics, size_t received, uint64_t since_ns)
+{
+    if (!statistics)
+        return;
+    statistics_add(&statistics->bytes_in, received);
+    statistics_time(&statistics->messages, clock_now_ns() - since_ns);
 }
 
 /* Receives once, lets the engine work, sends once. Returns -EAGAIN when nothing was there. */
@@ -103,12 +114,14 @@ static int turn(struct connection *connection)
                             LIMIT_FDS_PER_RECEIVE);
     if (received < 0)
         return (int)received;
+    uint64_t since_ns = connection->statistics ? clock_now_ns() : 0;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
     if (shared_memory_was_cut())
         return refuse_cut(connection);
     if (err >= 0 && !engine_has_io_in_flight(engine))
         engine_works(engine); /* a disk that has nothing to do begins before the reply */
     int send_err = send_pending(connection);
+    note_turn(connection->statistics, (size_t)received, since_ns);
     return err < 0 ? err : send_err;
 }
 
@@ -167,6 +180,8 @@ static int poll_socket(struct connection *connection)
         int err = turn(connection);
         if (err != -EAGAIN)
             return err;
+        if (connection->statistics)
+            statistics_add(&connection->statistics->polls, 1);
     }
     return -EAGAIN;
 }
@@ -194,6 +209,8 @@ static int block(struct connection *connection)
     if (!(connection->events & EPOLLIN))
         return connection->hung_up ? -ENOTCONN : -EAGAIN;
     poll_tuner_woken(connection->tuner, clock_now_ns());
+    if (connection->statistics)
+        statistics_add(&connection->statistics->wakes, 1);
     return turn(connection);
 }
 
@@ -224,7 +241,11 @@ static int explain(const struct connection *connection, int err, struct ob_fault
 int connection_begin(struct connection *connection, int fd, struct loop *loop,
                      struct engine *engine, struct ob_fault *fault)
 {
-    *connection = (struct connection){.fd = fd, .loop = loop, .engine = engine, .events = EPOLLIN};
+    *connection = (struct connection){.fd = fd,
+                                      .loop = loop,
+                                      .engine = engine,
+                                      .statistics = device_statistics(engine->device),
+                                      .events = EPOLLIN};
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, connection, &connection->source);
     return err < 0
                ? ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err))

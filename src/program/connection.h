@@ -13,6 +13,7 @@
 
 #include <outboard/fault.h>
 
+#include "base/statistics.h"
 #include "os/loop.h"
 #include "program/poll_tuner.h"
 #include "server/engine.h"
@@ -22,9 +23,10 @@ struct connection {
     struct loop *loop;
     struct loop_source *source;
     struct engine *engine;
-    struct poll_tuner idle;    /* polls while the device only waits for the peer */
-    struct poll_tuner waiting; /* and while it waits for something else besides */
-    struct poll_tuner *tuner;  /* the one of these two that counts now */
+    struct statistics *statistics; /* NULL: nobody wants any */
+    struct poll_tuner idle;        /* polls while the device only waits for the peer */
+    struct poll_tuner waiting;     /* and while it waits for something else besides */
+    struct poll_tuner *tuner;      /* the one of these two that counts now */
     const bool *stop;
     unsigned rounds; /* of polling, ever */
     uint32_t events; /* the events of the source */

@@ -60,6 +60,7 @@
 #include "program/process.h"
 #include "program/program_cell.h"
 #include "program/socket_remover.h"
+#include "program/statistics_page.h"
 #include "program/watchdog.h"
 #include "program/wires.h"
 #include "server/greeting.h"
@@ -84,6 +85,7 @@ struct program {
     struct loop *loop;
     int signal_fd;
     struct watchdog watchdog;
+    struct statistics *statistics; /* NULL: the launcher wants none */
     struct ob_device *device;
     bool stop; /* SIGTERM or SIGINT came */
 };
@@ -198,6 +200,7 @@ static int create(struct program *program, struct ob_fault *fault)
     int err = author_create(program->author, program->config, &program->device, fault);
     if (err < 0)
         return err;
+    device_set_statistics(program->device, program->statistics);
     if (program->options.dma_by_messages)
         memory_never_map(device_memory(program->device));
     if (program->options.has_pci_id)
@@ -268,7 +271,7 @@ static int serve_connected(struct program *program, struct ob_fault *fault)
     int fd = program->socket_fd, err = 0;
     log_keep_off(fd);
     log_never_wait();
-    notify(program, "READY=1\n", "serving");
+    notify(program, "READY=1\nX_OUTBOARD_CLIENT=1\n", "serving");
     if (!wire)
         err = wires_detect(fd, program->loop, &program->stop, &wire, fault);
     if (err == 0)
@@ -291,14 +294,14 @@ static void serve_chosen(struct program *program, const struct chosen *chosen)
         snprintf(who, sizeof(who), "pid %d", (int)chosen->pid);
     snprintf(status, sizeof(status), "serving %s over %s", who, wire->wire);
     log_line("a VMM has come: %s", status);
-    notify(program, "", status);
+    notify(program, "X_OUTBOARD_CLIENT=1\n", status);
     int err = serve_peer(program, chosen->fd, wire, &fault);
     if (err < 0)
         log_line("dropped the peer: %s", fault.text);
     else if (!program->stop)
         log_line("the VMM has gone");
     if (!program->stop)
-        notify(program, "", WAITING);
+        notify(program, "X_OUTBOARD_CLIENT=0\n", WAITING);
     socket_close(chosen->fd);
 }
 
@@ -360,6 +363,7 @@ static void end(struct program *program)
     watchdog_end(&program->watchdog);
     loop_free(program->loop);
     trace_close(&program->trace);
+    statistics_page_close(program->statistics);
     if (program->has_closer)
         closer_stop(CLOSER_PATIENCE_MS);
     life_end(&program->life);
@@ -389,11 +393,13 @@ static int run(struct program *program, struct ob_fault *fault)
     return err;
 }
 
-static int serve(const struct ob_program *author, const struct options *options, void *config)
+static int serve(const struct ob_program *author, const struct options *options, void *config,
+                 struct statistics *statistics)
 {
     struct program program = {.author = author,
                               .config = config,
                               .options = *options,
+                              .statistics = statistics,
                               .notify_fd = -1,
                               .remover_fd = -1,
                               .socket_fd = -1,
@@ -439,6 +445,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     bool is_read = program && author_read(program, &own, &fault) == 0;
     if (log_start(is_read && own.name ? own.name : "device program") < 0)
         return EXIT_FAILURE;
+    struct statistics *statistics = statistics_page_open(); /* closes its descriptor */
     inherited_close(argc, argv, getenv(VAULT_VARIABLE));
     if (program && !is_read) {
         log_line("%s", fault.text);
@@ -448,7 +455,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     int verdict = options_parse(program, config, argc, argv, &options, &fault);
     switch (verdict) {
     case OPTIONS_SERVE:
-        return serve(program, &options, config);
+        return serve(program, &options, config, statistics);
     case OPTIONS_HELP:
         options_print_help(program);
         return standard_output_end(EXIT_SUCCESS);

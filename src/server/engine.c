@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/statistics.h"
 #include "device/device_vault.h"
 #include "device/pci.h"
 #include "server/engine_vault.h"
@@ -119,6 +120,9 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     engine->poisoned = false;
     if (engine->vault)
         engine->vault->in_message = false;
+    struct statistics *statistics = device_statistics(engine->device);
+    if (statistics && err != ENGINE_LATER)
+        statistics_add(&statistics->requests, 1);
     close_fds(engine, &engine->waiting);
     return err;
 }

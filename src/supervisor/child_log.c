@@ -12,12 +12,17 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "os/clock.h"
 #include "os/log.h"
+
+#define REST_NS 10000000u
 
 struct child_log {
     const char *name;
     int fd;
     struct loop_source *source;
+    struct timers *timers;
+    struct timer rest;              /* of one that has written as much as a turn takes */
     char kind[LIMIT_DEVICE_ID + 8]; /* of the lines, so that each child has a rate of its own */
     char line[LIMIT_CHILD_LINE];
     size_t len;
@@ -55,17 +60,28 @@ static bool read_turn(struct child_log *log)
     return len > 0;
 }
 
+static void on_rested(void *argument)
+{
+    struct child_log *log = argument;
+    loop_change(log->source, EPOLLIN);
+}
+
 static void on_bytes(void *argument, uint32_t events)
 {
     struct child_log *log = argument;
     bool more = read_turn(log);
+    if (more) {
+        loop_change(log->source, 0);
+        timer_set(log->timers, &log->rest, clock_now_ns() + REST_NS);
+    }
     if (!more && (events & (EPOLLHUP | EPOLLERR))) {
         loop_remove(log->source);
         log->source = NULL;
     }
 }
 
-int child_log_new(struct loop *loop, const char *name, struct child_log **ret_log, int *ret_fd)
+int child_log_new(struct loop *loop, struct timers *timers, const char *name,
+                  struct child_log **ret_log, int *ret_fd)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
@@ -77,6 +93,8 @@ int child_log_new(struct loop *loop, const char *name, struct child_log **ret_lo
     if (!log || fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
         return log ? -errno : -ENOMEM;
     log->name = name;
+    log->timers = timers;
+    timer_init(&log->rest, on_rested, log);
     snprintf(log->kind, sizeof(log->kind), "%s: line", name);
     int err = loop_add(loop, ours, EPOLLIN, on_bytes, log, &log->source);
     if (err < 0)
@@ -91,6 +109,7 @@ void child_log_free(struct child_log *log)
 {
     if (!log)
         return;
+    timer_cancel(&log->rest);
     read_turn(log);
     put_line(log);
     loop_remove(log->source);

@@ -55,7 +55,7 @@ static void *grow(struct reader *reader, void *array, unsigned count, size_t siz
     return larger;
 }
 
-static bool is_id(const char *text, size_t len)
+bool config_is_id(const char *text, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         if (!isalnum((unsigned char)text[i]) && !strchr("-_.", text[i]))
@@ -103,7 +103,7 @@ static void begin_section(struct reader *reader, const char *text)
         machine->line = reader->line;
         reader->section = machine;
     } else if (end && strncmp(text, DEVICE " \"", strlen(DEVICE " \"")) == 0 && end > id &&
-               end[-1] == '"' && is_id(id, (size_t)(end - 1 - id))) {
+               end[-1] == '"' && config_is_id(id, (size_t)(end - 1 - id))) {
         add_device(reader, id, (size_t)(end - 1 - id));
     } else {
         complain(reader,
@@ -222,7 +222,7 @@ int config_read(const char *path, struct config **ret_config, struct ob_fault *f
     return reader.err;
 }
 
-static void section_done(struct config_section *section)
+void config_section_done(struct config_section *section)
 {
     for (unsigned i = 0; i < section->count; i++) {
         free(section->settings[i].key);
@@ -237,11 +237,23 @@ void config_free(struct config *config)
     if (!config)
         return;
     for (unsigned i = 0; i < config->device_count; i++)
-        section_done(&config->devices[i]);
-    section_done(&config->machine);
+        config_section_done(&config->devices[i]);
+    config_section_done(&config->machine);
     free(config->devices);
     free(config->path);
     free(config);
+}
+
+int config_section_add(struct config_section *section, const char *key, const char *value)
+{
+    struct config_setting *settings =
+        realloc(section->settings, (section->count + 1) * sizeof(*settings));
+    if (!settings)
+        return -ENOMEM;
+    section->settings = settings;
+    settings[section->count] = (struct config_setting){.key = strdup(key), .value = strdup(value)};
+    section->count++;
+    return settings[section->count - 1].key && settings[section->count - 1].value ? 0 : -ENOMEM;
 }
 
 const char *config_value(const struct config_section *section, const char *key)

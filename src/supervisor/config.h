@@ -15,6 +15,8 @@
 #define OUTBOARD_SUPERVISOR_CONFIG_H
 
 #include <outboard/fault.h>
+#include <stdbool.h>
+#include <stddef.h>
 
 struct config_setting {
     char *key, *value;
@@ -40,6 +42,14 @@ struct config {
 int config_read(const char *path, struct config **ret_config, struct ob_fault *fault);
 /* NULL is fine. */
 void config_free(struct config *config);
+
+/* Whether it is a name that a device may have. */
+bool config_is_id(const char *text, size_t len);
+
+/* Adds a setting to a section that is not of a file; its line is 0. 0 or -ENOMEM. */
+int config_section_add(struct config_section *section, const char *key, const char *value);
+/* Frees the contents of a section. */
+void config_section_done(struct config_section *section);
 
 /* The last value of a key; NULL: the section has no such key. */
 const char *config_value(const struct config_section *section, const char *key);

@@ -2,12 +2,16 @@
 #include "supervisor/device_process.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/auto.h"
+#include "base/statistics.h"
 #include "os/clock.h"
 #include "os/log.h"
 
@@ -16,26 +20,66 @@ static void set_patience(struct device_process *device, unsigned ms)
     timer_set(device->host->timers, &device->patience, clock_now_ns() + ms * 1000000ull);
 }
 
+static void tell(const struct device_process *device, enum device_event event)
+{
+    device->host->told(device->host->argument, device, event);
+}
+
 static void change(struct device_process *device, enum device_process_state state)
 {
     device->state = state;
+    tell(device, state == DEVICE_PROCESS_READY ? DEVICE_BECAME_READY : DEVICE_ENDED);
     device->host->changed(device->host->argument);
 }
 
-static void on_ready(void *argument, bool ready, bool alive)
+static void take_status(struct device_process *device, const struct ready_told *told)
+{
+    bool had_client = device->has_client;
+    if (told->status[0])
+        memcpy(device->status_text, told->status, sizeof(device->status_text));
+    if (told->has_client)
+        device->has_client = told->client;
+    if (device->has_client != had_client)
+        tell(device, had_client ? DEVICE_CLIENT_WENT : DEVICE_CLIENT_CAME);
+}
+
+static void end_gap(struct gaps *gaps)
+{
+    uint64_t ns = gaps->since_ns ? clock_now_ns() - gaps->since_ns : 0;
+    gaps->since_ns = 0;
+    gaps->total_ns += ns;
+    gaps->longest_ns = ns > gaps->longest_ns ? ns : gaps->longest_ns;
+}
+
+/* A sign of life of one that hung. */
+static void revive(struct device_process *device)
+{
+    device->hung = false;
+    log_line("%s: gives signs of life again", device->plan->id);
+    tell(device, DEVICE_ALIVE);
+}
+
+static void on_told(void *argument, const struct ready_told *told)
 {
     struct device_process *device = argument;
-    bool becomes_ready = ready && device->state == DEVICE_PROCESS_STARTING;
+    bool becomes_ready = told->ready && device->state == DEVICE_PROCESS_STARTING;
+    take_status(device, told);
+    if (!told->ready && !told->alive)
+        return;
     if (device->stopping || (!becomes_ready && device->state != DEVICE_PROCESS_READY))
         return;
     if (!device->expects_end)
         timer_cancel(&device->patience);
     if (device->plan->watchdog_ms > 0 && !device->expects_end)
         set_patience(device, device->plan->watchdog_ms);
-    if (becomes_ready && device->restarts)
-        restart_ready(&device->restart);
-    if (becomes_ready)
+    if (device->hung)
+        revive(device);
+    if (becomes_ready) {
+        end_gap(&device->gaps);
+        if (device->restarts)
+            restart_ready(&device->restart);
         change(device, DEVICE_PROCESS_READY);
+    }
 }
 
 static int spawn_again(struct device_process *device);
@@ -53,7 +97,8 @@ static void give_up(struct device_process *device, const char *reason)
 static bool is_restarted(struct device_process *device, int status)
 {
     struct ob_fault reason = {0};
-    if (!device->restarts || device->stopping || device->expects_end || device->hung)
+    if (!device->restarts || device->stopping || device->expects_end ||
+        (device->hung && device->on_hang != PLAN_PAUSE))
         return false;
     int wait_ms = restart_judge(&device->restart, clock_now_ns(), &reason);
     if (wait_ms < 0) {
@@ -64,6 +109,9 @@ static bool is_restarted(struct device_process *device, int status)
     log_line("%s: was ended by signal %d (%s); restarts it", device->plan->id, WTERMSIG(status),
              strsignal(WTERMSIG(status)));
     device->state = DEVICE_PROCESS_STARTING;
+    device->gaps.count++;
+    device->gaps.since_ns = clock_now_ns();
+    tell(device, DEVICE_RESTARTS);
     timer_set(device->host->timers, &device->again, clock_now_ns() + wait_ms * 1000000ull);
     return true;
 }
@@ -112,6 +160,17 @@ static void on_end(void *argument, int status)
     change(device, DEVICE_PROCESS_ENDED);
 }
 
+static void on_silence(struct device_process *device)
+{
+    bool waits = device->on_hang == PLAN_PAUSE;
+    log_line("%s: has given no sign of life for %u ms; %s", device->plan->id,
+             device->plan->watchdog_ms, waits ? "pauses the VM" : "sends SIGKILL");
+    device->hung = true;
+    tell(device, DEVICE_HUNG);
+    if (!waits)
+        child_signal(device->child, SIGKILL);
+}
+
 static void on_patience(void *argument)
 {
     struct device_process *device = argument;
@@ -122,10 +181,7 @@ static void on_patience(void *argument)
         return;
     }
     if (device->state == DEVICE_PROCESS_READY && !device->expects_end) {
-        log_line("%s: has given no sign of life for %u ms; sends SIGKILL", device->plan->id,
-                 device->plan->watchdog_ms);
-        device->hung = true;
-        child_signal(device->child, SIGKILL);
+        on_silence(device);
         return;
     }
     device->failed = device->state == DEVICE_PROCESS_STARTING;
@@ -151,22 +207,24 @@ static void free_environment(const struct device_process *device, char **environ
 }
 
 /* The supervisor's environment, with the device's own ready socket and watchdog. */
-static int set_environment(const struct device_process *device, char *vault,
+static int set_environment(const struct device_process *device, char *vault, int statistics_fd,
                            char ***ret_environment)
 {
     char *const *ours = device->host->environment;
     unsigned count = 0;
     while (ours[count])
         count++;
-    char **environment = calloc(count + 4, sizeof(*environment));
+    char **environment = calloc(count + 5, sizeof(*environment));
     if (!environment)
         return -ENOMEM;
     memcpy(environment, ours, count * sizeof(*environment));
     int len = asprintf(&environment[count], "NOTIFY_SOCKET=%s", ready_socket_name(device->ready));
+    if (len >= 0)
+        len = asprintf(&environment[count + 1], STATISTICS_VARIABLE "=%d", statistics_fd);
     if (len >= 0 && vault)
-        len = (environment[count + 1] = strdup(vault)) ? 0 : -1;
+        len = (environment[count + 2] = strdup(vault)) ? 0 : -1;
     if (len >= 0 && device->plan->watchdog_ms > 0)
-        len = asprintf(&environment[count + 1 + (vault != NULL)], "WATCHDOG_USEC=%u000",
+        len = asprintf(&environment[count + 2 + (vault != NULL)], "WATCHDOG_USEC=%u000",
                        device->plan->watchdog_ms);
     if (len < 0) {
         free_environment(device, environment);
@@ -180,13 +238,15 @@ static int spawn(struct device_process *device, int socket_fd, int log_fd)
 {
     char **environment = NULL;
     AUTO_FREE char *vault = NULL;
-    int passed[1 + RESTART_FDS] = {socket_fd}, err = 0;
+    int passed[2 + RESTART_FDS] = {socket_fd}, err = 0;
     unsigned count = socket_fd >= 0, more = 0;
+    int statistics_fd = PLAN_FIRST_FD + (int)count;
+    passed[count++] = device->statistics_fd;
     if (device->restarts)
         err = restart_prepare(&device->restart, PLAN_FIRST_FD + (int)count, passed + count, &more,
                               &vault);
     if (err == 0)
-        err = set_environment(device, vault, &environment);
+        err = set_environment(device, vault, statistics_fd, &environment);
     if (err < 0)
         return err;
     const struct child_spec spec = {
@@ -208,9 +268,9 @@ static int begin(struct device_process *device, int socket_fd)
 {
     struct loop *loop = device->host->loop;
     AUTO_FD log_fd = -1;
-    int err = child_log_new(loop, device->plan->id, &device->log, &log_fd);
+    int err = child_log_new(loop, device->host->timers, device->plan->id, &device->log, &log_fd);
     if (err == 0)
-        err = ready_socket_new(loop, on_ready, device, &device->ready);
+        err = ready_socket_new(loop, device->host->timers, on_told, device, &device->ready);
     if (err == 0)
         err = spawn(device, socket_fd, log_fd);
     if (err < 0)
@@ -229,15 +289,27 @@ static int spawn_again(struct device_process *device)
     return err;
 }
 
+/* A page whose length the device can't change, above the numbers that descriptors have there. */
+static int make_statistics(struct device_process *device)
+{
+    AUTO_FD fd = memfd_create("outboard-statistics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0 || ftruncate(fd, STATISTICS_LEN) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+        return -errno;
+    device->statistics_fd = fcntl(fd, F_DUPFD_CLOEXEC, SPARE_FD);
+    return device->statistics_fd < 0 ? -errno : 0;
+}
+
 int device_process_start(struct device_process *device, const struct plan_device *plan,
                          int socket_fd, const struct device_process_host *host,
                          struct ob_fault *fault)
 {
-    *device = (struct device_process){.host = host, .plan = plan};
+    *device = (struct device_process){
+        .host = host, .plan = plan, .on_hang = plan->on_hang, .statistics_fd = -1};
     timer_init(&device->patience, on_patience, device);
     timer_init(&device->again, on_again, device);
-    int err = 0;
-    if (plan->on_death == PLAN_DEATH_RESTART) {
+    int err = make_statistics(device);
+    if (err == 0 && plan->on_death == PLAN_DEATH_RESTART) {
         err = restart_begin(&device->restart, socket_fd, plan->restart_limit, host->spare_fd);
         device->restarts = err == 0;
     }
@@ -280,4 +352,5 @@ void device_process_done(struct device_process *device)
     child_forget(device->child);
     child_log_free(device->log);
     ready_socket_free(device->ready);
+    auto_close(&device->statistics_fd);
 }

@@ -9,7 +9,8 @@
  * started (restart.h): the device is starting again. Its owner is told of READY once more.
  *
  * If the plan has a watchdog, the process has to tell regularly that its loop runs. If it does not,
- * it hangs: it is killed, and `hung` says so.
+ * it hangs, and `hung` says so. It is killed; or, if the policy is PLAN_PAUSE, its owner pauses the
+ * VM, and it hangs until it gives a sign of life.
  */
 #ifndef OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
 #define OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
@@ -23,13 +24,37 @@
 #include "supervisor/ready_socket.h"
 #include "supervisor/restart.h"
 
+/* Descriptors of ours lie above the numbers that they will have in another process: devices' sockets
+ * and QMP's in the VMM. */
+#define SPARE_FD (PLAN_FIRST_FD + (int)LIMIT_DEVICES + 1)
+
 enum device_process_state {
     DEVICE_PROCESS_STARTING,
     DEVICE_PROCESS_READY,
     DEVICE_PROCESS_ENDED,
 };
 
-/* Its owner's side. `changed` is called after each change of state. */
+struct device_process;
+
+/* Times without a process: from a death to READY of the next process. */
+struct gaps {
+    unsigned count;    /* restarts */
+    uint64_t since_ns; /* of the gap that lasts */
+    uint64_t longest_ns, total_ns;
+};
+
+enum device_event {
+    DEVICE_BECAME_READY,
+    DEVICE_ENDED,
+    DEVICE_HUNG,
+    DEVICE_ALIVE, /* hangs no more */
+    DEVICE_CLIENT_CAME,
+    DEVICE_CLIENT_WENT,
+    DEVICE_RESTARTS, /* its process has died, and another one is started */
+};
+
+/* Its owner's side. `changed` is called after each change of state; `told` before that, and after
+ * other events. */
 struct device_process_host {
     struct loop *loop;
     struct timers *timers;
@@ -37,25 +62,31 @@ struct device_process_host {
     char *const *environment; /* of the supervisor, without the service manager's variables */
     int spare_fd;             /* descriptors of ours are from here on */
     void (*changed)(void *argument);
+    void (*told)(void *argument, const struct device_process *device, enum device_event event);
     void *argument;
 };
 
 struct device_process {
     const struct device_process_host *host;
     const struct plan_device *plan;
+    enum plan_on_hang on_hang;
     enum device_process_state state;
     int status; /* as of waitpid(2), once it has ended */
     bool stopping;
     bool expects_end; /* its VMM has gone */
     bool hung;
+    bool has_client;     /* a VMM is served */
     bool failed;         /* did not get ready, or ended by itself with a failure */
     struct child *child; /* NULL: has ended */
     struct child_log *log;
     struct ready_socket *ready;
     bool restarts; /* another process continues when this one has died */
     struct restart restart;
-    struct timer again;    /* when the next one is started */
-    struct timer patience; /* for READY, the next sign of life, or the end */
+    struct timer again; /* when the next one is started */
+    struct gaps gaps;
+    struct timer patience;              /* for READY, the next sign of life, or the end */
+    char status_text[READY_STATUS_LEN]; /* its own words, printable */
+    int statistics_fd;                  /* the page that it writes, base/statistics.h; -1: none */
 };
 
 /* Starts it. `socket_fd`: its descriptor 3, the caller's; -1: it listens. 0 or a negative errno. */

@@ -78,6 +78,27 @@ static int take_on_death(struct planner *planner, struct plan_device *device,
     return 1;
 }
 
+static const char *const on_hang_names[] = {
+    [PLAN_FAIL] = "fail",
+    [PLAN_KILL] = "kill",
+    [PLAN_PAUSE] = "pause",
+};
+
+int plan_parse_on_hang(const char *text, enum plan_on_hang *ret_on_hang)
+{
+    for (size_t i = 0; i < sizeof(on_hang_names) / sizeof(on_hang_names[0]); i++)
+        if (strcmp(text, on_hang_names[i]) == 0) {
+            *ret_on_hang = (enum plan_on_hang)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+const char *plan_on_hang_name(enum plan_on_hang on_hang)
+{
+    return on_hang_names[on_hang];
+}
+
 /* A key of the supervisor's own. Returns 1 if it is one, 0 if not, or a negative errno. */
 static int take_own(struct planner *planner, struct plan_device *device,
                     const struct config_setting *setting)
@@ -99,10 +120,11 @@ static int take_own(struct planner *planner, struct plan_device *device,
     }
     if (strcmp(setting->key, "on-hang") != 0)
         return 0;
-    device->on_hang = strcmp(setting->value, "kill") == 0 ? PLAN_KILL : PLAN_FAIL;
-    return device->on_hang == PLAN_KILL || strcmp(setting->value, "fail") == 0
-               ? 1
-               : wrong(planner, setting, "fail or kill");
+    if (plan_parse_on_hang(setting->value, &device->on_hang) < 0)
+        return wrong(planner, setting, "fail, kill or pause");
+    if (device->on_hang == PLAN_PAUSE && !planner->ability->qemu)
+        return wrong(planner, setting, "fail or kill: this VMM is not QEMU");
+    return 1;
 }
 
 static int add_option(struct planner *planner, struct plan_device *device,
@@ -161,9 +183,9 @@ static int choose_socket(struct planner *planner, struct plan_device *device,
     return 0;
 }
 
-static int add_device(struct planner *planner, const struct config_section *section)
+static int fill_device(struct planner *planner, const struct config_section *section,
+                       struct plan_device *device)
 {
-    struct plan_device *device = &planner->plan->devices[planner->plan->device_count++];
     *device = (struct plan_device){.id = section->id, .restart_limit = LIMIT_RESTARTS_A_MINUTE};
     int err = choose_socket(planner, device, section);
     if (err == 0)
@@ -173,6 +195,11 @@ static int add_device(struct planner *planner, const struct config_section *sect
     if (err == 0 && device->socket != PLAN_PATH)
         err = check_memory(planner, words_add(&device->command, "--fd=%d", PLAN_FIRST_FD));
     return err;
+}
+
+static int add_device(struct planner *planner, const struct config_section *section)
+{
+    return fill_device(planner, section, &planner->plan->devices[planner->plan->device_count++]);
 }
 
 /* The value of QEMU's -device, to be freed. */
@@ -297,13 +324,16 @@ static int add_memory(struct planner *planner, struct words *words,
 
 static int add_machine_setting(struct planner *planner, const struct config_setting *setting)
 {
-    if (strcmp(setting->key, "program") == 0 || strcmp(setting->key, "wire") == 0)
-        return 0;
+    static const char *const others[] = {"program", "wire", "name", "control"};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (strcmp(setting->key, others[i]) == 0)
+            return 0;
     if (strcmp(setting->key, "arguments") == 0)
         return add_arguments(planner, setting);
     if (strcmp(setting->key, "memory") == 0)
         return add_memory(planner, &planner->plan->vmm, setting);
-    return wrong(planner, setting, "one of the keys program, memory, wire, arguments");
+    return wrong(planner, setting,
+                 "one of the keys program, memory, wire, name, control, arguments");
 }
 
 static int add_front_ends(struct planner *planner, struct words *words)
@@ -321,6 +351,17 @@ static int add_front_ends(struct planner *planner, struct words *words)
     return err;
 }
 
+/* QEMU serves QMP on a listener that we pass as the last descriptor. */
+static int add_qmp(struct plan *plan, int fd)
+{
+    if (asprintf(&plan->qmp, "%s/.qmp", plan->folder) < 0)
+        return -ENOMEM;
+    int err = words_add(&plan->vmm, "-chardev");
+    err = err ? err : words_add(&plan->vmm, "socket,id=outboard-qmp,fd=%d,server=on,wait=off", fd);
+    err = err ? err : words_add(&plan->vmm, "-mon");
+    return err ? err : words_add(&plan->vmm, "chardev=outboard-qmp,mode=control");
+}
+
 static int add_machine(struct planner *planner)
 {
     struct plan *plan = planner->plan;
@@ -330,6 +371,8 @@ static int add_machine(struct planner *planner)
         if (plan->devices[i].socket == PLAN_PAIR)
             plan->devices[i].fd = fd++;
     int err = check_memory(planner, words_add(&plan->vmm, "%s", plan_vmm(plan->config)));
+    if (err == 0 && planner->ability->qemu)
+        err = check_memory(planner, add_qmp(plan, fd));
     for (unsigned i = 0; i < machine->count && err == 0; i++)
         err = add_machine_setting(planner, &machine->settings[i]);
     return err < 0 ? err : add_front_ends(planner, &plan->vmm);
@@ -367,6 +410,33 @@ static int add_devices(struct planner *planner)
     return err;
 }
 
+/* The file's name without its folder and its ending. */
+static char *name_of_file(const char *path)
+{
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    const char *dot = strrchr(name, '.');
+    return strndup(name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+}
+
+static int name_machine(struct planner *planner)
+{
+    struct plan *plan = planner->plan;
+    const struct config *config = plan->config;
+    const char *name = config_value(&config->machine, "name");
+    const char *control = config_value(&config->machine, "control");
+    plan->folder = strdup(planner->folder);
+    plan->machine = name ? strdup(name) : name_of_file(config->path);
+    int len = control ? asprintf(&plan->control, "%s", control)
+                      : asprintf(&plan->control, "%s/.control", planner->folder);
+    if (!plan->folder || !plan->machine || len < 0)
+        return check_memory(planner, -ENOMEM);
+    if ((size_t)len >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        return ob_fault_set(planner->fault, -EINVAL,
+                            "[machine]: control: got a path of %d bytes, expected at most 107",
+                            len);
+    return 0;
+}
+
 const char *plan_vmm(const struct config *config)
 {
     const char *program = config_value(&config->machine, "program");
@@ -383,6 +453,9 @@ int plan_make(const struct config *config, const struct vmm_ability *ability, co
     plan->config = config;
     struct planner planner = {.plan = plan, .ability = &chosen, .folder = folder, .fault = fault};
     int err = choose_wire(&planner, &chosen);
+    plan->ability = chosen;
+    if (err == 0)
+        err = name_machine(&planner);
     if (err == 0)
         err = add_devices(&planner);
     if (err == 0 && plan_vmm(config))
@@ -398,12 +471,36 @@ void plan_free(struct plan *plan)
 {
     if (!plan)
         return;
-    for (unsigned i = 0; i < plan->device_count; i++) {
-        words_done(&plan->devices[i].command);
-        free(plan->devices[i].path);
-    }
+    for (unsigned i = 0; i < LIMIT_DEVICES; i++)
+        plan_device_done(&plan->devices[i]);
     words_done(&plan->vmm);
+    free(plan->folder);
+    free(plan->machine);
+    free(plan->control);
+    free(plan->qmp);
     free(plan);
+}
+
+void plan_device_done(struct plan_device *device)
+{
+    words_done(&device->command);
+    free(device->path);
+    *device = (struct plan_device){0};
+}
+
+int plan_device_make(const struct plan *plan, const struct config_section *section,
+                     struct plan_device *ret_device, struct ob_fault *fault)
+{
+    struct plan view = {.config = plan->config, .ability = plan->ability};
+    struct planner planner = {
+        .plan = &view, .ability = &plan->ability, .folder = plan->folder, .fault = fault};
+    struct plan_device device;
+    int err = fill_device(&planner, section, &device);
+    if (err < 0)
+        plan_device_done(&device);
+    else
+        *ret_device = device;
+    return err;
 }
 
 /* A device to which QEMU connects by path. */

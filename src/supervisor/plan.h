@@ -35,10 +35,11 @@ enum plan_socket {
     PLAN_PATH,     /* the device makes and removes it */
 };
 
-/* The effect on the VMM when a device hangs, and is killed for that. */
+/* The effect when a device hangs. */
 enum plan_on_hang {
-    PLAN_FAIL, /* it keeps a device that does not answer */
-    PLAN_KILL, /* it is killed */
+    PLAN_FAIL,  /* the device is killed; the VMM keeps a device that does not answer */
+    PLAN_KILL,  /* the device is killed, and the VMM too */
+    PLAN_PAUSE, /* the VM is paused by QMP until the device gives signs of life again */
 };
 
 /* The effect when a device's process is killed or crashes. */
@@ -61,6 +62,11 @@ struct plan_device {
 
 struct plan {
     const struct config *config;
+    struct vmm_ability ability; /* with the wire of [machine] chosen */
+    char *folder;
+    char *machine; /* the VM's name */
+    char *control; /* path of the control socket */
+    char *qmp;     /* path of the VMM's QMP; NULL: the VMM is not QEMU */
     struct plan_device devices[LIMIT_DEVICES];
     unsigned device_count;
     struct words vmm; /* empty: no VMM is started */
@@ -75,6 +81,16 @@ int plan_make(const struct config *config, const struct vmm_ability *ability, co
               struct plan **ret_plan, struct ob_fault *fault);
 /* NULL is fine. */
 void plan_free(struct plan *plan);
+
+/* The names of policies, as in on-hang. -EINVAL: there is no such policy. */
+int plan_parse_on_hang(const char *text, enum plan_on_hang *ret_on_hang);
+const char *plan_on_hang_name(enum plan_on_hang on_hang);
+
+/* Plans a device that is added while the VMM runs; it has no number of a descriptor there. The
+ * section outlives it. Errors as of plan_make(). */
+int plan_device_make(const struct plan *plan, const struct config_section *section,
+                     struct plan_device *ret_device, struct ob_fault *fault);
+void plan_device_done(struct plan_device *device);
 
 /* QEMU's arguments for the devices alone, and the memory too if asked for, for other
  * starters of QEMU. All devices listen. Errors as of plan_make(). */

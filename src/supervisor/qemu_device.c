@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "supervisor/qemu_device.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,46 @@ char *qemu_device_vfio_user(const struct plan_device *device, const struct confi
     for (unsigned i = 0; i < section->count; i++)
         if (property(&section->settings[i]))
             put_member(file, property(&section->settings[i]), section->settings[i].value);
+    fputc('}', file);
+    return fclose(file) == 0 ? text : NULL;
+}
+
+/* QMP wants on and off, and numbers, of their own types. */
+static void put_typed_member(FILE *file, const char *key, const char *value)
+{
+    size_t digits = strspn(value, "0123456789");
+    bool on = strcmp(value, "on") == 0;
+    fputc(',', file);
+    put_string(file, key);
+    fputc(':', file);
+    if (on || strcmp(value, "off") == 0)
+        fputs(on ? "true" : "false", file);
+    else if (digits > 0 && !value[digits] && (value[0] != '0' || digits == 1))
+        fputs(value, file);
+    else
+        put_string(file, value);
+}
+
+char *qemu_device_plug_arguments(const struct plan_device *device,
+                                 const struct config_section *section)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = open_memstream(&text, &size);
+    if (!file)
+        return NULL;
+    fprintf(file, "{\"driver\":\"%s\"", device->path ? "vfio-user-pci" : "x-pci-proxy-dev");
+    put_member(file, "id", device->id);
+    if (device->path) {
+        fputs(",\"socket\":{\"type\":\"unix\",\"path\":", file);
+        put_string(file, device->path);
+        fputc('}', file);
+    } else {
+        fprintf(file, ",\"fd\":\"outboard-%s\"", device->id);
+    }
+    for (unsigned i = 0; i < section->count; i++)
+        if (property(&section->settings[i]))
+            put_typed_member(file, property(&section->settings[i]), section->settings[i].value);
     fputc('}', file);
     return fclose(file) == 0 ? text : NULL;
 }

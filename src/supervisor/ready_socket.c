@@ -15,11 +15,14 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "base/printable.h"
+#include "os/clock.h"
 #include "os/closer.h"
 #include "os/socket.h"
 
 #define MESSAGE_MAX       4096
 #define MESSAGES_PER_TURN 16
+#define REST_NS           10000000u
 
 struct ready_socket {
     int fd;
@@ -28,6 +31,8 @@ struct ready_socket {
     void *argument;
     pid_t pid; /* 0: none yet, and the socket is not read */
     struct loop *loop;
+    struct timers *timers;
+    struct timer rest; /* of one that has sent as much as a turn takes */
     char name[sizeof(((struct sockaddr_un *)0)->sun_path) + 2];
 };
 
@@ -71,9 +76,33 @@ static bool is_trusted(const struct ready_socket *socket, pid_t pid)
     return pid > 0 && (pid == socket->pid || parent_of(pid) == socket->pid);
 }
 
+/* The value of an assignment, up to the end of its line. NULL: it is not assigned. */
+static const char *value_of(const char *text, const char *name)
+{
+    size_t len = strlen(name);
+    for (; text; text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL)
+        if (strncmp(text, name, len) == 0)
+            return text + len;
+    return NULL;
+}
+
+static void read_told(const char *text, struct ready_told *told)
+{
+    const char *status = value_of(text, "STATUS=");
+    const char *client = value_of(text, "X_OUTBOARD_CLIENT=");
+    told->ready = says(text, "READY=1");
+    told->alive = says(text, "WATCHDOG=1");
+    if (client) {
+        told->has_client = true;
+        told->client = *client == '1';
+    }
+    if (status)
+        printable_copy(told->status, sizeof(told->status), status, strcspn(status, "\n"));
+}
+
 /* Receives one message. There is room for all descriptors that may ride on it: those that the kernel
  * has to close, it closes in the call, which may wait. Returns whether there was a message. */
-static bool receive(struct ready_socket *socket, bool *ret_ready, bool *ret_alive)
+static bool receive(struct ready_socket *socket, struct ready_told *told)
 {
     char text[MESSAGE_MAX + 1];
     union {
@@ -101,19 +130,30 @@ static bool receive(struct ready_socket *socket, bool *ret_ready, bool *ret_aliv
     }
     if (!is_trusted(socket, from.pid))
         return true;
-    *ret_ready |= says(text, "READY=1");
-    *ret_alive |= says(text, "WATCHDOG=1");
+    read_told(text, told);
     return true;
+}
+
+static void on_rested(void *argument)
+{
+    struct ready_socket *socket = argument;
+    loop_change(socket->source, EPOLLIN);
 }
 
 static void on_message(void *argument, uint32_t events)
 {
     struct ready_socket *socket = argument;
-    bool ready = false, alive = false;
-    for (int i = 0; i < MESSAGES_PER_TURN && receive(socket, &ready, &alive); i++)
-        ;
-    if (ready || alive)
-        socket->ready(socket->argument, ready, alive);
+    int count = 0;
+    for (struct ready_told told = {0}; count < MESSAGES_PER_TURN && receive(socket, &told);
+         told = (struct ready_told){0}) {
+        count++;
+        if (told.ready || told.alive || told.has_client || told.status[0])
+            socket->ready(socket->argument, &told);
+    }
+    if (count == MESSAGES_PER_TURN) {
+        loop_change(socket->source, 0);
+        timer_set(socket->timers, &socket->rest, clock_now_ns() + REST_NS);
+    }
 }
 
 /* The kernel draws five digits: unix(7), "Autobind feature". */
@@ -131,7 +171,7 @@ static int bind_abstract(int fd, char *name, size_t size)
     return 0;
 }
 
-int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
+int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
                      struct ready_socket **ret_socket)
 {
     AUTO_FD fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -145,6 +185,8 @@ int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
     new->ready = ready;
     new->argument = argument;
     new->loop = loop;
+    new->timers = timers;
+    timer_init(&new->rest, on_rested, new);
     *ret_socket = new;
     return 0;
 }
@@ -153,6 +195,7 @@ void ready_socket_free(struct ready_socket *socket)
 {
     if (!socket)
         return;
+    timer_cancel(&socket->rest);
     loop_remove(socket->source);
     socket_close(socket->fd);
     free(socket);

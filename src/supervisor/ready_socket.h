@@ -12,13 +12,24 @@
 #include <sys/types.h>
 
 #include "os/loop.h"
+#include "os/timer.h"
 
 struct ready_socket;
 
-/* ready: READY=1 was told; alive: WATCHDOG=1 was. */
-typedef void (*ready_fn)(void *argument, bool ready, bool alive);
+#define READY_STATUS_LEN 128
 
-int ready_socket_new(struct loop *loop, ready_fn ready, void *argument,
+struct ready_told {
+    bool ready;                    /* READY=1 */
+    bool alive;                    /* WATCHDOG=1 */
+    bool has_client;               /* X_OUTBOARD_CLIENT was told, and was... */
+    bool client;                   /* ...1 */
+    char status[READY_STATUS_LEN]; /* STATUS=, printable; "": it was not told */
+};
+
+typedef void (*ready_fn)(void *argument, const struct ready_told *told);
+
+/* A process that sends without end is read at a bounded rate: then its sends wait. */
+int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
                      struct ready_socket **ret_socket);
 /* NULL is fine. */
 void ready_socket_free(struct ready_socket *socket);

@@ -18,30 +18,12 @@
 #include "os/clock.h"
 #include "os/closer.h"
 #include "os/log.h"
-#include "supervisor/device_process.h"
-
-/* Descriptors of ours lie above the numbers that they will have in the VMM. */
-#define SPARE_FD (PLAN_FIRST_FD + (int)LIMIT_DEVICES)
-
-struct supervisor {
-    const struct plan *plan;
-    struct loop *loop;
-    struct timers timers;
-    struct children *children;
-    char **environment;
-    struct device_process_host host;
-    struct device_process devices[LIMIT_DEVICES];
-    unsigned started;
-    int vmm_fds[LIMIT_DEVICES]; /* the VMM's ends, until it has them */
-    unsigned vmm_fd_count;
-    struct child *vmm; /* NULL: not yet, or has ended */
-    struct timer vmm_patience;
-    int signal_fd;
-    struct loop_source *signals;
-    bool running; /* all devices were ready */
-    bool ending;
-    enum supervisor_status status; /* the first failure */
-};
+#include "os/notify.h"
+#include "supervisor/commands.h"
+#include "supervisor/device_socket.h"
+#include "supervisor/health.h"
+#include "supervisor/internal.h"
+#include "supervisor/notice.h"
 
 static void fail(struct supervisor *supervisor, enum supervisor_status who)
 {
@@ -94,17 +76,48 @@ static void close_vmm_fds(struct supervisor *supervisor)
         close(supervisor->vmm_fds[--supervisor->vmm_fd_count]);
 }
 
+static void on_qmp(void *argument, const char *event, const struct json *data)
+{
+    health_on_qmp(argument, event);
+    hotplug_on_qmp(argument, event, data);
+}
+
+static void connect_qmp(struct supervisor *supervisor)
+{
+    const char *path = supervisor->plan->qmp;
+    if (!path)
+        return;
+    int err =
+        qmp_new(supervisor->loop, &supervisor->timers, path, on_qmp, supervisor, &supervisor->qmp);
+    if (err < 0)
+        log_line("can't connect to the VMM's QMP: %s", strerror(-err));
+    else
+        health_start(supervisor);
+}
+
+/* QEMU's listener for QMP is the last of its descriptors. */
+static int make_qmp(struct supervisor *supervisor)
+{
+    int fd;
+    int err = supervisor->plan->qmp ? device_socket_listen(supervisor->plan->qmp, &fd) : 0;
+    if (err == 0 && supervisor->plan->qmp)
+        supervisor->vmm_fds[supervisor->vmm_fd_count++] = fd;
+    return err;
+}
+
 static void start_vmm(struct supervisor *supervisor)
 {
-    const struct child_spec spec = {
+    struct child_spec spec = {
         .argv = supervisor->plan->vmm.word,
         .environment = supervisor->environment,
         .fd = {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO},
         .passed = supervisor->vmm_fds,
-        .passed_count = supervisor->vmm_fd_count,
         .attached = true,
     };
-    int err = child_spawn(supervisor->children, &spec, &supervisor->vmm);
+    int err = make_qmp(supervisor);
+    spec.passed_count = supervisor->vmm_fd_count;
+    if (err == 0)
+        err = child_spawn(supervisor->children, &spec, &supervisor->vmm);
     close_vmm_fds(supervisor);
     if (err < 0) {
         log_line("[machine]: can't start %s: %s", supervisor->plan->vmm.word[0], strerror(-err));
@@ -114,6 +127,7 @@ static void start_vmm(struct supervisor *supervisor)
         return;
     }
     child_watch(supervisor->vmm, vmm_ended, supervisor);
+    connect_qmp(supervisor);
 }
 
 /* Ends everything, VMM first. */
@@ -148,12 +162,32 @@ static void kill_vmm(struct supervisor *supervisor)
     child_signal(supervisor->vmm, SIGKILL);
 }
 
+static void tell_launcher(const struct supervisor *supervisor, const char *text)
+{
+    notify_send_to(supervisor->notify_fd, text);
+}
+
 /* All devices are ready. */
 static void run(struct supervisor *supervisor)
 {
     supervisor->running = true;
+    tell_launcher(supervisor, "READY=1\nSTATUS=running");
     if (supervisor->plan->vmm.count > 0)
         start_vmm(supervisor);
+}
+
+static void device_told(void *argument, const struct device_process *device,
+                        enum device_event event)
+{
+    static const char *const names[] = {
+        [DEVICE_BECAME_READY] = "DEVICE_READY", [DEVICE_ENDED] = "DEVICE_GONE",
+        [DEVICE_HUNG] = "DEVICE_HUNG",          [DEVICE_ALIVE] = "DEVICE_ALIVE",
+        [DEVICE_RESTARTS] = "DEVICE_RESTARTS",  [DEVICE_CLIENT_CAME] = "CLIENT_CAME",
+        [DEVICE_CLIENT_WENT] = "CLIENT_WENT",
+    };
+    notice_device(argument, names[event], device);
+    if (event == DEVICE_HUNG || event == DEVICE_ALIVE)
+        health_on_device(argument);
 }
 
 /* A device has become ready, or has ended. */
@@ -163,11 +197,12 @@ static void device_changed(void *argument)
     bool starting = !supervisor->running && !supervisor->ending;
     for (unsigned i = 0; i < supervisor->started; i++) {
         const struct device_process *device = &supervisor->devices[i];
-        if (device->failed)
+        if (device->failed && !hotplug_expects_end(&supervisor->plugs[i]))
             fail(supervisor, SUPERVISOR_DEVICE);
-        if (device->hung && device->plan->on_hang == PLAN_KILL)
+        if (device->hung && device->on_hang == PLAN_KILL)
             kill_vmm(supervisor);
     }
+    hotplug_on_change(supervisor);
     if (starting && count(supervisor, DEVICE_PROCESS_ENDED) > 0)
         end(supervisor);
     else if (starting && count(supervisor, DEVICE_PROCESS_READY) == supervisor->plan->device_count)
@@ -186,62 +221,14 @@ static void on_signal(void *argument, uint32_t events)
     }
 }
 
-static int move_up(int fd)
-{
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, SPARE_FD);
-    int err = high < 0 ? -errno : high;
-    close(fd);
-    return err;
-}
-
-static int make_pair(struct supervisor *supervisor, int *ret_fd)
-{
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    AUTO_FD theirs = move_up(ends[1]);
-    AUTO_FD vmm = move_up(ends[0]);
-    if (theirs < 0 || vmm < 0)
-        return theirs < 0 ? theirs : vmm;
-    supervisor->vmm_fds[supervisor->vmm_fd_count++] = take_fd(&vmm);
-    *ret_fd = take_fd(&theirs);
-    return 0;
-}
-
-/* The folder is ours alone, so that the socket's mode does not matter. */
-static int make_listener(const char *path, int *ret_fd)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    AUTO_FD fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    memcpy(address.sun_path, path, strlen(path));
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-        listen(fd, SOMAXCONN) < 0)
-        return -errno;
-    int high = move_up(take_fd(&fd));
-    if (high >= 0)
-        *ret_fd = high;
-    return high < 0 ? high : 0;
-}
-
-/* Makes the device's descriptor 3, which is the caller's; -1: it makes its own socket. */
-static int make_socket(struct supervisor *supervisor, const struct plan_device *plan, int *ret_fd)
-{
-    switch (plan->socket) {
-    case PLAN_PAIR:
-        return make_pair(supervisor, ret_fd);
-    case PLAN_LISTENER:
-        return make_listener(plan->path, ret_fd);
-    case PLAN_PATH:
-        break;
-    }
-    return 0;
-}
-
 static int start_device(struct supervisor *supervisor, const struct plan_device *plan,
                         struct ob_fault *fault)
 {
     AUTO_FD fd = -1;
-    int err = make_socket(supervisor, plan, &fd);
+    int vmm_fd;
+    int err = device_socket_make(plan, &fd, &vmm_fd);
+    if (err == 0 && vmm_fd >= 0)
+        supervisor->vmm_fds[supervisor->vmm_fd_count++] = vmm_fd;
     if (err < 0)
         return ob_fault_set(fault, err, "[device \"%s\"]: can't make its socket: %s", plan->id,
                             strerror(-err));
@@ -287,6 +274,13 @@ static int prepare(struct supervisor *supervisor)
     err = err ? err : children_new(supervisor->loop, &supervisor->children);
     err = err ? err : closer_start();
     err = err ? err : environment_new(environ, "", getuid(), &supervisor->environment);
+    supervisor->start_ns = clock_now_ns();
+    supervisor->notify_fd = -1;
+    notify_connect(&supervisor->notify_fd); /* who can't be reached misses nothing that it needs */
+    for (unsigned i = 0; i < LIMIT_DEVICES; i++) {
+        supervisor->plugs[i] = (struct plug){.supervisor = supervisor, .vmm_fd = -1};
+        supervisor->devices[i].statistics_fd = -1;
+    }
     supervisor->host = (struct device_process_host){
         .loop = supervisor->loop,
         .timers = &supervisor->timers,
@@ -294,6 +288,7 @@ static int prepare(struct supervisor *supervisor)
         .environment = supervisor->environment,
         .spare_fd = SPARE_FD,
         .changed = device_changed,
+        .told = device_told,
         .argument = supervisor,
     };
     return err;
@@ -314,9 +309,14 @@ static int wait_ms(const struct supervisor *supervisor)
 
 static void done(struct supervisor *supervisor)
 {
+    hotplug_done(supervisor);
+    qmp_free(supervisor->qmp);
+    monitor_free(supervisor->monitor);
+    if (supervisor->plan->qmp)
+        unlink(supervisor->plan->qmp);
     for (unsigned i = 0; i < supervisor->started; i++) {
-        if (supervisor->devices[i].plan->socket == PLAN_LISTENER)
-            unlink(supervisor->devices[i].plan->path);
+        if (supervisor->plan->devices[i].socket == PLAN_LISTENER)
+            unlink(supervisor->plan->devices[i].path);
         device_process_done(&supervisor->devices[i]);
     }
     close_vmm_fds(supervisor);
@@ -325,12 +325,30 @@ static void done(struct supervisor *supervisor)
     if (supervisor->signal_fd >= 0)
         close(supervisor->signal_fd);
     loop_free(supervisor->loop);
+    auto_close(&supervisor->notify_fd);
     environment_free(supervisor->environment);
     closer_stop(CLOSER_PATIENCE_MS);
     free(supervisor);
 }
 
-enum supervisor_status supervisor_run(const struct plan *plan)
+static int open_monitor(struct supervisor *supervisor)
+{
+    struct ob_fault fault = {0};
+    const struct monitor_config config = {
+        .loop = supervisor->loop,
+        .timers = &supervisor->timers,
+        .path = supervisor->plan->control,
+        .machine = supervisor->plan->machine,
+        .called = commands_call,
+        .argument = supervisor,
+    };
+    int err = monitor_new(&config, &supervisor->monitor, &fault);
+    if (err < 0)
+        log_line("%s", fault.text);
+    return err;
+}
+
+enum supervisor_status supervisor_run(struct plan *plan)
 {
     struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
     int err = supervisor ? 0 : -ENOMEM;
@@ -345,6 +363,11 @@ enum supervisor_status supervisor_run(const struct plan *plan)
             done(supervisor);
         return SUPERVISOR_SELF;
     }
+    if (open_monitor(supervisor) < 0) {
+        done(supervisor);
+        return SUPERVISOR_SELF;
+    }
+    tell_launcher(supervisor, "STATUS=starting devices");
     start_devices(supervisor);
     while (!is_over(supervisor)) {
         loop_wait(supervisor->loop, wait_ms(supervisor));

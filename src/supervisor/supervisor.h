@@ -28,7 +28,7 @@ enum supervisor_status {
     SUPERVISOR_VMM = 4,    /* the VMM did not start, or ended with a failure */
 };
 
-/* Runs the machine until its end. */
-enum supervisor_status supervisor_run(const struct plan *plan);
+/* Runs the machine until its end. Devices that are added and removed meanwhile change the plan. */
+enum supervisor_status supervisor_run(struct plan *plan);
 
 #endif

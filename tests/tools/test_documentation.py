@@ -46,6 +46,7 @@ NOT_RUN = {
     "docs/access-control.md: abi <abi": "a profile; tests/vm/test_apparmor.py loads one",
     "docs/access-control.md: mkdir": "needs a kernel with SELinux; tests/vm/test_selinux.py has one",
     "docs/access-control.md: chcon": "needs a kernel with SELinux; tests/vm/test_selinux.py has one",
+    "docs/control.md: S → C": "messages; tests/supervisor/controllab.py sends and expects them",
     "docs/proxy.md: systemctl enable --now outboard-proxy": "needs a guest with systemd; test_the_unit_file reads it",
     "docs/proxy.md: ssh -o ProxyCommand": "needs an sshd; tests/proxy/test_run_edges.py has one",
     "docs/session-protocol.md: proof =": "a formula; tests/session/independent_peer.py stands on it",

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "supervisor/commands.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "os/clock.h"
+#include "supervisor/counts.h"
+#include "supervisor/health.h"
+#include "supervisor/internal.h"
+
+#define NS_PER_MS 1000000u
+
+static const char *state_name(const struct device_process *device)
+{
+    switch (device->state) {
+    case DEVICE_PROCESS_STARTING:
+        return "starting";
+    case DEVICE_PROCESS_READY:
+        return device->hung ? "hung" : "ready";
+    default:
+        return "ended";
+    }
+}
+
+static void put_end(struct json_out *out, int status)
+{
+    if (WIFSIGNALED(status))
+        json_out_member_int(out, "signal", WTERMSIG(status));
+    else
+        json_out_member_int(out, "exit-status", WEXITSTATUS(status));
+}
+
+static void put_device(struct json_out *out, const struct device_process *device)
+{
+    json_out_begin(out, '{');
+    json_out_member_string(out, "device", device->plan->id);
+    json_out_member_string(out, "program", device->plan->command.word[0]);
+    json_out_member_string(out, "state", state_name(device));
+    json_out_member_bool(out, "client", device->has_client && device->child);
+    json_out_member_string(out, "on-hang", plan_on_hang_name(device->on_hang));
+    json_out_member_string(out, "on-death", device->restarts ? "restart" : "fail");
+    json_out_member_uint(out, "watchdog-ms", device->plan->watchdog_ms);
+    if (device->plan->path)
+        json_out_member_string(out, "path", device->plan->path);
+    if (device->child)
+        json_out_member_int(out, "pid", child_pid(device->child));
+    else
+        put_end(out, device->status);
+    if (device->status_text[0])
+        json_out_member_string(out, "status", device->status_text);
+    json_out_end(out, '}');
+}
+
+/* Calls `put` for each device, or for the one that is named. */
+static void for_devices(struct supervisor *supervisor, struct monitor_call *call,
+                        void (*put)(struct json_out *out, const struct device_process *device))
+{
+    const char *id = monitor_text(call, "device");
+    struct json_out *out = monitor_out(call);
+    if (id && !hotplug_find(supervisor, id)) {
+        monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list", id);
+        return;
+    }
+    json_out_begin(out, '[');
+    for (unsigned i = 0; i < supervisor->started; i++)
+        if (supervisor->plugs[i].state != PLUG_FREE &&
+            (!id || strcmp(supervisor->plan->devices[i].id, id) == 0))
+            put(out, &supervisor->devices[i]);
+    json_out_end(out, ']');
+    monitor_answer(call);
+}
+
+static void list(struct supervisor *supervisor, struct monitor_call *call)
+{
+    for_devices(supervisor, call, put_device);
+}
+
+static void put_counts(struct json_out *out, const struct device_process *device)
+{
+    json_out_begin(out, '{');
+    json_out_member_string(out, "device", device->plan->id);
+    json_out_member_string(out, "state", state_name(device));
+    json_out_member_uint(out, "restarts", device->gaps.count);
+    json_out_member_uint(out, "restart-ns", device->gaps.total_ns);
+    json_out_member_uint(out, "longest-restart-ns", device->gaps.longest_ns);
+    counts_put(device, out);
+    json_out_end(out, '}');
+}
+
+static void stats(struct supervisor *supervisor, struct monitor_call *call)
+{
+    for_devices(supervisor, call, put_counts);
+}
+
+static const char *machine_state(const struct supervisor *supervisor)
+{
+    if (supervisor->ending)
+        return "ending";
+    if (!supervisor->running)
+        return "starting";
+    if (!supervisor->vmm)
+        return "no-vmm";
+    if (!qmp_is_ready(supervisor->qmp))
+        return "unknown";
+    return supervisor->health.runs ? "running" : "paused";
+}
+
+static void status(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const struct health *health = &supervisor->health;
+    struct json_out *out = monitor_out(call);
+    json_out_begin(out, '{');
+    json_out_member_string(out, "machine", supervisor->plan->machine);
+    json_out_member_string(out, "state", machine_state(supervisor));
+    json_out_member_int(out, "pid", getpid());
+    if (supervisor->vmm)
+        json_out_member_int(out, "vmm-pid", child_pid(supervisor->vmm));
+    json_out_member_uint(out, "uptime-ms", (clock_now_ns() - supervisor->start_ns) / NS_PER_MS);
+    json_out_member_uint(out, "pauses", health->pauses);
+    json_out_member_uint(out, "paused-ms", health->total_ns / NS_PER_MS);
+    json_out_member_uint(out, "longest-pause-ms", health->longest_ns / NS_PER_MS);
+    json_out_end(out, '}');
+    monitor_answer(call);
+}
+
+static void policy(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const char *id = monitor_text(call, "device"), *text = monitor_text(call, "on-hang");
+    struct device_process *device = id ? hotplug_find(supervisor, id) : NULL;
+    enum plan_on_hang on_hang;
+    if (!device) {
+        monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list",
+                       id ? id : "");
+    } else if (!text || plan_parse_on_hang(text, &on_hang) < 0) {
+        monitor_refuse(call, MONITOR_GENERIC, "on-hang: got '%.40s', expected fail, kill or pause",
+                       text ? text : "");
+    } else if (on_hang == PLAN_PAUSE && !supervisor->plan->qmp) {
+        monitor_refuse(call, MONITOR_GENERIC,
+                       "on-hang: got pause, expected fail or kill: the VMM is not QEMU");
+    } else {
+        device->on_hang = on_hang;
+        monitor_answer(call);
+    }
+}
+
+static void on_asked(void *argument, const struct json *result, const char *error)
+{
+    if (error)
+        monitor_refuse(argument, MONITOR_GENERIC, "%s", error);
+    else
+        monitor_answer(argument);
+}
+
+static void pause_machine(struct supervisor *supervisor, struct monitor_call *call)
+{
+    health_give_up(supervisor);
+    qmp_execute(supervisor->qmp, "stop", NULL, -1, on_asked, call);
+}
+
+static void resume_machine(struct supervisor *supervisor, struct monitor_call *call)
+{
+    health_give_up(supervisor);
+    qmp_execute(supervisor->qmp, "cont", NULL, -1, on_asked, call);
+}
+
+static void capabilities(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const struct json *arguments = monitor_arguments(call);
+    const struct json *enable = arguments ? json_member(arguments, "enable") : NULL;
+    bool events = false;
+    for (const struct json *one = enable && enable->type == JSON_ARRAY ? enable->first : NULL; one;
+         one = one->next) {
+        if (!json_is_text(one, "events")) {
+            monitor_refuse(call, MONITOR_GENERIC, "enable: expected capabilities of the greeting");
+            return;
+        }
+        events = true;
+    }
+    monitor_want_events(call, events);
+    monitor_answer(call);
+}
+
+/* As SIGTERM does it. */
+static void quit(struct supervisor *supervisor, struct monitor_call *call)
+{
+    monitor_answer(call);
+    kill(getpid(), SIGTERM);
+}
+
+static void commands(struct supervisor *supervisor, struct monitor_call *call);
+
+static const struct {
+    const char *name;
+    void (*run)(struct supervisor *supervisor, struct monitor_call *call);
+} table[] = {
+    {"add", hotplug_add},
+    {"capabilities", capabilities},
+    {"commands", commands},
+    {"list", list},
+    {"pause", pause_machine},
+    {"policy", policy},
+    {"quit", quit},
+    {"remove", hotplug_remove},
+    {"resume", resume_machine},
+    {"stats", stats},
+    {"status", status},
+};
+
+static void commands(struct supervisor *supervisor, struct monitor_call *call)
+{
+    struct json_out *out = monitor_out(call);
+    json_out_begin(out, '[');
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        json_out_string(out, table[i].name);
+    json_out_end(out, ']');
+    monitor_answer(call);
+}
+
+void commands_call(void *argument, struct monitor_call *call)
+{
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+        if (strcmp(table[i].name, monitor_command(call)) == 0) {
+            table[i].run(argument, call);
+            return;
+        }
+    monitor_refuse(call, "CommandNotFound", "got command '%.80s', expected one of commands",
+                   monitor_command(call));
+}

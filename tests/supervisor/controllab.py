@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""A client of the control socket, in Python: it speaks the protocol of docs/control.md and nothing else."""
+import json
+import os
+import socket
+
+
+class Refused(Exception):
+    """The answer is an error; its arguments are the class and the description."""
+
+
+class Control:
+    """A connection; a context manager that ends it."""
+
+    def __init__(self, path, process):
+        while not os.path.exists(path):
+            assert process.running, process.log_tail()
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(path))
+        self.file = self.socket.makefile("rb")
+        self.greeting = self.next()
+        self.events = []
+
+    def next(self):
+        line = self.file.readline()
+        return json.loads(line) if line else None
+
+    def ask(self, command, **arguments):
+        """The value of the answer; events that come before it are kept."""
+        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments, "id": command}).encode() + b"\n")
+        while "event" in (answer := self.next()):
+            self.events.append(answer)
+        assert answer["id"] == command
+        if "error" in answer:
+            raise Refused(answer["error"]["class"], answer["error"]["desc"])
+        return answer["return"]
+
+    def want_events(self):
+        self.ask("capabilities", enable=["events"])
+
+    def wait_for_event(self, name):
+        """The data of the next event of this name."""
+        while True:
+            event = self.events.pop(0) if self.events else self.next()
+            assert event, f"the machine ended before {name}"
+            if event.get("event") == name:
+                return event["data"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        self.socket.close()
