@@ -12,11 +12,11 @@
 int port_listener_open(const struct address *address, bool messages,
                        struct port_listener *ret_listener, struct ob_fault *fault)
 {
-    char text[ADDRESS_TEXT_MAX];
     struct port_listener listener = {.messages = messages, .address = address};
     listener.fd = messages ? socket_listen_messages(address->name, SOCKET_MODE)
                            : acceptor_open(address, SOCKET_MODE);
     if (listener.fd < 0) {
+        char text[ADDRESS_TEXT_MAX];
         address_format(address, text);
         return ob_fault_set(fault, listener.fd, "can't listen at %.180s: %s", text,
                             strerror(-listener.fd));

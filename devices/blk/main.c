@@ -110,7 +110,7 @@ static void destroy(void *argument)
     blk_free(config->blk);
 }
 
-static const struct ob_option options[] = {
+static const struct ob_option known_options[] = {
     {"image", "PATH[,PROPERTY...]",
      "the disk: readonly, direct, serial=TEXT, block-size=512|4096, format=raw", apply_image},
     {"queues", "N", "request queues, 1 to 64 (default 4); the VMM may use fewer", apply_queues},
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
         .name = "outboard-blk",
         .summary = "A virtio block device for a disk image: a file, a block device, an NBD export.",
         .type = "block",
-        .options = options,
+        .options = known_options,
         .needs_shared_memory = true,
         .open = open_image,
         .create = create,

@@ -305,6 +305,12 @@ static bool may_send(const struct connection *connection)
            !(connection->guest_shutdown & PACKET_NO_RECEIVE);
 }
 
+void vsock_connection_ask(struct connection *connection)
+{
+    if (connection->state == CONNECTION_OPEN)
+        connection->owes |= OWES_CREDIT_REQUEST;
+}
+
 bool vsock_connection_has_packet(const struct connection *connection)
 {
     if (connection->owes || connection->state == CONNECTION_RESETTING)
@@ -458,6 +464,10 @@ static uint16_t next_owed(struct connection *connection, uint32_t *ret_flags)
         connection->owes &= (uint8_t)~OWES_SHUTDOWN;
         *ret_flags = connection->host_shutdown;
         return PACKET_SHUTDOWN;
+    }
+    if (connection->owes & OWES_CREDIT_REQUEST) {
+        connection->owes &= (uint8_t)~OWES_CREDIT_REQUEST;
+        return PACKET_CREDIT_REQUEST;
     }
     return connection->owes & OWES_CREDIT_UPDATE ? PACKET_CREDIT_UPDATE : 0;
 }

@@ -110,6 +110,9 @@ enum connection_verdict vsock_connection_receive(struct connection *connection,
                                                  const struct packet *packet,
                                                  const struct ob_virtio_chain *chain);
 
+/* Asks the guest for an answer: one that knows the connection no more sends RST. */
+void vsock_connection_ask(struct connection *connection);
+
 /* Whether vsock_connection_fill() would make a packet, as far as is known. */
 bool vsock_connection_has_packet(const struct connection *connection);
 

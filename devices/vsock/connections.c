@@ -120,6 +120,16 @@ void vsock_settle(struct vsock *vsock, struct connection *connection,
         begin_ticks(vsock);
 }
 
+void vsock_ask_all(struct vsock *vsock)
+{
+    for (uint32_t i = 0; i < vsock->table.size; i++) {
+        struct connection *connection = &vsock->table.connections[i];
+        vsock_connection_ask(connection);
+        if (connection->state == CONNECTION_OPEN)
+            vsock_settle(vsock, connection, CONNECTION_GOES_ON);
+    }
+}
+
 void vsock_end_all(struct vsock *vsock)
 {
     for (uint32_t i = 0; i < vsock->table.size; i++)

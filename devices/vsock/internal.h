@@ -71,6 +71,9 @@ static inline bool vsock_has_packets(const struct vsock *vsock)
 /* The timer: time limits, and ends of sockets that no event tells. */
 void vsock_on_tick(void *argument);
 
+/* Finds out which connections the guest still knows. */
+void vsock_ask_all(struct vsock *vsock);
+
 /* All connections are gone. */
 void vsock_end_all(struct vsock *vsock);
 

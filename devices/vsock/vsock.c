@@ -117,6 +117,13 @@ static void started(void *state)
     vsock->runs = true;
 }
 
+/* Over vhost-user, a guest's reset looks like a pause of its VM: the queues stop. */
+static void queue_started(void *state, unsigned queue)
+{
+    if (queue == VSOCK_RX)
+        vsock_ask_all(state);
+}
+
 static void on_reset(void *state)
 {
     struct vsock *vsock = state;
@@ -177,6 +184,7 @@ int vsock_new(const struct vsock_options *options, struct vsock **ret_vsock,
                                              .notified = notified,
                                              .poll = on_poll,
                                              .started = started,
+                                             .queue_started = queue_started,
                                              .reset = on_reset,
                                              .disconnected = disconnected,
                                              .config = config,

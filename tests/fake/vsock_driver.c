@@ -362,6 +362,13 @@ struct driver_packet driver_next(struct driver *driver)
     return last;
 }
 
+void driver_restart(struct driver *driver)
+{
+    struct ob_device *device = driver->device;
+    device->ops.queue_started(device->state, 0);
+    device->ops.notified(device->state, 0);
+}
+
 void driver_reset(struct driver *driver)
 {
     struct ob_device *device = driver->device;

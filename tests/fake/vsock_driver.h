@@ -62,6 +62,9 @@ void driver_pass_s(struct driver *driver, unsigned seconds);
 /* The next packet of the device; op 0: there is none. Its payload is valid until the next call. */
 struct driver_packet driver_next(struct driver *driver);
 
+/* The queues stop and start again, as when a VM is paused. */
+void driver_restart(struct driver *driver);
+
 void driver_reset(struct driver *driver);
 
 #endif

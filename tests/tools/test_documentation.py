@@ -29,6 +29,7 @@ NOT_RUN = {
     "man/outboard-vmchannel.8: outboard pair": "needs KVM; tests/vm/test_vmchannel.py has a guest with it",
     "man/outboard-vsock.8: CONNECT": "a line; tests/virtio/test_vsock.py sends it",
     "man/outboard-vsock.8: outboard-vsock": "serves until its end; tests/vm/test_vsock.py has a guest with it",
+    "man/outboard-vsock.8: -object": "needs a guest; tests/vm/test_vsock.py has one",
     "man/outboard-vsock.8: -device": "needs QEMU 10.1 or later; tests/vm/test_vsock.py has a guest with it",
     "docs/agent.md: systemctl enable --now outboard-agent": "needs a guest with systemd; test_the_unit_file reads it",
     "docs/agent.md: qemu-system-x86_64": "needs a guest; tests/vm/test_agent.py has one",

@@ -30,27 +30,18 @@ def disk(spawn, tmp_path, make_image):
     return start
 
 
-def test_ext4_survives_a_reboot_and_is_a_root(boot, disk, tmp_path):
-    """Made, written, verified after a reset of the machine with the file system mounted, and booted from."""
+def test_ext4_survives_a_reboot(boot, disk):
+    """Made, written, and verified after a reset of the machine with the file system mounted."""
     made = disk()
-    first = boot("first", **guest_options(made.arguments()))
-    assert first.read("/sys/block/vda/serial") == "BLK"
-    first.run(MAKE + WRITE, PATIENCE_S)
-    first.reboot()
-    first.run("mount /dev/vda /mnt\n" + VERIFY, PATIENCE_S)
-    first.install("/mnt")
-    first.run("umount /mnt")
-    assert complaints(first) == ""
-    assert first.shutdown() == 0
+    guest = boot( **guest_options(made.arguments()))
+    assert guest.read("/sys/block/vda/serial") == "BLK"
+    guest.run(MAKE + WRITE, PATIENCE_S)
+    guest.reboot()
+    guest.run("mount /dev/vda /mnt\n" + VERIFY, PATIENCE_S)
+    guest.run("umount /mnt")
+    assert complaints(guest) == ""
+    assert guest.shutdown() == 0
     assert_sound(made.image)
-
-    second = boot("second", **guest_options(made.arguments(), append="guestlab.root=/dev/vda"))
-    assert second.run("awk '$2 == \"/\" && $1 != \"rootfs\" {print $1, $3}' /proc/mounts") == "/dev/vda ext4\n"
-    second.run("cd / && sha256sum -c sums && cp 1 copy && sync", PATIENCE_S)
-    assert complaints(second) == ""
-    assert second.shutdown() == 0
-    assert_sound(made.image)
-    assert file_of(made.image, "/copy") == file_of(made.image, "/1")
     assert made.process.running  # it waits for the next VMM
 
 

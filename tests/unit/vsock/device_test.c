@@ -505,6 +505,25 @@ static void test_packets_that_are_none(void **state)
     driver_end(&driver);
 }
 
+/* A guest that has been reset meanwhile answers RST, and one that was paused its credit. */
+static void test_queues_stop_and_start_again(void **state)
+{
+    driver_begin(&driver, 8);
+    int kept = connected(GUEST, SOCK_STREAM), lost = connected(GUEST + 1, SOCK_STREAM);
+    driver_restart(&driver);
+    expect_op(PACKET_CREDIT_REQUEST);
+    expect_op(PACKET_CREDIT_REQUEST);
+    driver_say(&driver, PACKET_CREDIT_UPDATE, GUEST, HOST, NULL, 0);
+    driver_say(&driver, PACKET_RST, GUEST + 1, HOST, NULL, 0);
+    assert_int_equal(recv(lost, &(char){0}, 1, 0), 0);
+    driver_say(&driver, PACKET_RW, GUEST, HOST, "hello", 5);
+    expect_text(kept, "hello");
+    expect_nothing();
+    close(kept);
+    close(lost);
+    driver_end(&driver);
+}
+
 static void test_a_reset_ends_all(void **state)
 {
     driver_begin(&driver, 8);
@@ -536,6 +555,7 @@ int main(void)
         TEST(test_turns),
         TEST(test_a_guest_that_takes_no_packets),
         TEST(test_packets_that_are_none),
+        TEST(test_queues_stop_and_start_again),
         TEST(test_a_reset_ends_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
