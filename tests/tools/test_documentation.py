@@ -27,6 +27,8 @@ MACHINE = "-accel tcg -display none -nodefaults -S -daemonize -pidfile qemu.pid"
 NOT_RUN = {
     'man/outboard-vmchannel.8: {"event"': "lines that a program reads",
     "man/outboard-vmchannel.8: outboard pair": "needs KVM; tests/vm/test_vmchannel.py has a guest with it",
+    "docs/vhost-user.md: outboard-blk": "serves until its end; tests/vm/test_blk.py has a guest with it",
+    "man/outboard-blk.8: outboard-blk": "serves until its end; tests/vm/test_blk.py has a guest with it",
     "man/outboard-vsock.8: CONNECT": "a line; tests/virtio/test_vsock.py sends it",
     "man/outboard-vsock.8: outboard-vsock": "serves until its end; tests/vm/test_vsock.py has a guest with it",
     "man/outboard-vsock.8: -object": "needs a guest; tests/vm/test_vsock.py has one",
