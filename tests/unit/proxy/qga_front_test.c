@@ -2,7 +2,7 @@
 /* Many clients and one qemu-ga, which is the test: each client gets the answers to its own requests. */
 #include "proxy/qga_front.h"
 
-#include "caller.h"
+#include "qga_caller.h"
 #include "support.h"
 
 #include <errno.h>
@@ -15,7 +15,6 @@
 #include "base/limits.h"
 
 #define FRONT "--stock-qga-socket=@/qga"
-#define SYNC  "{\"execute\": \"guest-sync-delimited\", \"arguments\": {\"id\": "
 
 static int connect_client(struct caller *caller)
 {
@@ -28,58 +27,14 @@ static void begin(struct caller *caller)
     caller->answers = true;
 }
 
-/* Whether a whole sync was heard. */
-static bool has_sync(void *argument)
-{
-    struct caller *caller = argument;
-    caller->heard[caller->heard_len] = '\0';
-    const char *sync = memmem(caller->heard, caller->heard_len, SYNC, strlen(SYNC));
-    return sync && strchr(sync, '\n');
-}
-
-/* Hears the next request and the sync behind it, whose number is returned. */
-static long long hear_request(struct caller *caller, char *ret_request, size_t size)
-{
-    caller_until(caller, has_sync, caller);
-    const char *sync = memmem(caller->heard, caller->heard_len, SYNC, strlen(SYNC));
-    size_t len = (size_t)(sync - (const char *)caller->heard);
-    assert_true(len < size);
-    memcpy(ret_request, caller->heard, len);
-    ret_request[len] = '\0';
-    const char *behind = strchr(sync, '\n') + 1;
-    assert_ptr_equal(behind, caller->heard + caller->heard_len); /* the next one waits */
-    caller->heard_len = 0;
-    return atoll(sync + strlen(SYNC));
-}
-
-static void expect_request(struct caller *caller, const char *expected, long long *ret_number)
-{
-    char request[1024];
-    *ret_number = hear_request(caller, request, sizeof(request));
-    assert_string_equal(request, expected);
-}
-
-static void say_text(struct caller *caller, const char *text)
-{
-    caller_say(caller, text, strlen(text));
-}
-
-/* The answer of a sync. */
-static void say_sync(struct caller *caller, long long number)
-{
-    char text[64];
-    snprintf(text, sizeof(text), "\xff{\"return\": %lld}\n", number);
-    say_text(caller, text);
-}
-
 /* The first thing that a front says: FF and a sync, behind which all earlier answers end. */
 static void welcome(struct caller *caller)
 {
     long long number;
-    expect_request(caller, "\xff\n", &number);
+    qga_expect_request(caller, "\xff\n", &number);
     assert_string_equal(caller->service, QGA_SERVICE);
-    say_text(caller, "{\"return\": \"of a client before\"}\n");
-    say_sync(caller, number);
+    qga_say_text(caller, "{\"return\": \"of a client before\"}\n");
+    qga_say_sync(caller, number);
 }
 
 static void one_client_after_the_other_is_answered(void **state)
@@ -90,17 +45,17 @@ static void one_client_after_the_other_is_answered(void **state)
     int first = connect_client(&caller), second = connect_client(&caller);
     lab_send(first, "{\"n\": 1}{\"n\": 2}", 16);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
     lab_send(second, "{\"n\": 3}", 8);
-    say_text(&caller, "{\"return\": 1}\n");
-    say_sync(&caller, number);
+    qga_say_text(&caller, "{\"return\": 1}\n");
+    qga_say_sync(&caller, number);
     lab_expect_text(&caller.lab, first, "{\"return\": 1}\n");
-    expect_request(&caller, "{\"n\": 3}\n", &number); /* by turns, though 2 has waited longer */
-    say_text(&caller, "{\"return\": 3}\n");
-    say_sync(&caller, number);
+    qga_expect_request(&caller, "{\"n\": 3}\n", &number); /* by turns, though 2 has waited longer */
+    qga_say_text(&caller, "{\"return\": 3}\n");
+    qga_say_sync(&caller, number);
     lab_expect_text(&caller.lab, second, "{\"return\": 3}\n");
-    expect_request(&caller, "{\"n\": 2}\n", &number);
-    say_sync(&caller, number); /* no answer at all, as guest-shutdown has */
+    qga_expect_request(&caller, "{\"n\": 2}\n", &number);
+    qga_say_sync(&caller, number); /* no answer at all, as guest-shutdown has */
     close(first);
     close(second);
     caller_stop(&caller);
@@ -115,14 +70,14 @@ static void the_answer_to_one_that_vanished_reaches_nobody(void **state)
     int first = connect_client(&caller), second = connect_client(&caller);
     lab_send(first, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
     close(first);
     lab_send(second, "{\"n\": 2}", 8);
-    say_text(&caller, "{\"return\": \"a secret of the first\"}\n");
-    say_sync(&caller, number);
-    expect_request(&caller, "{\"n\": 2}\n", &number);
-    say_text(&caller, "{\"return\": 2}\n");
-    say_sync(&caller, number);
+    qga_say_text(&caller, "{\"return\": \"a secret of the first\"}\n");
+    qga_say_sync(&caller, number);
+    qga_expect_request(&caller, "{\"n\": 2}\n", &number);
+    qga_say_text(&caller, "{\"return\": 2}\n");
+    qga_say_sync(&caller, number);
     lab_expect_text(&caller.lab, second, "{\"return\": 2}\n");
     close(second);
     caller_stop(&caller);
@@ -145,11 +100,11 @@ static void an_answer_is_whole_in_whichever_pieces_it_comes(void **state)
     lab_send(client, "{\"n\": 0}", 8);
     welcome(&caller);
     for (size_t cut = 0; cut < sizeof(answer); cut++) {
-        expect_request(&caller, "{\"n\": 0}\n", &number);
+        qga_expect_request(&caller, "{\"n\": 0}\n", &number);
         caller_say(&caller, answer, cut);
         caller_until(&caller, caller_was_read, &caller);
         caller_say(&caller, answer + cut, sizeof(answer) - 1 - cut);
-        say_sync(&caller, number);
+        qga_say_sync(&caller, number);
         lab_expect(&caller.lab, client, answer, sizeof(answer) - 1);
         lab_send(client, "{\"n\": 0}", 8);
     }
@@ -168,12 +123,12 @@ static void a_line_without_an_end_is_passed_on(void **state)
     int client = connect_client(&caller);
     lab_send(client, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
     caller_say(&caller, line, sizeof(line));
-    say_sync(&caller, number);
+    qga_say_sync(&caller, number);
     lab_expect(&caller.lab, client, line, sizeof(line));
     lab_send(client, "{\"n\": 2}", 8);
-    expect_request(&caller, "{\"n\": 2}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 2}\n", &number);
     close(client);
     caller_stop(&caller);
 }
@@ -188,14 +143,14 @@ static void an_old_sync_ends_no_later_answer(void **state)
     int client = connect_client(&caller);
     lab_send(client, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &first);
-    say_sync(&caller, first);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &first);
+    qga_say_sync(&caller, first);
     lab_send(client, "{\"n\": 2}", 8);
-    expect_request(&caller, "{\"n\": 2}\n", &second);
+    qga_expect_request(&caller, "{\"n\": 2}\n", &second);
     assert_true(first != second);
     snprintf(old, sizeof(old), "\xff{\"return\": %lld}\n", first);
-    say_text(&caller, old);
-    say_sync(&caller, second);
+    qga_say_text(&caller, old);
+    qga_say_sync(&caller, second);
     lab_expect_text(&caller.lab, client, old); /* part of the answer */
     close(client);
     caller_stop(&caller);
@@ -252,17 +207,17 @@ static void qemu_ga_that_ends_within_an_answer_ends_its_client(void **state)
     int first = connect_client(&caller), second = connect_client(&caller);
     lab_send(first, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
     lab_send(second, "{\"n\": 2}", 8);
-    say_text(&caller, "{\"ret");
+    qga_say_text(&caller, "{\"ret");
     ob_stream_reset(caller_keep(&caller), OB_REASON_FAILED);
     lab_expect_end(&caller.lab, first);
     expect_error(&caller, second, "");
     lab_send(second, "{\"n\": 3}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 3}\n", &number);
-    say_text(&caller, "{\"return\": 3}\n");
-    say_sync(&caller, number);
+    qga_expect_request(&caller, "{\"n\": 3}\n", &number);
+    qga_say_text(&caller, "{\"return\": 3}\n");
+    qga_say_sync(&caller, number);
     lab_expect_text(&caller.lab, second, "{\"return\": 3}\n");
     close(first);
     close(second);
@@ -277,7 +232,7 @@ static void an_orderly_end_of_qemu_ga_is_no_answer(void **state)
     int client = connect_client(&caller);
     lab_send(client, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
     assert_int_equal(ob_stream_shutdown(caller.stream), 0);
     lab_expect_end(&caller.lab, client);
     close(client);
@@ -293,13 +248,13 @@ static void bytes_that_nobody_asked_for_are_dropped(void **state)
     int client = connect_client(&caller);
     lab_send(client, "{\"n\": 1}", 8);
     welcome(&caller);
-    expect_request(&caller, "{\"n\": 1}\n", &number);
-    say_sync(&caller, number);
-    say_text(&caller, "{\"return\": \"unasked\"}\n\xff{\"return\": 1}\n");
+    qga_expect_request(&caller, "{\"n\": 1}\n", &number);
+    qga_say_sync(&caller, number);
+    qga_say_text(&caller, "{\"return\": \"unasked\"}\n\xff{\"return\": 1}\n");
     lab_send(client, "{\"n\": 2}", 8);
-    expect_request(&caller, "{\"n\": 2}\n", &number);
-    say_text(&caller, "{\"return\": 2}\n");
-    say_sync(&caller, number);
+    qga_expect_request(&caller, "{\"n\": 2}\n", &number);
+    qga_say_text(&caller, "{\"return\": 2}\n");
+    qga_say_sync(&caller, number);
     char line[100];
     do /* what came before the request was read may be dropped, or be part of the answer */
         lab_read_line(&caller.lab, client, line, sizeof(line));
