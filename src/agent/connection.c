@@ -21,12 +21,11 @@
 #include "agent/internal.h"
 #include "base/auto.h"
 #include "base/limits.h"
+#include "os/input.h"
 #include "os/socket.h"
 #include "wire/json_frame.h"
 #include "wire/json_out.h"
 #include "wire/qmp.h"
-
-#define READ_LEN 16384
 
 struct connection {
     struct agent *agent;
@@ -35,13 +34,11 @@ struct connection {
     int fd;
     char caller[CALL_CALLER_MAX];
     struct json_frame frame;
-    char in[READ_LEN]; /* read and not looked at yet */
-    size_t in_at, in_len;
+    struct input in;
     struct call *call; /* NULL: none is carried out */
     struct json_out out;
     size_t out_at;
-    bool ended; /* the client says no more */
-    bool busy;  /* in advance() */
+    bool busy; /* in advance() */
     bool dead;
 };
 
@@ -115,8 +112,8 @@ static void take_request(struct connection *connection)
 static void take_input(struct connection *connection)
 {
     enum json_frame_event event;
-    connection->in_at += json_frame_take(&connection->frame, connection->in + connection->in_at,
-                                         connection->in_len - connection->in_at, &event);
+    connection->in.at += json_frame_take(&connection->frame, input_bytes(&connection->in),
+                                         input_left(&connection->in), &event);
     if (event == JSON_FRAME_VALUE)
         take_request(connection);
     else if (event == JSON_FRAME_FAULT)
@@ -126,16 +123,9 @@ static void take_input(struct connection *connection)
 /* Whether there is something to look at. */
 static bool has_input(struct connection *connection)
 {
-    if (connection->in_at < connection->in_len)
-        return true;
-    if (connection->ended)
-        return false;
-    ssize_t got = socket_read(connection->fd, connection->in, sizeof(connection->in));
-    connection->in_at = 0;
-    connection->in_len = got > 0 ? (size_t)got : 0;
-    connection->ended = got == 0;
-    connection->dead |= got < 0 && errno != EAGAIN;
-    return got > 0;
+    bool there = input_fill(&connection->in, connection->fd);
+    connection->dead |= connection->in.failed;
+    return there;
 }
 
 /* Whether all was taken. */
@@ -168,7 +158,7 @@ static void advance(struct connection *connection)
         flushed = flush(connection);
     }
     connection->busy = false;
-    if (connection->dead || (connection->ended && flushed && !connection->call))
+    if (connection->dead || (connection->in.ended && flushed && !connection->call))
         destroy(connection);
     else
         loop_change(connection->source, flushed && !connection->call ? EPOLLIN
@@ -199,7 +189,7 @@ int connection_new(struct agent *agent, int fd, const char *caller)
     connection->fd = fd;
     snprintf(connection->caller, sizeof(connection->caller), "%s", caller);
     json_frame_init(&connection->frame);
-    json_out_init(&connection->out, LIMIT_AGENT_ANSWER + READ_LEN);
+    json_out_init(&connection->out, LIMIT_AGENT_ANSWER + INPUT_LEN);
     list_init(&connection->link);
     list_append(&agent->clients, &connection->link);
     agent->client_count++;

@@ -128,8 +128,8 @@ static void take_value(struct qga_client *client)
 static void take_input(struct qga_client *client)
 {
     enum json_frame_event event;
-    client->in_at += json_frame_take(&client->frame, client->in + client->in_at,
-                                     client->in_len - client->in_at, &event);
+    client->in.at +=
+        json_frame_take(&client->frame, input_bytes(&client->in), input_left(&client->in), &event);
     if (event == JSON_FRAME_VALUE)
         take_value(client);
     else if (event == JSON_FRAME_FAULT)
@@ -138,16 +138,9 @@ static void take_input(struct qga_client *client)
 
 static bool has_input(struct qga_client *client)
 {
-    if (client->in_at < client->in_len)
-        return true;
-    if (client->ended)
-        return false;
-    ssize_t got = socket_read(client->fd, client->in, sizeof(client->in));
-    client->in_at = 0;
-    client->in_len = got > 0 ? (size_t)got : 0;
-    client->ended = got == 0;
-    client->dead |= got < 0 && errno != EAGAIN;
-    return got > 0;
+    bool there = input_fill(&client->in, client->fd);
+    client->dead |= client->in.failed;
+    return there;
 }
 
 /* Writes, reads and takes requests until one has to wait. The client may be freed by its owner. */
@@ -158,7 +151,7 @@ static void advance(struct qga_client *client)
         take_input(client);
         flushed = flush(client);
     }
-    bool gone = client->dead || (client->ended && flushed && !client->has_request);
+    bool gone = client->dead || (client->in.ended && flushed && !client->has_request);
     if (!gone)
         loop_change(client->source, !flushed ? EPOLLOUT : client->has_request ? 0 : EPOLLIN);
     if (gone || client->has_request)

@@ -7,13 +7,13 @@
 #include <stddef.h>
 
 #include "base/list.h"
+#include "os/input.h"
 #include "os/loop.h"
 #include "wire/agent_policy.h"
 #include "wire/json_frame.h"
 #include "wire/json_out.h"
 
-#define QGA_READ_LEN 16384
-#define QGA_UNREAD   65536 /* bytes of an answer that are kept before the client is full */
+#define QGA_UNREAD 65536 /* bytes of an answer that are kept before the client is full */
 
 struct qga_client;
 
@@ -27,14 +27,12 @@ struct qga_client {
     int fd;
     struct loop_source *source;
     struct json_frame frame;
-    char in[QGA_READ_LEN]; /* read and not looked at yet */
-    size_t in_at, in_len;
+    struct input in;
     const struct agent_policy *policy; /* of its requests; NULL: none */
     bool has_request;                  /* in frame; nothing more is read until it is answered */
     bool asked;                        /* a request of it has reached the agent */
     struct json_out out;
     size_t out_at;
-    bool ended; /* it has ended its direction */
     bool dead;
 };
 

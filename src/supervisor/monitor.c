@@ -14,10 +14,9 @@
 #include "base/limits.h"
 #include "base/list.h"
 #include "endpoint/acceptor.h"
+#include "os/input.h"
 #include "os/socket.h"
 #include "wire/json_frame.h"
-
-#define READ_LEN 4096
 
 struct monitor {
     struct monitor_config config;
@@ -32,15 +31,13 @@ struct client {
     struct loop_source *source;
     int fd;
     struct json_frame frame;
-    char in[READ_LEN]; /* read and not looked at yet */
-    size_t in_at, in_len;
+    struct input in;
     struct monitor_call *call; /* NULL: none is carried out */
     struct json_out out;
     size_t out_at;
     uint64_t lost; /* events that there was no room for */
     bool events;
-    bool ended; /* says no more */
-    bool busy;  /* in advance() */
+    bool busy; /* in advance() */
     bool dead;
 };
 
@@ -197,8 +194,8 @@ static void take_request(struct client *client)
 static void take_input(struct client *client)
 {
     enum json_frame_event event;
-    client->in_at += json_frame_take(&client->frame, client->in + client->in_at,
-                                     client->in_len - client->in_at, &event);
+    client->in.at +=
+        json_frame_take(&client->frame, input_bytes(&client->in), input_left(&client->in), &event);
     if (event == JSON_FRAME_VALUE)
         take_request(client);
     else if (event == JSON_FRAME_FAULT)
@@ -206,24 +203,17 @@ static void take_input(struct client *client)
     if (client->frame.len > LIMIT_MONITOR_REQUEST) {
         put_error(client, NULL, MONITOR_GENERIC,
                   "got a request of more than 65536 bytes; connect again");
-        client->ended = true;
-        client->in_at = client->in_len;
+        client->in.ended = true;
+        client->in.at = client->in.len;
     }
 }
 
 /* Whether there is something to look at. */
 static bool has_input(struct client *client)
 {
-    if (client->in_at < client->in_len)
-        return true;
-    if (client->ended)
-        return false;
-    ssize_t got = socket_read(client->fd, client->in, sizeof(client->in));
-    client->in_at = 0;
-    client->in_len = got > 0 ? (size_t)got : 0;
-    client->ended = got == 0;
-    client->dead |= got < 0 && errno != EAGAIN;
-    return got > 0;
+    bool there = input_fill(&client->in, client->fd);
+    client->dead |= client->in.failed;
+    return there;
 }
 
 static void tell_lost(struct client *client)
@@ -241,7 +231,7 @@ static void tell_lost(struct client *client)
 static uint32_t choose_events(const struct client *client, bool flushed)
 {
     bool reads = flushed && !client->call;
-    bool again = reads && client->in_at < client->in_len;
+    bool again = reads && input_left(&client->in) > 0;
     return (reads ? EPOLLIN : 0u) | (!flushed || again ? EPOLLOUT : 0u);
 }
 
@@ -262,7 +252,7 @@ static void advance(struct client *client)
     tell_lost(client);
     flushed = flush(client);
     client->busy = false;
-    bool over = client->ended && flushed && !client->call && client->in_at == client->in_len;
+    bool over = client->in.ended && flushed && !client->call && input_left(&client->in) == 0;
     if (client->dead || over)
         destroy(client);
     else

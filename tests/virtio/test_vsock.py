@@ -8,39 +8,19 @@ from guestlab import paths
 from virtio_driver import RING_PACKED, VERSION_1
 from vsock_driver import (
     END_OF_MESSAGE, NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RST, RW, SEQPACKET, SEQPACKET_FEATURE, SHUTDOWN, VsockDriver)  # fmt: skip
+from vsock_host import PATIENCE_S, HostSockets
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vsock"
 CID = 5
-PATIENCE_S = 30
 
 
-class World:
-    """A device and its driver, and the folder with the host's sockets."""
+class World(HostSockets):
+    """A device and its driver, and the host's programs."""
 
     def __init__(self, attach, cleanup, folder, wire, options=(), features=VERSION_1 | SEQPACKET_FEATURE):
-        self.path, self.cleanup = folder / "host", cleanup
+        super().__init__(folder / "host", cleanup)
         self.pci = attach(wire, PROGRAM, f"--guest-cid={CID}", f"--host-socket={self.path}", *options)
         self.guest = VsockDriver(self.pci, CID, features)
-
-    def listen(self, port, backlog=16):
-        sock = self.cleanup.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE_S)
-        sock.bind(f"{self.path}_{port}")
-        sock.listen(backlog)
-        return sock
-
-    def accept(self, listener):
-        sock = self.cleanup.enter_context(listener.accept()[0])
-        sock.settimeout(PATIENCE_S)
-        return sock
-
-    def client(self, port):
-        """A program of the host that asks for a port of the guest; it reads no answer yet."""
-        sock = self.cleanup.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE_S)
-        sock.connect(str(self.path))
-        sock.sendall(f"CONNECT {port}\n".encode())
-        return sock
 
 
 @pytest.fixture
@@ -80,7 +60,7 @@ def test_guest_connects_and_bytes_go_both_ways(world, wire, features):
 
 def test_host_connects(world, wire):
     one = world(wire)
-    client = one.client(22)
+    client = one.ask(22)
     port = one.guest.expect(REQUEST, dst_port=22).src_port
     one.guest.send(RESPONSE, 22, port)
     assert receive(client, len(f"OK {port}\n")) == f"OK {port}\n".encode()
@@ -92,7 +72,7 @@ def test_host_connects(world, wire):
 
 def test_guest_refuses(world):
     one = world()
-    client = one.client(22)
+    client = one.ask(22)
     port = one.guest.expect(REQUEST).src_port
     one.guest.send(RST, 22, port)
     assert client.recv(1) == b""
@@ -114,7 +94,7 @@ def test_lines_that_are_wrong(world, line):
         sock.connect(str(one.path))
         sock.sendall(line)
         assert ended(sock)
-    assert one.client(22) and one.guest.expect(REQUEST, dst_port=22)
+    assert one.ask(22) and one.guest.expect(REQUEST, dst_port=22)
 
 
 def test_line_in_pieces_and_in_lower_case(world):
@@ -218,13 +198,10 @@ def test_blocked_connection_stops_no_other(world):
         assert receive(free, 3) == b"%3d" % turn
 
 
-def test_messages_of_the_guest(world, cleanup):
+def test_messages_of_the_guest(world):
     """SOCK_SEQPACKET at the host's side, too; a socket of the other type is as if nobody listened."""
     one = world()
-    listener = cleanup.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    listener.settimeout(PATIENCE_S)
-    listener.bind(f"{one.path}_80")
-    listener.listen()
+    listener = one.listen(80, socket.SOCK_SEQPACKET)
     one.guest.connect(1000, 80, kind=SEQPACKET)
     host = one.accept(listener)
     one.guest.send(RW, 1000, 80, b"in two ", kind=SEQPACKET)
@@ -243,12 +220,9 @@ def test_messages_of_the_guest(world, cleanup):
     one.guest.expect(RST, src_port=80, dst_port=1001)
 
 
-def test_messages_of_a_client(world, cleanup):
+def test_messages_of_a_client(world):
     one = world()
-    client = cleanup.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
-    client.settimeout(PATIENCE_S)
-    client.connect(f"{one.path}.seqpacket")
-    client.send(b"CONNECT 22\n")
+    client = one.ask(22, socket.SOCK_SEQPACKET)
     port = one.guest.expect(REQUEST, type=SEQPACKET, dst_port=22).src_port
     one.guest.send(RESPONSE, 22, port, kind=SEQPACKET)
     assert client.recv(100) == f"OK {port}\n".encode()
@@ -258,15 +232,11 @@ def test_messages_of_a_client(world, cleanup):
     assert client.recv(100) == b"answer"
 
 
-def test_driver_that_knows_no_messages(world, cleanup):
+def test_driver_that_knows_no_messages(world):
     one = world(features=VERSION_1)
     one.guest.send(REQUEST, 1000, 80, kind=SEQPACKET)
     one.guest.expect(RST, type=SEQPACKET)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
-        client.settimeout(PATIENCE_S)
-        client.connect(f"{one.path}.seqpacket")
-        client.send(b"CONNECT 22\n")
-        assert ended(client)
+    assert ended(one.ask(22, socket.SOCK_SEQPACKET))
 
 
 def test_reset_and_the_next_driver(world):

@@ -12,11 +12,11 @@ import threading
 import pytest
 from guestlab import paths
 from guestlab.machine import OVERRIDE, QEMU
+from vsock_host import HostSockets
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vsock"
 MODULES = ["virtio_pci", "vmw_vsock_virtio_transport"]
 CID = 42
-PATIENCE_S = 60
 MIB = 1 << 20
 
 
@@ -39,11 +39,11 @@ def wire(request):
     return request.param
 
 
-class World:
-    """A guest with the device, and the folder with the host's sockets."""
+class World(HostSockets):
+    """A guest with the device, and the host's programs."""
 
     def __init__(self, boot, spawn, cleanup, folder, tool, wire, options=()):
-        self.folder, self.path, self.cleanup = folder, folder / "host", cleanup
+        super().__init__(folder / "host", cleanup)
         device = folder / "device"
         self.process = spawn(
             [PROGRAM, f"--wire={wire}", f"--socket-path={device}", f"--guest-cid={CID}", f"--host-socket={self.path}", *options]
@@ -57,24 +57,9 @@ class World:
             arguments = ["-device", json.dumps(properties)]
         self.guest = boot(modules=MODULES, programs=[tool], arguments=arguments)
 
-    def listen(self, port):
-        sock = self.cleanup.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE_S)
-        sock.bind(f"{self.path}_{port}")
-        sock.listen(64)
-        return sock
-
-    def accept(self, listener):
-        sock = self.cleanup.enter_context(listener.accept()[0])
-        sock.settimeout(PATIENCE_S)
-        return sock
-
     def client(self, port):
         """A program of the host, connected with a port of the guest."""
-        sock = self.cleanup.enter_context(socket.socket(socket.AF_UNIX))
-        sock.settimeout(PATIENCE_S)
-        sock.connect(str(self.path))
-        sock.sendall(f"CONNECT {port}\n".encode())
+        sock = self.ask(port)
         line = b""
         while not line.endswith(b"\n"):
             byte = sock.recv(1)
@@ -133,11 +118,7 @@ def test_streams_both_ways(world):
 def test_refusals(world):
     one = world()
     assert "Connection reset" in one.guest.attempt("vsock connect 2 99 </dev/null").output
-    sock = one.cleanup.enter_context(socket.socket(socket.AF_UNIX))
-    sock.settimeout(PATIENCE_S)
-    sock.connect(str(one.path))
-    sock.sendall(b"CONNECT 22\n")
-    assert sock.recv(1) == b""
+    assert one.ask(22).recv(1) == b""
 
 
 def test_guest_reboots(world):

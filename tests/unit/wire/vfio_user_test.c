@@ -1,96 +1,67 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "wire/vfio_user.h"
 
+#include "golden.h"
 #include "support.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* One message of fixed length: its bytes, what they say, and the functions between the two. */
-struct message {
-    const char *bytes;
-    int len;
-    const void *says;
-    int (*get)(const uint8_t *buf, size_t len, void *ret_message);
-    int (*put)(uint8_t *buf, size_t len, const void *message);
-};
+GOLDEN_CODEC(vfio_user, header)
+GOLDEN_CODEC(vfio_user, dma_map)
+GOLDEN_CODEC(vfio_user, dma_unmap)
+GOLDEN_CODEC(vfio_user, device_info)
+GOLDEN_CODEC(vfio_user, region_info)
+GOLDEN_CODEC(vfio_user, region_io_fds)
+GOLDEN_CODEC(vfio_user, sub_region)
+GOLDEN_CODEC(vfio_user, irq_info)
+GOLDEN_CODEC(vfio_user, irq_set)
+GOLDEN_CODEC(vfio_user, feature)
+GOLDEN_CODEC(vfio_user, mig_data)
+GOLDEN_CODEC(vfio_user, dma_access)
+GOLDEN_CODEC(vfio_user, access)
 
-#define CODEC(name)                                                                                \
-    static int get_##name(const uint8_t *buf, size_t len, void *ret_message)                       \
-    {                                                                                              \
-        return vfio_user_##name##_get(buf, len, ret_message);                                      \
-    }                                                                                              \
-    static int put_##name(uint8_t *buf, size_t len, const void *message)                           \
-    {                                                                                              \
-        return vfio_user_##name##_put(buf, len, message);                                          \
-    }
-
-CODEC(header)
-CODEC(dma_map)
-CODEC(dma_unmap)
-CODEC(device_info)
-CODEC(region_info)
-CODEC(region_io_fds)
-CODEC(sub_region)
-CODEC(irq_info)
-CODEC(irq_set)
-CODEC(feature)
-CODEC(mig_data)
-CODEC(dma_access)
-CODEC(access)
-
-#define MESSAGE(name, length, golden, ...)                                                         \
-    {                                                                                              \
-        golden, length, &(const struct vfio_user_##name){__VA_ARGS__}, get_##name, put_##name      \
-    }
-
-static const struct message messages[] = {
+static const struct golden messages[] = {
     /* A reply with an error: id 0x0102, DMA_MAP, EEXIST. */
-    MESSAGE(header, 16, "\x02\x01\x02\0\x10\0\0\0\x21\0\0\0\x11\0\0\0", 0x0102, 2, 16, 0x21, 17),
+    GOLDEN(vfio_user, header, 16, "\x02\x01\x02\0\x10\0\0\0\x21\0\0\0\x11\0\0\0", 0x0102, 2, 16,
+           0x21, 17),
     /* QEMU maps the first 640 KiB. */
-    MESSAGE(dma_map, 32,
-            "\x20\0\0\0\x03\0\0\0\0\0\x0c\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\x0a\0\0\0\0\0", 32, 3,
-            0xc0000, 0x100000000, 0xa0000),
-    MESSAGE(dma_unmap, 24, "\x18\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\x0a\0\0\0\0\0", 24, 0,
-            0x100000000, 0xa0000),
-    MESSAGE(device_info, 16, "\x10\0\0\0\x03\0\0\0\x09\0\0\0\x05\0\0\0", 16, 3, 9, 5),
-    MESSAGE(region_info, 32,
-            "\x40\0\0\0\x0f\0\0\0\x02\0\0\0\x20\0\0\0\0\x40\0\0\0\0\0\0\0\x10\0\0\0\0\0\0", 64, 15,
-            2, 32, 0x4000, 0x1000),
-    MESSAGE(region_io_fds, 16, "\x38\0\0\0\0\0\0\0\x05\0\0\0\x01\0\0\0", 56, 0, 5, 1),
-    MESSAGE(sub_region, 40,
-            "\0\x10\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"
-            "\x88\x77\x66\x55\x44\x33\x22\x11",
-            0x1000, 4, 3, 0, 2, 0x1122334455667788),
-    MESSAGE(irq_info, 16, "\x10\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0", 16, 7, 0, 1),
+    GOLDEN(vfio_user, dma_map, 32,
+           "\x20\0\0\0\x03\0\0\0\0\0\x0c\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\x0a\0\0\0\0\0", 32, 3,
+           0xc0000, 0x100000000, 0xa0000),
+    GOLDEN(vfio_user, dma_unmap, 24, "\x18\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\x0a\0\0\0\0\0", 24,
+           0, 0x100000000, 0xa0000),
+    GOLDEN(vfio_user, device_info, 16, "\x10\0\0\0\x03\0\0\0\x09\0\0\0\x05\0\0\0", 16, 3, 9, 5),
+    GOLDEN(vfio_user, region_info, 32,
+           "\x40\0\0\0\x0f\0\0\0\x02\0\0\0\x20\0\0\0\0\x40\0\0\0\0\0\0\0\x10\0\0\0\0\0\0", 64, 15,
+           2, 32, 0x4000, 0x1000),
+    GOLDEN(vfio_user, region_io_fds, 16, "\x38\0\0\0\0\0\0\0\x05\0\0\0\x01\0\0\0", 56, 0, 5, 1),
+    GOLDEN(vfio_user, sub_region, 40,
+           "\0\x10\0\0\0\0\0\0\x04\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0"
+           "\x88\x77\x66\x55\x44\x33\x22\x11",
+           0x1000, 4, 3, 0, 2, 0x1122334455667788),
+    GOLDEN(vfio_user, irq_info, 16, "\x10\0\0\0\x07\0\0\0\0\0\0\0\x01\0\0\0", 16, 7, 0, 1),
     /* INTx gets an eventfd. */
-    MESSAGE(irq_set, 20, "\x14\0\0\0\x24\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0", 20, 0x24, 0, 0, 1),
-    MESSAGE(feature, 8, "\x10\0\0\0\x02\0\x01\0", 16, 0x10002),
-    MESSAGE(mig_data, 8, "\x08\x10\0\0\0\x10\0\0", 4104, 4096),
-    MESSAGE(dma_access, 16, "\x08\0\0\0\x01\0\0\0\0\x10\0\0\0\0\0\0", 0x100000008, 0x1000),
-    MESSAGE(access, 16, "\x04\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0", 4, 7, 2),
+    GOLDEN(vfio_user, irq_set, 20, "\x14\0\0\0\x24\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0", 20, 0x24, 0, 0,
+           1),
+    GOLDEN(vfio_user, feature, 8, "\x10\0\0\0\x02\0\x01\0", 16, 0x10002),
+    GOLDEN(vfio_user, mig_data, 8, "\x08\x10\0\0\0\x10\0\0", 4104, 4096),
+    GOLDEN(vfio_user, dma_access, 16, "\x08\0\0\0\x01\0\0\0\0\x10\0\0\0\0\0\0", 0x100000008,
+           0x1000),
+    GOLDEN(vfio_user, access, 16, "\x04\0\0\0\0\0\0\0\x07\0\0\0\x02\0\0\0", 4, 7, 2),
 };
 
 #define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
 
 static void every_message_is_golden_both_ways(void **state)
 {
-    for (size_t i = 0; i < MESSAGE_COUNT; i++) {
-        const struct message *m = &messages[i];
-        uint8_t buf[64], parsed[128];
-        assert_int_equal(m->put(buf, sizeof(buf), m->says), m->len);
-        assert_memory_equal(buf, m->bytes, m->len);
-        assert_int_equal(m->get(buf, (size_t)m->len, parsed), 0);
-        memset(buf, 0xee, sizeof(buf));
-        assert_int_equal(m->put(buf, (size_t)m->len, parsed), m->len);
-        assert_memory_equal(buf, m->bytes, m->len);
-    }
+    golden_both_ways(messages, MESSAGE_COUNT);
 }
 
 static void every_other_length_is_refused(void **state)
 {
     for (size_t i = 0; i < MESSAGE_COUNT; i++) {
-        const struct message *m = &messages[i];
+        const struct golden *m = &messages[i];
         uint8_t buf[64] = {0}, parsed[128], untouched[128];
         memset(parsed, 0xcc, sizeof(parsed));
         memset(untouched, 0xcc, sizeof(untouched));

@@ -1,82 +1,53 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "wire/vhost_user.h"
 
+#include "golden.h"
 #include "support.h"
 
 #include <errno.h>
 #include <string.h>
 
-/* One message of fixed length: its bytes, what they say, and the functions between the two. */
-struct message {
-    const char *bytes;
-    int len;
-    const void *says;
-    int (*get)(const uint8_t *buf, size_t len, void *ret_message);
-    int (*put)(uint8_t *buf, size_t len, const void *message);
-};
+GOLDEN_CODEC(vhost_user, header)
+GOLDEN_CODEC(vhost_user, vring_state)
+GOLDEN_CODEC(vhost_user, vring_addr)
+GOLDEN_CODEC(vhost_user, region)
+GOLDEN_CODEC(vhost_user, log)
+GOLDEN_CODEC(vhost_user, iotlb)
+GOLDEN_CODEC(vhost_user, inflight)
+GOLDEN_CODEC(vhost_user, transfer)
 
-#define CODEC(name)                                                                                \
-    static int get_##name(const uint8_t *buf, size_t len, void *ret_message)                       \
-    {                                                                                              \
-        return vhost_user_##name##_get(buf, len, ret_message);                                     \
-    }                                                                                              \
-    static int put_##name(uint8_t *buf, size_t len, const void *message)                           \
-    {                                                                                              \
-        return vhost_user_##name##_put(buf, len, message);                                         \
-    }
-
-CODEC(header)
-CODEC(vring_state)
-CODEC(vring_addr)
-CODEC(region)
-CODEC(log)
-CODEC(iotlb)
-CODEC(inflight)
-CODEC(transfer)
-
-#define MESSAGE(name, length, golden, ...)                                                         \
-    {                                                                                              \
-        golden, length, &(const struct vhost_user_##name){__VA_ARGS__}, get_##name, put_##name     \
-    }
-
-static const struct message messages[] = {
+static const struct golden messages[] = {
     /* GET_CONFIG of QEMU's vhost-user-blk: 57 bytes of configuration. */
-    MESSAGE(header, 12, "\x18\0\0\0\x01\0\0\0\x45\0\0\0", 24, 1, 69),
-    MESSAGE(vring_state, 8, "\x01\0\0\0\x80\0\0\0", 1, 128),
-    MESSAGE(vring_addr, 40,
-            "\x02\0\0\0\x01\0\0\0\0\x10\0\0\0\x7f\0\0\0\x20\0\0\0\x7f\0\0"
-            "\0\x18\0\0\0\x7f\0\0\0\x20\x0c\0\0\0\0\0",
-            2, 1, 0x7f0000001000, 0x7f0000002000, 0x7f0000001800, 0xc2000),
-    MESSAGE(region, 32, "\0\0\x0c\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x7f\0\0\0\0\x0c\0\0\0\0\0",
-            0xc0000, 0x1000000, 0x7f0000000000, 0xc0000),
-    MESSAGE(log, 16, "\0\x40\0\0\0\0\0\0\0\x10\0\0\0\0\0\0", 0x4000, 0x1000),
-    MESSAGE(iotlb, 32, "\0\x10\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\x7f\0\0\x03\x02\0\0\0\0\0\0",
-            0x1000, 0x1000, 0x7f0000000000, 3, 2),
-    MESSAGE(inflight, 20, "\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\x80\0", 0x2000, 0, 2, 128),
-    MESSAGE(transfer, 8, "\x01\0\0\0\0\0\0\0", 1, 0),
+    GOLDEN(vhost_user, header, 12, "\x18\0\0\0\x01\0\0\0\x45\0\0\0", 24, 1, 69),
+    GOLDEN(vhost_user, vring_state, 8, "\x01\0\0\0\x80\0\0\0", 1, 128),
+    GOLDEN(vhost_user, vring_addr, 40,
+           "\x02\0\0\0\x01\0\0\0\0\x10\0\0\0\x7f\0\0\0\x20\0\0\0\x7f\0\0"
+           "\0\x18\0\0\0\x7f\0\0\0\x20\x0c\0\0\0\0\0",
+           2, 1, 0x7f0000001000, 0x7f0000002000, 0x7f0000001800, 0xc2000),
+    GOLDEN(vhost_user, region, 32,
+           "\0\0\x0c\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x7f\0\0\0\0\x0c\0\0\0\0\0", 0xc0000,
+           0x1000000, 0x7f0000000000, 0xc0000),
+    GOLDEN(vhost_user, log, 16, "\0\x40\0\0\0\0\0\0\0\x10\0\0\0\0\0\0", 0x4000, 0x1000),
+    GOLDEN(vhost_user, iotlb, 32,
+           "\0\x10\0\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\x7f\0\0\x03\x02\0\0\0\0\0\0", 0x1000,
+           0x1000, 0x7f0000000000, 3, 2),
+    GOLDEN(vhost_user, inflight, 20, "\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x02\0\x80\0", 0x2000, 0, 2,
+           128),
+    GOLDEN(vhost_user, transfer, 8, "\x01\0\0\0\0\0\0\0", 1, 0),
 };
 
 #define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
 
 static void every_message_is_golden_both_ways(void **state)
 {
-    for (size_t i = 0; i < MESSAGE_COUNT; i++) {
-        const struct message *m = &messages[i];
-        uint8_t buf[64], parsed[128];
-        assert_int_equal(m->put(buf, sizeof(buf), m->says), m->len);
-        assert_memory_equal(buf, m->bytes, m->len);
-        assert_int_equal(m->get(buf, (size_t)m->len, parsed), 0);
-        memset(buf, 0xee, sizeof(buf));
-        assert_int_equal(m->put(buf, (size_t)m->len, parsed), m->len);
-        assert_memory_equal(buf, m->bytes, m->len);
-    }
+    golden_both_ways(messages, MESSAGE_COUNT);
 }
 
 /* QEMU pads the inflight message to 24 bytes; no other length of any message is legal. */
 static void every_other_length_is_refused(void **state)
 {
     for (size_t i = 0; i < MESSAGE_COUNT; i++) {
-        const struct message *m = &messages[i];
+        const struct golden *m = &messages[i];
         bool is_padded = m->len == VHOST_USER_INFLIGHT_LEN;
         uint8_t bytes[64] = {0}, parsed[128];
         for (int len = 0; len < 64; len++) {
