@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A client of the control socket, in Python: it speaks the protocol of docs/control.md and nothing else."""
 import json
-import os
 import socket
 
 
@@ -13,10 +12,9 @@ class Control:
     """A connection; a context manager that ends it."""
 
     def __init__(self, path, process):
-        while not os.path.exists(path):
-            assert process.running, process.log_tail()
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(str(path))
+        while self.socket.connect_ex(str(path)) != 0:  # it may not listen yet
+            assert process.running, process.log_tail()
         self.file = self.socket.makefile("rb")
         self.greeting = self.next()
         self.events = []
