@@ -48,6 +48,8 @@ void device_free(struct ob_device *device)
         ending->ended(ending);
     }
     device_disconnect(device);
+    if (device->virtio)
+        virtio_inflight_free(device->virtio, device->host);
     virtio_part_free(device->virtio);
     device_pci_free(device);
     free(device->name);

@@ -210,6 +210,12 @@ int device_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virtio_
     }
     virtio->device = device;
     device->virtio = virtio;
+    err = virtio_inflight_make(virtio, host);
+    if (err < 0) {
+        device_free(device);
+        return ob_fault_set(fault, err, "%s: no memory for requests in flight: %s", desc->name,
+                            strerror(-err));
+    }
     err = virtio_pci_add_capabilities(virtio);
     if (err < 0) {
         device_free(device);

@@ -38,6 +38,12 @@ int device_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virtio_
 /* Whether a device has a virtio part; the rest is for those that have. */
 bool device_is_virtio(const struct ob_device *device);
 
+/* The bytes that the marks of requests in flight take (vhost-user, "Inflight I/O tracking"). */
+uint64_t virtio_inflight_len(unsigned num_queues, uint16_t queue_size);
+/* Memory for them, with zeroes in its first len bytes, for a front end to keep. Its descriptor, which
+ * stays the device's, or -EINVAL: it is not that long. The fourth front end after this one gets it again. */
+int virtio_inflight_take(struct ob_device *device, uint64_t len);
+
 /* The wire drives the virtio part itself from now on; NULL: the virtio-pci function does again. */
 void virtio_set_wire(struct ob_device *device, const struct virtio_wire *wire);
 

@@ -58,6 +58,19 @@ struct virtio_config {
     uint8_t generation;
 };
 
+#define VIRTIO_INFLIGHT_MEMORIES 4u
+
+/* virtio_inflight.c */
+struct virtio_inflight {
+    struct virtio_inflight_memory {
+        uint8_t *address;
+        int fd;
+    } memories[VIRTIO_INFLIGHT_MEMORIES];
+    unsigned count;
+    unsigned next; /* to be handed out */
+    uint64_t len;  /* of each */
+};
+
 struct device_virtio {
     struct ob_device *device;
     struct ob_virtio_ops ops;
@@ -84,6 +97,7 @@ struct device_virtio {
     struct virtio_fetched *scratch;
     struct virtio_registers registers;
     size_t own_state_len;
+    struct virtio_inflight inflight;
 };
 
 /* virtio_config.c. Whether the device's bytes have changed since the last look. */
@@ -106,6 +120,10 @@ void virtio_reset_now(struct device_virtio *virtio);
 void virtio_queue_is_due(struct virtio_part_queue *queue);
 /* Has notified() called for a queue that runs. */
 void virtio_queue_wake(struct virtio_part_queue *queue);
+
+/* virtio_inflight.c. 0 or a negative errno. */
+int virtio_inflight_make(struct device_virtio *virtio, const struct server_host *host);
+void virtio_inflight_free(struct device_virtio *virtio, const struct server_host *host);
 
 /* virtio_features.c */
 void virtio_fail(struct device_virtio *virtio, const char *reason);

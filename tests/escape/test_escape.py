@@ -32,6 +32,7 @@ PROGRAMS = {
     "outboard-backdoor": [INSTALLED / "outboard-backdoor", f"--library={LIBRARY}"],
     "outboard-rng": [INSTALLED / "outboard-rng"],
     "outboard-vmchannel": [INSTALLED / "outboard-vmchannel", "--port=org.example.0,listen:@/port", "--console=pty"],
+    "outboard-blk": [INSTALLED / "outboard-blk", "--image=@/image,readonly"],
     "outboard-vsock": [INSTALLED / "outboard-vsock", "--guest-cid=5", "--host-socket=@/host", "--forward=80=tcp:127.0.0.1:1"],
     "alarm": [RELEASE / "examples/alarm"],
     "led": [RELEASE / "examples/led"],
@@ -50,6 +51,7 @@ WITH_A_RING = "outboard-nvme"
 # that of devices, and answer readlink(2) with an errno. The message of inspect is one by a datagram socket of its launcher.
 OTHERWISE = {
     ("outboard-nvme", "make a pair of sockets"): "done",
+    ("outboard-blk", "make a pair of sockets"): "done",
     ("outboard-nvme-nbd", "make a pair of sockets"): "done",
     **{(program, "read a link"): "ENOENT" for program in AT_WAIT},
     **{(program, "start a process by clone3(2)"): "killed clone3" for program in AT_WAIT if program != RUN},

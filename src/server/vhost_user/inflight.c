@@ -22,7 +22,6 @@
 #include "server/vhost_user/vhost_user.h"
 
 #define VERSION    1u
-#define ALIGNMENT  64u
 #define HEADER_LEN 16u
 #define ENTRY_LEN  16u
 
@@ -56,12 +55,6 @@ static const struct server_host *host_of(const struct vhost_user_server *server)
     return device_host(server->engine.device);
 }
 
-static uint64_t part_len(uint16_t queue_size)
-{
-    return (HEADER_LEN + (uint64_t)queue_size * ENTRY_LEN + ALIGNMENT - 1) &
-           ~(uint64_t)(ALIGNMENT - 1);
-}
-
 /* False: the buffer has nothing for this queue. */
 static bool find_part(const struct vhost_user_server *server, unsigned queue, struct part *ret_part)
 {
@@ -69,22 +62,11 @@ static bool find_part(const struct vhost_user_server *server, unsigned queue, st
     if (!inflight->buffer.bytes || queue >= inflight->num_queues ||
         server->features & UINT64_C(1) << VIRTIO_F_RING_PACKED)
         return false;
-    uint8_t *at = inflight->buffer.bytes + queue * part_len(inflight->queue_size);
+    uint8_t *at = inflight->buffer.bytes + virtio_inflight_len(queue, inflight->queue_size);
     *ret_part = (struct part){.header = (struct header *)at,
                               .entries = (struct entry *)(at + HEADER_LEN),
                               .count = inflight->queue_size};
     return true;
-}
-
-static void drop_made(struct vhost_user_server *server)
-{
-    struct vhost_user_inflight_state *inflight = &server->inflight;
-    const struct server_host *host = host_of(server);
-    if (inflight->made_fd >= 0)
-        host->memory_free(host->context, inflight->made.bytes, inflight->made.len,
-                          inflight->made_fd);
-    inflight->made_fd = -1;
-    inflight->made = (struct vhost_user_shared){0};
 }
 
 static void drop_buffer(struct vhost_user_server *server)
@@ -96,14 +78,8 @@ static void drop_buffer(struct vhost_user_server *server)
     *buffer = (struct vhost_user_shared){0};
 }
 
-void vhost_user_inflight_start(struct vhost_user_server *server)
-{
-    server->inflight.made_fd = -1;
-}
-
 void vhost_user_inflight_stop(struct vhost_user_server *server)
 {
-    drop_made(server);
     drop_buffer(server);
 }
 
@@ -117,9 +93,7 @@ static bool is_size_ok(const struct vhost_user_server *server,
 /* As long as the one that was asked for: QEMU takes no other. */
 int vhost_user_get_inflight_fd(struct vhost_user_message *message)
 {
-    struct vhost_user_server *server = message->server;
-    struct vhost_user_inflight_state *state = &server->inflight;
-    const struct server_host *host = host_of(server);
+    const struct vhost_user_server *server = message->server;
     struct vhost_user_inflight inflight = {0};
     vhost_user_inflight_get(message->payload, message->len, &inflight);
     uint8_t *to = wr_room(&message->reply, message->len);
@@ -129,17 +103,9 @@ int vhost_user_get_inflight_fd(struct vhost_user_message *message)
                        inflight.num_queues, inflight.queue_size);
         return 0;
     }
-    drop_made(server);
-    inflight.mmap_size = inflight.num_queues * part_len(inflight.queue_size);
+    inflight.mmap_size = virtio_inflight_len(inflight.num_queues, inflight.queue_size);
     inflight.mmap_offset = 0;
-    int err =
-        host->memory_new(host->context, inflight.mmap_size, &state->made.bytes, &state->made_fd);
-    if (err < 0) {
-        state->made_fd = -1;
-        return vhost_user_refuse(message, err, "no memory for the inflight buffer");
-    }
-    state->made.len = inflight.mmap_size;
-    message->reply_fd = state->made_fd;
+    message->reply_fd = virtio_inflight_take(message->device, inflight.mmap_size);
     vhost_user_inflight_put(to, VHOST_USER_INFLIGHT_LEN, &inflight);
     return 0;
 }
@@ -152,7 +118,7 @@ int vhost_user_set_inflight_fd(struct vhost_user_message *message)
     struct vhost_user_shared buffer = {0};
     struct memory_file file;
     vhost_user_inflight_get(message->payload, message->len, &inflight);
-    buffer.len = inflight.num_queues * part_len(inflight.queue_size);
+    buffer.len = virtio_inflight_len(inflight.num_queues, inflight.queue_size);
     if (!is_size_ok(server, &inflight) || inflight.mmap_size < buffer.len ||
         inflight.mmap_offset % MEMORY_PAGE || message->fds->count != 1)
         return vhost_user_refuse(message, -EINVAL,

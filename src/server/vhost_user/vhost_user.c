@@ -379,7 +379,6 @@ static int start(struct engine *engine, struct ob_fault *fault)
                                         .completed = vhost_user_inflight_completed,
                                         .context = server};
     vhost_user_memory_start(server);
-    vhost_user_inflight_start(server);
     if (vhost_user_rings_start(server) < 0)
         return ob_fault_set(fault, -ENOMEM, "no memory for the rings of %s",
                             device_name(engine->device));

@@ -64,8 +64,6 @@ struct vhost_user_inflight_state {
     struct vhost_user_shared buffer;
     uint16_t num_queues;
     uint16_t queue_size;
-    struct vhost_user_shared made; /* for the front end, by GET_INFLIGHT_FD */
-    int made_fd;                   /* -1: none */
     uint64_t counter;
 };
 
@@ -176,7 +174,6 @@ void vhost_user_log_update(struct vhost_user_server *server);
 void vhost_user_log_stop(struct vhost_user_server *server);
 
 /* inflight.c */
-void vhost_user_inflight_start(struct vhost_user_server *server);
 void vhost_user_inflight_stop(struct vhost_user_server *server);
 int vhost_user_get_inflight_fd(struct vhost_user_message *message);
 int vhost_user_set_inflight_fd(struct vhost_user_message *message);
