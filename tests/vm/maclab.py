@@ -12,6 +12,13 @@ PREFIX = "/usr/local"
 PROXY = f"{PREFIX}/bin/outboard-proxy"
 BACKDOOR = f"{PREFIX}/libexec/outboard/outboard-backdoor"
 NVME = f"{PREFIX}/libexec/outboard/outboard-nvme"
+# Other devices, and the options that each needs.
+OTHERS = {
+    "blk": "--image=/var/lib/outboard/images/own.img",
+    "rng": "",
+    "vmchannel": "--port=org.example.0,listen:/run/outboard/port --console=file:/var/log/outboard/console",
+    "vsock": "--guest-cid=5 --host-socket=/run/outboard/host",
+}
 LIBRARY = f"{PREFIX}/lib/outboard/deeds.so"
 IMAGES = "/var/lib/outboard/images"
 SOCKET = "/run/outboard/device"
@@ -65,7 +72,8 @@ def build_library(folder):
 
 def files(library):
     """What a guest needs to run devices: they are installed as by "meson install" with its default prefix."""
-    names = ["libexec/outboard/outboard-backdoor", "libexec/outboard/outboard-nvme", "bin/outboard"]
+    names = ["libexec/outboard/outboard-backdoor", "libexec/outboard/outboard-nvme", "bin/outboard",
+             *(f"libexec/outboard/outboard-{name}" for name in OTHERS)]  # fmt: skip
     found = with_libraries(*(str(ROOT / name) for name in names))
     installed = {path.replace(str(ROOT), PREFIX): source for path, source in found.items()}
     installed |= {PROXY: ROOT / "bin/outboard-proxy", "/opt/bin/outboard-proxy": ROOT / "bin/outboard-proxy"}
@@ -124,6 +132,14 @@ class Lab:
         self.denials()
         printed = self.run(f"su {user} -c '{command} --cell=required --print-cell' | cat")
         assert "refused" not in printed and printed.splitlines()[1].endswith(" yes"), printed
+        assert self.denials() == ""
+
+    def check_serves(self, command, label):
+        """A device, started with these words in a cell, has the label, listens, and leaves no socket."""
+        self.denials()
+        said = self.run(f"start {command} --cell=required; {SHOW_LABEL}; stop; ls /run/outboard; cat {LOG}")
+        assert said.splitlines()[0] == label
+        assert set(said.splitlines()[1:-1]) <= {"users"} and "asked to stop" in said.splitlines()[-1], said
         assert self.denials() == ""
 
     def check_backdoor(self, command, label):

@@ -4,7 +4,7 @@ import maclab
 import pytest
 from guestlab import Guest, paths
 from guestlab.initramfs import with_libraries
-from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, PROXY, SOCKET
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, OTHERS, PREFIX, PROXY, SOCKET
 
 PARSER = "/sbin/apparmor_parser"
 PROFILES = paths.TREE / "share/apparmor"
@@ -41,7 +41,7 @@ def lab(shared_logs, tmp_path_factory):
 
 def test_each_program_has_a_profile(lab):
     loaded = lab.guest.read("/sys/kernel/security/apparmor/profiles").splitlines()
-    names = ["outboard-backdoor", "outboard-nvme", "outboard-nvme-nbd", "outboard-proxy"]
+    names = ["outboard-backdoor", "outboard-nvme", "outboard-nvme-nbd", "outboard-proxy", *(f"outboard-{name}" for name in OTHERS)]
     assert {f"{name} (enforce)" for name in names} <= set(loaded)
 
 
@@ -57,6 +57,11 @@ def test_the_backdoor_works_under_its_profile(lab):
 
 def test_a_disk_works_under_its_profile(lab):
     lab.check_disk(NVME, "outboard-nvme (enforce)")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_others_serve_under_their_profiles(lab, name):
+    lab.check_serves(f"{PREFIX}/libexec/outboard/outboard-{name} {OTHERS[name]}", f"outboard-{name} (enforce)")
 
 
 def test_a_disk_elsewhere_is_refused(lab):

@@ -7,7 +7,7 @@ import maclab
 import pytest
 from guestlab import Guest, paths, selinux
 from guestlab.initramfs import with_libraries
-from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, PREFIX, PROXY, SOCKET
+from maclab import BACKDOOR, DEEDS, IMAGES, LIBRARY, NVME, OTHERS, PREFIX, PROXY, SOCKET
 
 MODULE = paths.TREE / "share/selinux/outboard.cil"
 # In the guest, the shell that starts a device runs as the kernel's first process does. Debian refuses executable
@@ -78,6 +78,12 @@ def test_a_disk_works_in_its_domain(lab):
     lab.check_disk(f"{NVME} --label={context('nvme')}", context("nvme"))
 
 
+@pytest.mark.parametrize("name", OTHERS)
+def test_others_serve_in_their_domains(lab, name):
+    program = f"{PREFIX}/libexec/outboard/outboard-{name}"
+    lab.check_serves(f"{program} --label={context(name)} {OTHERS[name]}", context(name))
+
+
 def test_devices_of_all_categories_share_the_record_of_user_ids(lab):
     lab.denials()
     said = lab.run(
@@ -99,9 +105,10 @@ def test_a_disk_of_other_categories_is_refused(lab):
 
 
 def test_a_passed_descriptor_is_checked(lab):
-    """The kernel puts a null device in the place of a file that the new domain may not use."""
+    """The kernel puts a null device in the place of a file that the new domain may not use. The number in --poll-us keeps
+    the descriptor from being closed as one that a launcher has left open."""
     lab.run(f"label system_u:object_r:outboard_image_t:{OTHER} {IMAGES}/other.img")
-    script = f"exec 7<>{IMAGES}/other.img; start {BACKDOOR} {{}} --library={LIBRARY}; readlink /proc/$device/fd/7; stop"
+    script = f"exec 7<>{IMAGES}/other.img; start {BACKDOOR} {{}} --library={LIBRARY} --poll-us=7; readlink /proc/$device/fd/7; stop"
     assert lab.run(script.format("")) == f"{IMAGES}/other.img\n"
     assert lab.run(script.format(f"--label={context('backdoor')}")) == "/null\n"
 
