@@ -23,7 +23,7 @@ int device_may_master(const struct ob_device *device)
 {
     if (device->dormant)
         return -ENOTCONN;
-    if (device->virtio && !device->virtio->own_wire)
+    if (device->virtio && !virtio_is_on_pci(device->virtio))
         return 0; /* the wire has no bus */
     return pci_function_may_master(&device->pci->function) ? 0 : -EPERM;
 }

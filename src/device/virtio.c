@@ -234,5 +234,4 @@ void virtio_set_wire(struct ob_device *device, const struct virtio_wire *wire)
     if (!wire)
         return;
     virtio->wire = wire;
-    virtio->own_wire = false;
 }

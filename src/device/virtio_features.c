@@ -31,7 +31,8 @@ int virtio_negotiate(struct ob_device *device, uint64_t features)
 {
     struct device_virtio *virtio = device->virtio;
     /* Of the wire's own accord: an engine whose driver uses IOVAs offers it. */
-    const uint64_t known = virtio->offered | (virtio->own_wire ? 0 : VIRTIO_ACCESS_PLATFORM);
+    const uint64_t known =
+        virtio->offered | (virtio_is_on_pci(virtio) ? 0 : VIRTIO_ACCESS_PLATFORM);
     if (features & ~known)
         return -EINVAL;
     for (unsigned i = 0; i < virtio->num_queues; i++)

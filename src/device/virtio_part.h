@@ -76,8 +76,7 @@ struct device_virtio {
     struct ob_virtio_ops ops;
     void *state;
     const struct virtio_wire *wire;
-    struct virtio_wire pci_wire;
-    bool own_wire; /* the virtio-pci function */
+    struct virtio_wire pci_wire; /* the virtio-pci function */
     uint16_t type;
     uint8_t status;
     bool negotiated;
@@ -99,6 +98,12 @@ struct device_virtio {
     size_t own_state_len;
     struct virtio_inflight inflight;
 };
+
+/* Whether the driver's wire is the virtio-pci function. */
+static inline bool virtio_is_on_pci(const struct device_virtio *virtio)
+{
+    return virtio->wire == &virtio->pci_wire;
+}
 
 /* virtio_config.c. Whether the device's bytes have changed since the last look. */
 bool virtio_config_refresh(struct device_virtio *virtio);

@@ -102,7 +102,6 @@ void virtio_pci_use(struct device_virtio *virtio)
     virtio->pci_wire = (struct virtio_wire){
         .signal_queue = signal_queue, .signal_config = signal_config, .context = virtio};
     virtio->wire = &virtio->pci_wire;
-    virtio->own_wire = true;
 }
 
 /* 4.1.4.3: the fields, in their order. */
