@@ -23,6 +23,7 @@ static int prepare(enum confine_how how, struct ob_fault *fault)
 {
     const struct confine_options options = {.how = how};
     int err = confine_prepare(&cell, log_program(), &options, fault);
+    cell.quiet = true; /* standard error has the errors of the command alone */
     if (err == 0)
         err = confine_allow(&cell, policy_client, "client.policy", fault);
     if (err == 0)

@@ -97,7 +97,8 @@ static int judge(const struct confinement *confinement, enum cell_part first, en
         if (confinement->how == CONFINE_REQUIRED)
             return ob_fault_set(fault, err, "--cell=required: %s: got '%s'; %s", name,
                                 strerror(-err), remedy);
-        log_line("cell: continues without '%s': got '%s'; %s", name, strerror(-err), remedy);
+        if (!confinement->quiet)
+            log_line("cell: continues without '%s': got '%s'; %s", name, strerror(-err), remedy);
     }
     return 0;
 }

@@ -27,6 +27,7 @@ struct confine_options {
 struct confinement {
     const char *program; /* a refused call is told under this name */
     enum confine_how how;
+    bool quiet; /* with CONFINE_DEFAULT, a part that the kernel refuses is not told */
     struct cell_plan plan;
     struct policy *policy; /* NULL: no cell */
     struct cell_report report;
