@@ -64,7 +64,7 @@ def test_a_launcher_hears_of_a_device_in_a_cell_until_its_end(start, folder, lau
         assert is_served(proxy)
         said, pid = launcher.hear()
         assert (said["STATUS"], pid) == (f"serving pid {os.getpid()} over mpqemu", device.process.pid)
-    assert launcher.hear()[0] == {"STATUS": "waiting for a peer"}
+    assert launcher.hear()[0] == {"X_OUTBOARD_CLIENT": "0", "STATUS": "waiting for a peer"}
     device.process.signal(signal.SIGTERM)
     assert launcher.hear() == ({"STOPPING": "1", "STATUS": "ended"}, device.process.pid)
     assert device.end()[0] == 0

@@ -182,10 +182,10 @@ def test_comings_and_goings_are_told(device):
 
 def test_the_launcher_hears_of_peers(device):
     ids(device.client())
-    assert device.heard()[-1] == f"STATUS=serving pid {os.getpid()} over vfio-user"
+    assert device.heard()[-1] == f"X_OUTBOARD_CLIENT=1\nSTATUS=serving pid {os.getpid()} over vfio-user"
     device.clients[0].close()
     ids(device.client())
-    assert "STATUS=waiting for a peer" in device.heard()
+    assert "X_OUTBOARD_CLIENT=0\nSTATUS=waiting for a peer" in device.heard()
 
 
 def mode(path):

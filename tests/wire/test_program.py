@@ -107,7 +107,7 @@ def test_a_launcher_is_notified(connect, folder, abstract):
     name = f"@outboard-test-{os.getpid()}" if abstract else str(folder / "notify")
     with launcher(name) as heard:
         proxy, device = connect(env={"NOTIFY_SOCKET": name})
-        assert heard() == {"READY": "1", "STATUS": "serving"}
+        assert heard() == {"READY": "1", "X_OUTBOARD_CLIENT": "1", "STATUS": "serving"}
         proxy.sock.close()
         assert heard() == {"STOPPING": "1", "STATUS": "ended"}
         assert device.end() == (0, [ENDED])
