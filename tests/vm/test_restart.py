@@ -192,6 +192,7 @@ def verify_under_kills(vm, folder, kills):
 
 
 @pytest.mark.irqfd
+@pytest.mark.long
 def test_a_guest_verifies_its_disk_while_that_is_killed(vm, tmp_path):
     verify_under_kills(vm, tmp_path, 20)
 
