@@ -4,6 +4,7 @@ examples/counter, or another device, and kills that device's process meanwhile."
 import os
 import pathlib
 import random
+import select
 import signal
 import socket
 import sys
@@ -50,24 +51,23 @@ class Killer(threading.Thread):
     def __init__(self, kills, name="counter"):
         super().__init__(daemon=True)
         self.kills, self.name = kills, name
-        self.progress = 0  # counted by the VMM
+        self.progress = threading.Event()  # set by the VMM
         self.start()
 
     def wait_for_progress(self):
-        before = self.progress
-        while self.progress == before:
-            time.sleep(0.001)
+        self.progress.clear()
+        self.progress.wait()
 
     def run(self):
-        last = None
         for number in range(self.kills):
-            while (pid := device(self.name)) == last:
-                time.sleep(0.001)
+            pid = device(self.name)
+            end = os.pidfd_open(pid)
             if number % 3 == 0:
                 self.wait_for_progress()
-            time.sleep(random.uniform(0, 0.05))  # any time is right
+            select.select([end], [], [], random.uniform(0, 0.05))  # any moment of its life
             kill(pid)
-            last = pid
+            select.select([end], [], [])
+            os.close(end)
 
 
 class Mpqemu:
@@ -129,7 +129,7 @@ def count(registers, killer):
         if rounds % 50 == 0:
             registers.share()
         rounds += 1
-        killer.progress += 1
+        killer.progress.set()
 
 
 def storm(wire, place, kills):
