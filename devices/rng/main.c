@@ -10,6 +10,7 @@
 #include <sys/random.h>
 
 #include <outboard/program.h>
+#include <outboard/vault.h>
 #include <outboard/virtio.h>
 
 #define TYPE_ENTROPY 4
@@ -50,10 +51,13 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
         .migratable = true,
     };
     static const struct ob_virtio_ops ops = {.size = sizeof(ops), .notified = notified};
+    static const struct ob_vault_state no_more = {.size = sizeof(no_more)};
     struct rng *rng = config;
     int err = ob_virtio_new(&desc, &ops, rng, &rng->device, fault);
-    if (err == 0)
+    if (err == 0) {
         *ret_device = rng->device;
+        err = ob_vault_keep(rng->device, &no_more);
+    }
     return err;
 }
 

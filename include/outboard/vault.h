@@ -12,7 +12,8 @@
  * effects of a register access on that memory happen once.
  *
  * Effects elsewhere may happen twice: the process may die between an effect and the commit. An
- * interrupt may be signalled twice. DMA in flight is lost; resumed() starts it again.
+ * interrupt may be signalled twice. DMA in flight is lost; resumed() starts it again. A device whose
+ * effect must not happen twice asks ob_vault_begin_effect().
  */
 #ifndef OUTBOARD_VAULT_H
 #define OUTBOARD_VAULT_H
@@ -30,7 +31,7 @@ extern "C" {
 struct ob_vault_state {
     size_t size;      /* sizeof(struct ob_vault_state) */
     void *bytes;      /* plain data without pointers; stays where it is as long as the device */
-    size_t len;       /* 1 to OB_VAULT_STATE_BYTES */
+    size_t len;       /* 1 to OB_VAULT_STATE_BYTES; of a virtio device also 0, with bytes NULL */
     uint32_t version; /* of its layout: a successor with another version refuses the state */
     /**
      * A successor has found a state. Check every value: the process that wrote it may have been
@@ -69,7 +70,11 @@ OB_API enum ob_vault_role ob_vault_role(void);
 
 /**
  * Name the state of a device, in ob_program.create(), after ob_device_new(). Without a vault this
- * has no effect. A program that is given a vault and names no state ends with a message.
+ * has no effect. Of a virtio device, the library keeps the queues and registers itself, and @state is
+ * the device's own. A chain that the device has not completed is taken again by the next process. One
+ * that it has completed is shown to the driver behind the next commit.
+ *
+ * A program that is given a vault and names no state ends with a message.
  *
  * Returns 0, -EINVAL for a length or a pointer that is impossible, -E2BIG if the struct has fields
  * that this library does not know, or -EBUSY if the device is served or has named a state.
@@ -83,6 +88,15 @@ OB_API int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *
  * Returns 0, also without a vault, or -EBUSY while a message is handled: its commit follows.
  */
 OB_API int ob_vault_commit(struct ob_device *device);
+
+/**
+ * An effect outside of the state begins now, in a message: in ob_device_ops.read or write.
+ *
+ * Returns whether a process before has begun the same effect in this message and died before the
+ * commit. The effect has then happened, or a part of it has, or it has not. Several effects of one
+ * message are told apart by their order. Without a vault, and outside of a message: false.
+ */
+OB_API bool ob_vault_begin_effect(struct ob_device *device);
 
 #ifdef __cplusplus
 }

@@ -8,7 +8,6 @@
 #include <outboard/irq.h>
 
 #include "base/auto.h"
-#include "base/sized.h"
 #include "device/internal.h"
 
 /* The library's flags, as they lie in the vault. */
@@ -21,24 +20,6 @@ struct flags {
 struct vault *device_vault(const struct ob_device *device)
 {
     return device->vault;
-}
-
-int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state)
-{
-    struct ob_vault_state own;
-    struct ob_fault fault;
-    if (!device || !state)
-        return -EINVAL;
-    int err = sized_copy(state, SIZED_UP_TO(struct ob_vault_state, save), &own, sizeof(own),
-                         "ob_vault_state", &fault);
-    if (err < 0)
-        return err;
-    if (device->served || device->kept.bytes)
-        return -EBUSY;
-    if (!own.bytes || own.len == 0 || own.len > OB_VAULT_STATE_BYTES)
-        return -EINVAL;
-    device->kept = own;
-    return 0;
 }
 
 /* The masks of all vectors, one byte each. Returns how many there are. */
@@ -86,6 +67,12 @@ int ob_vault_commit(struct ob_device *device)
     vault_commit(device->vault);
     device->vault->shared->progress++;
     return 0;
+}
+
+bool ob_vault_begin_effect(struct ob_device *device)
+{
+    struct vault *vault = device ? device->vault : NULL;
+    return vault && vault->in_message && vault_begin_effect(vault);
 }
 
 int device_use_vault(struct ob_device *device, struct vault *vault, struct ob_fault *fault)

@@ -116,6 +116,19 @@ void vault_close(struct vault *vault, int fd)
         vault->shared->lost = 1;
 }
 
+bool vault_begin_effect(struct vault *vault)
+{
+    const uint64_t most = (UINT64_C(1) << VAULT_EFFECT_BITS) - 1;
+    const uint64_t message = vault->now.rx_consumed + 1, begun = vault->shared->begun;
+    const uint64_t before = begun >> VAULT_EFFECT_BITS == message ? begun & most : 0;
+    if (vault->effects < most)
+        vault->effects++;
+    if (vault->effects <= before)
+        return true;
+    store(&vault->shared->begun, message << VAULT_EFFECT_BITS | vault->effects);
+    return false;
+}
+
 bool vault_is_valid(const struct vault *vault, unsigned index)
 {
     const struct vault_entry *entry = &vault->shared->entries[index];

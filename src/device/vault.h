@@ -87,6 +87,8 @@ enum vault_part {
     VAULT_PARTS,
 };
 
+#define VAULT_EFFECT_BITS 16u
+
 #define VAULT_PART_BYTES 65536u /* the longest is an author's state */
 
 struct vault_copy {
@@ -104,6 +106,9 @@ struct vault_shared {
     uint64_t progress;  /* counts messages, for the supervisor */
     struct vault_record record[2];
     uint32_t lost; /* something did not fit: no successor can continue */
+    /* Effects that were begun: a message, by the position of its bytes plus 1, and below
+     * VAULT_EFFECT_BITS their number. Not committed: it tells what the commit does not know. */
+    uint64_t begun;
     /* -- */
     _Alignas(4096) uint8_t transfers[VAULT_TRANSFER_BYTES];
     struct vault_entry entries[LIMIT_VAULT_ENTRIES];
@@ -124,6 +129,7 @@ struct vault {
     unsigned used;      /* entries from here on were never used */
     bool changed;       /* something waits for a commit */
     bool in_message;    /* which will end with a commit */
+    unsigned effects;   /* that it has begun in this process */
     unsigned num_close; /* to be closed after it */
     int close[LIMIT_VAULT_ENTRIES];
 };
@@ -146,6 +152,9 @@ void vault_commit(struct vault *vault);
 int vault_next_close(struct vault *vault);
 /* To be closed after the next commit. */
 void vault_close(struct vault *vault, int fd);
+
+/* An effect of the message that is being handled begins. Whether a process before has begun it. */
+bool vault_begin_effect(struct vault *vault);
 
 /* Whether an entry counts. */
 bool vault_is_valid(const struct vault *vault, unsigned index);

@@ -82,7 +82,9 @@ static bool poll(void *state)
 {
     struct device_virtio *virtio = state;
     virtio_pci_poll(virtio);
-    bool works = virtio_queues_poll(virtio);
+    bool works = virtio_queues_notify(virtio);
+    if (!virtio->device->vault || virtio_kept_post(virtio))
+        virtio_queues_signal(virtio);
     if (virtio->ops.poll)
         works |= virtio->ops.poll(virtio->state);
     return works;
@@ -176,7 +178,7 @@ static struct device_virtio *make(const struct ob_virtio_desc *desc,
         .queues = calloc(desc->num_queues, sizeof(*virtio->queues)),
         .scratch = malloc(sizeof(*virtio->scratch)),
         .registers.config_vector = VIRTIO_NO_VECTOR,
-        .own_state_len = desc->state_len,
+        .own.state_len = desc->state_len,
     };
     virtio_pci_use(virtio);
     if (virtio->config.bytes && virtio->queues && virtio->scratch) {

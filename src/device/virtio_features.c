@@ -88,7 +88,7 @@ void ob_virtio_fail(struct ob_device *device, const char *format, ...)
 
 size_t virtio_own_state_len(const struct ob_device *device)
 {
-    return device->virtio->ops.save ? device->virtio->own_state_len : 0;
+    return device->virtio->ops.save ? device->virtio->own.state_len : 0;
 }
 
 int virtio_save_own(struct ob_device *device, uint8_t *ret_buf, size_t size)

@@ -3,10 +3,13 @@
  * How the virtio part of a device is built; for src/device alone.
  *
  * virtio_config.c has the configuration space, virtio_queues.c the life of queues and their chains,
- * virtio_pci.c the registers, virtio_state.c the saved state, virtio.c makes it all.
+ * virtio_pci.c the registers, virtio_state.c the saved state, virtio_vault.c the state that outlives
+ * the process, virtio.c makes it all.
  */
 #ifndef OUTBOARD_DEVICE_VIRTIO_PART_H
 #define OUTBOARD_DEVICE_VIRTIO_PART_H
+
+#include <outboard/vault.h>
 
 #include "device/virtio.h"
 #include "virtio/spec.h"
@@ -71,6 +74,13 @@ struct virtio_inflight {
     uint64_t len;  /* of each */
 };
 
+/* The device's own state. */
+struct virtio_own {
+    size_t state_len;           /* the most that ops.save() writes */
+    struct ob_vault_state kept; /* in a vault */
+    uint8_t *kept_bytes;        /* with the library's; NULL: no state was named */
+};
+
 struct device_virtio {
     struct ob_device *device;
     struct ob_virtio_ops ops;
@@ -95,8 +105,8 @@ struct device_virtio {
     struct list due;    /* queues that have used chains */
     struct virtio_fetched *scratch;
     struct virtio_registers registers;
-    size_t own_state_len;
     struct virtio_inflight inflight;
+    struct virtio_own own;
 };
 
 /* Whether the driver's wire is the virtio-pci function. */
@@ -112,7 +122,10 @@ bool virtio_config_refresh(struct device_virtio *virtio);
 void virtio_queues_init(struct device_virtio *virtio, const struct ob_virtio_queue *queues);
 void virtio_queue_defaults(struct virtio_part_queue *queue);
 void virtio_part_free(struct device_virtio *virtio);
-bool virtio_queues_poll(struct device_virtio *virtio);
+/* Has notified() called where there may be chains. Whether there was anything to do. */
+bool virtio_queues_notify(struct device_virtio *virtio);
+/* Signals the queues that have used chains, if the driver wants it. */
+void virtio_queues_signal(struct device_virtio *virtio);
 /* Asks for all chains back, as long as `paused` or `holding` is set. */
 void virtio_queues_let_go(struct device_virtio *virtio);
 /* Neither is any more: the device looks for chains. */
@@ -123,6 +136,8 @@ bool virtio_queues_are_quiet(const struct device_virtio *virtio);
 void virtio_reset_now(struct device_virtio *virtio);
 /* Asks soon if the driver wants an interrupt. */
 void virtio_queue_is_due(struct virtio_part_queue *queue);
+/* Shows the driver the chains of a queue that are done and committed. */
+void virtio_queue_post(struct virtio_part_queue *queue);
 /* Has notified() called for a queue that runs. */
 void virtio_queue_wake(struct virtio_part_queue *queue);
 
@@ -147,7 +162,19 @@ void virtio_pci_write(void *state, unsigned bar, uint64_t offset, unsigned size,
 /* Continues a reset, or the end of a queue, that the driver waits for. */
 void virtio_pci_poll(struct device_virtio *virtio);
 
+/* virtio_vault.c */
+/* The state of an author becomes that of the device. 0 or -ENOMEM. */
+int virtio_keep(struct device_virtio *virtio, const struct ob_vault_state *own,
+                struct ob_vault_state *ret_kept);
+/* Commits chains that are done, and shows them to the driver. False: not now. */
+bool virtio_kept_post(struct device_virtio *virtio);
+
 /* virtio_state.c */
+/* All but the device's own part. The length or a negative errno; 0 with the number of bytes that it
+ * took, or a negative errno with the fault filled. */
+int virtio_rings_save(struct device_virtio *virtio, uint8_t *ret_buf, size_t size);
+int virtio_rings_load(struct device_virtio *virtio, const uint8_t *buf, size_t len,
+                      size_t *ret_used, struct ob_fault *fault);
 size_t virtio_state_len(const struct ob_virtio_desc *desc);
 int virtio_state_save(void *state, uint8_t *ret_buf, size_t size);
 int virtio_state_load(void *state, uint32_t version, const uint8_t *buf, size_t len,

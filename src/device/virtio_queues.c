@@ -52,6 +52,7 @@ void virtio_part_free(struct device_virtio *virtio)
         virtqueue_done(&virtio->queues[i].ring);
     free(virtio->queues);
     free(virtio->config.bytes);
+    free(virtio->own.kept_bytes);
     free(virtio->scratch);
     free(virtio);
 }
@@ -192,10 +193,26 @@ static void flush(struct virtio_part_queue *queue)
 {
     if (queue->ring.done == 0 || queue->is_at_a_loss || queue->virtio->device->dormant)
         return;
-    int err = virtqueue_flush(&queue->ring);
     virtio_queue_is_due(queue);
+    if (!queue->virtio->device->vault) /* else it is committed first: virtio_kept_post() */
+        virtio_queue_post(queue);
+}
+
+void virtio_queue_post(struct virtio_part_queue *queue)
+{
+    if (queue->is_at_a_loss)
+        return;
+    int err = virtqueue_flush(&queue->ring);
     if (err < 0)
         miss(queue, err);
+}
+
+/* Whether chains wait until they are committed and the driver can see them. */
+static bool waits_for_commit(const struct virtio_part_queue *queue)
+{
+    const struct device_virtio *virtio = queue->virtio;
+    return virtio->device->vault && queue->ring.done > 0 && !queue->is_at_a_loss &&
+           !queue->resetting && !virtio->resetting && !virtio->device->dormant;
 }
 
 /* used.len, 2.7.8: never more than there was room for. */
@@ -215,8 +232,12 @@ void ob_virtio_complete(struct ob_virtio_chain *chain, size_t written)
         virtqueue_return(own(chain));
         return;
     }
-    int err = virtqueue_complete(own(chain), cut(written, chain->writable_len));
     virtio_queue_is_due(queue);
+    if (queue->virtio->device->vault) {
+        virtqueue_finish(own(chain), cut(written, chain->writable_len));
+        return;
+    }
+    int err = virtqueue_complete(own(chain), cut(written, chain->writable_len));
     if (err < 0 && !queue->virtio->device->dormant)
         miss(queue, err);
 }
@@ -272,7 +293,7 @@ void virtio_retry(struct ob_device *device)
 bool virtio_queues_are_quiet(const struct device_virtio *virtio)
 {
     for (unsigned i = 0; i < virtio->num_queues; i++)
-        if (virtio->queues[i].ring.taken > 0)
+        if (virtio->queues[i].ring.taken > 0 || waits_for_commit(&virtio->queues[i]))
             return false;
     return true;
 }
@@ -304,6 +325,11 @@ int virtio_queue_start(struct ob_device *device, unsigned queue, const struct vi
     started->ring.in_order = virtio->accepted & VIRTIO_IN_ORDER;
     started->ring.wire = virtio->wire;
     started->ring.quiet = false;
+    started->size =
+        place->size; /* as a virtio-pci driver has set them; of another wire, for the saved state */
+    started->desc = place->desc;
+    started->driver = place->driver;
+    started->device = place->device;
     started->life = QUEUE_RUNNING;
     started->letting_go = started->is_at_a_loss = false;
     started->was_kicked = started->was_filled = false;
@@ -341,7 +367,7 @@ bool virtio_queue_stop(struct ob_device *device, unsigned queue)
     stopping->life = QUEUE_STOPPING;
     let_go(stopping);
     flush(stopping);
-    if (stopping->ring.taken > 0)
+    if (stopping->ring.taken > 0 || waits_for_commit(stopping))
         return false;
     if (!device->virtio->resetting && !stopping->resetting)
         signal_if_due(stopping);
@@ -389,14 +415,18 @@ static void notify(struct device_virtio *virtio)
     }
 }
 
-bool virtio_queues_poll(struct device_virtio *virtio)
+bool virtio_queues_notify(struct device_virtio *virtio)
 {
     virtio->turn++;
     bool works = !list_empty(&virtio->kicked) || !list_empty(&virtio->due);
     notify(virtio);
+    return works;
+}
+
+void virtio_queues_signal(struct device_virtio *virtio)
+{
     while (!list_empty(&virtio->due))
         signal_if_due(list_entry(virtio->due.next, struct virtio_part_queue, due));
-    return works;
 }
 
 static void clear(struct device_virtio *virtio)

@@ -92,16 +92,21 @@ static void save_queue(struct ob_state_fields *fields, struct virtio_part_queue 
     }
 }
 
-int virtio_state_save(void *state, uint8_t *ret_buf, size_t size)
+int virtio_rings_save(struct device_virtio *virtio, uint8_t *ret_buf, size_t size)
 {
-    struct device_virtio *virtio = state;
     struct ob_state_fields fields = ob_state_saved(ret_buf, size);
     uint8_t format = FORMAT;
     uint16_t num_queues = (uint16_t)virtio->num_queues;
     head(&fields, virtio, &format, &num_queues);
     for (unsigned i = 0; i < virtio->num_queues; i++)
         save_queue(&fields, &virtio->queues[i]);
-    int len = ob_state_done(&fields);
+    return ob_state_done(&fields);
+}
+
+int virtio_state_save(void *state, uint8_t *ret_buf, size_t size)
+{
+    struct device_virtio *virtio = state;
+    int len = virtio_rings_save(virtio, ret_buf, size);
     if (len < 0)
         return len;
     int own = virtio_save_own(virtio->device, ret_buf + len, size - (size_t)len);
@@ -181,15 +186,23 @@ static int load_queue(struct virtio_part_queue *queue, struct ob_state_fields *f
     return 0;
 }
 
-int virtio_state_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
-                      struct ob_fault *fault)
+int virtio_rings_load(struct device_virtio *virtio, const uint8_t *buf, size_t len,
+                      size_t *ret_used, struct ob_fault *fault)
 {
-    struct device_virtio *virtio = state;
     struct ob_state_fields fields = ob_state_loaded(buf, len);
     int err = load_head(virtio, &fields, fault);
     for (unsigned i = 0; err == 0 && i < virtio->num_queues; i++)
         err = load_queue(&virtio->queues[i], &fields, fault);
-    if (err < 0)
-        return err;
-    return virtio_load_own(virtio->device, version, buf + fields.len, fields.left, fault);
+    if (err == 0)
+        *ret_used = fields.len;
+    return err;
+}
+
+int virtio_state_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                      struct ob_fault *fault)
+{
+    struct device_virtio *virtio = state;
+    size_t used = 0;
+    int err = virtio_rings_load(virtio, buf, len, &used, fault);
+    return err < 0 ? err : virtio_load_own(virtio->device, version, buf + used, len - used, fault);
 }

@@ -44,6 +44,7 @@ void engine_vault_end(struct engine *engine)
     vault_forget(vault, VAULT_CONNECTION, NULL);
     device_forget_memory(engine->device, NULL);
     vault->now = (struct vault_record){0};
+    vault->shared->begun = 0; /* positions begin again with the next connection */
     device_vault_put(engine->device);
     device_vault_save(engine->device);
     vault_commit(vault);
@@ -66,6 +67,7 @@ void engine_vault_frame(struct engine *engine, size_t len, bool drained)
         now->rx_origin = now->rx_consumed;
     now->fds_consumed += engine->fds_handled;
     engine->fds_handled = 0;
+    engine->vault->effects = 0;
     put(engine);
     device_vault_save(engine->device);
     vault_commit(engine->vault);

@@ -66,6 +66,7 @@ int virtio_split_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
 int virtio_split_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                       struct ob_fault *fault);
 void virtio_split_push(struct virtio_ring *ring, uint16_t id, uint32_t written);
+bool virtio_split_pass_shown(struct virtio_ring *ring);
 bool virtio_split_wants_interrupt(struct virtio_ring *ring);
 void virtio_split_want_notification(struct virtio_ring *ring, bool want);
 
@@ -75,6 +76,7 @@ int virtio_packed_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                        struct ob_fault *fault);
 void virtio_packed_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint32_t written,
                         bool has_writable);
+bool virtio_packed_pass_shown(struct virtio_ring *ring, uint16_t count);
 bool virtio_packed_wants_interrupt(struct virtio_ring *ring);
 void virtio_packed_want_notification(struct virtio_ring *ring, bool want);
 

@@ -58,6 +58,27 @@ int virtio_packed_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
     return err;
 }
 
+/* Moves behind count places that are used. */
+static void advance_used(struct virtio_ring *ring, uint16_t count)
+{
+    ring->unsignalled += count;
+    const unsigned behind = (unsigned)ring->used + count;
+    if (behind >= ring->size)
+        ring->used_wrap = !ring->used_wrap;
+    ring->used = (uint16_t)(behind >= ring->size ? behind - ring->size : behind);
+}
+
+/* The place is as the driver made it available, or as used, or available once more. */
+bool virtio_packed_pass_shown(struct virtio_ring *ring, uint16_t count)
+{
+    const uint16_t flags = load16_acquire(descriptor(ring, ring->used) + FLAGS_AT);
+    const bool avail = flags & VIRTIO_DESC_AVAIL, used = flags & VIRTIO_DESC_USED;
+    if (avail == ring->used_wrap && used != ring->used_wrap)
+        return false;
+    advance_used(ring, count);
+    return true;
+}
+
 void virtio_packed_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint32_t written,
                         bool has_writable)
 {
@@ -69,11 +90,7 @@ void virtio_packed_push(struct virtio_ring *ring, uint16_t id, uint16_t count, u
     store16(at + 12, id);
     store16_release(at + FLAGS_AT, flags);
     memory_mark(ring->memory, ring->desc + (uint64_t)ring->used * VIRTIO_DESC_LEN, VIRTIO_DESC_LEN);
-    ring->unsignalled += count;
-    const unsigned behind = (unsigned)ring->used + count;
-    if (behind >= ring->size)
-        ring->used_wrap = !ring->used_wrap;
-    ring->used = (uint16_t)(behind >= ring->size ? behind - ring->size : behind);
+    advance_used(ring, count);
 }
 
 bool virtio_packed_wants_interrupt(struct virtio_ring *ring)

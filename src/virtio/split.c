@@ -70,6 +70,15 @@ void virtio_split_push(struct virtio_ring *ring, uint16_t id, uint32_t written)
     memory_mark(ring->memory, ring->device + VIRTIO_USED_IDX, 2);
 }
 
+bool virtio_split_pass_shown(struct virtio_ring *ring)
+{
+    if (load16_acquire(ring->device_at + VIRTIO_USED_IDX) == ring->used)
+        return false;
+    ring->used++;
+    ring->unsignalled++;
+    return true;
+}
+
 bool virtio_split_wants_interrupt(struct virtio_ring *ring)
 {
     full_barrier(); /* between used.idx and the driver's wish for interrupts */

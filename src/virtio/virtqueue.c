@@ -254,6 +254,20 @@ static int show(struct virtio_chain *chain)
     return 0;
 }
 
+/* The chain that is to be shown next, or NULL. */
+static struct virtio_chain *next_done(const struct virtqueue *queue)
+{
+    for (struct list *link = queue->chains.next; queue->done > 0 && link != &queue->chains;
+         link = link->next) {
+        struct virtio_chain *chain = list_entry(link, struct virtio_chain, link);
+        if (chain->state == CHAIN_DONE)
+            return chain;
+        if (queue->in_order)
+            break;
+    }
+    return NULL;
+}
+
 int virtqueue_flush(struct virtqueue *queue)
 {
     struct list *link = queue->chains.next;
@@ -269,17 +283,37 @@ int virtqueue_flush(struct virtqueue *queue)
     return err;
 }
 
-int virtqueue_complete(struct virtio_chain *chain, uint32_t written)
+void virtqueue_pass_shown(struct virtqueue *queue)
 {
-    struct virtqueue *queue = chain->queue;
+    const struct virtio_wire *wire = queue->wire;
+    struct virtio_chain *chain;
+    while ((chain = next_done(queue)) && virtio_ring_pass_shown(&queue->ring, chain->count)) {
+        const uint16_t id = chain->id;
+        spare(chain);
+        if (wire && wire->completed)
+            wire->completed(wire->context, queue->index, id, queue->ring.used);
+    }
+}
+
+void virtqueue_finish(struct virtio_chain *chain, uint32_t written)
+{
     if (chain->state == CHAIN_ORPHAN) {
         spare(chain);
-        return 0;
+        return;
     }
     chain->written = written;
     chain->has_writable = chain->chain.num_writable > 0;
     unmap(chain); /* its pages count as written before the driver sees it */
     set_state(chain, CHAIN_DONE);
+}
+
+int virtqueue_complete(struct virtio_chain *chain, uint32_t written)
+{
+    struct virtqueue *queue = chain->queue;
+    const bool is_orphan = chain->state == CHAIN_ORPHAN;
+    virtqueue_finish(chain, written);
+    if (is_orphan)
+        return 0;
     if (queue->in_order || queue->done > 1)
         return virtqueue_flush(queue);
     return show(chain);

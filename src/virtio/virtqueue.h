@@ -69,9 +69,14 @@ int virtqueue_take(struct virtqueue *queue, struct virtio_fetched *scratch,
                    struct virtio_chain **ret_chain, struct ob_fault *fault);
 /* Gives a chain back. 0, or the errno of memory: the chain waits for virtqueue_flush(). */
 int virtqueue_complete(struct virtio_chain *chain, uint32_t written);
+/* Likewise, but the chain waits for virtqueue_flush(). */
+void virtqueue_finish(struct virtio_chain *chain, uint32_t written);
 void virtqueue_return(struct virtio_chain *chain);
 /* Shows the driver the chains that wait for it. 0 or the errno of memory. */
 int virtqueue_flush(struct virtqueue *queue);
+
+/* Another process may have shown the driver chains that are DONE. The ring tells which: they leave. */
+void virtqueue_pass_shown(struct virtqueue *queue);
 
 /* Puts a chain there that another process has taken: it is RETURNED, or DONE. 0, -ENOSPC when the
  * ring has no room for it, -ENOMEM. */

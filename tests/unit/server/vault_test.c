@@ -25,6 +25,9 @@ struct life {
     struct engine *engine;
     struct vault vault;
     struct counter counter;
+    bool begun[4]; /* what ob_vault_begin_effect() has said, by the last two bits of the value */
+    struct vault_shared
+        *at_effect; /* gets the vault as it is in the midst of an effect, if not NULL */
 };
 
 /* What outlives it: the vault, and what was sent and received by system calls. */
@@ -43,6 +46,12 @@ static uint64_t on_read(void *state, unsigned bar, uint64_t offset, unsigned siz
 static void on_write(void *state, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
 {
     struct life *life = state;
+    if (offset == 8) {
+        life->begun[value & 3] = ob_vault_begin_effect(life->device);
+        if (life->at_effect)
+            memcpy(life->at_effect, life->vault.shared, sizeof(*life->at_effect));
+        return;
+    }
     life->counter.sum += (uint32_t)value;
     ob_irq_raise(life->device);
 }
@@ -233,6 +242,38 @@ static void test_a_poisoned_message_is_answered_with_an_error(void **state)
     free(estate.shared);
 }
 
+static void test_an_effect_is_known_to_have_begun(void **state)
+{
+    struct life first, second, third;
+    struct estate estate;
+    live(&first, &estate);
+    struct vault_shared *dying = new_shared();
+    assert_false(ob_vault_begin_effect(first.device)); /* of no message */
+    send(&first, &estate, access_of(MPQEMU_BAR_WRITE, 8, 1), NULL, 0);
+    assert_false(first.begun[1]);
+    flush(&first, &estate, SIZE_MAX);
+    first.at_effect = dying;
+    send(&first, &estate, access_of(MPQEMU_BAR_WRITE, 8, 2), NULL, 0); /* it dies within */
+    first.at_effect = NULL;
+    assert_false(first.begun[2]);
+    assert_int_equal(succeed(&second, &estate, dying, NULL), 0);
+    assert_int_equal(engine_poke(second.engine), 0);
+    assert_true(second.begun[2]);
+    flush(&second, &estate, SIZE_MAX);
+    send(&second, &estate, access_of(MPQEMU_BAR_WRITE, 8, 3), NULL, 0);
+    assert_false(second.begun[3]);
+    flush(&second, &estate, SIZE_MAX);
+    /* Its effect was committed with its message. */
+    assert_int_equal(succeed(&third, &estate, dying, NULL), 0);
+    send(&third, &estate, access_of(MPQEMU_BAR_WRITE, 8, 3), NULL, 0);
+    assert_false(third.begun[3]);
+    end(&third);
+    end(&second);
+    end(&first);
+    free(dying);
+    free(estate.shared);
+}
+
 /* The successor refuses with a reason, or goes on within its bounds. */
 static bool survives(const struct estate *estate, struct vault_shared *lie)
 {
@@ -293,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_an_answer_that_was_not_sent_is_sent_once),
         cmocka_unit_test(test_a_message_that_was_not_done_is_done_once),
         cmocka_unit_test(test_a_poisoned_message_is_answered_with_an_error),
+        cmocka_unit_test(test_an_effect_is_known_to_have_begun),
         cmocka_unit_test(test_every_byte_of_a_vault_may_be_a_lie),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
