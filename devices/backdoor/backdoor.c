@@ -10,7 +10,10 @@
 #include "backdoor.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <outboard/vault.h>
 
 enum {
     CONTROL_BAR = 0,
@@ -32,9 +35,12 @@ static void run(struct backdoor *backdoor)
 {
     uint64_t command;
     memcpy(&command, backdoor->command, sizeof(command));
+    const bool was_cut = ob_vault_begin_effect(backdoor->device);
     if (!backdoor->called && backdoor->ops.init)
         backdoor->ops.init(backdoor->size);
     backdoor->called = true;
+    if (was_cut && backdoor->ops.cut(command, backdoor->data) != OB_BACKDOOR_REPEAT)
+        return;
     backdoor->ops.call(command, backdoor->data);
 }
 
@@ -74,6 +80,58 @@ static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
     return 0;
 }
 
+/* Ours and the code's, for the vault. */
+static int keep(void *state, void *ret_bytes)
+{
+    const struct backdoor *backdoor = state;
+    uint8_t *to = ret_bytes;
+    memcpy(to, backdoor->command, sizeof(backdoor->command));
+    if (backdoor->state_len > 0)
+        memcpy(to + sizeof(backdoor->command), backdoor->state, backdoor->state_len);
+    return (int)(sizeof(backdoor->command) + backdoor->state_len);
+}
+
+static int take_kept(void *state, const void *bytes, size_t len, struct ob_fault *fault)
+{
+    struct backdoor *backdoor = state;
+    const uint8_t *from = bytes;
+    if (len != sizeof(backdoor->command) + backdoor->state_len)
+        return ob_fault_set(fault, -EINVAL, "backdoor: got a state of %zu bytes, expected %zu", len,
+                            sizeof(backdoor->command) + backdoor->state_len);
+    memcpy(backdoor->command, from, sizeof(backdoor->command));
+    if (backdoor->state_len > 0)
+        memcpy(backdoor->state, from + sizeof(backdoor->command), backdoor->state_len);
+    return 0;
+}
+
+static int name_state(struct backdoor *backdoor, struct ob_fault *fault)
+{
+    if (ob_vault_role() == OB_VAULT_NONE)
+        return 0;
+    if (!backdoor->ops.cut)
+        return ob_fault_set(fault, -ENOTSUP,
+                            "got on-death = \"restart\", but the code has no function "
+                            "'backdoor_cut' for calls that a process did not end; define it, or "
+                            "use on-death = \"fail\"");
+    if (backdoor->ops.state)
+        backdoor->state = backdoor->ops.state(&backdoor->state_len);
+    if (backdoor->ops.state && (!backdoor->state || backdoor->state_len == 0 ||
+                                backdoor->state_len > OB_BACKDOOR_STATE_BYTES))
+        return ob_fault_set(fault, -EINVAL, "backdoor_state: got %zu bytes, expected 1 to %u",
+                            backdoor->state ? backdoor->state_len : 0, OB_BACKDOOR_STATE_BYTES);
+    const size_t len = sizeof(backdoor->command) + backdoor->state_len;
+    backdoor->kept = malloc(len);
+    if (!backdoor->kept)
+        return ob_fault_set(fault, -ENOMEM, "no memory for the state of the backdoor");
+    const struct ob_vault_state kept = {.size = sizeof(kept),
+                                        .bytes = backdoor->kept,
+                                        .len = len,
+                                        .version = 1,
+                                        .check = take_kept,
+                                        .save = keep};
+    return ob_vault_keep(backdoor->device, &kept);
+}
+
 static uint64_t round_up_to_power_of_two(uint64_t size)
 {
     uint64_t power = 1;
@@ -108,10 +166,18 @@ int backdoor_new(struct backdoor *backdoor, const struct ob_backdoor_ops *ops, u
                                              .save = save,
                                              .load = load,
                                              .disconnected = forget_command};
-    int err = ob_device_new(&desc, &device_ops, backdoor, ret_device, fault);
-    if (err == 0)
-        backdoor->data = ob_device_bar_memory(*ret_device, DATA_BAR);
-    return err;
+    int err = ob_device_new(&desc, &device_ops, backdoor, &backdoor->device, fault);
+    if (err < 0)
+        return err;
+    backdoor->data = ob_device_bar_memory(backdoor->device, DATA_BAR);
+    err = name_state(backdoor, fault);
+    if (err < 0) {
+        ob_device_free(backdoor->device);
+        free(backdoor->kept);
+        return err;
+    }
+    *ret_device = backdoor->device;
+    return 0;
 }
 
 void backdoor_done(struct backdoor *backdoor)
@@ -119,4 +185,6 @@ void backdoor_done(struct backdoor *backdoor)
     if (backdoor->called && backdoor->ops.fini)
         backdoor->ops.fini();
     backdoor->called = false;
+    free(backdoor->kept);
+    backdoor->kept = NULL;
 }

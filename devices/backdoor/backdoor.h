@@ -14,10 +14,14 @@
 
 struct backdoor {
     struct ob_backdoor_ops ops;
+    struct ob_device *device;
     uint64_t size;      /* of the data channel, bytes */
     uint8_t command[8]; /* gathers the bytes that the guest writes */
     bool called;        /* ops.init has been */
     void *data;
+    void *state; /* of the code, or NULL */
+    size_t state_len;
+    uint8_t *kept; /* for the vault: the command, then the code's state; NULL: there is no vault */
 };
 
 /* Makes the device. pages: of its data channel, 1 to BACKDOOR_MAX_PAGES. The backdoor

@@ -21,6 +21,8 @@ int library_load(const char *path, struct ob_backdoor_ops *ret_ops, struct ob_fa
     *(void **)&ops.init = find(library, "backdoor_init", "qemu_backdoor_init");
     *(void **)&ops.call = find(library, "backdoor", "qemu_backdoor");
     *(void **)&ops.fini = find(library, "backdoor_fini", NULL);
+    *(void **)&ops.cut = find(library, "backdoor_cut", NULL);
+    *(void **)&ops.state = find(library, "backdoor_state", NULL);
     if (!ops.call) {
         dlclose(library);
         return ob_fault_set(fault, -ENOSYS,

@@ -19,6 +19,7 @@
 #include <outboard/irq.h>
 #include <outboard/program.h>
 #include <outboard/state.h>
+#include <outboard/vault.h>
 
 #define MAX_LEN   65536u
 #define STATE_LEN 32 /* the most that fields() takes */
@@ -175,7 +176,19 @@ static int sum_save(void *state, uint8_t *ret_buf, size_t size)
     return fields(&saved, &sum->registers);
 }
 
-/* Trusts nothing: the process that wrote the state may have been taken over. */
+/* Trusts nothing: the process that wrote the registers may have been taken over. */
+static int check_registers(const struct registers *registers, struct ob_fault *fault)
+{
+    if (registers->status >= STATUS_COUNT)
+        return ob_fault_set(fault, -EINVAL, "the saved STATUS: got %u, expected less than %u",
+                            registers->status, STATUS_COUNT);
+    bool is_busy = registers->status == STATUS_BUSY;
+    if (is_busy && (registers->length == 0 || registers->length > MAX_LEN))
+        return ob_fault_set(fault, -EINVAL, "the saved LENGTH: got %u, expected 1 to %u",
+                            registers->length, MAX_LEN);
+    return 0;
+}
+
 static int sum_load(void *state, uint32_t version, const uint8_t *buf, size_t len,
                     struct ob_fault *fault)
 {
@@ -185,15 +198,21 @@ static int sum_load(void *state, uint32_t version, const uint8_t *buf, size_t le
     int err = fields(&loaded, &registers);
     if (err < 0)
         return ob_fault_set(fault, err, "the saved state: got %zu bytes, which do not fit", len);
-    if (registers.status >= STATUS_COUNT)
-        return ob_fault_set(fault, -EINVAL, "the saved STATUS: got %u, expected less than %u",
-                            registers.status, STATUS_COUNT);
-    bool is_busy = registers.status == STATUS_BUSY;
-    if (is_busy && (registers.length == 0 || registers.length > MAX_LEN))
-        return ob_fault_set(fault, -EINVAL, "the saved LENGTH: got %u, expected 1 to %u",
-                            registers.length, MAX_LEN);
-    sum->registers = registers;
-    return 0;
+    err = check_registers(&registers, fault);
+    if (err == 0)
+        sum->registers = registers;
+    return err;
+}
+
+static int sum_check(void *state, const void *bytes, size_t len, struct ob_fault *fault)
+{
+    return check_registers(bytes, fault);
+}
+
+/* The process before has died. A range that it was copying is copied again. */
+static void sum_resumed(void *state)
+{
+    begin(state);
 }
 
 static int sum_create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
@@ -218,10 +237,17 @@ static int sum_create(void *config, struct ob_device **ret_device, struct ob_fau
                                              .save = sum_save,
                                              .load = sum_load};
     struct sum *sum = config;
+    const struct ob_vault_state kept = {.size = sizeof(kept),
+                                        .bytes = &sum->registers,
+                                        .len = sizeof(sum->registers),
+                                        .version = 1,
+                                        .check = sum_check,
+                                        .resumed = sum_resumed};
     int err = ob_device_new(&desc, &ops, sum, &sum->device, fault);
-    if (err == 0)
-        *ret_device = sum->device;
-    return err;
+    if (err < 0)
+        return err;
+    *ret_device = sum->device;
+    return ob_vault_keep(sum->device, &kept);
 }
 
 int main(int argc, char **argv)

@@ -115,6 +115,10 @@ OB_API int ob_backdoor_write(struct ob_backdoor *backdoor, size_t offset, const 
  * - -EPROTO: the process at the socket breaks the protocol;
  * - -EREMOTEIO: the process at the socket refuses the command.
  *
+ * With on-death = "restart" of `outboard run`, the host's process may die in the midst of a call and
+ * another one continues. The host's code then has the call repeated, or reports it in the data
+ * channel (backdoor_host.h), and the result is 0.
+ *
  * A PCI device does not report a failure: if the host's process has ended, the command is lost and
  * the call returns 0. ob_backdoor_check() detects that.
  */

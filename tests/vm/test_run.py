@@ -61,6 +61,23 @@ def test_a_guest_calls_its_backdoor(run, tmp_path):
     assert "42" in printed.split()
 
 
+@pytest.mark.parametrize("command, told", [(3, "1 7"), (0x100, "1 263")], ids=["reported", "repeated"])
+def test_a_guest_calls_a_backdoor_that_dies(run, tmp_path, command, told):
+    """In the midst of the first call, behind its effect: the code has it reported or repeated, and counts it once or not."""
+    library, source = tmp_path / "door.so", paths.TREE / "tests/supervisor/door.c"
+    include, effects = paths.BUILD / "root/include", tmp_path / "effects"
+    subprocess.run(["cc", "-shared", "-fPIC", f"-I{include}", f'-DFILE_NAME="{effects}"', "-o", library, source], check=True)
+    printed = run(
+        f"printf '\\002\\0\\0\\0\\0\\0\\0\\0' | backdoor write 0 && backdoor call {command} && "
+        "printf '\\0\\0\\0\\0\\0\\0\\0\\0' | backdoor write 0 && backdoor call 7 && "
+        "echo told $(backdoor read 8 16 | od -A n -t u8)",
+        f'[device "door"]\n program = "backdoor"\n library = "{library}"\n on-death = "restart"',
+        programs=[BACKDOOR],
+    )
+    assert f"told {told}" in printed
+    assert effects.read_text() == ("e" if command == 3 else "er") + "e"
+
+
 def disk_is_written(run, folder):
     image = folder / "disk.img"
     with open(image, "wb") as file:

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""VMMs of test_kept.py. Each is a script of Python under outboard run, which drives one device over mpqemu or vfio-user
+and kills its process meanwhile."""
+import collections
+import os
+import random
+import select
+import socket
+import sys
+import time
+
+import restartlab
+from virtio_bus import MpqemuBus, VfioBus
+from virtio_driver import EVENT_IDX, RING_PACKED, VERSION_1, WRITE, VirtioPci
+
+IDLE, BUSY, DONE = range(3)
+
+
+class Killer(restartlab.Killer):
+    """No more than two processes in a row die before they have done anything: a third one would be taken for one that
+    the message kills."""
+
+    def run(self):
+        for number in range(self.kills):
+            pid = restartlab.device(self.name)
+            end = os.pidfd_open(pid)
+            if number % 2 == 0:
+                self.wait_for_progress()
+            select.select([end], [], [], random.uniform(0, 0.05))  # any moment of its life
+            restartlab.kill(pid)
+            select.select([end], [], [])
+            os.close(end)
+
+
+def connect(wire, place, **options):
+    """The machine around the device, with INTx."""
+    if wire == "mpqemu":
+        return MpqemuBus(socket.socket(fileno=int(place)))
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(place)
+    return VfioBus(sock, **{"msix": False, **options})
+
+
+def take_interrupt(bus):
+    """Waits for one, which may be one too many, and ends it."""
+    bus.wait_for_interrupt()
+    bus.end_interrupt()
+
+
+def fifo(wire, place, kills):
+    """No number is lost, none comes twice, and the interrupt is up while there are some."""
+    bus = connect(wire, place)
+    killer = Killer(int(kills), "fifo")
+    model, number = collections.deque(), 0
+    while killer.is_alive():
+        for _ in range(random.randrange(1, 8)):
+            number += 1
+            bus.write(0, 0, 4, number)
+            model.append(number)
+        bus.write(1, 8 * (number % 512), 8, number)
+        take_interrupt(bus)
+        assert bus.read(0, 4, 4) == len(model)
+        while model:
+            got, expected = bus.read(0, 0, 4), model.popleft()
+            assert got == expected, f"got {got}, expected {expected}"
+        assert bus.read(0, 0, 4) == 0xFFFFFFFF
+        assert bus.read(1, 8 * (number % 512), 8) == number
+        killer.progress.set()
+    print("kept")
+
+
+def sums(wire, place, kills):
+    """devices/template adds up what it is told to, whenever its process dies."""
+    bus = connect(wire, place)
+    killer = Killer(int(kills), "sum")
+    buffer = bus.memory.take(65536)
+    while killer.is_alive():
+        data = random.randbytes(random.randrange(1, 65537))
+        bus.memory.write(buffer, data)
+        bus.write(0, 0, 8, buffer)
+        bus.write(0, 8, 4, len(data))
+        bus.write(0, 0xC, 4, 1)
+        while (status := bus.read(0, 0x10, 4)) == BUSY:
+            take_interrupt(bus)
+        assert status == DONE, f"status {status}"
+        got = bus.read(0, 0x18, 8)
+        assert got == sum(data), f"got {got}, expected {sum(data)} of {len(data)} bytes"
+        bus.write(0, 0x10, 4, 0)
+        bus.end_interrupt()
+        killer.progress.set()
+    print("kept")
+
+
+def alarm(wire, place, _kills):
+    """An alarm that was set before its process died rings after it, by the eventfd of before, and finds the memory."""
+    bus = connect(wire, place)
+    bus.write(1, 0, 8, 0x1234567890)
+    for life in range(2):
+        bus.write(0, 0, 8, int(time.time()) + 1)
+        restartlab.kill(restartlab.device("alarm"))
+        assert bus.read(1, 0, 8) == 0x1234567890
+        take_interrupt(bus)
+        while bus.memory.read(2048, 4) != b"AAAA":
+            bus.read(0, 0, 8)  # the DMA follows the interrupt
+        bus.memory.write(2048, bytes(4096))
+    print("kept")
+
+
+def random_bytes(wire, place, kills, kind):
+    """outboard-rng: each buffer comes back once, filled, and is not touched any more when it has come back."""
+    if wire == "vfio-user":
+        bus = connect(wire, place, msix=True, doorbells="doorbells" in kind)
+    else:
+        bus = connect(wire, place)
+    pci = VirtioPci(bus)
+    packed, event = RING_PACKED if "packed" in kind else 0, EVENT_IDX if "event" in kind else 0
+    (queue,) = pci.start(VERSION_1 | packed | event)
+    killer = Killer(int(kills), "outboard-rng")
+    length, mark = 32, b"\xee" * 32
+    buffers = [bus.memory.take(length) for _ in range(queue.size)]
+    free, busy = list(buffers), {}
+    while killer.is_alive() or busy:
+        while free and killer.is_alive() and len(busy) < queue.size and random.random() < 0.9:
+            buffer = free.pop(random.randrange(len(free)))
+            assert bus.memory.read(buffer, length) in (mark, bytes(length)), "a buffer that had come back was written to"
+            bus.memory.write(buffer, bytes(length))
+            token = queue.add([(buffer, length, WRITE)])
+            assert token not in busy
+            busy[token] = buffer
+        queue.kick()
+        if not busy:
+            continue
+        found = queue.wait()
+        while found:
+            token, written = found
+            buffer = busy.pop(token)
+            assert written == length and bus.memory.read(buffer, length) not in (mark, bytes(length))
+            bus.memory.write(buffer, mark)
+            free.append(buffer)
+            found = queue.take()
+        killer.progress.set()
+    print("kept")
+
+
+def call(wire, place, command, when):
+    """A call of door.c that dies, then one that does not; the words that cut() and the code have written."""
+    if wire == "mpqemu":
+        bus = connect(wire, place)
+        read, write = bus.read, bus.write
+    else:  # it has no interrupt that VfioBus could ask for
+        client = restartlab.VfioUser(place).client
+        read = lambda bar, offset, size: int.from_bytes(client.read(bar, offset, size), "little")
+        write = lambda bar, offset, size, value: client.write(bar, offset, value.to_bytes(size, "little"))
+
+    def run(command, when):
+        write(1, 0, 8, when)
+        write(0, 0, 8, command)
+        print(read(1, 8, 8), read(1, 16, 8))
+
+    run(int(command), int(when))
+    run(7, 0)
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])
