@@ -4,11 +4,12 @@ import os
 import pathlib
 import re
 import shlex
+import socket
 import time
 
 from guestlab import initramfs, kernels
 from guestlab.accelerator import accelerator
-from guestlab.errors import CommandFailed, GuestExited, GuestPanicked, GuestTimeout
+from guestlab.errors import CommandFailed, GuestExited, GuestPanicked, GuestTimeout, LabError
 from guestlab.machine import Machine
 from guestlab.shell import Shell
 
@@ -26,12 +27,12 @@ class Guest:
     flavour: "cloud" or "full", see kernels.py. modules: names of kernel modules that init loads.
     programs, files: see initramfs.build(). root: a disk of the guest's, such as "/dev/nvme0n1", on which install()
     was done; the kernel mounts it by its own drivers, and there is no initramfs. state: a file in which save() of a
-    guest with the same options left its machine, which goes on from there instead of booting. Everything else: see
-    Machine.
+    guest with the same options left its machine, which goes on from there instead of booting. incoming: it waits for
+    migrate_to() of a guest with the same options, and is paused then. Everything else: see Machine.
     """
 
     def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, root=None, accel=None,
-                 boot_timeout=BOOT_TIMEOUT_S, append="", arguments=(), state=None, **machine):  # fmt: skip
+                 boot_timeout=BOOT_TIMEOUT_S, append="", arguments=(), state=None, incoming=False, **machine):  # fmt: skip
         self.logs = pathlib.Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         kernel = kernels.kernel(flavour)
@@ -42,6 +43,8 @@ class Guest:
             archive = initramfs.build(kernel, modules, programs, files)
         if state:
             arguments = [*arguments, "-incoming", "defer"]
+        if incoming:
+            arguments = [*arguments, "-incoming", "defer", "-S"]
         self.machine = Machine(
             self.logs, kernel, archive, accel or accelerator(), append=append, arguments=arguments, **machine
         )
@@ -50,7 +53,7 @@ class Guest:
         try:
             if state:
                 self._restore(state, boot_timeout)
-            else:
+            elif not incoming:
                 self._shell.wait_ready(boot_timeout)
         except BaseException:
             self.kill()
@@ -144,16 +147,33 @@ class Guest:
         self._migrate("migrate", file)
         self.qmp.wait_event("MIGRATION", timeout, status="completed")
 
+    def migrate_to(self, target, bytes_per_s=MIGRATION_BYTES_PER_S, timeout=BOOT_TIMEOUT_S):
+        """Moves the running machine to a guest that is `incoming`; both are paused then. As for save(), no command may
+        be under way."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            target._migrate("migrate-incoming", theirs)
+            self._migrate("migrate", ours, bytes_per_s)
+        for end in (self, target):
+            end.qmp.wait_event("MIGRATION", timeout, status="completed")
+
     def _restore(self, file, timeout):
         os.lseek(file.fileno(), 0, os.SEEK_SET)
         self._migrate("migrate-incoming", file)
         self.qmp.wait_event("RESUME", timeout)
 
-    def _migrate(self, command, file):
+    def _migrate(self, command, file, bytes_per_s=MIGRATION_BYTES_PER_S):
         self.qmp.execute("migrate-set-capabilities", {"capabilities": [{"capability": "events", "state": True}]})
-        self.qmp.execute("migrate-set-parameters", {"max-bandwidth": MIGRATION_BYTES_PER_S})
+        self.qmp.execute("migrate-set-parameters", {"max-bandwidth": bytes_per_s})
         self.qmp.give("state", file)
         self.qmp.execute(command, {"uri": "fd:state"})
+
+    def memory(self):
+        """A file that is the machine's memory, as QEMU shares it with device programs; to be closed."""
+        for descriptor in pathlib.Path(f"/proc/{self.pid}/fd").iterdir():
+            if os.readlink(descriptor).startswith("/memfd:memory-backend-memfd"):
+                return open(descriptor, "rb")
+        raise LabError("QEMU has no shared memory")
 
     def kill(self):
         """Ends QEMU at once, as a crash or a pulled plug would; never fails."""

@@ -29,6 +29,7 @@ class Machine:
     logs: a folder for console.log and qemu.log. kernel: a kernels.Kernel. initramfs: its bytes, or None.
     append: more of the kernel's command line. arguments: more of QEMU's. inherit: sockets and files whose
     descriptor numbers the arguments name (ours are closed). lines: how many serial lines besides the console.
+    memory_mib: whole pages, not necessarily whole MiB.
     echo: a function to hand every chunk that the last of those lines brings. qemu: a program; left out, what
     OUTBOARD_QEMU names, or the one on PATH.
     """
@@ -42,8 +43,8 @@ class Machine:
         argv = [
             qemu or os.environ.get(OVERRIDE) or QEMU, "-nodefaults", "-no-user-config", "-display", "none",
             "-machine", f"q35,accel={accel},memory-backend=ram",
-            "-object", f"memory-backend-memfd,id=ram,size={memory_mib}M,share=on",
-            "-m", f"{memory_mib}M", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),
+            "-object", f"memory-backend-memfd,id=ram,size={int(memory_mib * 1024)}K,share=on",
+            "-m", f"{int(memory_mib * 1024)}K", "-cpu", cpu or ("host" if accel == "kvm" else "max"), "-smp", str(cpus),
             "-kernel", kernel.image,
             "-append", f"console=ttyS0 no_timer_check loglevel={BOOT_LOG_LEVEL} panic=0 {append}",
             "-chardev", f"socket,id=qmp,fd={theirs[0].fileno()}", "-mon", "chardev=qmp,mode=control",
