@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "contest.h"
+#include "nvme_driver.h"
 #include "peers.h"
 #include "ready.h"
 #include "statistics.h"
@@ -34,10 +35,10 @@
 static const char *const how[] = {"--cell=none", "--cell=required"};
 
 static const struct workload workloads[] = {
-    {"random read, 4 KiB, depth 1", "randread", NVME_DRIVER_READ, true, 4096, 1},
-    {"random read, 4 KiB, depth 32", "randread", NVME_DRIVER_READ, true, 4096, 32},
-    {"random write, 4 KiB, depth 32", "randwrite", NVME_DRIVER_WRITE, true, 4096, 32},
-    {"sequential read, 128 KiB", "read", NVME_DRIVER_READ, false, 131072, 32},
+    {"random read, 4 KiB, depth 1", "randread", false, true, 4096, 1},
+    {"random read, 4 KiB, depth 32", "randread", false, true, 4096, 32},
+    {"random write, 4 KiB, depth 32", "randwrite", true, true, 4096, 32},
+    {"sequential read, 128 KiB", "read", false, false, 131072, 32},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
@@ -162,8 +163,9 @@ static double measure_disk(const struct setup *setup, const struct workload *wor
                     (char *)how[cell],   NULL};
     struct bench_process device = bench_start(argv, setup->peers.processor, NULL);
     nvme_driver_start(&driver, device.fd, &(struct nvme_driver_options){.wire = "vfio-user"});
-    workload_drive(workload, &driver, DISK_SECONDS / 10);
-    double operations = workload_drive(workload, &driver, DISK_SECONDS);
+    const struct workload_disk disk = nvme_driver_disk(&driver);
+    workload_drive(workload, &disk, DISK_SECONDS / 10);
+    double operations = workload_drive(workload, &disk, DISK_SECONDS);
     nvme_driver_stop(&driver);
     device.fd = -1; /* the client had it */
     bench_end(&device);

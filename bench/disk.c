@@ -39,12 +39,12 @@
 #define MOST_TRIPS  1.5
 
 static const struct workload workloads[] = {
-    {"random read, 4 KiB, depth 1", "randread", NVME_DRIVER_READ, true, 4096, 1},
-    {"random write, 4 KiB, depth 1", "randwrite", NVME_DRIVER_WRITE, true, 4096, 1},
-    {"random read, 4 KiB, depth 32", "randread", NVME_DRIVER_READ, true, 4096, 32},
-    {"random write, 4 KiB, depth 32", "randwrite", NVME_DRIVER_WRITE, true, 4096, 32},
-    {"sequential read, 128 KiB", "read", NVME_DRIVER_READ, false, 131072, 32},
-    {"sequential write, 128 KiB", "write", NVME_DRIVER_WRITE, false, 131072, 32},
+    {"random read, 4 KiB, depth 1", "randread", false, true, 4096, 1},
+    {"random write, 4 KiB, depth 1", "randwrite", true, true, 4096, 1},
+    {"random read, 4 KiB, depth 32", "randread", false, true, 4096, 32},
+    {"random write, 4 KiB, depth 32", "randwrite", true, true, 4096, 32},
+    {"sequential read, 128 KiB", "read", false, false, 131072, 32},
+    {"sequential write, 128 KiB", "write", true, false, 131072, 32},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
 
@@ -96,8 +96,9 @@ static double measure_ours(const struct setup *setup, const struct workload *wor
     const struct nvme_driver_options options = {
         .wire = setup->wire->name, .polls = mode == POLLING, .registers = setup->registers};
     nvme_driver_start(&driver, device.fd, &options);
-    workload_drive(workload, &driver, setup->seconds / 10);
-    double operations = workload_drive(workload, &driver, setup->seconds);
+    const struct workload_disk disk = nvme_driver_disk(&driver);
+    workload_drive(workload, &disk, setup->seconds / 10);
+    double operations = workload_drive(workload, &disk, setup->seconds);
     nvme_driver_stop(&driver);
     device.fd = -1; /* the client had it */
     bench_end(&device);
@@ -146,15 +147,6 @@ static double measure_trip(const struct setup *setup, enum mode mode)
     return statistics_median(us, BURSTS);
 }
 
-/* Direct writes to what is in the page cache take another way, and whoever is first clears it. */
-static void empty_cache(const char *path)
-{
-    int fd = open(path, O_RDWR | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
-        bench_die("can't take %s from the page cache: %s", path, strerror(errno));
-    close(fd);
-}
-
 static void measure_workload(const struct setup *setup, unsigned index, unsigned round, bool direct,
                              struct rows *rows)
 {
@@ -171,7 +163,7 @@ static void measure_workload(const struct setup *setup, unsigned index, unsigned
 static void measure(const struct setup *setup, bool direct, struct rows *rows)
 {
     if (direct)
-        empty_cache(setup->path);
+        workload_empty_cache(setup->path);
     for (unsigned round = 0; round < setup->rounds; round++) {
         for (enum mode mode = 0; mode < MODES; mode++)
             rows->trip_us[mode][round] = measure_trip(setup, mode);

@@ -59,6 +59,11 @@ enum {
     ADMIN_DOORBELL_BUFFER = 0x7c,
 };
 
+enum {
+    IO_WRITE = 1,
+    IO_READ = 2,
+};
+
 struct command {
     uint8_t opcode;
     uint16_t id;
@@ -294,12 +299,12 @@ uint8_t *nvme_driver_data(const struct nvme_driver *driver, unsigned slot)
     return driver->memory + DATA_AT + (size_t)slot * NVME_DRIVER_BYTES;
 }
 
-void nvme_driver_put(struct nvme_driver *driver, enum nvme_driver_op op, unsigned slot,
-                     uint64_t offset, uint32_t len)
+static void put(void *context, bool write, unsigned slot, uint64_t offset, uint32_t len)
 {
+    struct nvme_driver *driver = context;
     uint64_t data = DATA_AT + (uint64_t)slot * NVME_DRIVER_BYTES;
     uint64_t list = len > 2 * PAGE ? LISTS_AT + (uint64_t)slot * PAGE : data + PAGE;
-    const struct command command = {.opcode = (uint8_t)op,
+    const struct command command = {.opcode = write ? IO_WRITE : IO_READ,
                                     .id = (uint16_t)slot,
                                     .nsid = 1,
                                     .prp1 = data,
@@ -310,8 +315,9 @@ void nvme_driver_put(struct nvme_driver *driver, enum nvme_driver_op op, unsigne
     put_command(driver, &driver->io, &command);
 }
 
-void nvme_driver_ring(struct nvme_driver *driver)
+static void ring(void *context)
 {
+    struct nvme_driver *driver = context;
     write_doorbell(driver, 2, driver->io.tail);
 }
 
@@ -335,8 +341,9 @@ static void tell_head(struct nvme_driver *driver)
     queue->told_head = queue->head;
 }
 
-unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsigned max)
+static unsigned wait_some(void *context, unsigned *ret_slots, unsigned max)
 {
+    struct nvme_driver *driver = context;
     unsigned count = 0;
     while (count == 0) {
         if (!driver->polls)
@@ -347,4 +354,10 @@ unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsig
             end_interrupt(driver);
     }
     return count;
+}
+
+struct workload_disk nvme_driver_disk(struct nvme_driver *driver)
+{
+    return (struct workload_disk){
+        .context = driver, .polls = driver->polls, .put = put, .ring = ring, .wait = wait_some};
 }

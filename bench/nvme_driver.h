@@ -16,7 +16,9 @@
 
 #include <outboard/client.h>
 
-#define NVME_DRIVER_DEPTH 64           /* requests at a time, at most */
+#include "workload.h"
+
+#define NVME_DRIVER_DEPTH WORKLOAD_DEPTH
 #define NVME_DRIVER_BYTES (128u << 10) /* of one request, at most */
 
 struct nvme_driver_queue {
@@ -43,11 +45,6 @@ struct nvme_driver {
     unsigned long register_writes;
 };
 
-enum nvme_driver_op {
-    NVME_DRIVER_WRITE = 1, /* the opcodes */
-    NVME_DRIVER_READ = 2,
-};
-
 struct nvme_driver_options {
     const char *wire; /* as ob_client_options */
     bool polls;
@@ -60,14 +57,8 @@ void nvme_driver_start(struct nvme_driver *driver, int fd,
                        const struct nvme_driver_options *options);
 void nvme_driver_stop(struct nvme_driver *driver);
 
-/* Puts a request into the queue. slot: below NVME_DRIVER_DEPTH, names the request and its data's
- * place. offset, len: whole blocks, in bytes. */
-void nvme_driver_put(struct nvme_driver *driver, enum nvme_driver_op op, unsigned slot,
-                     uint64_t offset, uint32_t len);
-/* Tells the controller of all that was put. */
-void nvme_driver_ring(struct nvme_driver *driver);
-/* Waits until something has ended. Returns how many requests have, max at most, and their slots. */
-unsigned nvme_driver_wait(struct nvme_driver *driver, unsigned *ret_slots, unsigned max);
+/* What workload_drive() drives. */
+struct workload_disk nvme_driver_disk(struct nvme_driver *driver);
 
 /* Where a request's data is. */
 uint8_t *nvme_driver_data(const struct nvme_driver *driver, unsigned slot);

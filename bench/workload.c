@@ -23,9 +23,10 @@ static uint64_t next_offset(const struct workload *workload, uint64_t *state)
     return *state % places * workload->len;
 }
 
-double workload_drive(const struct workload *workload, struct nvme_driver *driver, double seconds)
+double workload_drive(const struct workload *workload, const struct workload_disk *disk,
+                      double seconds)
 {
-    unsigned slots[NVME_DRIVER_DEPTH], in_flight = 0, free_count = workload->depth;
+    unsigned slots[WORKLOAD_DEPTH], in_flight = 0, free_count = workload->depth;
     uint64_t state = workload->random ? 88172645463325252u : 0, done = 0, look = 0;
     uint64_t start_ns = clock_now_ns(), end_ns = start_ns + (uint64_t)(seconds * 1e9);
     bool goes_on = true;
@@ -33,16 +34,16 @@ double workload_drive(const struct workload *workload, struct nvme_driver *drive
         slots[i] = i;
     while (goes_on || in_flight > 0) {
         for (unsigned i = 0; goes_on && i < free_count; i++, in_flight++)
-            nvme_driver_put(driver, workload->op, slots[i], next_offset(workload, &state),
-                            workload->len);
+            disk->put(disk->context, workload->writes, slots[i], next_offset(workload, &state),
+                      workload->len);
         if (goes_on)
-            nvme_driver_ring(driver);
-        free_count = nvme_driver_wait(driver, slots, workload->depth);
+            disk->ring(disk->context);
+        free_count = disk->wait(disk->context, slots, workload->depth);
         in_flight -= free_count;
         done += free_count;
         if (done >= look) {
             goes_on = goes_on && clock_now_ns() < end_ns;
-            look = done + (driver->polls ? LOOK_AT_TIME / 8 : 1);
+            look = done + (disk->polls ? LOOK_AT_TIME / 8 : 1);
         }
     }
     return (double)done * 1e9 / (double)(clock_now_ns() - start_ns);
@@ -63,5 +64,13 @@ void workload_make_file(const char *path)
             bench_die("can't fill %s: %s", path, strerror(errno));
     if (fsync(fd) < 0)
         bench_die("can't write %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+void workload_empty_cache(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) < 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+        bench_die("can't take %s from the page cache: %s", path, strerror(errno));
     close(fd);
 }
