@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * The socket device (devices/vsock) between a hostile guest and programs of the host that come and
- * go. Sockets are real; time is the input's.
+ * The socket device (devices/vsock) between a hostile guest and programs of the host, or devices of
+ * other guests, that come and go. Sockets are real; time is the input's.
  *
  * What must hold: a host's program reads the very bytes that the guest has sent, in order and
  * without a gap, and the guest those of the host; the device sends no more than the guest has ever
@@ -9,6 +9,7 @@
  * end it holds no descriptor.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -23,12 +24,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define CONNECTIONS 3u
 #define STEPS       100u
 #define HOST_PORT   80u
+#define OTHER_CID   9u /* of another guest */
 
 /* A connection as the guest sees it: its port is 1000 plus the number. Bytes of either direction
  * count up. */
 struct peer {
     int fd; /* the host's program; -1: there is none */
     uint16_t type;
+    uint32_t cid;       /* of its other end */
     bool open;          /* the guest has got its RESPONSE */
     uint64_t sent, got; /* by the guest */
     uint64_t host_sent, host_got;
@@ -51,7 +54,7 @@ static void forget(struct peer *peer)
 {
     if (peer->fd >= 0)
         close(peer->fd);
-    *peer = (struct peer){.fd = -1};
+    *peer = (struct peer){.fd = -1, .cid = VSOCK_CID_HOST};
 }
 
 /* Packets of the device. */
@@ -66,7 +69,7 @@ static void take_packets(struct run *run)
         struct peer *peer = &run->peers[(header->dst_port - 1000) % PORTS];
         switch (header->op) {
         case PACKET_RST:
-            if (header->src_cid == VSOCK_CID_HOST && header->src_port == HOST_PORT &&
+            if (header->src_cid == peer->cid && header->src_port == HOST_PORT &&
                 header->type == peer->type)
                 peer->open = false;
             break;
@@ -74,7 +77,7 @@ static void take_packets(struct run *run)
             peer->open = true;
             break;
         case PACKET_RW:
-            CHECK(peer->type == header->type);
+            CHECK(peer->type == header->type && peer->cid == header->src_cid);
             for (uint32_t i = 0; i < header->len; i++)
                 CHECK(got.payload[i] == byte_at(peer->got + i));
             peer->got += header->len;
@@ -96,7 +99,7 @@ static void say(struct run *run, struct peer *peer, unsigned op, uint32_t flags,
                 const void *payload, uint32_t len)
 {
     const struct packet packet = {.src_cid = DRIVER_CID,
-                                  .dst_cid = VSOCK_CID_HOST,
+                                  .dst_cid = peer->cid,
                                   .src_port = 1000 + (uint32_t)(peer - run->peers),
                                   .dst_port = HOST_PORT,
                                   .len = len,
@@ -110,13 +113,39 @@ static void say(struct run *run, struct peer *peer, unsigned op, uint32_t flags,
     driver_send(&run->driver, &packet, payload, len);
 }
 
-/* The guest asks for a connection, and the host answers in one of three ways. */
+/* Whether the socket carries fragments of messages, each behind a byte of flags. */
+static bool has_fragments(const struct peer *peer)
+{
+    return peer->type == PACKET_SEQPACKET && peer->cid == OTHER_CID;
+}
+
+/* The other device reads the line and answers: as it should, or with the input's bytes. */
+static void answer_line(struct run *run, const struct peer *peer, bool well)
+{
+    char line[64] = "", expected[64];
+    uint8_t answer[64] = "OK 1000\n";
+    size_t len = strlen((const char *)answer);
+    snprintf(expected, sizeof(expected), "CONNECT %u FROM %u\n", HOST_PORT,
+             1000 + (unsigned)(peer - run->peers));
+    CHECK(recv(peer->fd, line, sizeof(line) - 1, 0) == (ssize_t)strlen(expected));
+    CHECK(strcmp(line, expected) == 0);
+    if (!well) {
+        len = rd_u8(&run->input) % sizeof(answer);
+        for (size_t i = 0; i < len; i++)
+            answer[i] = rd_u8(&run->input);
+    }
+    ssize_t sent = send(peer->fd, answer, len, MSG_NOSIGNAL);
+    CHECK(!well || sent == (ssize_t)len);
+}
+
+/* The guest asks for a connection, and the other end answers in one of three ways. */
 static void ask(struct run *run, struct peer *peer, unsigned how)
 {
     int ends[2];
     say(run, peer, PACKET_RST, 0, NULL, 0);
     forget(peer);
     peer->type = how & 4 ? PACKET_SEQPACKET : PACKET_STREAM;
+    peer->cid = how & 16 ? OTHER_CID : VSOCK_CID_HOST;
     peer->buf_alloc = (how & 8 ? 1u << 18 : 1u + how * 97u);
     unsigned dials = run->driver.dials;
     say(run, peer, PACKET_REQUEST, 0, NULL, 0);
@@ -132,6 +161,8 @@ static void ask(struct run *run, struct peer *peer, unsigned how)
     }
     vsock_dialled(run->driver.vsock, run->driver.call, ends[0]);
     peer->fd = ends[1];
+    if (peer->cid == OTHER_CID)
+        answer_line(run, peer, !(how & 32));
 }
 
 static void guest_sends(struct run *run, struct peer *peer, uint32_t len, bool ends)
@@ -152,9 +183,15 @@ static void host_sends(struct run *run, struct peer *peer, uint32_t len)
         return;
     for (uint32_t i = 0; i < len; i++)
         bytes[i] = byte_at(peer->host_sent + i);
-    ssize_t sent = send(peer->fd, bytes, len, MSG_NOSIGNAL);
+    uint8_t flags = len % 8 ? PACKET_END_OF_MESSAGE : (uint8_t)(len / 8);
+    const struct iovec pieces[] = {{.iov_base = &flags, .iov_len = 1},
+                                   {.iov_base = bytes, .iov_len = len}};
+    const size_t head = has_fragments(peer) ? 1 : 0;
+    const struct msghdr message = {.msg_iov = (struct iovec *)&pieces[1 - head],
+                                   .msg_iovlen = 1 + head};
+    ssize_t sent = sendmsg(peer->fd, &message, MSG_NOSIGNAL);
     if (sent > 0)
-        peer->host_sent += (uint64_t)sent;
+        peer->host_sent += (uint64_t)sent - head;
 }
 
 static void host_reads(struct peer *peer, size_t len)
@@ -165,10 +202,11 @@ static void host_reads(struct peer *peer, size_t len)
     if (peer->type == PACKET_SEQPACKET)
         len = sizeof(bytes); /* the rest of a message would be lost */
     ssize_t got = recv(peer->fd, bytes, len < sizeof(bytes) ? len : sizeof(bytes), MSG_TRUNC);
-    for (ssize_t i = 0; i < got && (size_t)i < sizeof(bytes); i++)
-        CHECK(bytes[i] == byte_at(peer->host_got + (uint64_t)i));
-    if (got > 0)
-        peer->host_got += (uint64_t)got;
+    const ssize_t head = has_fragments(peer) ? 1 : 0;
+    for (ssize_t i = head; i < got && (size_t)i < sizeof(bytes); i++)
+        CHECK(bytes[i] == byte_at(peer->host_got + (uint64_t)(i - head)));
+    if (got > head)
+        peer->host_got += (uint64_t)(got - head);
     CHECK(peer->host_got <= peer->sent);
 }
 
@@ -248,7 +286,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int before = next_descriptor();
     run = (struct run){.input = rd_init(data, size)};
     for (unsigned i = 0; i < PORTS; i++)
-        run.peers[i] = (struct peer){.fd = -1, .type = PACKET_STREAM};
+        run.peers[i] = (struct peer){.fd = -1, .type = PACKET_STREAM, .cid = VSOCK_CID_HOST};
     driver_begin(&run.driver, CONNECTIONS);
     for (unsigned i = 0; i < STEPS && run.input.left > 0 && !run.input.bad; i++) {
         step(&run);

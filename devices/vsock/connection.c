@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "greeting.h"
 #include "port/stream.h"
 
 /* Spans of a chain that one call of the kernel is given. A packet that needs more is cut, and a
@@ -16,11 +17,11 @@
 #define SPANS 64u
 
 void vsock_connection_begin(struct connection *connection, enum connection_state state,
-                            uint16_t type, uint32_t guest_port, uint32_t host_port,
+                            uint16_t type, uint32_t guest_port, struct connection_peer peer,
                             uint32_t buf_alloc)
 {
     *connection = (struct connection){.guest_port = guest_port,
-                                      .host_port = host_port,
+                                      .peer = peer,
                                       .type = type,
                                       .state = (uint8_t)state,
                                       .owes = state == CONNECTION_ASKING ? OWES_REQUEST : 0,
@@ -35,8 +36,8 @@ static void close_socket(struct connection *connection)
     connection->fd = -1;
     connection->readable = connection->blocked = false;
     backlog_clear(&connection->backlog);
-    free(connection->message);
-    connection->message = NULL;
+    free(connection->message.bytes);
+    connection->message = (struct connection_message){0};
 }
 
 void vsock_connection_end(struct connection *connection)
@@ -66,12 +67,46 @@ static bool has_messages(const struct connection *connection)
     return connection->type == PACKET_SEQPACKET;
 }
 
-void vsock_connection_dialled(struct connection *connection, int fd)
+/* Whether its socket carries fragments of messages, each behind a byte of flags. */
+static bool has_fragments(const struct connection *connection)
 {
-    connection->fd = fd;
+    return has_messages(connection) && connection->peer.cid != VSOCK_CID_HOST;
+}
+
+static bool say(const struct connection *connection, const char *line)
+{
+    const ssize_t len = (ssize_t)strlen(line);
+    return send(connection->fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) == len;
+}
+
+static enum connection_verdict accept_request(struct connection *connection)
+{
     connection->state = CONNECTION_OPEN;
     connection->owes |= OWES_RESPONSE;
     connection->deadline_ns = 0;
+    return CONNECTION_GOES_ON;
+}
+
+enum connection_verdict vsock_connection_dialled(struct connection *connection, int fd)
+{
+    char line[GREETING_MAX];
+    connection->fd = fd;
+    if (connection->peer.cid == VSOCK_CID_HOST)
+        return accept_request(connection);
+    greeting_format(connection->peer.port, connection->guest_port, line);
+    connection->state = CONNECTION_GREETING;
+    return say(connection, line) ? CONNECTION_GOES_ON : CONNECTION_RESET;
+}
+
+enum connection_verdict vsock_connection_hear(struct connection *connection)
+{
+    struct greeting greeting = {0};
+    int err = greeting_take(&greeting, connection->fd);
+    /* The other device sends its line at once, so a part of it is another program's. */
+    if (err == -EAGAIN && greeting.len == 0)
+        return CONNECTION_GOES_ON;
+    return err == 0 && greeting_is_consent(&greeting) ? accept_request(connection)
+                                                      : CONNECTION_RESET;
 }
 
 void vsock_connection_attach(struct connection *connection, int fd, bool announce)
@@ -84,11 +119,10 @@ void vsock_connection_attach(struct connection *connection, int fd, bool announc
 static enum connection_verdict open_asked(struct connection *connection)
 {
     char line[32];
-    int len = snprintf(line, sizeof(line), "OK %u\n", connection->host_port);
+    snprintf(line, sizeof(line), "OK %u\n", connection->peer.port);
     connection->state = CONNECTION_OPEN;
     connection->deadline_ns = 0;
-    bool sent = !connection->announced ||
-                send(connection->fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) == len;
+    bool sent = !connection->announced || say(connection, line);
     return sent ? CONNECTION_GOES_ON : CONNECTION_RESET;
 }
 
@@ -162,7 +196,7 @@ enum connection_verdict vsock_connection_flush(struct connection *connection)
         if (connection->blocked || (connection->host_shutdown & PACKET_NO_RECEIVE))
             break;
         backlog_drop(&connection->backlog, messages, sent);
-        forwarded(connection, sent);
+        forwarded(connection, sent - (has_fragments(connection) ? 1 : 0));
     }
     return finish_sending(connection);
 }
@@ -234,6 +268,24 @@ static enum connection_verdict receive_fragment(struct connection *connection,
     return connection->blocked || !ends ? CONNECTION_GOES_ON : vsock_connection_flush(connection);
 }
 
+/* A fragment for another guest. One without bytes is passed on only if it ends a message: the
+ * backlog then has at most two fragments for each byte of credit. */
+static enum connection_verdict pass_fragment(struct connection *connection,
+                                             const struct packet *packet,
+                                             const struct ob_virtio_chain *chain)
+{
+    bool ends = packet->flags & PACKET_END_OF_MESSAGE;
+    if (packet->len == 0 && !(ends && connection->in_message))
+        return CONNECTION_GOES_ON;
+    connection->in_message = !ends;
+    uint8_t *room = backlog_add_fragment(&connection->backlog, 1 + packet->len, true);
+    if (!room)
+        return CONNECTION_RESET;
+    room[0] = packet->flags & (PACKET_END_OF_MESSAGE | PACKET_END_OF_RECORD);
+    ob_virtio_read(chain, PACKET_HEADER_LEN, room + 1, packet->len);
+    return connection->blocked ? CONNECTION_GOES_ON : vsock_connection_flush(connection);
+}
+
 static enum connection_verdict receive_data(struct connection *connection,
                                             const struct packet *packet,
                                             const struct ob_virtio_chain *chain)
@@ -246,8 +298,10 @@ static enum connection_verdict receive_data(struct connection *connection,
         forwarded(connection, packet->len);
         return CONNECTION_GOES_ON;
     }
-    return has_messages(connection) ? receive_fragment(connection, packet, chain)
-                                    : receive_stream(connection, packet, chain);
+    if (!has_messages(connection))
+        return receive_stream(connection, packet, chain);
+    return has_fragments(connection) ? pass_fragment(connection, packet, chain)
+                                     : receive_fragment(connection, packet, chain);
 }
 
 static enum connection_verdict receive_shutdown(struct connection *connection, uint32_t flags)
@@ -301,7 +355,8 @@ enum connection_verdict vsock_connection_receive(struct connection *connection,
 /* Whether bytes of the host may be sent now. */
 static bool may_send(const struct connection *connection)
 {
-    return connection->state == CONNECTION_OPEN && (connection->readable || connection->message) &&
+    return connection->state == CONNECTION_OPEN &&
+           (connection->readable || connection->message.bytes) &&
            !(connection->guest_shutdown & PACKET_NO_RECEIVE);
 }
 
@@ -324,9 +379,9 @@ static size_t put_header(struct connection *connection, uint64_t guest_cid, uint
                          uint32_t flags, uint32_t len, struct ob_virtio_chain *chain)
 {
     uint8_t bytes[PACKET_HEADER_LEN];
-    const struct packet packet = {.src_cid = VSOCK_CID_HOST,
+    const struct packet packet = {.src_cid = connection->peer.cid,
                                   .dst_cid = guest_cid,
-                                  .src_port = connection->host_port,
+                                  .src_port = connection->peer.port,
                                   .dst_port = connection->guest_port,
                                   .len = len,
                                   .type = connection->type,
@@ -390,48 +445,55 @@ static size_t fill_stream(struct connection *connection, uint64_t guest_cid, uin
     return put_header(connection, guest_cid, PACKET_RW, 0, (uint32_t)got, chain);
 }
 
-/* The next message of the socket, whole. */
-static void take_message(struct connection *connection)
+/* The next message of the socket, whole, or the next fragment of the other device. False: there
+ * is none. */
+static bool take_message(struct connection *connection)
 {
-    static uint8_t scratch[CONNECTION_MESSAGE_MAX + 1];
-    struct iovec piece = {.iov_base = scratch, .iov_len = sizeof(scratch)};
-    size_t len = read_in(connection, &piece, 1);
-    if (len == 0)
-        return;
-    uint8_t *message = len <= CONNECTION_MESSAGE_MAX ? malloc(len) : NULL;
-    if (!message || len > connection->credit.peer_buf_alloc) {
-        free(message);
+    static uint8_t scratch[1 + CONNECTION_MESSAGE_MAX + 1];
+    struct connection_message *message = &connection->message;
+    const size_t head = has_fragments(connection) ? 1 : 0;
+    struct iovec piece = {.iov_base = scratch, .iov_len = sizeof(scratch) - 1 + head};
+    size_t got = read_in(connection, &piece, 1);
+    if (got < head || got == 0)
+        return false;
+    const size_t len = got - head;
+    uint8_t *bytes = len <= CONNECTION_MESSAGE_MAX ? malloc(len + 1) : NULL;
+    if (!bytes || len + message->before > connection->credit.peer_buf_alloc) {
+        free(bytes);
         shut_host(connection, PACKET_NEITHER); /* it can never be sent whole */
-        return;
+        return false;
     }
-    memcpy(message, scratch, len);
-    connection->message = message;
-    connection->message_len = (uint32_t)len;
-    connection->message_sent = 0;
+    memcpy(bytes, scratch + head, len);
+    const uint32_t flags = head ? scratch[0] : PACKET_END_OF_MESSAGE;
+    const bool ends = flags & PACKET_END_OF_MESSAGE;
+    *message =
+        (struct connection_message){.bytes = bytes,
+                                    .len = (uint32_t)len,
+                                    .flags = flags & (PACKET_END_OF_MESSAGE | PACKET_END_OF_RECORD),
+                                    .before = ends ? 0 : message->before + (uint32_t)len};
+    return true;
 }
 
 static size_t fill_message(struct connection *connection, uint64_t guest_cid, uint32_t room,
                            struct ob_virtio_chain *chain)
 {
-    if (!connection->message)
-        take_message(connection);
-    if (!connection->message)
+    struct connection_message *message = &connection->message;
+    if (!message->bytes && !take_message(connection))
         return 0;
-    uint32_t len = connection->message_len - connection->message_sent;
+    uint32_t len = message->len - message->sent;
     if (len > chain->writable_len - PACKET_HEADER_LEN)
         len = (uint32_t)(chain->writable_len - PACKET_HEADER_LEN);
     if (len > room)
         len = room;
-    ob_virtio_write(chain, PACKET_HEADER_LEN, connection->message + connection->message_sent, len);
+    ob_virtio_write(chain, PACKET_HEADER_LEN, message->bytes + message->sent, len);
     connection->credit.sent += len;
-    connection->message_sent += len;
-    bool ends = connection->message_sent == connection->message_len;
+    message->sent += len;
+    bool ends = message->sent == message->len;
     if (ends) {
-        free(connection->message);
-        connection->message = NULL;
+        free(message->bytes);
+        message->bytes = NULL;
     }
-    return put_header(connection, guest_cid, PACKET_RW, ends ? PACKET_END_OF_MESSAGE : 0, len,
-                      chain);
+    return put_header(connection, guest_cid, PACKET_RW, ends ? message->flags : 0, len, chain);
 }
 
 static size_t fill_data(struct connection *connection, uint64_t guest_cid,
@@ -460,7 +522,7 @@ static uint16_t next_owed(struct connection *connection, uint32_t *ret_flags)
             connection->owes &= (uint8_t)~order[i].owes;
             return order[i].op;
         }
-    if ((connection->owes & OWES_SHUTDOWN) && !connection->message) {
+    if ((connection->owes & OWES_SHUTDOWN) && !connection->message.bytes) {
         connection->owes &= (uint8_t)~OWES_SHUTDOWN;
         *ret_flags = connection->host_shutdown;
         return PACKET_SHUTDOWN;

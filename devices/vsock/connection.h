@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * Connection: one stream or seqpacket connection between a port of the guest and a socket of the
- * host.
+ * host, or of the device of another guest.
  *
  * The guest learns of changes by packets, and there is not always a buffer of its for one. So a
  * connection notes its debts, and vsock_connection_fill() makes the next packet when the device has a
@@ -14,6 +14,11 @@
  *
  * Each direction ends by itself, behind its last byte. If the guest announces an end, the socket's
  * direction ends. If a direction of the socket ends, the device announces that to the guest.
+ *
+ * Between two devices, each with a guest, a connection has a Unix socket of its own. Each device keeps
+ * the credit of its own guest. The socket of a seqpacket connection carries fragments: a byte with
+ * the flags of the packet, and its payload. So a message is not bounded by the socket's buffer, and
+ * MSG_EOR arrives.
  *
  * Source: virtio 1.2, section 5.10.6.
  */
@@ -37,7 +42,8 @@ struct vsock;
 enum connection_state {
     CONNECTION_FREE,
     CONNECTION_DIALLING, /* the guest has asked; the host's socket is being connected */
-    CONNECTION_ASKING,   /* a host's client has asked; the guest has not answered yet */
+    CONNECTION_GREETING, /* likewise; the device of the other guest has the line, and has not answered */
+    CONNECTION_ASKING, /* a host's client has asked; the guest has not answered yet */
     CONNECTION_OPEN,
     CONNECTION_DRAINING,  /* the guest has closed it, and does not know it any more: the backlog is
                             still handed to the socket */
@@ -53,8 +59,23 @@ enum connection_owes {
     OWES_CREDIT_REQUEST = 16,
 };
 
+/* The other end, as the guest names it. */
+struct connection_peer {
+    uint32_t cid; /* VSOCK_CID_HOST or another guest's */
+    uint32_t port;
+};
+
+/* What a seqpacket socket has handed over, on its way to the guest. */
+struct connection_message {
+    uint8_t *bytes; /* NULL: nothing */
+    uint32_t len, sent;
+    uint32_t flags;  /* enum packet_flag, or-ed, of its last packet */
+    uint32_t before; /* bytes of earlier fragments of the same message */
+};
+
 struct connection {
-    uint32_t guest_port, host_port;
+    uint32_t guest_port;
+    struct connection_peer peer;
     uint16_t type;          /* enum packet_type */
     uint8_t state;          /* enum connection_state */
     uint8_t owes;           /* enum connection_owes, or-ed */
@@ -72,9 +93,8 @@ struct connection {
     int fd; /* -1: none yet, or closed */
     struct credit credit;
     struct backlog backlog;
-    /* Of a seqpacket socket: the message that is on its way to the guest. */
-    uint8_t *message;
-    uint32_t message_len, message_sent;
+    bool in_message; /* the guest has sent a part of a message to another guest */
+    struct connection_message message;
     uint64_t deadline_ns; /* 0: none */
 };
 
@@ -87,7 +107,7 @@ enum connection_verdict {
 
 /* A new one, of a guest's REQUEST or of a host's client. buf_alloc: bytes of the backlog. */
 void vsock_connection_begin(struct connection *connection, enum connection_state state,
-                            uint16_t type, uint32_t guest_port, uint32_t host_port,
+                            uint16_t type, uint32_t guest_port, struct connection_peer peer,
                             uint32_t buf_alloc);
 
 /* The guest is to get RST. The socket is closed, unless vsock_connection_must_drain(). */
@@ -99,8 +119,12 @@ bool vsock_connection_must_drain(const struct connection *connection);
 /* Closes the socket and frees all memory. */
 void vsock_connection_end(struct connection *connection);
 
-/* DIALLING: the host's socket is there (takes it), and the guest gets its RESPONSE. */
-void vsock_connection_dialled(struct connection *connection, int fd);
+/* DIALLING: the socket is there (takes it). If it is the host's, the guest gets its RESPONSE. The
+ * device of another guest gets the line with the ports, and is to answer. */
+enum connection_verdict vsock_connection_dialled(struct connection *connection, int fd);
+
+/* GREETING: the socket has the answer, or its end. */
+enum connection_verdict vsock_connection_hear(struct connection *connection);
 
 /* ASKING: the socket of the host's client (takes it). announce: it is to read the port's number. */
 void vsock_connection_attach(struct connection *connection, int fd, bool announce);
@@ -131,6 +155,8 @@ void vsock_connection_look_for_hangup(struct connection *connection);
 /* Whether the socket is to be watched for bytes. */
 static inline bool vsock_connection_wants_read(const struct connection *connection)
 {
+    if (connection->state == CONNECTION_GREETING)
+        return true;
     return connection->state == CONNECTION_OPEN && !connection->readable &&
            !(connection->host_shutdown & PACKET_NO_SEND) &&
            !(connection->guest_shutdown & PACKET_NO_RECEIVE);

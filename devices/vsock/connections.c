@@ -51,6 +51,8 @@ static void on_socket(void *argument, unsigned events)
     enum connection_verdict verdict = CONNECTION_GOES_ON;
     if (events & OB_WATCH_READABLE)
         connection->readable = true;
+    if (connection->state == CONNECTION_GREETING)
+        verdict = vsock_connection_hear(connection);
     if (connection->blocked && (events & OB_WATCH_WRITABLE))
         verdict = vsock_connection_flush(connection);
     vsock_settle(connection->owner, connection, verdict);
@@ -72,10 +74,10 @@ static void begin_ticks(struct vsock *vsock)
 }
 
 void vsock_begin(struct vsock *vsock, struct connection *connection, enum connection_state state,
-                 uint16_t type, uint32_t guest_port, uint32_t host_port)
+                 uint16_t type, uint32_t guest_port, struct connection_peer peer)
 {
     uint32_t buffer = vsock->table.count < LARGE_BUFFERS ? LARGE_BUFFER : SMALL_BUFFER;
-    vsock_connection_begin(connection, state, type, guest_port, host_port, buffer);
+    vsock_connection_begin(connection, state, type, guest_port, peer, buffer);
     connection->owner = vsock;
     connection->deadline_ns = ob_timer_now_ns() + ANSWER_NS;
     table_add(&vsock->table, connection);
@@ -145,7 +147,7 @@ static void expire(struct vsock *vsock, struct connection *connection)
     if (connection->state == CONNECTION_DRAINING)
         ob_log("host: port %u: got no room for the last bytes of a closed connection in 60 s; they "
                "are dropped",
-               connection->host_port);
+               connection->peer.port);
     vsock_settle(vsock, connection,
                  connection->state == CONNECTION_DRAINING ? CONNECTION_OVER : CONNECTION_RESET);
 }

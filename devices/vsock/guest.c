@@ -25,7 +25,7 @@ static bool knows_type(const struct vsock *vsock, uint16_t type)
                                      (ob_virtio_features(vsock->device) & VSOCK_FEATURE_SEQPACKET));
 }
 
-/* The guest connects to a port of the host. */
+/* The guest connects to a port of the host, or of another guest. */
 static void dial(struct vsock *vsock, const struct packet *packet)
 {
     struct connection *connection = table_take(&vsock->table);
@@ -38,14 +38,14 @@ static void dial(struct vsock *vsock, const struct packet *packet)
     }
     uint32_t number = (uint32_t)(connection - vsock->table.connections);
     uint32_t call = ++vsock->last_call * VSOCK_CONNECTIONS_MAX + number;
-    int err = vsock->options.ops->dial(vsock->options.context, call, packet->dst_port,
+    const struct connection_peer peer = {(uint32_t)packet->dst_cid, packet->dst_port};
+    int err = vsock->options.ops->dial(vsock->options.context, call, peer,
                                        (enum packet_type)packet->type);
     if (err < 0) {
         refuse(vsock, packet);
         return;
     }
-    vsock_begin(vsock, connection, CONNECTION_DIALLING, packet->type, packet->src_port,
-                packet->dst_port);
+    vsock_begin(vsock, connection, CONNECTION_DIALLING, packet->type, packet->src_port, peer);
     connection->call = call;
     connection->credit.peer_buf_alloc = packet->buf_alloc;
     connection->credit.peer_fwd_cnt = packet->fwd_cnt;
@@ -55,11 +55,13 @@ static void dial(struct vsock *vsock, const struct packet *packet)
 static void dispatch(struct vsock *vsock, const struct packet *packet,
                      const struct ob_virtio_chain *chain)
 {
-    if (packet->dst_cid != VSOCK_CID_HOST || !knows_type(vsock, packet->type)) {
+    if (packet->dst_cid < VSOCK_CID_HOST || packet->dst_cid > VSOCK_CID_GUEST_MAX ||
+        !knows_type(vsock, packet->type)) {
         refuse(vsock, packet);
         return;
     }
-    struct connection *connection = table_find(&vsock->table, packet->src_port, packet->dst_port);
+    const struct connection_peer peer = {(uint32_t)packet->dst_cid, packet->dst_port};
+    struct connection *connection = table_find(&vsock->table, packet->src_port, peer);
     if (connection)
         vsock_settle(vsock, connection,
                      connection->type == packet->type

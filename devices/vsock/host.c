@@ -16,9 +16,9 @@
 #include "port/listener.h"
 #include "port/stream.h"
 
-/* How long a client may take for its line, and a listener rests that can't accept. */
 #define MESSAGES_SUFFIX ".seqpacket"
 
+/* How long a client may take for its line, and a listener rests that can't accept. */
 #define GREETING_NS UINT64_C(10000000000)
 #define REST_NS     UINT64_C(1000000000)
 
@@ -26,16 +26,18 @@
 struct client {
     struct host *host;
     int fd; /* -1: free */
-    enum packet_type type;
+    const struct door *door;
     struct greeting greeting;
     uint64_t deadline_ns;
 };
 
-/* A listener, by whose address the guest's port is known, or not. */
+/* A listener, by whose address the guest's port is known, or not, and who comes. */
 struct door {
     struct host *host;
+    struct address address;
     struct port_listener listener;
-    bool asks; /* for a line with the guest's port */
+    uint32_t cid; /* of another guest, or VSOCK_CID_HOST */
+    bool asks;    /* for a line with the guest's port */
     bool watched;
     uint32_t guest_port;
 };
@@ -45,9 +47,7 @@ struct host {
     struct vsock *vsock;
     struct ob_device *device;
     int connector;
-    struct address address;  /* of the path */
-    struct address messages; /* of the path for seqpacket sockets */
-    struct door doors[2 + HOST_FORWARDS];
+    struct door doors[2 + HOST_FORWARDS + 2 * HOST_GUESTS];
     unsigned num_doors;
     struct client clients[HOST_GREETINGS];
     unsigned num_clients;
@@ -56,10 +56,26 @@ struct host {
 
 /* --- the process outside ------------------------------------------------------------------- */
 
-/* The key of a port of the host. */
-static uint64_t key_of(uint32_t host_port, enum packet_type type)
+/* A key is a port of the host or the context id of another guest, and the type of the connection. */
+#define KEY_TYPE_SHIFT 32
+#define KEY_GUEST      (UINT64_C(1) << 40)
+
+static bool is_allowed(const struct host_options *options, uint32_t cid)
 {
-    return (uint64_t)type << 32 | host_port;
+    for (unsigned i = 0; i < options->num_allowed; i++)
+        if (options->allowed[i] == cid)
+            return true;
+    return false;
+}
+
+/* Where the device of one guest listens for another one. 0 or -ENAMETOOLONG. */
+static int guest_path(const struct host_options *options, uint32_t to, uint32_t from, bool messages,
+                      struct address *ret_address)
+{
+    ret_address->kind = ADDRESS_UNIX;
+    int len = snprintf(ret_address->name, sizeof(ret_address->name), "%s_%u_%u%s", options->guests,
+                       to, from, messages ? MESSAGES_SUFFIX : "");
+    return len < (int)sizeof(ret_address->name) ? 0 : -ENAMETOOLONG;
 }
 
 static int resolve(const void *context, uint64_t key, struct connector_target *ret_target)
@@ -67,7 +83,11 @@ static int resolve(const void *context, uint64_t key, struct connector_target *r
     uint32_t port = (uint32_t)key;
     const struct host *host = context;
     const struct host_options *options = host->options;
-    ret_target->messages = key >> 32 == PACKET_SEQPACKET;
+    ret_target->messages = (uint8_t)(key >> KEY_TYPE_SHIFT) == PACKET_SEQPACKET;
+    if (key & KEY_GUEST)
+        return is_allowed(options, port) ? guest_path(options, port, options->guest_cid,
+                                                      ret_target->messages, &ret_target->address)
+                                         : -EACCES;
     for (unsigned i = 0; i < options->num_forwards; i++)
         if (options->forwards[i].port == port) {
             ret_target->address = options->forwards[i].address;
@@ -88,10 +108,15 @@ static void remove_paths(const void *context)
         port_listener_remove(&host->doors[i].listener);
 }
 
-int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type)
+int host_dial(void *context, uint32_t call, struct connection_peer peer, enum packet_type type)
 {
     const struct host *host = context;
-    return connector_ask(host->connector, call, key_of(host_port, type));
+    const uint64_t key = (uint64_t)type << KEY_TYPE_SHIFT;
+    if (peer.cid == VSOCK_CID_HOST)
+        return connector_ask(host->connector, call, key | peer.port);
+    return is_allowed(host->options, peer.cid)
+               ? connector_ask(host->connector, call, key | KEY_GUEST | peer.cid)
+               : -EACCES;
 }
 
 static void on_answer(void *argument, unsigned events)
@@ -124,32 +149,48 @@ static void end_client(struct client *client)
     client->host->num_clients--;
 }
 
+/* The line is whole. 0: the socket is taken. */
+static int admit(const struct client *client, int fd)
+{
+    const struct door *door = client->door;
+    struct vsock *vsock = client->host->vsock;
+    enum packet_type type = door->listener.messages ? PACKET_SEQPACKET : PACKET_STREAM;
+    struct connection_peer peer = {.cid = door->cid};
+    uint32_t port = 0;
+    if (door->cid == VSOCK_CID_HOST) {
+        int err = greeting_parse(&client->greeting, &port);
+        return err < 0 ? err : vsock_connect(vsock, fd, port, type, true);
+    }
+    int err = greeting_parse_peer(&client->greeting, &port, &peer.port);
+    return err < 0 ? err : vsock_connect_peer(vsock, fd, port, peer, type);
+}
+
 static void on_client(void *argument, unsigned events)
 {
     struct client *client = argument;
-    struct host *host = client->host;
     int fd = client->fd;
-    uint32_t port = 0;
-    int err = greeting_take(&client->greeting, fd, &port);
+    int err = greeting_take(&client->greeting, fd);
     if (err == -EAGAIN)
         return;
     end_client(client);
     if (err == 0)
-        err = vsock_connect(host->vsock, fd, port, client->type, true);
-    else if (err == -EPROTO)
-        ob_log("host: a client sent no line \"CONNECT PORT\"; its connection is closed");
+        err = admit(client, fd);
+    if (err == -EPROTO)
+        ob_log("host: a client sent no line \"CONNECT PORT%s\"; its connection is closed",
+               client->door->cid == VSOCK_CID_HOST ? "" : " FROM PORT");
     if (err < 0)
         port_stream_close(fd);
 }
 
-static void greet(struct host *host, int fd, enum packet_type type)
+static void greet(const struct door *door, int fd)
 {
+    struct host *host = door->host;
     for (unsigned i = 0; i < HOST_GREETINGS; i++) {
         struct client *client = &host->clients[i];
         if (client->fd >= 0)
             continue;
         *client = (struct client){
-            .host = host, .fd = fd, .type = type, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
+            .host = host, .fd = fd, .door = door, .deadline_ns = ob_timer_now_ns() + GREETING_NS};
         host->num_clients++;
         if (ob_device_watch(host->device, fd, OB_WATCH_READABLE, on_client, client) < 0) {
             end_client(client);
@@ -186,7 +227,7 @@ static void on_door(void *argument, unsigned events)
         return;
     }
     if (door->asks)
-        greet(host, fd, door->listener.messages ? PACKET_SEQPACKET : PACKET_STREAM);
+        greet(door, fd);
     else if (vsock_connect(host->vsock, fd, door->guest_port, PACKET_STREAM, false) < 0)
         port_stream_close(fd);
 }
@@ -211,37 +252,62 @@ static void on_tick(void *argument)
 
 /* --- life ---------------------------------------------------------------------------------- */
 
-static int add_door(struct host *host, const struct address *address, bool messages,
-                    uint32_t guest_port, bool asks, struct ob_fault *fault)
+/* Listens at the address that the caller has put into the next door. */
+static int add_door(struct host *host, bool messages, struct ob_fault *fault)
 {
     struct door *door = &host->doors[host->num_doors];
-    int err = port_listener_open(address, messages, &door->listener, fault);
+    int err = port_listener_open(&door->address, messages, &door->listener, fault);
     if (err < 0)
         return err;
     door->host = host;
-    door->asks = asks;
-    door->guest_port = guest_port;
     host->num_doors++;
     return 0;
+}
+
+/* A path where clients send a line. */
+static int add_asking_door(struct host *host, const char *path, uint32_t cid, bool messages,
+                           struct ob_fault *fault)
+{
+    struct door *door = &host->doors[host->num_doors];
+    int err = address_parse_path(path, &door->address, fault);
+    door->asks = true;
+    door->cid = cid;
+    return err < 0 ? err : add_door(host, messages, fault);
+}
+
+static int open_guest_doors(struct host *host, struct ob_fault *fault)
+{
+    const struct host_options *options = host->options;
+    int err = 0;
+    for (unsigned i = 0; i < 2 * options->num_allowed && err == 0; i++) {
+        const bool messages = i % 2;
+        struct address address;
+        err = guest_path(options, options->guest_cid, options->allowed[i / 2], messages, &address);
+        if (err < 0)
+            return ob_fault_set(fault, err, "%.80s...: the path is too long", options->guests);
+        err = add_asking_door(host, address.name, options->allowed[i / 2], messages, fault);
+    }
+    return err;
 }
 
 static int open_doors(struct host *host, struct ob_fault *fault)
 {
     const struct host_options *options = host->options;
-    int err = options->path ? address_parse_path(options->path, &host->address, fault) : 0;
-    if (err == 0 && options->path)
-        err = add_door(host, &host->address, false, 0, true, fault);
-    if (err == 0 && options->path) {
-        char path[ADDRESS_NAME_MAX + sizeof(MESSAGES_SUFFIX)];
+    char path[ADDRESS_NAME_MAX + sizeof(MESSAGES_SUFFIX)];
+    int err = 0;
+    if (options->path) {
         snprintf(path, sizeof(path), "%s" MESSAGES_SUFFIX, options->path);
-        err = address_parse_path(path, &host->messages, fault);
+        err = add_asking_door(host, options->path, VSOCK_CID_HOST, false, fault);
     }
-    if (err == 0 && options->path)
-        err = add_door(host, &host->messages, true, 0, true, fault);
-    for (unsigned i = 0; i < options->num_listens && err == 0; i++)
-        err = add_door(host, &options->listens[i].address, false, options->listens[i].guest_port,
-                       false, fault);
-    return err;
+    if (options->path && err == 0)
+        err = add_asking_door(host, path, VSOCK_CID_HOST, true, fault);
+    for (unsigned i = 0; i < options->num_listens && err == 0; i++) {
+        struct door *door = &host->doors[host->num_doors];
+        door->address = options->listens[i].address;
+        door->guest_port = options->listens[i].guest_port;
+        err = add_door(host, false, fault);
+    }
+    return err < 0 ? err : open_guest_doors(host, fault);
 }
 
 int host_open(struct host_options *options, struct host **ret_host, struct ob_fault *fault)

@@ -7,7 +7,12 @@
  * device connects to the Unix socket PATH_PORT, or to the address of a forward. These are the
  * conventions of Firecracker's socket device, which systemd's ssh proxy, socat and Kata's tools speak.
  *
- * The listener is opened before the cell. A process outside of it (port/connector.h) connects, by
+ * Another guest has a device of its own. Whether the two may connect is up to both devices: each listens
+ * at BASE_TO_FROM for each guest that its options allow, TO its own guest's context id, FROM the
+ * other's. The line is "CONNECT PORT FROM PORT". Who comes by which path tells the context id, so no
+ * guest can take another one's.
+ *
+ * The listeners are opened before the cell. A process outside of it (port/connector.h) connects, by
  * its own copy of the options.
  */
 #ifndef OUTBOARD_DEVICES_VSOCK_HOST_H
@@ -20,6 +25,9 @@
 #include "vsock.h"
 
 #define HOST_FORWARDS 64u
+
+/* Guests that may be connected with. */
+#define HOST_GUESTS 64u
 
 /* Clients that have not sent their whole line yet. */
 #define HOST_GREETINGS 64u
@@ -38,6 +46,10 @@ struct host_listen {
 
 struct host_options {
     const char *path;
+    uint32_t guest_cid;
+    const char *guests; /* the base of the paths between guests */
+    uint32_t allowed[HOST_GUESTS];
+    unsigned num_allowed;
     struct host_forward forwards[HOST_FORWARDS];
     unsigned num_forwards;
     struct host_listen listens[HOST_FORWARDS];
@@ -54,7 +66,7 @@ int host_open(struct host_options *options, struct host **ret_host, struct ob_fa
 void host_close(struct host *host);
 
 /* vsock_ops.dial: context is the host. */
-int host_dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type);
+int host_dial(void *context, uint32_t call, struct connection_peer peer, enum packet_type type);
 
 /* Serves the host's programs from now on, on the device's loop. 0 or a negative errno. */
 int host_serve(struct host *host, struct vsock *vsock, struct ob_device *device,

@@ -50,7 +50,7 @@ struct vsock {
 
 /* Makes a connection of a free one. */
 void vsock_begin(struct vsock *vsock, struct connection *connection, enum connection_state state,
-                 uint16_t type, uint32_t guest_port, uint32_t host_port);
+                 uint16_t type, uint32_t guest_port, struct connection_peer peer);
 
 /* Carries a verdict out; the connection may be free after it. */
 void vsock_settle(struct vsock *vsock, struct connection *connection,

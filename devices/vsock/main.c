@@ -32,7 +32,7 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
 {
     static const struct vsock_ops ops = {.dial = host_dial};
     struct program *program = config;
-    const struct vsock_options options = {.guest_cid = program->options.guest_cid,
+    const struct vsock_options options = {.guest_cid = program->options.host.guest_cid,
                                           .connections = program->options.connections,
                                           .ops = &ops,
                                           .context = program->host};
@@ -69,6 +69,12 @@ static const struct ob_option known_options[] = {
     {"only-forwards", NULL, "ports without a --forward are refused", option_only_forwards},
     {"listen", "PORT=ADDRESS",
      "connections to [HOST:]PORT or unix:PATH of the host go to the guest's PORT", option_listen},
+    {"guests", "PATH",
+     "connect with the device of another guest at PATH_CID_CID: the guest's context id to connect "
+     "to, and the other's",
+     option_guests},
+    {"allow-guest", "CID", "connections to and from this guest; may be repeated",
+     option_allow_guest},
     {"connections", "N", "at a time, up to 4096 (1024)", option_connections},
     {0},
 };

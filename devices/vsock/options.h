@@ -6,9 +6,8 @@
 #include "host.h"
 
 struct options {
-    uint64_t guest_cid; /* 0: not given */
     uint32_t connections;
-    struct host_options host;
+    struct host_options host; /* guest_cid 0: not given */
 };
 
 /* ob_option.apply, each for the option of its name. */
@@ -17,6 +16,8 @@ int option_host_socket(void *config, const char *value, struct ob_fault *fault);
 int option_forward(void *config, const char *value, struct ob_fault *fault);
 int option_only_forwards(void *config, const char *value, struct ob_fault *fault);
 int option_listen(void *config, const char *value, struct ob_fault *fault);
+int option_guests(void *config, const char *value, struct ob_fault *fault);
+int option_allow_guest(void *config, const char *value, struct ob_fault *fault);
 int option_connections(void *config, const char *value, struct ob_fault *fault);
 
 /* Whether they are complete. */

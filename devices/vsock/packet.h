@@ -14,7 +14,10 @@
 /* A driver sends at most this in one packet (Linux: 64 KiB). */
 #define PACKET_PAYLOAD_MAX 65536u
 
-#define VSOCK_CID_HOST UINT64_C(2)
+/* Context ids of guests are from 3 to 2^32 - 2. */
+#define VSOCK_CID_HOST      2u
+#define VSOCK_CID_GUEST_MIN 3u
+#define VSOCK_CID_GUEST_MAX (UINT32_MAX - 1)
 
 enum packet_type {
     PACKET_STREAM = 1,

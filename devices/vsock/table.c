@@ -34,9 +34,10 @@ void table_free(struct table *table)
 
 /* A guest can choose ports that all have one hash: it then slows its own device down, by as many
  * steps as there may be connections. */
-static uint32_t *bucket_of(const struct table *table, uint32_t guest_port, uint32_t host_port)
+static uint32_t *bucket_of(const struct table *table, uint32_t guest_port,
+                           struct connection_peer peer)
 {
-    uint64_t both = (uint64_t)guest_port << 32 | host_port;
+    uint64_t both = ((uint64_t)guest_port << 32 | peer.port) + peer.cid;
     return &table->buckets[(both * UINT64_C(0x9e3779b97f4a7c15) >> 32) % table->size];
 }
 
@@ -45,12 +46,14 @@ static uint32_t number_of(const struct table *table, const struct connection *co
     return (uint32_t)(connection - table->connections);
 }
 
-struct connection *table_find(const struct table *table, uint32_t guest_port, uint32_t host_port)
+struct connection *table_find(const struct table *table, uint32_t guest_port,
+                              struct connection_peer peer)
 {
-    uint32_t next = *bucket_of(table, guest_port, host_port);
+    uint32_t next = *bucket_of(table, guest_port, peer);
     while (next) {
         struct connection *connection = &table->connections[next - 1];
-        if (connection->guest_port == guest_port && connection->host_port == host_port)
+        if (connection->guest_port == guest_port && connection->peer.port == peer.port &&
+            connection->peer.cid == peer.cid)
             return connection;
         next = connection->next;
     }
@@ -71,7 +74,7 @@ struct connection *table_take(struct table *table)
 
 void table_add(struct table *table, struct connection *connection)
 {
-    uint32_t *bucket = bucket_of(table, connection->guest_port, connection->host_port);
+    uint32_t *bucket = bucket_of(table, connection->guest_port, connection->peer);
     connection->next = *bucket;
     *bucket = number_of(table, connection) + 1;
     table->count++;
@@ -79,7 +82,7 @@ void table_add(struct table *table, struct connection *connection)
 
 void table_forget(struct table *table, struct connection *connection)
 {
-    uint32_t *link = bucket_of(table, connection->guest_port, connection->host_port);
+    uint32_t *link = bucket_of(table, connection->guest_port, connection->peer);
     uint32_t name = number_of(table, connection) + 1;
     while (*link && *link != name)
         link = &table->connections[*link - 1].next;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Table: the connections of a device, found by their two ports, and the queue of those that have a
+ * Table: the connections of a device, found by their two ends, and the queue of those that have a
  * packet for the guest.
  *
  * The queue is fair: a connection sends one packet and goes to its end. So one with much to send never
@@ -27,13 +27,14 @@ int table_new(uint32_t size, struct table *ret_table);
 void table_free(struct table *table);
 
 /* NULL: not found. */
-struct connection *table_find(const struct table *table, uint32_t guest_port, uint32_t host_port);
+struct connection *table_find(const struct table *table, uint32_t guest_port,
+                              struct connection_peer peer);
 
 /* A free connection, or NULL if all are taken. The caller begins it and then adds it. */
 struct connection *table_take(struct table *table);
 /* After vsock_connection_begin(). */
 void table_add(struct table *table, struct connection *connection);
-/* Its ports name it no more. */
+/* Its ends name it no more. */
 void table_forget(struct table *table, struct connection *connection);
 /* Ends one that was forgotten. */
 void table_release(struct table *table, struct connection *connection);

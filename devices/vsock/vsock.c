@@ -32,9 +32,8 @@ void vsock_dialled(struct vsock *vsock, uint32_t call, int fd)
             close(fd); /* the guest has given up */
         return;
     }
-    if (fd >= 0)
-        vsock_connection_dialled(connection, fd);
-    vsock_settle(vsock, connection, fd >= 0 ? CONNECTION_GOES_ON : CONNECTION_RESET);
+    vsock_settle(vsock, connection,
+                 fd >= 0 ? vsock_connection_dialled(connection, fd) : CONNECTION_RESET);
 }
 
 /* One that no connection to this port of the guest has. */
@@ -45,12 +44,13 @@ static uint32_t client_port(struct vsock *vsock, uint32_t guest_port)
             vsock->next_client_port == UINT32_MAX)
             vsock->next_client_port = VSOCK_FIRST_CLIENT_PORT;
         vsock->next_client_port++;
-    } while (table_find(&vsock->table, guest_port, vsock->next_client_port - 1));
+    } while (table_find(&vsock->table, guest_port,
+                        (struct connection_peer){VSOCK_CID_HOST, vsock->next_client_port - 1}));
     return vsock->next_client_port - 1;
 }
 
-int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type,
-                  bool announce)
+static int ask_guest(struct vsock *vsock, int fd, uint32_t guest_port, struct connection_peer peer,
+                     enum packet_type type, bool announce)
 {
     if (!vsock->runs)
         return -ENETDOWN;
@@ -59,11 +59,25 @@ int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_
     struct connection *connection = table_take(&vsock->table);
     if (!connection)
         return -ENOBUFS;
-    vsock_begin(vsock, connection, CONNECTION_ASKING, type, guest_port,
-                client_port(vsock, guest_port));
+    vsock_begin(vsock, connection, CONNECTION_ASKING, type, guest_port, peer);
     vsock_connection_attach(connection, fd, announce);
     vsock_settle(vsock, connection, CONNECTION_GOES_ON);
     return 0;
+}
+
+int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type,
+                  bool announce)
+{
+    const struct connection_peer peer = {VSOCK_CID_HOST, client_port(vsock, guest_port)};
+    return ask_guest(vsock, fd, guest_port, peer, type, announce);
+}
+
+int vsock_connect_peer(struct vsock *vsock, int fd, uint32_t guest_port,
+                       struct connection_peer peer, enum packet_type type)
+{
+    if (table_find(&vsock->table, guest_port, peer))
+        return -EADDRINUSE;
+    return ask_guest(vsock, fd, guest_port, peer, type, true);
 }
 
 /* --- the device's callbacks ---------------------------------------------------------------- */

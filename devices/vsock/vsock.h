@@ -13,6 +13,7 @@
 
 #include <outboard/device.h>
 
+#include "connection.h"
 #include "packet.h"
 
 #define VSOCK_CONNECTIONS_MAX     4096u
@@ -24,9 +25,9 @@
 struct vsock;
 
 struct vsock_ops {
-    /* Connects to the destination of a port of the host; vsock_dialled() has the answer. 0 or a
-     * negative errno: the guest's request is refused. */
-    int (*dial)(void *context, uint32_t call, uint32_t host_port, enum packet_type type);
+    /* Connects to the destination of a port of the host, or to the device of another guest;
+     * vsock_dialled() has the answer. 0 or a negative errno: the guest's request is refused. */
+    int (*dial)(void *context, uint32_t call, struct connection_peer peer, enum packet_type type);
 };
 
 struct vsock_options {
@@ -51,5 +52,10 @@ void vsock_dialled(struct vsock *vsock, uint32_t call, int fd);
  * connections. */
 int vsock_connect(struct vsock *vsock, int fd, uint32_t guest_port, enum packet_type type,
                   bool announce);
+
+/* Likewise for the port of another guest, whose device reads "OK PORT\n" first. -EADDRINUSE: the guest
+ * has a connection with that port. */
+int vsock_connect_peer(struct vsock *vsock, int fd, uint32_t guest_port,
+                       struct connection_peer peer, enum packet_type type);
 
 #endif

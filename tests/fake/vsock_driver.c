@@ -220,11 +220,12 @@ void port_stream_close(int fd)
 
 /* --- the driver ---------------------------------------------------------------------------- */
 
-static int dial(void *context, uint32_t call, uint32_t host_port, enum packet_type type)
+static int dial(void *context, uint32_t call, struct connection_peer peer, enum packet_type type)
 {
     struct driver *driver = context;
     driver->call = call;
-    driver->dialled_port = host_port;
+    driver->dialled_cid = peer.cid;
+    driver->dialled_port = peer.port;
     driver->dialled_type = type;
     driver->dials++;
     return driver->dial_error;

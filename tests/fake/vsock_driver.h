@@ -33,7 +33,7 @@ struct driver {
     unsigned events;
     bool failed; /* the device has asked for a reset */
     /* Of the last dial. */
-    uint32_t call, dialled_port;
+    uint32_t call, dialled_port, dialled_cid;
     enum packet_type dialled_type;
     int dial_error; /* what dial() returns */
     unsigned dials;

@@ -7,7 +7,7 @@ import pytest
 from guestlab import paths
 from virtio_driver import RING_PACKED, VERSION_1
 from vsock_driver import (
-    END_OF_MESSAGE, NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RST, RW, SEQPACKET, SEQPACKET_FEATURE, SHUTDOWN, VsockDriver)  # fmt: skip
+    END_OF_MESSAGE, END_OF_RECORD, NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RST, RW, SEQPACKET, SEQPACKET_FEATURE, SHUTDOWN, VsockDriver)  # fmt: skip
 from vsock_host import PATIENCE_S, HostSockets
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vsock"
@@ -274,10 +274,15 @@ def test_path_is_removed(world):
     [
         ([], "give --guest-cid=N"),
         (["--guest-cid=2"], "--guest-cid: got '2', expected a number from 3"),
-        (["--guest-cid=5"], "give --host-socket=PATH, --forward or --listen"),
+        (["--guest-cid=5"], "give --host-socket=PATH, --forward, --listen or --guests"),
         (["--guest-cid=5", "--forward=80"], "--forward: got '80', expected PORT=ADDRESS"),
         (["--guest-cid=5", "--forward=80=unix:/a", "--forward=80=unix:/b"], "got port 80 twice"),
         (["--guest-cid=5", "--host-socket=@x"], "expected a path"),
+        (["--guest-cid=5", "--guests=/x"], "give --guests=PATH and --allow-guest=CID together"),
+        (["--guest-cid=5", "--guests=/x", "--allow-guest=5"], "got the guest's own context id 5"),
+        (["--guest-cid=5", "--allow-guest=6", "--allow-guest=6"], "got guest 6 twice"),
+        (["--guest-cid=5", "--guests=@x"], "PATH_CID_CID is beside it"),
+        (["--guest-cid=5", "--allow-guest=2"], "--allow-guest: got '2', expected a number from 3"),
         (["--guest-cid=5", "--host-socket=/nonexistent/x"], "can't listen at unix:/nonexistent/x: No such file"),
     ],
 )

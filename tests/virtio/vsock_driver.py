@@ -9,7 +9,7 @@ HEADER = struct.Struct("<QQIIIHHIII")
 STREAM, SEQPACKET = 1, 2
 REQUEST, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST = range(1, 8)
 NO_RECEIVE, NO_SEND = 1, 2
-END_OF_MESSAGE = 1
+END_OF_MESSAGE, END_OF_RECORD = 1, 2
 SEQPACKET_FEATURE = 1 << 1
 
 HOST = 2
@@ -25,6 +25,7 @@ class VsockDriver:
         self.receive, self.transmit, self.events = pci.start(features)
         self.buffers = {}
         self.forwarded = collections.Counter()  # bytes of each connection that have left our buffers
+        self.peer = HOST  # the other end of all connections
         for _ in range(64):
             self.give()
         self.receive.kick()
@@ -36,7 +37,7 @@ class VsockDriver:
 
     def send(self, op, guest_port, host_port, payload=b"", *, kind=STREAM, flags=0, buf_alloc=262144, split=None):
         """One packet, in descriptors that are cut at `split`."""
-        header = HEADER.pack(self.cid, HOST, guest_port, host_port, len(payload), kind, op, flags, buf_alloc,
+        header = HEADER.pack(self.cid, self.peer, guest_port, host_port, len(payload), kind, op, flags, buf_alloc,
                              self.forwarded[guest_port, host_port])  # fmt: skip
         data = header + payload
         self.memory.write(self.out, data)
@@ -64,7 +65,7 @@ class VsockDriver:
         payload = self.memory.read(address + HEADER.size, fields[4])
         assert written == HEADER.size + len(payload)
         packet = Packet(*fields, payload)
-        assert (packet.src_cid, packet.dst_cid) == (HOST, self.cid)
+        assert (packet.src_cid, packet.dst_cid) == (self.peer, self.cid)
         self.forwarded[packet.dst_port, packet.src_port] += len(payload)
         self.give(address)
         self.receive.kick()
