@@ -14,6 +14,7 @@ void completion_post(struct nvme_request *request, uint16_t status)
     if (status != NVME_SUCCESS)
         log_error(nvme, request);
     queue_finish(cq, request);
+    nvme->requests.turnover++; /* the intent is committed before the entry is written */
     if (!nvme->succession.kept && queue_post(nvme, cq) < 0)
         gate_fail(nvme);
 }

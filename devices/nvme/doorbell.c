@@ -18,6 +18,14 @@ static void write_sq_tail(struct nvme *nvme, uint32_t id, uint32_t tail)
         refuse(nvme, NVME_ERROR_DOORBELL_VALUE);
 }
 
+/* Room for completions that wait is used only when a successor would know of it too. */
+static void head_moved(struct nvme *nvme, const struct nvme_cq *cq)
+{
+    if (cq->finished)
+        nvme->requests.turnover++;
+    interrupt_update(nvme);
+}
+
 static void write_cq_head(struct nvme *nvme, uint32_t id, uint32_t head)
 {
     struct nvme_cq *cq = queue_cq(nvme, id);
@@ -26,7 +34,7 @@ static void write_cq_head(struct nvme *nvme, uint32_t id, uint32_t head)
     else if (!queue_set_cq_head(cq, head))
         refuse(nvme, NVME_ERROR_DOORBELL_VALUE);
     else
-        interrupt_update(nvme);
+        head_moved(nvme, cq);
 }
 
 void doorbell_ring(struct nvme *nvme, uint64_t index, uint32_t value)

@@ -83,7 +83,8 @@ struct nvme_requests {
     struct nvme_request *free_io;
     struct nvme_request *parked; /* oldest first */
     struct nvme_request **parked_end;
-    unsigned turnover;  /* commands taken and ended, ever */
+    unsigned
+        turnover; /* steps of commands that a successor must know of: fetched, finished, posted */
     unsigned in_flight; /* operations of back ends, those without a request included */
 };
 
