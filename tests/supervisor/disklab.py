@@ -1,41 +1,84 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""A VMM of test_restart.py whose guest has outboard-nvme as its disk: it polls completions, reuses each buffer at once,
-and knows of each block the contents that it must have."""
+"""VMMs of test_restart.py and test_fault_points.py whose guest has outboard-nvme as its disk. The guest reuses each
+buffer at once, and knows of each block the contents that it must have. It polls completions, or waits for interrupts."""
 import random
 import socket
 import struct
 import sys
+import types
 
 import driver
 import mpqemu
+import vfio_user
+from controllab import Control
 from restartlab import Killer
+from test_shadow import create_shadow_queue
+from vfio_machine import VfioMachine
 
 BLOCK = 4096
 BLOCKS = 256
 DEPTH = 24
+READ, WRITE = 2, 1
 
 
-class Machine(driver.Machine):
-    """Interrupts that come twice are none too many: completions alone count."""
+class OverMpqemu(driver.Machine):
+    def __init__(self, fd):
+        super().__init__(mpqemu.Proxy(socket.socket(fileno=int(fd))))
+        self.connect()
+
+    def map_again(self):
+        self.map([(0, driver.MEMORY_LEN, 0)])
+
+
+class OverVfioUser(VfioMachine):
+    """Of its memory the upper half, which the guest does not use, comes and goes in pieces: a map is many messages."""
+
+    PIECES = 32
+    PIECE = driver.MEMORY_LEN // 2 // PIECES
+
+    def __init__(self, path):
+        super().__init__(vfio_user.Client.connect(path))
+        self.connect()
+        self.client.unmap(0, driver.MEMORY_LEN)
+        self.client.map(0, driver.MEMORY_LEN // 2, [self.memory_fd])
+        self.map_pieces()
+
+    def pieces(self):
+        return range(driver.MEMORY_LEN // 2, driver.MEMORY_LEN, self.PIECE)
+
+    def map_pieces(self):
+        for at in self.pieces():
+            self.client.map(at, self.PIECE, [self.memory_fd], offset=at)
+
+    def map_again(self):
+        for at in self.pieces():
+            self.client.unmap(at, self.PIECE)
+        self.map_pieces()
+
+
+MACHINES = {"mpqemu": OverMpqemu, "vfio-user": OverVfioUser}
 
 
 class Storm:
     """Reads and writes at random, DEPTH at a time, each block in one command at a time."""
 
-    def __init__(self, fd, kills):
-        self.machine = Machine(mpqemu.Proxy(socket.socket(fileno=int(fd))))
-        self.machine.connect()
-        self.controller = driver.Controller(self.machine)
-        self.queue = self.controller.create_queue()
+    def __init__(self, machine, shadow=False, entries=64, depth=DEPTH):
+        self.machine = machine
+        self.controller = driver.Controller(machine)
+        make = create_shadow_queue if shadow else Storm.create_queue
+        self.queue = make(self.controller, entries)
         self.disk = driver.Disk(self.queue)
         self.model = [0] * BLOCKS  # the version that each block has
         self.version = 0
-        self.buffers = [self.machine.pages(1) for _ in range(DEPTH)]
-        self.free = list(range(DEPTH))
+        self.buffers = [machine.pages(1) for _ in range(depth)]
+        self.free = list(range(depth))
         self.busy = set()
         self.outstanding = {}
         self.done = 0
-        self.killer = Killer(int(kills), "outboard-nvme")
+
+    @staticmethod
+    def create_queue(controller, entries):
+        return controller.create_queue(1, entries)
 
     @staticmethod
     def contents(block, version):
@@ -49,9 +92,16 @@ class Storm:
         if writes:
             self.version += 1
             self.machine.write(self.buffers[slot], self.contents(block, self.version))
-        command = self.queue.put(1 if writes else 2, 1, self.buffers[slot], 0, d10=block * 8, d12=BLOCK // 512 - 1)
+        command = self.queue.put(
+            WRITE if writes else READ, 1, self.buffers[slot], 0, d10=block * 8, d12=BLOCK // 512 - 1
+        )  # fmt: skip
         assert command not in self.outstanding
         self.outstanding[command] = (slot, block, self.version if writes else None)
+
+    def start_some(self):
+        for _ in range(random.randint(1, len(self.free))):
+            self.start()
+        self.queue.ring()
 
     def end(self, completion):
         assert completion.command_id in self.outstanding, f"{completion} came twice, or for no command"
@@ -68,28 +118,39 @@ class Storm:
         self.busy.remove(block)
         self.free.append(slot)
         self.done += 1
-        self.killer.progress.set()
 
     def collect(self):
-        queue, taken = self.queue, 0
-        while completion := queue.peek():
-            queue.head = (queue.head + 1) % queue.entries
-            queue.phase ^= queue.head == 0
-            taken += 1
+        """Ends each command whose completion is there; how many."""
+        taken = self.queue.take()
+        assert taken == len(self.queue.early), "a completion came twice"
+        for completion in self.queue.early.values():
             self.end(completion)
-        if taken:
-            self.machine.set_register(driver.DOORBELLS + 8 * queue.number + 4, queue.head)
+        self.queue.early.clear()
+        return taken
 
-    def run(self):
-        while self.killer.is_alive() or self.outstanding:
-            if self.free and self.killer.is_alive():
-                for _ in range(random.randint(1, len(self.free))):
-                    self.start()
-                self.queue.ring()
-            self.collect()
+    def collect_by_interrupt(self):
+        """As Linux does: nothing but an interrupt tells of completions."""
+        self.machine.take_interrupt()
+        self.collect()
+        self.machine.end_interrupt()
+
+    def look_around(self):
+        """What a guest does at times besides."""
+        self.machine.map_again()
+        assert self.machine.register(driver.CSTS) == driver.RDY
+
+    def run(self, goes_on, by_interrupts=False):
+        """Until there are no commands and no reason to go on."""
+        while (wanted := goes_on()) or self.outstanding:
+            drains = by_interrupts and self.outstanding and random.random() < 0.5  # the last interrupt counts too
+            if self.free and wanted and not drains:
+                self.start_some()
+            if by_interrupts:
+                self.collect_by_interrupt()
+            else:
+                self.collect()
             if random.random() < 0.01:
-                self.machine.map([(0, driver.MEMORY_LEN, 0)])
-                assert self.machine.register(driver.CSTS) == driver.RDY
+                self.look_around()
 
     def verify(self):
         for block in range(BLOCKS):
@@ -98,18 +159,25 @@ class Storm:
 
 
 def storm(fd, kills):
-    disk = Storm(fd, kills)
-    disk.run()
+    disk = Storm(OverMpqemu(fd))
+    killer = Killer(int(kills), "outboard-nvme")
+
+    def goes_on():
+        killer.note_progress(disk.done)
+        return killer.is_alive()
+
+    disk.run(goes_on)
     disk.verify()
-    print(f"verified {disk.done > 0}")
+    print(f"verified {disk.done > 0} through {len(killer.killed)}")
 
 
 def admin(fd, kills):
     """Queues are made and deleted, and features set, while the process is killed."""
-    disk = Storm(fd, kills)
+    disk = Storm(OverMpqemu(fd))
+    killer = Killer(int(kills), "outboard-nvme")
     controller, number = disk.controller, 2
     value = 0
-    while disk.killer.is_alive():
+    while killer.is_alive():
         queue = controller.create_queue(number)
         assert driver.Disk(queue).read(0, BLOCK) == bytes(BLOCK)
         assert controller.delete_sq(number) == driver.SUCCESS
@@ -119,8 +187,30 @@ def admin(fd, kills):
         assert controller.admin.run(0x0A, d10=0x08).result & 0xFF == value
         disk.machine.free = disk.buffers[-1] + 16 * driver.PAGE
         number = 2 + number % 8
-        disk.killer.progress.set()
-    print("verified True")
+        killer.progress.set()
+    print(f"verified True through {len(killer.killed)}")
+
+
+class Restarts:
+    """How often the device has been restarted, as the machine's control socket says."""
+
+    def __init__(self, path):
+        self.control = Control(path, types.SimpleNamespace(running=True))
+
+    def __call__(self):
+        (device,) = self.control.ask("stats")
+        return device["restarts"]
+
+
+def faults(wire, place, control, deaths, guest):
+    """A guest like Linux, with shadow doorbells and interrupts, or one that polls, until the device has died so often."""
+    restarts = Restarts(control)
+    by_interrupts = guest == "interrupts"
+    # Few entries: the queues are full, and a head that moves is room that is needed.
+    disk = Storm(MACHINES[wire](place), shadow=by_interrupts, entries=8, depth=7)
+    disk.run(lambda: restarts() < int(deaths) and disk.done < 200 * int(deaths), by_interrupts)
+    disk.verify()
+    print(f"verified through {restarts()}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ import mpqemu
 import vfio_user
 
 BAR = 0xFE000000
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+# What finds our modules and those that they need, for a script that outboard run starts as its VMM.
+LAB_PATH = ":".join(str(TESTS / folder) for folder in ("wire", "supervisor", "nvme")) + f":{TESTS.parent / 'tools'}"
+PLACES = {"mpqemu": "%fd:device%", "vfio-user": "%socket:device%"}
 
 
 def children(pid):
@@ -51,8 +55,16 @@ class Killer(threading.Thread):
     def __init__(self, kills, name="counter"):
         super().__init__(daemon=True)
         self.kills, self.name = kills, name
+        self.killed = set()  # the log folds its lines when there are many
         self.progress = threading.Event()  # set by the VMM
+        self.done = 0
         self.start()
+
+    def note_progress(self, done):
+        """For a VMM that counts what is done."""
+        if done != self.done:
+            self.done = done
+            self.progress.set()
 
     def wait_for_progress(self):
         self.progress.clear()
@@ -68,6 +80,7 @@ class Killer(threading.Thread):
             kill(pid)
             select.select([end], [], [])
             os.close(end)
+            self.killed.add(pid)
 
 
 class Mpqemu:
@@ -136,7 +149,8 @@ def storm(wire, place, kills):
     registers = connect(wire, place)
     killer = Killer(int(kills))
     count(registers, killer)
-    print("counted")
+    assert device() not in killer.killed
+    print(f"counted through {len(killer.killed)}")
 
 
 def until_it_fails(wire, place, kills):
