@@ -20,6 +20,7 @@ struct vault_head {
     uint64_t owner;     /* number of the process's life << 1 | column */
     uint64_t committed; /* sequence number */
     uint64_t progress;  /* counts the messages that were done, roughly */
+    uint64_t looking;   /* progress + 1 while a message is looked at */
 };
 
 #endif

@@ -8,6 +8,7 @@
 #include <outboard/irq.h>
 
 #include "base/auto.h"
+#include "base/fault_point.h"
 #include "device/internal.h"
 
 /* The library's flags, as they lie in the vault. */
@@ -65,6 +66,7 @@ int ob_vault_commit(struct ob_device *device)
     device_vault_put(device);
     device_vault_save(device);
     vault_commit(device->vault);
+    fault_point("committed");
     device->vault->shared->progress++;
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 
+#include "base/fault_point.h"
 #include "device/internal.h"
 #include "device/virtio_part.h"
 
@@ -63,7 +64,10 @@ int ob_dma_read(struct ob_device *device, uint64_t iova, void *ret_buf, size_t l
 int ob_dma_write(struct ob_device *device, uint64_t iova, const void *buf, size_t len)
 {
     int err = check_call(device, buf, len);
-    return err < 0 ? err : tell_of_unshared(device, iova, write_memory(device, iova, buf, len));
+    if (err == 0)
+        err = tell_of_unshared(device, iova, write_memory(device, iova, buf, len));
+    fault_point("dma-write");
+    return err;
 }
 
 int device_check_dma(struct ob_device *device, const struct ob_dma_request *request)

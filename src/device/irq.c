@@ -6,6 +6,7 @@
 
 #include <outboard/irq.h>
 
+#include "base/fault_point.h"
 #include "base/limits.h"
 #include "device/internal.h"
 #include "device/trace.h"
@@ -70,7 +71,9 @@ static void signal_vector(struct ob_device *device, const struct irq_vector *vec
 {
     if (trace_is_on(device->traces))
         trace_vector(device, vector);
+    fault_point("interrupt");
     device->host->event_signal(device->host->context, vector->fd);
+    fault_point("interrupted");
 }
 
 /* Tells the VMM that the level is up, if it is and nothing is in the way. */

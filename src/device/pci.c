@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault_point.h"
 #include "base/limits.h"
 #include "device/internal.h"
 
@@ -205,6 +206,7 @@ uint64_t device_register_read(struct ob_device *device, unsigned bar, uint64_t o
         value = msix_read(&device->pci->irqs.msix, offset, size);
     else if (device->ops.read)
         value = device->ops.read(device->state, bar, offset, size);
+    fault_point("callback");
     return truncate_to(value, size);
 }
 
@@ -218,6 +220,7 @@ void device_register_write(struct ob_device *device, unsigned bar, uint64_t offs
         msix_write(&device->pci->irqs.msix, offset, size, value);
     else if (device->ops.write)
         device->ops.write(device->state, bar, offset, size, truncate_to(value, size));
+    fault_point("callback");
 }
 
 uint64_t device_bar_read(struct ob_device *device, unsigned bar, uint64_t offset, unsigned size)

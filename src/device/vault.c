@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/fault_point.h"
+
 /* Stores before it come before stores behind it, as a successor sees them. */
 static void barrier(void)
 {
@@ -87,6 +89,7 @@ static void undo(struct vault *vault)
 
 void vault_own(struct vault *vault)
 {
+    vault->shared->looking = 0; /* we have looked at no message */
     store(&vault->shared->owner, vault->life << 1 | vault->column);
     undo(vault);
 }
@@ -96,6 +99,7 @@ void vault_commit(struct vault *vault)
     struct vault_shared *shared = vault->shared;
     const uint64_t next = shared->committed + 1;
     shared->record[next & 1] = vault->now;
+    fault_point("recorded");
     store(&shared->committed, next);
     vault->changed = false;
 }
@@ -244,6 +248,7 @@ void vault_put(struct vault *vault, enum vault_part part, const void *bytes, siz
     copy->version = version;
     if (len > 0)
         memcpy(copy->bytes, bytes, len);
+    fault_point("state-written");
     store(&copy->number, next);
     vault->changed = true;
 }

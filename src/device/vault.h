@@ -36,7 +36,7 @@
 #include "base/vault_head.h"
 
 #define VAULT_MAGIC   0x54564f42u /* "BOVT" */
-#define VAULT_VERSION 1u
+#define VAULT_VERSION 2u
 
 /* Bytes for the counts of transfers, which the program lays out (os/counted.h). */
 #define VAULT_TRANSFER_BYTES 16384u
@@ -104,6 +104,7 @@ struct vault_shared {
     uint64_t owner;     /* number of the process's life << 1 | column */
     uint64_t committed; /* sequence number */
     uint64_t progress;  /* counts messages, for the supervisor */
+    uint64_t looking;   /* progress + 1 while one is looked at */
     struct vault_record record[2];
     uint32_t lost; /* something did not fit: no successor can continue */
     /* Effects that were begun: a message, by the position of its bytes plus 1, and below
@@ -118,7 +119,7 @@ struct vault_shared {
 
 _Static_assert(sizeof(struct vault_shared) <= LIMIT_VAULT_BYTES &&
                    offsetof(struct vault_shared, owner) == offsetof(struct vault_head, owner) &&
-                   offsetof(struct vault_shared, progress) == offsetof(struct vault_head, progress),
+                   offsetof(struct vault_shared, looking) == offsetof(struct vault_head, looking),
                "the supervisor makes the file, and reads its head");
 
 struct vault {

@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault_point.h"
 #include "os/carried.h"
 #include "os/closer.h"
 
@@ -108,6 +109,7 @@ ssize_t counted_receive(struct counted *counted, unsigned column, int fd, void *
         disarm(rx);
         return err;
     }
+    fault_point("receive-uncounted");
     uint64_t first = rx->fd_base;
     bool all = settle_received(counted, column);
     if (!all) {
@@ -145,6 +147,7 @@ ssize_t counted_send(struct counted *counted, int fd, const void *buf, size_t le
         disarm(tx);
         return err;
     }
+    fault_point("send-uncounted");
     tx->total = tx->base + tx->header.msg_len;
     disarm(tx);
     return (ssize_t)tx->header.msg_len;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "base/fault_point.h"
 #include "os/clock.h"
 #include "os/shared_memory.h"
 #include "os/socket.h"
@@ -72,7 +73,9 @@ static int send_pending(struct connection *connection)
         struct engine_output output = engine_pending(engine);
         if (output.len == 0)
             return 0;
+        fault_point("before-send");
         ssize_t sent = send_output(connection, &output);
+        fault_point("sent");
         if (sent < 0)
             return sent == -EAGAIN ? 0 : (int)sent;
         if (connection->statistics)
@@ -114,6 +117,7 @@ static int turn(struct connection *connection)
                             LIMIT_FDS_PER_RECEIVE);
     if (received < 0)
         return (int)received;
+    fault_point("received");
     uint64_t since_ns = connection->statistics ? clock_now_ns() : 0;
     int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
     if (shared_memory_was_cut())

@@ -13,6 +13,7 @@
 #include <outboard/vault.h>
 
 #include "base/auto.h"
+#include "base/fault_point.h"
 #include "os/keeper.h"
 #include "os/log.h"
 
@@ -59,14 +60,17 @@ int life_open(struct life *life, struct ob_fault *fault)
     unsigned long long number;
     int poisoned;
     *life = (struct life){.vault_fd = -1, .keeper_fd = -1, .before_fd = -1};
-    if (!value)
+    if (!value) {
+        fault_points_arm(1);
         return 0;
+    }
     if (sscanf(value, VAULT_FORMAT, &life->vault_fd, &life->keeper_fd, &life->before_fd, &number,
                &poisoned) != 5)
         return ob_fault_set(fault, -EINVAL, VAULT_VARIABLE ": got '%.60s', expected five numbers",
                             value);
     unsetenv(VAULT_VARIABLE);
     life->number = number;
+    fault_points_arm(number);
     our_role = life->before_fd < 0 ? OB_VAULT_FIRST : OB_VAULT_SUCCESSOR;
     life->poisoned = poisoned;
     const int fds[] = {life->vault_fd, life->keeper_fd, life->before_fd};
@@ -127,6 +131,7 @@ static int ask(struct batch *batch)
     if (batch->count == 0)
         return 0;
     int err = keeper_ask(batch->channel, batch->numbers, batch->count, fds);
+    fault_point("hand-over");
     for (unsigned i = 0; err == 0 && i < batch->count; i++)
         *batch->to[i] = fds[i];
     batch->count = 0;
@@ -195,6 +200,7 @@ static int succeed(struct life *life, struct ob_fault *fault)
     if (err < 0)
         return ob_fault_set(fault, err, "the keeper of the process before: %s", strerror(-err));
     vault_own(vault);
+    fault_point("owned");
     look_back(life);
     return 0;
 }

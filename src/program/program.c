@@ -43,6 +43,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/fault_point.h"
 #include "base/printable.h"
 #include "os/closer.h"
 #include "os/inherited.h"
@@ -229,8 +230,10 @@ static int serve_further(struct program *program, int fd, const struct engine_op
         engine_free(engine);
         return err;
     }
-    if (past)
+    if (past) {
+        fault_point("before-ready");
         notify(program, "READY=1\n", "serving further");
+    }
     err = connection_serve(fd, program->loop, engine, program->options.poll_us, &program->stop,
                            fault);
     engine_free(engine);

@@ -114,7 +114,7 @@ static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
     if (trace_is_on(device_traces(engine->device) && !engine->traced))
         trace_message(engine, true, frame, len, engine->waiting.count);
     if (engine->vault)
-        engine->vault->in_message = true;
+        engine_vault_begin_message(engine);
     int err = engine->poisoned ? engine_vault_answer_error(engine, frame, len)
                                : engine->ops->handle(engine, frame, len, &engine->waiting);
     engine->poisoned = false;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fault_point.h"
 #include "device/device_vault.h"
 
 static uint8_t *rx_half(const struct engine *engine, unsigned half)
@@ -59,6 +60,14 @@ void engine_vault_close(struct engine *engine, struct fd_list *fds)
     fds->count = 0;
 }
 
+void engine_vault_begin_message(struct engine *engine)
+{
+    struct vault *vault = engine->vault;
+    vault->in_message = true;
+    vault->shared->looking = vault->shared->progress + 1;
+    fault_point("message-begun");
+}
+
 void engine_vault_frame(struct engine *engine, size_t len, bool drained)
 {
     struct vault_record *now = &engine->vault->now;
@@ -68,9 +77,11 @@ void engine_vault_frame(struct engine *engine, size_t len, bool drained)
     now->fds_consumed += engine->fds_handled;
     engine->fds_handled = 0;
     engine->vault->effects = 0;
+    fault_point("handled");
     put(engine);
     device_vault_save(engine->device);
     vault_commit(engine->vault);
+    fault_point("message-committed");
     engine->vault->shared->progress++;
     close_useless(engine);
 }

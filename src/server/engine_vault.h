@@ -19,6 +19,8 @@ void engine_vault_end(struct engine *engine);
 
 /* Descriptors of the frame that is being handled, which nobody took, are closed after its commit. */
 void engine_vault_close(struct engine *engine, struct fd_list *fds);
+/* A frame is looked at: if the process dies now, the frame is a suspect. */
+void engine_vault_begin_message(struct engine *engine);
 /* A frame of len bytes is done; `drained`: it was the last in the buffer. */
 void engine_vault_frame(struct engine *engine, size_t len, bool drained);
 /* The bytes behind the first `at` come to the start of the buffer. */

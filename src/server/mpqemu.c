@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/cursor.h"
+#include "base/fault_point.h"
 #include "device/device_vault.h"
 #include "device/irq.h"
 #include "device/pci.h"
@@ -76,6 +77,7 @@ static int replace_memory(struct request *request)
         device_forget_memory(request->device, NULL);
         for (unsigned i = 0; i < count; i++) {
             device_keep_memory(request->device, &descs[i]);
+            fault_point("memory-table");
             request->fds->fd[i] = -1;
         }
     }

@@ -13,7 +13,7 @@
 #include "base/auto.h"
 #include "base/vault_head.h"
 
-#define POISONED_AFTER 2u
+#define POISONED_AFTER 3u
 #define FIRST_WAIT_MS  50
 #define MINUTE_NS      60000000000ull
 
@@ -89,7 +89,7 @@ int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_F
         ret_fds[(*ret_count)++] = restart->owner_fd;
     return asprintf(ret_variable, VAULT_VARIABLE "=" VAULT_FORMAT, first_fd, first_fd + 1,
                     has_owner ? first_fd + 2 : -1, (unsigned long long)++restart->newest,
-                    restart->idle >= POISONED_AFTER) < 0
+                    restart->blamed >= POISONED_AFTER) < 0
                ? -ENOMEM
                : 0;
 }
@@ -125,6 +125,16 @@ void restart_ready(struct restart *restart)
         find_owner(restart, head.owner >> 1);
 }
 
+/* Counts lives in a row that have died of the same message. One that died before it looked at any
+ * is no witness. */
+static void blame(struct restart *restart, const struct vault_head *head)
+{
+    bool looked = head->owner >> 1 == restart->newest && head->looking == head->progress + 1;
+    if (head->progress != restart->progress)
+        restart->blamed = 0;
+    restart->blamed += looked;
+}
+
 static int wait_ms(const struct restart *restart)
 {
     return restart->idle > 1 ? FIRST_WAIT_MS << (restart->idle - 2) : 0;
@@ -151,6 +161,7 @@ int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *rea
         ob_fault_set(reason, -ENOTCONN, "the process that keeps its descriptors has ended too");
         return -1;
     }
+    blame(restart, &head);
     restart->idle = head.progress != restart->progress ? 0 : restart->idle + 1;
     restart->progress = head.progress;
     if (restart->idle >= LIMIT_RESTART_LIVES) {

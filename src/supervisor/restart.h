@@ -8,9 +8,8 @@
  * successor gets the channel to the keeper of the life that owns the vault. That is the last one
  * which took it over, and not always the last that was started.
  *
- * A device that dies again and again without having done anything is given up. After three lives
- * the message that they found is answered with an error; after LIMIT_RESTART_LIVES the device has
- * failed. One that makes progress may be restarted as often in a minute as the configuration says.
+ * A device that dies again and again without having done anything is given up. A message that three
+ * lives have died of is answered with an error; after LIMIT_RESTART_LIVES the device has failed. One that makes progress may be restarted as often in a minute as the configuration says.
  *
  * The vault was written by processes that may have been taken over. Only two numbers of it are read,
  * by pread(2), and only lives that there were are accepted.
@@ -36,6 +35,7 @@ struct restart {
     uint64_t owner, newest;
     uint64_t progress; /* when a process ended last */
     unsigned idle;     /* lives in a row that have done nothing */
+    unsigned blamed;   /* lives in a row that have died of the same message */
     unsigned limit;    /* restarts within a minute */
     uint64_t window_ns;
     unsigned in_window;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <linux/vfio.h>
 
+#include "base/fault_point.h"
 #include "device/device_vault.h"
 #include "server/vfio_user/vfio_user.h"
 
@@ -32,6 +33,7 @@ int vfio_user_dma_map(struct vfio_user_request *request)
         device_keep_memory(request->device, &desc);
         if (desc.fd >= 0)
             request->fds->fd[0] = -1;
+        fault_point("dma-map");
     }
     if (fault.code) /* the client is told by a number */
         ob_device_warn(request->device, "DMA_MAP: %s", fault.text);
@@ -53,6 +55,7 @@ static int drop_removed(struct vfio_user_server *server)
     if (!device_is_quiet(device) || memory_is_held(server->unmapping))
         return ENGINE_LATER;
     device_forget_memory(device, &server->unmapping->gpa);
+    fault_point("dma-unmap");
     memory_drop(device_memory(device), server->unmapping);
     server->unmapping = NULL;
     return 0;
