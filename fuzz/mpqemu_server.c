@@ -125,7 +125,7 @@ static void start(struct run *run)
     static const struct ob_device_ops ops = {.read = on_read, .write = on_write, .reset = on_reset};
     fake_host_init(&run->fake);
     CHECK(device_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
-    device_trace_on(run->device); /* what a peer says is formatted too */
+    device_trace(run->device, true); /* what a peer says is formatted too */
     CHECK(engine_new(&mpqemu_engine, run->device, &run->engine, NULL) == 0);
     model_init(&run->model);
 }

@@ -138,7 +138,7 @@ static void make_device(struct run *run)
                                              .load = load};
     fake_host_init(&run->fake);
     CHECK(device_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
-    device_trace_on(run->device); /* what a peer says is formatted too */
+    device_trace(run->device, true); /* what a peer says is formatted too */
     /* As it is but for its buffers, which would take most of the time. */
     run->ops = vfio_user_engine;
     run->ops.rx_len = run->ops.reply_limit = FRAME;

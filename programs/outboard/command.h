@@ -15,7 +15,9 @@ int cmd_pair(int argc, char **argv);
 int cmd_poke(int argc, char **argv);
 int cmd_proxy(int argc, char **argv);
 int cmd_qemu_args(int argc, char **argv);
+int cmd_restore(int argc, char **argv);
 int cmd_run(int argc, char **argv);
+int cmd_save(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 
 #endif

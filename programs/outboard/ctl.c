@@ -2,9 +2,11 @@
 /* outboard ctl: commands for a running `outboard run`. */
 #include "ctl.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/limits.h"
 #include "command.h"
@@ -31,6 +33,9 @@ static void print_help(void)
          "  add DEVICE program=P [KEY=VALUE...]  start a device and plug it in\n"
          "  remove DEVICE                  unplug a device and end it\n"
          "  policy DEVICE on-hang=POLICY   fail, kill or pause\n"
+         "  reset DEVICE                   as after power on\n"
+         "  trace DEVICE on [file=PATH]    a line for each message, to a file or the log\n"
+         "  trace DEVICE off               no more\n"
          "  pause, resume                  the VM, by QMP\n"
          "  quit                           end the machine, as SIGTERM does\n"
          "\n"
@@ -57,14 +62,17 @@ static int usage(const char *expected)
     return EXIT_USAGE;
 }
 
-/* Arguments of the words: DEVICE first, then KEY=VALUE; those of `add` but program are options. */
-static int put_words(struct json_out *out, char **words, bool adds)
+/* Arguments of the words: DEVICE first, of `trace` STATE, then KEY=VALUE; those of `add` but program
+ * are options. */
+static int put_words(struct json_out *out, const char *command, char **words)
 {
+    bool adds = strcmp(command, "add") == 0, traces = strcmp(command, "trace") == 0;
     bool in_options = false;
+    char path[PATH_MAX];
     for (char **word = words; *word; word++) {
         char *value = strchr(*word, '=');
-        if (word == words && !value) {
-            json_out_member_string(out, "device", *word);
+        if (word - words < (traces ? 2 : 1) && !value) {
+            json_out_member_string(out, word == words ? "device" : "state", *word);
             continue;
         }
         if (!value)
@@ -77,6 +85,11 @@ static int put_words(struct json_out *out, char **words, bool adds)
         }
         if (in_options && strcmp(*word, "program") == 0)
             return usage("program= before other keys");
+        if (traces && strcmp(*word, "file") == 0 && value[0] != '/' && getcwd(path, sizeof(path))) {
+            strncat(path, "/", sizeof(path) - strlen(path) - 1);
+            strncat(path, value, sizeof(path) - strlen(path) - 1);
+            value = path; /* the machine may be in another folder */
+        }
         json_out_member_string(out, *word, value);
     }
     if (in_options)
@@ -94,7 +107,7 @@ static int ask(struct control_client *client, const struct ctl *ctl)
     json_out_member_string(&out, "execute", ctl->words[0]);
     json_out_name(&out, "arguments");
     json_out_begin(&out, '{');
-    int status = put_words(&out, ctl->words + 1, strcmp(ctl->words[0], "add") == 0);
+    int status = put_words(&out, ctl->words[0], ctl->words + 1);
     json_out_end(&out, '}');
     json_out_end(&out, '}');
     json_out_bytes(&out, "\n", 1);

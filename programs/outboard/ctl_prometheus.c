@@ -106,7 +106,7 @@ static void print_histogram(const char *machine, const struct json *stats, const
 
 static void print_states(const char *machine, const struct json *list)
 {
-    static const char *const states[] = {"starting", "ready", "hung", "ended"};
+    static const char *const states[] = {"starting", "ready", "hung", "ended", "failed"};
     head("device_state", "gauge", "1 for the state that the device is in.");
     for (const struct json *row = list->first; row; row = row->next)
         for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++) {

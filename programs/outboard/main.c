@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/orders.h"
+#include "base/statistics.h"
 #include "command.h"
 #include "os/inherited.h"
 #include "os/log.h"
@@ -24,7 +26,9 @@ static const struct {
     {"poke", "read and write registers of a device", cmd_poke},
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
     {"qemu-args", "print the arguments of a QEMU that something else starts", cmd_qemu_args},
+    {"restore", "give devices of a machine the states that save has written", cmd_restore},
     {"run", "start a virtual machine and its devices, and end them together", cmd_run},
+    {"save", "pause a machine and write the states of its devices", cmd_save},
     {"top", "show the devices of a running machine, and what they do", cmd_top},
 };
 
@@ -32,6 +36,15 @@ static const struct {
 static bool starts_programs(const char *word)
 {
     return strcmp(word, "agent") == 0 || strcmp(word, "pair") == 0;
+}
+
+/* Descriptors of `outboard run` for the device, which `outboard disk` passes on. */
+static const char *name_for_device(void)
+{
+    static char text[64];
+    const char *statistics = getenv(STATISTICS_VARIABLE), *orders = getenv(ORDERS_VARIABLE);
+    snprintf(text, sizeof(text), "%s,%s", statistics ? statistics : "", orders ? orders : "");
+    return text;
 }
 
 static void print_help(void)
@@ -48,7 +61,7 @@ int main(int argc, char **argv)
     if (log_start("outboard") < 0)
         return EXIT_FAILURE;
     if (!starts_programs(word))
-        inherited_close(argc, argv, NULL);
+        inherited_close(argc, argv, strcmp(word, "disk") == 0 ? name_for_device() : NULL);
     for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
         if (strcmp(word, commands[i].name) == 0)
             return standard_output_end(commands[i].run(argc - 1, argv + 1));

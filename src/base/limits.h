@@ -233,6 +233,9 @@
 #define LIMIT_START_MS 30000u
 #define LIMIT_STOP_MS  10000u
 
+/* How long an order to a device process may take, milliseconds, such as to come to rest and be saved. */
+#define LIMIT_ORDER_MS 30000u
+
 /* The longest interval of a device's signs of life, milliseconds. */
 #define LIMIT_WATCHDOG_MS 3600000u
 
@@ -241,6 +244,9 @@
 #define LIMIT_MONITOR_REQUEST 65536u
 #define LIMIT_MONITOR_ANSWER  (4u << 20)
 #define LIMIT_MONITOR_EVENTS  65536u
+
+/* Bytes of a device's state that one message of the control socket carries. */
+#define LIMIT_STATE_PIECE 32768u
 
 /* Bytes of one message of a VMM's QMP, and how long the supervisor waits for an answer and for a
  * guest that is to let go of a device, milliseconds. */

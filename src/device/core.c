@@ -69,9 +69,9 @@ bool device_traces(const struct ob_device *device)
     return device->traces;
 }
 
-void device_trace_on(struct ob_device *device)
+void device_trace(struct ob_device *device, bool traces)
 {
-    device->traces = true;
+    device->traces = traces;
 }
 
 void device_begin_serving(struct ob_device *device)

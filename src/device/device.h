@@ -63,9 +63,9 @@ struct memory *device_memory(struct ob_device *device);
 /* The engine's way to memory that the peer has not shared; NULL: the engine lacks it. */
 void device_set_messenger(struct ob_device *device, const struct device_messenger *messenger);
 
-/* Whether events of the device are traced, trace.h; from now on it is. */
+/* Whether events of the device are traced, trace.h; from now on they are, or are not. */
 bool device_traces(const struct ob_device *device);
-void device_trace_on(struct ob_device *device);
+void device_trace(struct ob_device *device, bool traces);
 
 /* Where messages and I/O are counted from now on; NULL: nowhere. */
 struct statistics;
@@ -90,6 +90,8 @@ bool device_leave(struct ob_device *device);
 
 /* As ob_device_ops.pause(), when it changes something. A dormant device resumes when it wakes. */
 void device_pause(struct ob_device *device, bool paused);
+/* Whether device_pause() was asked last to pause it. */
+bool device_is_stopped(const struct ob_device *device);
 /* As ob_device_ops.at_rest(). */
 int device_at_rest(struct ob_device *device, struct ob_fault *fault);
 

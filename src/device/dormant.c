@@ -17,6 +17,11 @@ void device_pause(struct ob_device *device, bool paused)
     update_pause(device);
 }
 
+bool device_is_stopped(const struct ob_device *device)
+{
+    return device->stopped;
+}
+
 void device_quiesce(struct ob_device *device)
 {
     if (!device->quiescing && device->ops.quiesce)

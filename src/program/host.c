@@ -269,7 +269,6 @@ void ob_device_free(struct ob_device *device)
 void program_host_trace(struct ob_device *device, struct trace *trace)
 {
     host_of(device)->trace = trace;
-    device_trace_on(device);
 }
 
 struct device_timers *program_host_timers(struct ob_device *device)

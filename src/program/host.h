@@ -21,7 +21,7 @@ int program_host_use_loop(struct ob_device *device, struct loop *loop);
 /* The timers of the device, which last as long as it. */
 struct device_timers *program_host_timers(struct ob_device *device);
 
-/* From now on events of the device are traced. The trace stays the caller's. */
+/* Where events of the device are traced while device_trace() says so. The trace stays the caller's. */
 void program_host_trace(struct ob_device *device, struct trace *trace);
 
 #endif

@@ -58,6 +58,7 @@
 #include "program/host.h"
 #include "program/life.h"
 #include "program/options.h"
+#include "program/orders.h"
 #include "program/process.h"
 #include "program/program_cell.h"
 #include "program/socket_remover.h"
@@ -86,6 +87,7 @@ struct program {
     struct loop *loop;
     int signal_fd;
     struct watchdog watchdog;
+    struct orders orders;
     struct statistics *statistics; /* NULL: the launcher wants none */
     struct ob_device *device;
     bool stop; /* SIGTERM or SIGINT came */
@@ -158,8 +160,8 @@ static int open_all(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = author_open(program->author, program->config, fault);
     program->opened = err == 0;
-    if (err == 0 && trace)
-        err = trace_open(&program->trace, trace, program->author->name, fault);
+    if (err == 0 && (trace || program->orders.fd >= 0))
+        err = trace_open(&program->trace, trace ? trace : "", program->author->name, fault);
     if (err == 0)
         err = open_loop(program, fault);
     if (err == 0)
@@ -167,6 +169,9 @@ static int open_all(struct program *program, struct ob_fault *fault)
                                            : take_socket(program, fault);
     if (err == 0 && watchdog_begin(&program->watchdog, program->loop, program->notify_fd) < 0)
         err = ob_fault_set(fault, -EMFILE, "can't make a timer for the launcher's watchdog");
+    if (err == 0 &&
+        orders_begin(&program->orders, program->loop, program->orders.fd, program->notify_fd) < 0)
+        err = ob_fault_set(fault, -EMFILE, "can't wait for the launcher's orders");
     return err;
 }
 
@@ -206,8 +211,10 @@ static int create(struct program *program, struct ob_fault *fault)
         memory_never_map(device_memory(program->device));
     if (program->options.has_pci_id)
         device_set_pci_ids(program->device, program->options.vendor_id, program->options.device_id);
-    if (program->options.trace)
-        program_host_trace(program->device, &program->trace);
+    program_host_trace(program->device, &program->trace);
+    device_trace(program->device, program->options.trace);
+    program->orders.device = program->device;
+    program->orders.trace = &program->trace;
     err = program_host_use_loop(program->device, program->loop);
     if (err == 0)
         return life_take_over(&program->life, program->device, fault);
@@ -364,6 +371,7 @@ static void end(struct program *program)
     if (program->opened && program->author->close)
         program->author->close(program->config);
     watchdog_end(&program->watchdog);
+    orders_end(&program->orders);
     loop_free(program->loop);
     trace_close(&program->trace);
     statistics_page_close(program->statistics);
@@ -397,7 +405,7 @@ static int run(struct program *program, struct ob_fault *fault)
 }
 
 static int serve(const struct ob_program *author, const struct options *options, void *config,
-                 struct statistics *statistics)
+                 struct statistics *statistics, int orders_fd)
 {
     struct program program = {.author = author,
                               .config = config,
@@ -407,7 +415,8 @@ static int serve(const struct ob_program *author, const struct options *options,
                               .remover_fd = -1,
                               .socket_fd = -1,
                               .signal_fd = -1,
-                              .watchdog.ticker_fd = -1};
+                              .watchdog.ticker_fd = -1,
+                              .orders = {.fd = orders_fd, .ticker_fd = -1, .file_fd = -1}};
     struct ob_fault fault = {0};
     notify_connect(&program.notify_fd); /* a launcher that can't be reached misses nothing either */
     int err = run(&program, &fault);
@@ -449,6 +458,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     if (log_start(is_read && own.name ? own.name : "device program") < 0)
         return EXIT_FAILURE;
     struct statistics *statistics = statistics_page_open(); /* closes its descriptor */
+    int orders_fd = orders_take();
     inherited_close(argc, argv, getenv(VAULT_VARIABLE));
     if (program && !is_read) {
         log_line("%s", fault.text);
@@ -458,7 +468,7 @@ int ob_program_main(const struct ob_program *program, void *config, int argc, ch
     int verdict = options_parse(program, config, argc, argv, &options, &fault);
     switch (verdict) {
     case OPTIONS_SERVE:
-        return serve(program, &options, config, statistics);
+        return serve(program, &options, config, statistics, orders_fd);
     case OPTIONS_HELP:
         options_print_help(program);
         return standard_output_end(EXIT_SUCCESS);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "device/trace.h"
@@ -25,6 +26,27 @@ int trace_open(struct trace *trace, const char *path, const char *program, struc
     *trace = (struct trace){.fd = fd, .prefix = program, .start_ns = clock_now_ns()};
     log_sink_init(&trace->sink, *path ? fd : STDERR_FILENO);
     log_sink_settle(&trace->sink);
+    return 0;
+}
+
+int trace_redirect(struct trace *trace, int fd)
+{
+    struct stat stat;
+    if (fd >= 0 && (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode)))
+        return -EINVAL;
+    if (fd < 0 && trace->fd < 0)
+        return 0;
+    if (trace->fd >= 0) {
+        log_sink_done(&trace->sink);
+        close(trace->fd);
+    } else {
+        trace->error = trace->sink; /* in a cell it can't be opened once more */
+    }
+    trace->fd = fd;
+    if (fd >= 0)
+        log_sink_init(&trace->sink, fd);
+    else
+        trace->sink = trace->error;
     return 0;
 }
 

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "supervisor/commands.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/auto.h"
 #include "os/clock.h"
 #include "supervisor/counts.h"
 #include "supervisor/health.h"
@@ -21,7 +25,7 @@ static const char *state_name(const struct device_process *device)
     case DEVICE_PROCESS_READY:
         return device->hung ? "hung" : "ready";
     default:
-        return "ended";
+        return device->why_given_up[0] ? "failed" : "ended";
     }
 }
 
@@ -51,6 +55,12 @@ static void put_device(struct json_out *out, const struct device_process *device
         put_end(out, device->status);
     if (device->status_text[0])
         json_out_member_string(out, "status", device->status_text);
+    if (device->traces)
+        json_out_member_bool(out, "trace", true);
+    if (device->restart.poisons > 0)
+        json_out_member_uint(out, "poison-messages", device->restart.poisons);
+    if (device->why_given_up[0])
+        json_out_member_string(out, "reason", device->why_given_up);
     json_out_end(out, '}');
 }
 
@@ -108,6 +118,16 @@ static const char *machine_state(const struct supervisor *supervisor)
     return supervisor->health.runs ? "running" : "paused";
 }
 
+/* Devices in use whose process has ended, or has failed to go on. */
+static unsigned count_lost(const struct supervisor *supervisor)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < supervisor->started; i++)
+        count += supervisor->plugs[i].state == PLUG_IN &&
+                 supervisor->devices[i].state == DEVICE_PROCESS_ENDED;
+    return count;
+}
+
 static void status(struct supervisor *supervisor, struct monitor_call *call)
 {
     const struct health *health = &supervisor->health;
@@ -118,6 +138,8 @@ static void status(struct supervisor *supervisor, struct monitor_call *call)
     json_out_member_int(out, "pid", getpid());
     if (supervisor->vmm)
         json_out_member_int(out, "vmm-pid", child_pid(supervisor->vmm));
+    json_out_member_uint(out, "lost-devices", count_lost(supervisor));
+    json_out_member_bool(out, "devices-rest", supervisor->saving.rests);
     json_out_member_uint(out, "uptime-ms", (clock_now_ns() - supervisor->start_ns) / NS_PER_MS);
     json_out_member_uint(out, "pauses", health->pauses);
     json_out_member_uint(out, "paused-ms", health->total_ns / NS_PER_MS);
@@ -163,7 +185,84 @@ static void pause_machine(struct supervisor *supervisor, struct monitor_call *ca
 static void resume_machine(struct supervisor *supervisor, struct monitor_call *call)
 {
     health_give_up(supervisor);
+    if (!supervisor->plan->qmp && supervisor->saving.rests) {
+        saving_resume(supervisor);
+        monitor_answer(call);
+        return;
+    }
     qmp_execute(supervisor->qmp, "cont", NULL, -1, on_asked, call);
+}
+
+/* The device that a call names, with a process; NULL: the call was refused. */
+static struct device_process *find_running(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const char *id = monitor_text(call, "device");
+    struct device_process *device = id ? hotplug_find(supervisor, id) : NULL;
+    if (!device)
+        monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list",
+                       id ? id : "");
+    else if (device->state != DEVICE_PROCESS_READY)
+        monitor_refuse(call, MONITOR_GENERIC, "device %s: got state %s, expected ready", id,
+                       state_name(device));
+    return device && device->state == DEVICE_PROCESS_READY ? device : NULL;
+}
+
+static void on_ordered(void *argument, int err, uint64_t len, const char *why)
+{
+    if (err < 0)
+        monitor_refuse(argument, MONITOR_GENERIC, "%s", why);
+    else
+        monitor_answer(argument);
+}
+
+static void refuse_order(struct monitor_call *call, int err)
+{
+    if (err < 0)
+        monitor_refuse(call, MONITOR_GENERIC, "can't ask the device process: %s", strerror(-err));
+}
+
+static void reset(struct supervisor *supervisor, struct monitor_call *call)
+{
+    struct device_process *device = find_running(supervisor, call);
+    const struct order order = {.code = ORDER_RESET};
+    if (device)
+        refuse_order(call, order_sender_send(&device->orders, &order, -1, on_ordered, call));
+}
+
+/* A regular file alone: the device makes no other call for it than write(2). */
+static int open_trace(const struct monitor_call *call)
+{
+    const char *path = monitor_text(call, "file");
+    struct stat stat;
+    AUTO_FD fd =
+        path ? open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600)
+             : -1;
+    if (fd < 0 || fstat(fd, &stat) < 0)
+        return path ? -errno : -ENOENT;
+    if (!S_ISREG(stat.st_mode))
+        return -EINVAL;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, SPARE_FD);
+    return high < 0 ? -errno : high;
+}
+
+static void trace(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const char *state = monitor_text(call, "state");
+    bool on = state && strcmp(state, "on") == 0;
+    if (!on && (!state || strcmp(state, "off") != 0)) {
+        monitor_refuse(call, MONITOR_GENERIC, "state: got '%.40s', expected on or off",
+                       state ? state : "");
+        return;
+    }
+    struct device_process *device = find_running(supervisor, call);
+    if (!device)
+        return;
+    int fd = on ? open_trace(call) : -1;
+    if (!on || fd >= 0 || !monitor_text(call, "file"))
+        refuse_order(call, device_process_trace(device, on, fd, on_ordered, call));
+    else
+        monitor_refuse(call, MONITOR_GENERIC, "file: can't append to %.120s: %s",
+                       monitor_text(call, "file"), strerror(-fd));
 }
 
 static void capabilities(struct supervisor *supervisor, struct monitor_call *call)
@@ -203,10 +302,16 @@ static const struct {
     {"pause", pause_machine},
     {"policy", policy},
     {"quit", quit},
+    {"read-state", saving_read},
     {"remove", hotplug_remove},
+    {"reset", reset},
+    {"restore", saving_restore},
     {"resume", resume_machine},
+    {"save", saving_save},
     {"stats", stats},
     {"status", status},
+    {"trace", trace},
+    {"write-state", saving_write},
 };
 
 static void commands(struct supervisor *supervisor, struct monitor_call *call)

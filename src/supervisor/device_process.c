@@ -64,6 +64,7 @@ static void on_told(void *argument, const struct ready_told *told)
     struct device_process *device = argument;
     bool becomes_ready = told->ready && device->state == DEVICE_PROCESS_STARTING;
     take_status(device, told);
+    order_sender_hear(&device->orders, told);
     if (!told->ready && !told->alive)
         return;
     if (device->stopping || (!becomes_ready && device->state != DEVICE_PROCESS_READY))
@@ -78,6 +79,8 @@ static void on_told(void *argument, const struct ready_told *told)
         end_gap(&device->gaps);
         if (device->restarts)
             restart_ready(&device->restart);
+        if (device->traces)
+            device_process_trace(device, true, take_fd(&device->trace_fd), NULL, NULL);
         change(device, DEVICE_PROCESS_READY);
     }
 }
@@ -91,6 +94,7 @@ static void give_up(struct device_process *device, const char *reason)
     restart_end(&device->restart);
     device->restarts = false;
     device->failed = true;
+    snprintf(device->why_given_up, sizeof(device->why_given_up), "%s", reason);
 }
 
 /* The process has died. Whether another one will continue. */
@@ -142,6 +146,7 @@ static void on_end(void *argument, int status)
     struct device_process *device = argument;
     device->child = NULL;
     device->status = status;
+    order_sender_end(&device->orders);
     device->failed |= !device->stopping && (device->state == DEVICE_PROCESS_STARTING ||
                                             !WIFEXITED(status) || WEXITSTATUS(status) != 0);
     timer_cancel(&device->patience);
@@ -207,24 +212,26 @@ static void free_environment(const struct device_process *device, char **environ
 }
 
 /* The supervisor's environment, with the device's own ready socket and watchdog. */
-static int set_environment(const struct device_process *device, char *vault, int statistics_fd,
+static int set_environment(const struct device_process *device, const char *vault, int first_fd,
                            char ***ret_environment)
 {
     char *const *ours = device->host->environment;
     unsigned count = 0;
     while (ours[count])
         count++;
-    char **environment = calloc(count + 5, sizeof(*environment));
+    char **environment = calloc(count + 6, sizeof(*environment));
     if (!environment)
         return -ENOMEM;
     memcpy(environment, ours, count * sizeof(*environment));
     int len = asprintf(&environment[count], "NOTIFY_SOCKET=%s", ready_socket_name(device->ready));
     if (len >= 0)
-        len = asprintf(&environment[count + 1], STATISTICS_VARIABLE "=%d", statistics_fd);
+        len = asprintf(&environment[count + 1], STATISTICS_VARIABLE "=%d", first_fd);
+    if (len >= 0)
+        len = asprintf(&environment[count + 2], ORDERS_VARIABLE "=%d", first_fd + 1);
     if (len >= 0 && vault)
-        len = (environment[count + 2] = strdup(vault)) ? 0 : -1;
+        len = (environment[count + 3] = strdup(vault)) ? 0 : -1;
     if (len >= 0 && device->plan->watchdog_ms > 0)
-        len = asprintf(&environment[count + 2 + (vault != NULL)], "WATCHDOG_USEC=%u000",
+        len = asprintf(&environment[count + 3 + (vault != NULL)], "WATCHDOG_USEC=%u000",
                        device->plan->watchdog_ms);
     if (len < 0) {
         free_environment(device, environment);
@@ -238,15 +245,18 @@ static int spawn(struct device_process *device, int socket_fd, int log_fd)
 {
     char **environment = NULL;
     AUTO_FREE char *vault = NULL;
-    int passed[2 + RESTART_FDS] = {socket_fd}, err = 0;
+    AUTO_FD orders_fd = -1;
+    int passed[3 + RESTART_FDS] = {socket_fd};
     unsigned count = socket_fd >= 0, more = 0;
-    int statistics_fd = PLAN_FIRST_FD + (int)count;
+    const int first_fd = PLAN_FIRST_FD + (int)count;
+    int err = order_sender_begin(&device->orders, device->host->timers, SPARE_FD, &orders_fd);
     passed[count++] = device->statistics_fd;
-    if (device->restarts)
+    passed[count++] = orders_fd;
+    if (err == 0 && device->restarts)
         err = restart_prepare(&device->restart, PLAN_FIRST_FD + (int)count, passed + count, &more,
                               &vault);
     if (err == 0)
-        err = set_environment(device, vault, statistics_fd, &environment);
+        err = set_environment(device, vault, first_fd, &environment);
     if (err < 0)
         return err;
     const struct child_spec spec = {
@@ -305,7 +315,7 @@ int device_process_start(struct device_process *device, const struct plan_device
                          struct ob_fault *fault)
 {
     *device = (struct device_process){
-        .host = host, .plan = plan, .on_hang = plan->on_hang, .statistics_fd = -1};
+        .host = host, .plan = plan, .on_hang = plan->on_hang, .statistics_fd = -1, .trace_fd = -1};
     timer_init(&device->patience, on_patience, device);
     timer_init(&device->again, on_again, device);
     int err = make_statistics(device);
@@ -333,6 +343,16 @@ void device_process_stop(struct device_process *device)
     set_patience(device, LIMIT_STOP_MS);
 }
 
+int device_process_trace(struct device_process *device, bool on, int fd, order_fn answered,
+                         void *argument)
+{
+    const struct order order = {.code = ORDER_TRACE, .number = on};
+    auto_close(&device->trace_fd);
+    device->trace_fd = fd;
+    device->traces = on;
+    return order_sender_send(&device->orders, &order, fd, answered, argument);
+}
+
 void device_process_expect_end(struct device_process *device)
 {
     if (end_between(device))
@@ -350,7 +370,9 @@ void device_process_done(struct device_process *device)
     if (device->restarts)
         restart_end(&device->restart);
     child_forget(device->child);
+    order_sender_end(&device->orders);
     child_log_free(device->log);
     ready_socket_free(device->ready);
     auto_close(&device->statistics_fd);
+    auto_close(&device->trace_fd);
 }

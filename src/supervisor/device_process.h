@@ -20,6 +20,7 @@
 #include "os/child.h"
 #include "os/timer.h"
 #include "supervisor/child_log.h"
+#include "supervisor/order_sender.h"
 #include "supervisor/plan.h"
 #include "supervisor/ready_socket.h"
 #include "supervisor/restart.h"
@@ -87,6 +88,10 @@ struct device_process {
     struct timer patience;              /* for READY, the next sign of life, or the end */
     char status_text[READY_STATUS_LEN]; /* its own words, printable */
     int statistics_fd;                  /* the page that it writes, base/statistics.h; -1: none */
+    struct order_sender orders;         /* to the process */
+    bool traces;                        /* it was told to */
+    int trace_fd;                       /* the file of the trace; -1: the log */
+    char why_given_up[READY_FAULT_LEN]; /* "": it was not */
 };
 
 /* Starts it. `socket_fd`: its descriptor 3, the caller's; -1: it listens. 0 or a negative errno. */
@@ -99,6 +104,12 @@ void device_process_stop(struct device_process *device);
 
 /* Its VMM has gone: it ends by itself, or is asked to after LIMIT_STOP_MS. */
 void device_process_expect_end(struct device_process *device);
+
+/* Has its messages traced from now on, or no more, also by a process that continues for this one: in
+ * the file, which is taken over, at SPARE_FD or above, or, with -1, in its log. Returns as
+ * order_sender_send(). */
+int device_process_trace(struct device_process *device, bool on, int fd, order_fn answered,
+                         void *argument);
 
 /* Frees its resources. A process that still runs keeps running. */
 void device_process_done(struct device_process *device);

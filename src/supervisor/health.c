@@ -47,6 +47,7 @@ void health_on_qmp(struct supervisor *supervisor, const char *event)
         notice_machine(supervisor, "VM_PAUSED");
     } else if (strcmp(event, "RESUME") == 0) {
         resumes(&supervisor->health);
+        saving_resume(supervisor);
         notice_machine(supervisor, "VM_RESUMED");
     }
 }

@@ -65,8 +65,8 @@ static void free_plug(struct plug *plug)
     if (plan->socket == PLAN_LISTENER)
         unlink(plan->path);
     device_process_done(device);
-    *device =
-        (struct device_process){.plan = plan, .state = DEVICE_PROCESS_ENDED, .statistics_fd = -1};
+    *device = (struct device_process){
+        .plan = plan, .state = DEVICE_PROCESS_ENDED, .statistics_fd = -1, .trace_fd = -1};
     plan_device_done(plan);
     config_section_done(&plug->section);
     plug->section = (struct config_section){0};

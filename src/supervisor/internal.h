@@ -2,7 +2,7 @@
 /*
  * The supervisor's state, for the files that carry out parts of its work. supervisor.c has the life
  * of the machine, commands.c the commands of the control socket. hotplug.c adds and removes devices;
- * health.c pauses the VM for devices that hang.
+ * health.c pauses the VM for devices that hang; saving.c has their states at rest.
  */
 #ifndef OUTBOARD_SUPERVISOR_INTERNAL_H
 #define OUTBOARD_SUPERVISOR_INTERNAL_H
@@ -12,6 +12,7 @@
 #include "supervisor/monitor.h"
 #include "supervisor/plan.h"
 #include "supervisor/qmp.h"
+#include "supervisor/saving.h"
 #include "supervisor/supervisor.h"
 
 /* The VM's run state, as QMP tells it, and pauses on account of devices that hang. */
@@ -40,6 +41,7 @@ struct supervisor {
     struct monitor *monitor; /* NULL: not yet */
     struct qmp *qmp;         /* NULL: not started yet, or not QEMU */
     struct health health;
+    struct saving saving;
     uint64_t start_ns;
     int notify_fd; /* -1: no service manager listens */
     int signal_fd;

@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "base/orders.h"
 #include "base/printable.h"
 #include "os/clock.h"
 #include "os/closer.h"
@@ -86,6 +87,18 @@ static const char *value_of(const char *text, const char *name)
     return NULL;
 }
 
+static void read_answer(const char *text, struct ready_told *told)
+{
+    const char *answer = value_of(text, ORDERS_ANSWER), *why = value_of(text, ORDERS_FAULT);
+    unsigned long long len;
+    if (!answer || sscanf(answer, "%u %d %llu", &told->answer.id, &told->answer.error, &len) != 3)
+        return;
+    told->has_answer = told->answer.error >= 0;
+    told->answer.len = len;
+    if (why)
+        printable_copy(told->answer.why, sizeof(told->answer.why), why, strcspn(why, "\n"));
+}
+
 static void read_told(const char *text, struct ready_told *told)
 {
     const char *status = value_of(text, "STATUS=");
@@ -98,6 +111,7 @@ static void read_told(const char *text, struct ready_told *told)
     }
     if (status)
         printable_copy(told->status, sizeof(told->status), status, strcspn(status, "\n"));
+    read_answer(text, told);
 }
 
 /* Receives one message. There is room for all descriptors that may ride on it: those that the kernel
@@ -147,7 +161,7 @@ static void on_message(void *argument, uint32_t events)
     for (struct ready_told told = {0}; count < MESSAGES_PER_TURN && receive(socket, &told);
          told = (struct ready_told){0}) {
         count++;
-        if (told.ready || told.alive || told.has_client || told.status[0])
+        if (told.ready || told.alive || told.has_client || told.status[0] || told.has_answer)
             socket->ready(socket->argument, &told);
     }
     if (count == MESSAGES_PER_TURN) {

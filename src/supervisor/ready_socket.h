@@ -9,6 +9,7 @@
 #define OUTBOARD_SUPERVISOR_READY_SOCKET_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "os/loop.h"
@@ -17,6 +18,7 @@
 struct ready_socket;
 
 #define READY_STATUS_LEN 128
+#define READY_FAULT_LEN  256
 
 struct ready_told {
     bool ready;                    /* READY=1 */
@@ -24,6 +26,13 @@ struct ready_told {
     bool has_client;               /* X_OUTBOARD_CLIENT was told, and was... */
     bool client;                   /* ...1 */
     char status[READY_STATUS_LEN]; /* STATUS=, printable; "": it was not told */
+    bool has_answer;               /* to an order, base/orders.h */
+    struct ready_answer {
+        uint32_t id;
+        int error; /* 0, or a positive errno */
+        uint64_t len;
+        char why[READY_FAULT_LEN]; /* printable */
+    } answer;
 };
 
 typedef void (*ready_fn)(void *argument, const struct ready_told *told);

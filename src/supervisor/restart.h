@@ -40,6 +40,7 @@ struct restart {
     uint64_t window_ns;
     unsigned in_window;
     unsigned restarts; /* ever */
+    unsigned poisons;  /* messages that have killed each process, and are answered with an error */
     int spare_fd;      /* our descriptors are from here on */
 };
 

@@ -185,9 +185,12 @@ static void device_told(void *argument, const struct device_process *device,
         [DEVICE_RESTARTS] = "DEVICE_RESTARTS",  [DEVICE_CLIENT_CAME] = "CLIENT_CAME",
         [DEVICE_CLIENT_WENT] = "CLIENT_WENT",
     };
-    notice_device(argument, names[event], device);
+    const struct supervisor *supervisor = argument;
+    notice_device(supervisor, names[event], device);
     if (event == DEVICE_HUNG || event == DEVICE_ALIVE)
         health_on_device(argument);
+    if (event == DEVICE_ENDED)
+        saving_forget(argument, (unsigned)(device - supervisor->devices));
 }
 
 /* A device has become ready, or has ended. */
@@ -268,6 +271,7 @@ static int watch_signals(struct supervisor *supervisor)
 static int prepare(struct supervisor *supervisor)
 {
     timers_init(&supervisor->timers);
+    saving_init(supervisor);
     timer_init(&supervisor->vmm_patience, vmm_too_slow, supervisor);
     int err = loop_new(&supervisor->loop);
     err = err ? err : watch_signals(supervisor);
@@ -279,7 +283,7 @@ static int prepare(struct supervisor *supervisor)
     notify_connect(&supervisor->notify_fd); /* who can't be reached misses nothing that it needs */
     for (unsigned i = 0; i < LIMIT_DEVICES; i++) {
         supervisor->plugs[i] = (struct plug){.supervisor = supervisor, .vmm_fd = -1};
-        supervisor->devices[i].statistics_fd = -1;
+        supervisor->devices[i].statistics_fd = supervisor->devices[i].trace_fd = -1;
     }
     supervisor->host = (struct device_process_host){
         .loop = supervisor->loop,
@@ -310,7 +314,10 @@ static int wait_ms(const struct supervisor *supervisor)
 static void done(struct supervisor *supervisor)
 {
     hotplug_done(supervisor);
+    saving_done(supervisor);
     qmp_free(supervisor->qmp);
+    for (unsigned i = 0; i < supervisor->started; i++)
+        order_sender_end(&supervisor->devices[i].orders);
     monitor_free(supervisor->monitor);
     if (supervisor->plan->qmp)
         unlink(supervisor->plan->qmp);

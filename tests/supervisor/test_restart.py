@@ -87,7 +87,7 @@ def test_a_device_that_makes_its_own_socket_is_not_restarted(machine):
 
 
 def test_the_descriptors_of_the_supervisor_are_its_own(machine):
-    """A process of the device has its page of statistics (4), its vault and its channel, and no other descriptor of the supervisor's."""
+    """A process of the device has its page of statistics (4), its socket of orders (5), its vault and its channel, and no other descriptor of the supervisor's."""
     machine.script("device", f"""
 import os
 fds = sorted(int(n) for n in os.listdir("/proc/self/fd"))
@@ -96,7 +96,7 @@ open("{machine.folder}/fds", "w").write(f"{{fds}} {{os.environ['OUTBOARD_VAULT']
     machine.write('[machine]\nprogram = "true"\narguments = "%fd:x%"\n[device "x"]\n'
                   'program = "{FOLDER}/device"\non-death = "restart"')  # fmt: skip
     machine.run()
-    assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6, 7] 5,6,-1,1,0"  # 7 is the folder's own
+    assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6, 7, 8] 6,7,-1,1,0"  # 8 is the folder's own
     assert os.environ.get("OUTBOARD_VAULT") is None
 
 

@@ -293,7 +293,7 @@ static void a_trace_tells_what_an_address_means(void **state)
     greet(&f);
     place_bars(&f);
     assert_int_equal(f.fake.traced, 0);
-    device_trace_on(f.device);
+    device_trace(f.device, true);
     ask(&f, bar_message(&f, MPQEMU_BAR_WRITE, BAR0 + 8, 4, true, 0x1234));
     assert_non_null(strstr(f.fake.trace, "got BAR_WRITE size 192 fds 0 address 0xfebf0008 region 0 "
                                          "offset 0x8 len 4 value 0x1234\n"

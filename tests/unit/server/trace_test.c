@@ -36,7 +36,7 @@ static void accesses_are_told_with_their_values(void **state)
     struct fixture f;
     struct sent reply;
     set_up_serving(&f);
-    device_trace_on(f.device);
+    device_trace(f.device, true);
     uint8_t write[20] = {[0] = 0x10, [12] = 4, [16] = 0x78, 0x56, 0x34, 0x12};
     assert_int_equal(ask(&f, VFIO_USER_REGION_WRITE, write, sizeof(write), NULL, 0, &reply), 0);
     assert_int_equal(f.fake.traced, 2);
@@ -54,7 +54,7 @@ static void errors_are_told(void **state)
     struct fixture f;
     struct sent reply;
     set_up_serving(&f);
-    device_trace_on(f.device);
+    device_trace(f.device, true);
     const uint8_t read[16] = {[8] = 8, [12] = 4};
     assert_int_equal(ask(&f, VFIO_USER_REGION_READ, read, sizeof(read), NULL, 0, &reply), -EINVAL);
     expect_line(&f, "size 16 fds 0 error 22 (Invalid argument)\n");
@@ -70,7 +70,7 @@ static void memory_and_interrupts_are_told(void **state)
 {
     struct fixture f;
     set_up_serving(&f);
-    device_trace_on(f.device);
+    device_trace(f.device, true);
     share(&f, 0x200000, fake_file(&f.fake, 3));
     expect_line(&f, "fds 1 address 0x200000 len 0x10000 offset 0x0 flags 0x3\n");
     submit(&f, OB_DMA_FROM_DEVICE, 0x100000, 8);
@@ -91,7 +91,7 @@ static void any_payload_can_be_told(void **state)
             struct sent sent;
             uint8_t bytes[VFIO_USER_HEADER_LEN + sizeof(payload)];
             set_up_serving(&f);
-            device_trace_on(f.device);
+            device_trace(f.device, true);
             for (size_t len = 0; len < sizeof(payload); len += len < 48 ? 1 : 37) {
                 unsigned before = f.fake.traced, sent_count = 0;
                 receive(&f, bytes, command(bytes, 5, number, payload, len), NULL, 0);
