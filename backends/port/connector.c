@@ -21,6 +21,7 @@
 #include "os/closer.h"
 #include "os/socket.h"
 #include "os/socket_child.h"
+#include "sandbox/outsider.h"
 
 #define NS_PER_MS   1000000u
 #define MAX_WAIT_MS 60000u
@@ -174,11 +175,31 @@ static int stand_alone(struct connector *connector)
     return 0;
 }
 
-static int prepare(struct connector *connector)
+void connector_needs_address(struct connector_needs *needs, const struct address *address)
+{
+    needs->hosts |= address->kind == ADDRESS_TCP;
+    needs->abstract |= address->kind == ADDRESS_UNIX && address->name[0] == '@';
+}
+
+static void confine(const struct connector_needs *needs)
+{
+    const struct outsider_plan plan = {
+        .starts_programs = needs->commands,
+        .dials = needs->hosts,
+        .reads_files = needs->hosts,
+        .dials_abstract = needs->abstract,
+        .removes_files = needs->removes,
+    };
+    outsider_confine(&plan); /* as far as the kernel can */
+}
+
+static int prepare(struct connector *connector, const struct connector_needs *needs)
 {
     int err = stand_alone(connector);
-    if (err == 0)
-        err = closer_start();
+    if (err < 0)
+        return err;
+    confine(needs);
+    err = closer_start();
     if (err == 0)
         err = loop_new(&connector->loop);
     if (err == 0)
@@ -193,6 +214,7 @@ static int prepare(struct connector *connector)
 
 struct work {
     const struct connector_ops *ops;
+    const struct connector_needs *needs;
     const void *context;
 };
 
@@ -201,7 +223,7 @@ static int work(int fd, const void *argument)
     const struct work *work = argument;
     struct connector connector = {.ops = work->ops, .context = work->context, .fd = fd};
     timers_init(&connector.timers);
-    int err = prepare(&connector);
+    int err = prepare(&connector, work->needs);
     while (err >= 0 && !connector.over) {
         err = loop_wait(connector.loop, wait_ms(&connector));
         timers_run(&connector.timers, clock_now_ns());
@@ -210,9 +232,10 @@ static int work(int fd, const void *argument)
     return err < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-int connector_start(const struct connector_ops *ops, const void *context)
+int connector_start(const struct connector_ops *ops, const struct connector_needs *needs,
+                    const void *context)
 {
-    const struct work argument = {ops, context};
+    const struct work argument = {ops, needs, context};
     return socket_child_start(SOCK_SEQPACKET, work, &argument);
 }
 

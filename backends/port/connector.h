@@ -27,6 +27,15 @@ struct connector_target {
     struct address address; /* to connect to */
 };
 
+/* Needs of the targets of all keys. The process gives up the rights of its user that none of them needs. */
+struct connector_needs {
+    bool
+        commands; /* everything: commands inherit each refusal, and may need set-user-ID programs */
+    bool hosts;   /* TCP, names of hosts, abstract sockets */
+    bool abstract; /* sockets, without hosts */
+    bool removes;  /* end() removes paths */
+};
+
 struct connector_ops {
     /* Runs in the process. 0, or -EACCES for a key that stands for nothing. */
     int (*resolve)(const void *context, uint64_t key, struct connector_target *ret_target);
@@ -40,9 +49,13 @@ struct connector_answer {
     int32_t result;
 };
 
+/* The target of a key is an address. */
+void connector_needs_address(struct connector_needs *needs, const struct address *address);
+
 /* Starts it. The caller has one thread. Returns the descriptor behind which the process
  * stands, or a negative errno. */
-int connector_start(const struct connector_ops *ops, const void *context);
+int connector_start(const struct connector_ops *ops, const struct connector_needs *needs,
+                    const void *context);
 
 /* Asks for a key; id comes back with the answer. 0 or a negative errno: -EAGAIN if the process does
  * not take requests now. */

@@ -356,15 +356,19 @@ const char *port_end_description(const struct port_end *end)
     return end->source.description;
 }
 
-bool end_needs_connector(const struct port_hub *hub)
+bool end_needs_connector(const struct port_hub *hub, struct connector_needs *ret_needs)
 {
+    bool connects = false;
+    *ret_needs = (struct connector_needs){0};
     for (struct list *link = hub->ends.next; link != &hub->ends; link = link->next) {
-        const struct port_end *end = list_entry(link, struct port_end, link);
-        if (end->source.kind == END_CONNECT || end->source.kind == END_COMMAND ||
-            end->source.path[0])
-            return true;
+        const struct end_source *source = &list_entry(link, struct port_end, link)->source;
+        ret_needs->commands |= source->kind == END_COMMAND;
+        ret_needs->removes |= source->path[0] != '\0';
+        connects |= source->kind == END_CONNECT;
+        if (source->kind == END_CONNECT)
+            connector_needs_address(ret_needs, &source->address);
     }
-    return false;
+    return connects || ret_needs->commands || ret_needs->removes;
 }
 
 static struct port_end *find(const struct port_hub *hub, uint64_t key)

@@ -7,8 +7,8 @@
 
 #include "port/hub_internal.h"
 
-/* Whether an end needs a process outside the cell. */
-bool end_needs_connector(const struct port_hub *hub);
+/* Whether an end needs a process outside the cell, and the needs of that process. */
+bool end_needs_connector(const struct port_hub *hub, struct connector_needs *ret_needs);
 
 /* In the connector: the target of a key, and the removal of paths. */
 int end_resolve(const struct port_hub *hub, uint64_t key, struct connector_target *ret_target);

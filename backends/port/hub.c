@@ -71,9 +71,10 @@ static void on_answer(void *argument, uint32_t events)
 int port_hub_start(struct port_hub *hub, struct ob_fault *fault)
 {
     static const struct connector_ops ops = {.resolve = resolve, .end = remove_paths};
-    if (!end_needs_connector(hub))
+    struct connector_needs needs;
+    if (!end_needs_connector(hub, &needs))
         return 0;
-    hub->connector = connector_start(&ops, hub);
+    hub->connector = connector_start(&ops, &needs, hub);
     int err = hub->connector < 0
                   ? hub->connector
                   : loop_add(hub->loop, hub->connector, EPOLLIN, on_answer, hub, &hub->answers);

@@ -310,6 +310,17 @@ static int open_doors(struct host *host, struct ob_fault *fault)
     return err < 0 ? err : open_guest_doors(host, fault);
 }
 
+static struct connector_needs needs_of(const struct host *host)
+{
+    const struct host_options *options = host->options;
+    struct connector_needs needs = {.removes = host->num_doors > 0};
+    needs.abstract = (options->path && options->path[0] == '@') ||
+                     (options->guests && options->guests[0] == '@');
+    for (unsigned i = 0; i < options->num_forwards; i++)
+        connector_needs_address(&needs, &options->forwards[i].address);
+    return needs;
+}
+
 int host_open(struct host_options *options, struct host **ret_host, struct ob_fault *fault)
 {
     static const struct connector_ops ops = {.resolve = resolve, .end = remove_paths};
@@ -322,7 +333,8 @@ int host_open(struct host_options *options, struct host **ret_host, struct ob_fa
         host->clients[i].fd = -1;
     int err = open_doors(host, fault);
     if (err == 0) {
-        err = host->connector = connector_start(&ops, host);
+        const struct connector_needs needs = needs_of(host);
+        err = host->connector = connector_start(&ops, &needs, host);
         err = err < 0 ? err : 0;
     }
     if (err < 0) {

@@ -47,6 +47,7 @@ int cmd_agent(int argc, char **argv)
 {
     struct client_options options;
     struct client client;
+    struct starter starter;
     uint32_t for_s = 0;
     if (log_start("outboard agent") < 0)
         return EXIT_FAILURE;
@@ -59,12 +60,16 @@ int cmd_agent(int argc, char **argv)
         log_line("give COMMAND [KEY=VALUE...], or freeze --for=SECONDS -- COMMAND [ARGUMENT...]");
         return EXIT_USAGE;
     }
-    options.starts_program = is_freeze;
-    if (!is_freeze)
-        inherited_close(argc, argv, NULL);
+    int err = is_freeze ? starter_start(command, options.cell != CONFINE_NONE, &starter) : 0;
+    if (err < 0) {
+        log_line("can't start the process that runs %s: %s", command[0], strerror(-err));
+        return EXIT_NOT_REACHED;
+    }
+    inherited_close(argc, argv, NULL);
     status = agent_client_open(&options, AGENT_SERVICE, &client);
     if (status == 0)
-        status = is_freeze ? agent_freeze(&client, for_s, command) : request(&client, &options);
+        status = is_freeze ? agent_freeze(&client, for_s, &starter, command[0])
+                           : request(&client, &options);
     client_close(&client);
     return status;
 }

@@ -4,6 +4,7 @@
 #define OUTBOARD_PROGRAMS_AGENT_CLIENT_H
 
 #include "proxy_client.h"
+#include "starter.h"
 #include "wire/json_out.h"
 
 /* Opens a stream to a service of the other end that has the wire of the agent. 0, or the exit status
@@ -28,7 +29,8 @@ int agent_client_ask(struct client *client, const struct json_out *request, unsi
 /* Prints a value: as JSON, or for people. */
 void agent_print(const struct json *value, bool as_json);
 
-/* outboard agent freeze --for=SECONDS -- COMMAND. The exit status. */
-int agent_freeze(struct client *client, uint32_t for_s, char **command);
+/* outboard agent freeze --for=SECONDS -- COMMAND. name: of the starter's command. The exit status. */
+int agent_freeze(struct client *client, uint32_t for_s, const struct starter *starter,
+                 const char *name);
 
 #endif

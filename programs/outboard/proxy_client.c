@@ -191,8 +191,7 @@ static int prepare(const struct client *client, const struct client_options *opt
     outside.target = (struct client_target){.control = options->control,
                                             .proxy = options->channel ? &outside.proxy : NULL,
                                             .is_confined = options->cell != CONFINE_NONE};
-    enum confine_how how = options->starts_program ? CONFINE_NONE : options->cell;
-    if (client_cell_enter(how, start_outside, &outside, &fault) == 0)
+    if (client_cell_enter(options->cell, start_outside, &outside, &fault) == 0)
         return 0;
     client_say(client, "%s", fault.text);
     return EXIT_NOT_REACHED;

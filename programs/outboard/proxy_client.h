@@ -24,7 +24,6 @@ struct client_options {
     const char *service; /* run: a declared command */
     bool terminal;       /* run */
     bool json;           /* status */
-    bool starts_program; /* agent freeze: no cell, since the program may do all that its user may */
     enum confine_how cell;
     uint32_t count; /* ping */
     uint32_t timeout_s;

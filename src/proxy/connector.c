@@ -479,6 +479,7 @@ static void confine(const struct proxy_options *options)
     struct outsider_plan plan = {
         .starts_programs = options->allow_run || options->trust_peer,
         .dials = true,
+        .listens = true,
         .reads_files = true,
         .makes_sockets = true,
         .device = has_device ? channel->path : NULL,

@@ -17,8 +17,9 @@ struct ruleset {
     uint64_t scopes;      // cppcheck-suppress unusedStructMember ; ABI 6
 };
 
-#define PORT_RIGHTS UINT64_C(3) /* to bind, to connect */
-#define SCOPES      UINT64_C(3) /* abstract sockets, signals */
+#define BIND    UINT64_C(1)
+#define CONNECT UINT64_C(2)
+#define SCOPES  UINT64_C(3) /* abstract sockets, signals */
 
 #define SCOPE_SIGNALS UINT64_C(2)
 
@@ -49,7 +50,7 @@ int stage_landlock_with(const struct landlock_rules *rules)
         return -errno;
     const struct ruleset taken = {
         .file_rights = (UINT64_C(1) << count_file_rights(version)) - 1,
-        .port_rights = rules->has_ports ? 0 : PORT_RIGHTS,
+        .port_rights = (rules->has_own_ports ? 0 : BIND) | (rules->has_ports ? 0 : CONNECT),
         .scopes = rules->has_abstract ? SCOPE_SIGNALS : SCOPES,
     };
     size_t len = version >= 6   ? sizeof(taken)

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "sandbox/stages.h"
@@ -63,6 +65,62 @@ static const int never[] = {
     SCMP_SYS(vhangup),
 };
 
+/* Nor is any of these of the work of what connects alone: they change files that it may not open,
+ * users, the machine's name and clock, other processes' time, and take memory that outlives it. */
+static const int never_by_connecting[] = {
+    SCMP_SYS(chown),
+    SCMP_SYS(fchown),
+    SCMP_SYS(lchown),
+    SCMP_SYS(fchownat),
+    SCMP_SYS(setxattr),
+    SCMP_SYS(lsetxattr),
+    SCMP_SYS(fsetxattr),
+    SCMP_SYS(removexattr),
+    SCMP_SYS(lremovexattr),
+    SCMP_SYS(fremovexattr),
+    SCMP_SYS(utime),
+    SCMP_SYS(utimes),
+    SCMP_SYS(futimesat),
+    SCMP_SYS(utimensat),
+    SCMP_SYS(setuid),
+    SCMP_SYS(setgid),
+    SCMP_SYS(setreuid),
+    SCMP_SYS(setregid),
+    SCMP_SYS(setresuid),
+    SCMP_SYS(setresgid),
+    SCMP_SYS(setfsuid),
+    SCMP_SYS(setfsgid),
+    SCMP_SYS(setgroups),
+    SCMP_SYS(capset),
+    SCMP_SYS(personality),
+    SCMP_SYS(sethostname),
+    SCMP_SYS(setdomainname),
+    SCMP_SYS(syslog),
+    SCMP_SYS(reboot),
+    SCMP_SYS(settimeofday),
+    SCMP_SYS(clock_settime),
+    SCMP_SYS(adjtimex),
+    SCMP_SYS(clock_adjtime),
+    SCMP_SYS(setpriority),
+    SCMP_SYS(sched_setaffinity),
+    SCMP_SYS(sched_setscheduler),
+    SCMP_SYS(sched_setparam),
+    SCMP_SYS(sched_setattr),
+    SCMP_SYS(ioprio_set),
+    SCMP_SYS(shmget),
+    SCMP_SYS(semget),
+    SCMP_SYS(msgget),
+    SCMP_SYS(mq_open),
+    SCMP_SYS(mknod),
+    SCMP_SYS(mknodat),
+};
+
+/* Of what listens in folders: it sets the modes of its sockets, and waits for files to appear. */
+static const int folders[] = {
+    SCMP_SYS(chmod),        SCMP_SYS(fchmod),        SCMP_SYS(fchmodat),
+    SCMP_SYS(inotify_init), SCMP_SYS(inotify_init1),
+};
+
 static const int execs[] = {SCMP_SYS(execve), SCMP_SYS(execveat)};
 
 static int refuse(scmp_filter_ctx filter, const int *calls, size_t count)
@@ -95,6 +153,43 @@ static int refuse_code(scmp_filter_ctx filter)
     return err;
 }
 
+/* Sockets of the families that lead to peers, and netlink(7), by which the C library asks for the machine's addresses. */
+static int refuse_families(scmp_filter_ctx filter)
+{
+    static const int families[] = {AF_AX25, AF_IPX,  AF_KEY,       AF_PACKET, AF_RDS,
+                                   AF_CAN,  AF_TIPC, AF_BLUETOOTH, AF_RXRPC,  AF_ALG};
+    int err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                               SCMP_A0(SCMP_CMP_GT, AF_VSOCK));
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && err == 0; i++)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+    for (int raw = 0; raw < 2 && err == 0; raw++)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
+                               SCMP_A0(SCMP_CMP_EQ, raw ? AF_INET6 : AF_INET),
+                               SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_RAW));
+    return err;
+}
+
+/* Of a process that connects, listens and removes paths. */
+static int refuse_other_work(scmp_filter_ctx filter, const struct outsider_plan *plan)
+{
+    int err = refuse(filter, execs, sizeof(execs) / sizeof(execs[0]));
+    if (err == 0 && !plan->loads_libraries)
+        err = refuse_code(filter);
+    if (err == 0)
+        err = refuse(filter, never_by_connecting,
+                     sizeof(never_by_connecting) / sizeof(never_by_connecting[0]));
+    if (err == 0 && !plan->makes_sockets)
+        err = refuse(filter, folders, sizeof(folders) / sizeof(folders[0]));
+    if (err == 0) /* limits of others */
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 1,
+                               SCMP_A0(SCMP_CMP_NE, 0));
+    if (err == 0)
+        err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 1,
+                               SCMP_A0(SCMP_CMP_EQ, PR_SET_DUMPABLE));
+    return err == 0 ? refuse_families(filter) : err;
+}
+
 static int take_calls(const struct outsider_plan *plan)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -108,9 +203,7 @@ static int take_calls(const struct outsider_plan *plan)
     if (err == 0)
         err = refuse_namespaces(filter);
     if (err == 0 && !plan->execs_helpers)
-        err = refuse(filter, execs, sizeof(execs) / sizeof(execs[0]));
-    if (err == 0 && !plan->execs_helpers)
-        err = refuse_code(filter);
+        err = refuse_other_work(filter, plan);
     if (err == 0)
         err = seccomp_load(filter);
     seccomp_release(filter);
@@ -130,7 +223,8 @@ static int take_paths(const struct outsider_plan *plan)
     struct landlock_grant grants[3];
     unsigned count = 0;
     uint64_t rights = (plan->reads_files ? LANDLOCK_READ : 0) |
-                      (plan->makes_sockets ? LANDLOCK_MAKE_SOCKETS | LANDLOCK_READ : 0);
+                      (plan->makes_sockets ? LANDLOCK_MAKE_SOCKETS | LANDLOCK_READ : 0) |
+                      (plan->removes_files ? LANDLOCK_REMOVE : 0);
     if (rights)
         grants[count++] = (struct landlock_grant){.path = "/", .rights = rights};
     if (plan->device) { /* it may appear later, and its path may be a link to /dev */
@@ -142,6 +236,7 @@ static int take_paths(const struct outsider_plan *plan)
         .grants = grants,
         .count = count,
         .has_ports = plan->dials,
+        .has_own_ports = plan->listens,
         .has_abstract = plan->dials || plan->dials_abstract,
     };
     int version = stage_landlock_with(&rules);
@@ -157,7 +252,8 @@ static void note(int *first, int err)
 int outsider_confine(const struct outsider_plan *plan)
 {
     int first = 0;
-    note(&first, stage_inspection());
+    if (!plan->looks_at_itself)
+        note(&first, stage_inspection());
     if (plan->starts_programs)
         return first;
     note(&first, stage_privileges());

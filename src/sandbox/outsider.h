@@ -18,7 +18,11 @@ struct outsider_plan {
     bool execs_helpers;   /* programs of the system, such as shutdown(8) */
     bool writes_files;    /* anywhere */
     bool makes_sockets;   /* in folders, and removes them */
+    bool removes_files;   /* in folders */
     bool reads_files;     /* of the system, for names of hosts */
+    bool loads_libraries; /* of name services */
+    bool looks_at_itself; /* in /proc, which needs that its user may inspect it */
+    bool listens;         /* at TCP ports */
     bool dials;           /* TCP and abstract sockets; sockets in folders are open to all */
     bool dials_abstract;  /* one alone */
     bool reads_nothing;   /* no byte of anybody: calls need no filter, which takes time to make */

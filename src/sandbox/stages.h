@@ -27,10 +27,11 @@ int stage_limits(bool alone, unsigned long files);
 int stage_inspection(void);
 int stage_privileges(void);
 
-/* Rights to files, as Landlock numbers them. To read files and list folders; to make and remove
- * sockets; to open a device and to use its ioctl(2). */
+/* Rights to files, as Landlock numbers them. To read files and list folders; to remove files; to make
+ * and remove sockets; to open a device and to use its ioctl(2). */
 #define LANDLOCK_READ         (UINT64_C(1) << 2 | UINT64_C(1) << 3)
-#define LANDLOCK_MAKE_SOCKETS (UINT64_C(1) << 5 | UINT64_C(1) << 9)
+#define LANDLOCK_REMOVE       (UINT64_C(1) << 5)
+#define LANDLOCK_MAKE_SOCKETS (LANDLOCK_REMOVE | UINT64_C(1) << 9)
 #define LANDLOCK_OPEN_DEVICE  (LANDLOCK_READ | UINT64_C(1) << 1 | UINT64_C(1) << 15)
 
 struct landlock_grant {
@@ -43,8 +44,9 @@ struct landlock_grant {
 struct landlock_rules {
     const struct landlock_grant *grants;
     unsigned count;
-    bool has_ports;    /* TCP */
-    bool has_abstract; /* sockets of others */
+    bool has_ports;     /* of TCP, to connect to */
+    bool has_own_ports; /* to listen at */
+    bool has_abstract;  /* sockets of others */
 };
 
 /* Returns the version of the kernel's Landlock, 1 or more. -EOPNOTSUPP or -ENOSYS: the kernel has no

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct escape_deed *const groups[] = {
@@ -81,7 +84,18 @@ void escape_do(struct escape_world *world)
 {
     const struct escape_deed *deed = escape_find(world->deed);
     world->state = ESCAPE_BEGUN;
+    syscall(SYS_futex, &world->state, FUTEX_WAKE, 1, NULL, NULL, 0);
     world->result = deed ? deed->act(world) : -ENOENT;
     world->state = ESCAPE_ENDED;
+    syscall(SYS_futex, &world->state, FUTEX_WAKE, 1, NULL, NULL, 0);
     _exit(0);
+}
+
+void escape_await(const struct escape_world *world, int timeout_ms)
+{
+    const struct timespec timeout = {.tv_sec = timeout_ms / 1000};
+    for (int state = world->state; state != ESCAPE_ENDED; state = world->state)
+        if (syscall(SYS_futex, &world->state, FUTEX_WAIT, state, &timeout, NULL, 0) < 0 &&
+            errno == ETIMEDOUT)
+            return;
 }

@@ -169,6 +169,24 @@ static long connect_a_listener_by_a_message(const struct escape_world *world)
     return err < 0 ? err : CALL(sendmsg, world->listener_fd, &message, MSG_FASTOPEN);
 }
 
+static long connect_by_tcp(const struct escape_world *world)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_port = htons(world->port),
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return fd < 0 ? -errno : CALL(connect, fd, &address, sizeof(address));
+}
+
+static long listen_by_tcp(const struct escape_world *world)
+{
+    const struct sockaddr_in address = {.sin_family = AF_INET,
+                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    long err = fd < 0 ? -errno : CALL(bind, fd, &address, sizeof(address));
+    return err < 0 ? err : CALL(listen, fd, 1);
+}
+
 const struct escape_deed escape_sockets[] = {
     {"make a Unix stream socket", "socket", make_unix_stream, 0},
     {"make a Unix datagram socket", "socket", make_unix_datagram, 0},
@@ -187,6 +205,8 @@ const struct escape_deed escape_sockets[] = {
     {"make a CAN socket", "socket", make_can, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make an XDP socket", "socket/EPERM", make_xdp, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make an RDS socket", "socket", make_rds, ESCAPE_DEPENDS},
+    {"connect by TCP", "socket/EACCES", connect_by_tcp, 0},
+    {"listen at a TCP port", "socket/EACCES", listen_by_tcp, 0},
     {"make a pair of sockets", "socketpair", make_a_pair, 0},
     {"connect to a socket by its path", "connect/ENOENT", connect_to_a_path, 0},
     {"connect to an abstract socket", "connect/EPERM", connect_to_an_abstract_socket, 0},

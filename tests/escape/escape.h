@@ -45,6 +45,7 @@ struct escape_world {
     uint16_t port;              /* of another one, 127.0.0.1 */
     bool has_cell;
     bool at_wait;  /* the program is no device */
+    bool outside;  /* a process that the program keeps outside its cell is taken over */
     int memory_fd; /* guest memory that the peer has shared; -1: none */
     volatile int state;
     volatile long result; /* 0: the deed is done; or a negative errno */
@@ -82,6 +83,9 @@ struct escape_path {
 struct escape_path escape_in(const struct escape_world *world, const char *name);
 struct sockaddr_un escape_at(const struct escape_world *world, const char *name);
 
+/* Waits for the end of a deed, timeout_ms at most. */
+void escape_await(const struct escape_world *world, int timeout_ms);
+
 /* -errno if a system call failed, else 0. */
 long escape_result(long value);
 
@@ -92,7 +96,7 @@ void escape_keep_descriptors(const struct escape_world *world, bool begins);
 /* Maps the world that the environment names. NULL: there is none, and nothing is to be done. */
 struct escape_world *escape_prepare(void);
 
-/* Does the world's deed, and ends the process. */
+/* Does the world's deed, tells the runner, and ends the process. */
 _Noreturn void escape_do(struct escape_world *world);
 
 #endif

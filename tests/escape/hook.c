@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define HOOK __attribute__((visibility("default")))
 
@@ -23,6 +24,7 @@ HOOK int io_uring_queue_init_params(unsigned entries, struct io_uring *ring,
 
 static struct escape_world *world;
 static unsigned loads; /* of filters: a cell has two, a process outside of one at most */
+static pid_t program;  /* the process that was started */
 
 typedef ssize_t (*recvmsg_fn)(int fd, struct msghdr *message, int flags);
 typedef int (*init_params_fn)(unsigned entries, struct io_uring *ring,
@@ -52,6 +54,7 @@ __attribute__((constructor)) static void prepare(void)
     *(void **)&real_init = dlsym(RTLD_NEXT, "io_uring_queue_init");
     *(void **)&real_init_params = dlsym(RTLD_NEXT, "io_uring_queue_init_params");
     world = escape_prepare();
+    program = getpid();
     escape_ring_maker(real_init);
 }
 
@@ -75,10 +78,21 @@ static void take_over(void)
     escape_do(world);
 }
 
+/* A process outside has given up what it can give up when it waits for a request. */
+static void outside_begins(void)
+{
+    if (!world || !world->outside || getpid() == program || (loads > 0) != world->has_cell)
+        return;
+    dup2(socket(AF_UNIX, SOCK_STREAM, 0), world->stream_fd); /* it has closed what it inherited */
+    dup2(socket(AF_UNIX, SOCK_DGRAM, 0), world->datagram_fd);
+    escape_do(world);
+}
+
 HOOK ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
+    outside_begins();
     ssize_t received = real_recvmsg(fd, message, flags);
-    if (!world || world->at_wait || received <= 0)
+    if (!world || world->at_wait || world->outside || received <= 0)
         return received;
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
          header = CMSG_NXTHDR(message, header)) {
@@ -112,7 +126,8 @@ HOOK int seccomp_load(void *filter)
 
 static void wait_begins(void)
 {
-    if (world && world->at_wait && (loads > 1) == world->has_cell)
+    outside_begins();
+    if (world && world->at_wait && !world->outside && (loads > 1) == world->has_cell)
         take_over();
 }
 

@@ -12,6 +12,8 @@
  *     --user=UID    becomes this user first
  *     --beneath     the policy of system calls allows all deeds, so that the rest of the cell answers
  *     --at-wait     the program is no device, and is taken over when it waits for a peer
+ *     --outside     a process is taken over that the program keeps outside its cell. An outcome is then
+ *                   fine that is not "done"; with --cell=none, one that is
  *
  * Each deed is a line of TAP:
  *
@@ -51,7 +53,7 @@ static struct runner {
     struct escape_world *world;
     int world_fd;
     const char *cell, *hook;
-    bool beneath, at_wait;
+    bool beneath, at_wait, outside;
     int memory_fd; /* of a guest */
     char *arguments[ARGUMENTS + 4];
     unsigned tried, failed;
@@ -123,8 +125,9 @@ static void restore_files(const struct runner *runner)
 static void remove_files(void)
 {
     const struct runner *runner = &the_runner;
-    static const char *const names[] = {"made",     "file",   "spare",   "image",  "stream",
-                                        "datagram", "policy", "channel", "forward"};
+    static const char *const names[] = {"made",    "file",     "spare",          "image",
+                                        "stream",  "datagram", "policy",         "channel",
+                                        "forward", "host",     "host.seqpacket", "port"};
     char path[128];
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         at(runner, names[i], path, sizeof(path));
@@ -241,6 +244,7 @@ static void prepare_world(struct runner *runner)
     snprintf(world->abstract, sizeof(world->abstract), "escapes-%d", (int)getpid());
     check(readlink("/proc/self/exe", world->program, sizeof(world->program) - 1), "/proc/self/exe");
     world->at_wait = runner->at_wait;
+    world->outside = runner->outside;
     world->has_cell = strcmp(runner->cell, "none") != 0;
     gethostname(world->host, sizeof(world->host) - 1);
     offer_sockets(runner);
@@ -311,7 +315,9 @@ static int run_program(struct runner *runner, char *ret_output)
     share_memory(sockets[0], runner->memory_fd);
     int pid_fd = (int)check(syscall(SYS_pidfd_open, pid, 0), "pidfd_open");
     struct pollfd ended = {.fd = pid_fd, .events = POLLIN};
-    if (check(poll(&ended, 1, PATIENCE_MS), "poll") == 0)
+    if (runner->outside)
+        escape_await(runner->world, PATIENCE_MS);
+    if (check(poll(&ended, 1, runner->outside ? 0 : PATIENCE_MS), "poll") == 0)
         kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     ssize_t len = read(output[0], ret_output, OUTPUT_LEN - 1);
@@ -356,6 +362,8 @@ static bool is_among(const char *word, const char *list, char separator)
 /* Whether the outcome is what the cell is to answer. */
 static bool is_refusal(const struct runner *runner, const char *outcome, const char *refused)
 {
+    if (runner->outside)
+        return runner->world->state == ESCAPE_ENDED && strcmp(outcome, "done") != 0;
     const char *rest = strchr(refused, '/');
     char alternatives[64];
     if (runner->beneath)
@@ -507,6 +515,8 @@ int main(int argc, char **argv)
             runner->beneath = true;
         else if (strcmp(argv[next], "--at-wait") == 0)
             runner->at_wait = true;
+        else if (strcmp(argv[next], "--outside") == 0)
+            runner->outside = true;
     }
     if (argc - next < 2 || argc - next - 1 > ARGUMENTS) {
         fputs("usage: escapes [OPTION...] --hook=LIBRARY DEED PROGRAM [ARGUMENT...]\n", stderr);

@@ -63,6 +63,59 @@ OTHERWISE = {
     (RUN, "make a pipe"): "done",
 }
 
+# Processes that programs keep outside their cells, with the options that give them their work.
+CONNECTORS = {
+    "vsock": [INSTALLED / "outboard-vsock", "--guest-cid=5", "--host-socket=@/host"],
+    "vsock-tcp": [INSTALLED / "outboard-vsock", "--guest-cid=5", "--forward=80=tcp:127.0.0.1:1"],
+    "vmchannel": [INSTALLED / "outboard-vmchannel", "--port=org.example.0,connect:@/stream"],
+    "nbd": [INSTALLED / "outboard-nvme", "--image=nbd+unix:///?socket=@/stream"],
+    "nbd-tcp": [INSTALLED / "outboard-nvme", "--image=nbd://127.0.0.1:1"],
+    "proxy": [OUTBOARD, "proxy", "--channel=unix-listen:@/channel", "--service=app=tcp:127.0.0.1:1"],
+}
+TO_HOSTS = ("vsock-tcp", "nbd-tcp", "proxy")
+# This one has all rights, for it starts commands.
+WITH_COMMANDS = {"vmchannel-command": [INSTALLED / "outboard-vmchannel", "--port=org.example.0,command:true"]}
+# What all others are refused.
+FILES = """open a file, open a file by open(2), open a file by openat2(2), make a file, make a file by creat(2), make a file without a name,
+    open the memory of a sibling, make a folder, make a symbolic link, make a second name, remove a file, rename a file, cut a file by its path,
+    bind a socket to a path"""
+CALLS = """change a mode, change an owner, watch a folder, make a raw IP socket, make a packet socket, make a socket of the kernel's ciphers,
+    make a socket of IPsec's keys, make a TIPC socket, make a Bluetooth socket, make a CAN socket, make an XDP socket, make an RDS socket,
+    start a process in a user namespace, execute a program, trace a sibling, attach to a sibling, read the memory of a sibling,
+    write the memory of a sibling, take a descriptor of a sibling, limit a sibling, move a sibling to another processor, slow a sibling down,
+    map executable memory, make memory executable, make memory executable by a key, share executable memory, have all memory executable,
+    take System V memory without bound, mount, prepare a mount, copy a mount, change the root, make a user namespace, make a mount namespace,
+    enter a namespace, name the host, use a keyring, add a key, make a map of BPF, count events, handle page faults, make a ring,
+    watch a file system, read the kernel's log, reach ports of the machine, become another user, change capabilities, allow inspection again"""
+SCOPED = """signal a sibling, signal a group, signal a thread of a sibling, abort a sibling, queue a signal, connect to an abstract socket,
+    send to an abstract socket, send a message to an abstract socket"""
+
+
+def outside(program):
+    """The deeds that a process outside is refused on this kernel, and its answers."""
+
+    def row(names, answer):
+        return {" ".join(name.split()): answer for name in names.split(",")}
+
+    found = row(CALLS, "EPERM")
+    if landlock_version() >= 1:
+        found |= row(FILES, "EACCES")
+    if landlock_version() >= 4:
+        found |= row("connect by TCP, listen at a TCP port", "EACCES")
+    if landlock_version() >= 6:
+        found |= row(SCOPED, "EPERM")
+    allowed = []
+    if program in TO_HOSTS:
+        allowed += [name for name in found if "open a file" in name or "abstract" in name] + ["connect by TCP"]
+    if program == "nbd-tcp":  # name services are libraries
+        allowed += ["map executable memory", "make memory executable", "make memory executable by a key"]
+    if program == "proxy":
+        allowed += ["listen at a TCP port", "bind a socket to a path", "change a mode", "watch a folder"]
+    if program in ("vsock", "proxy"):
+        allowed += ["remove a file"]
+    return found | dict.fromkeys(allowed, "done")
+
+
 # Root's programs, and those of an ordinary user; an ordinary user has its own alone.
 USERS = {"root": 0, "nobody": 65534} if os.geteuid() == 0 else {"user": os.geteuid()}
 MORE_USERS = USERS | ({"another": 12345} if os.geteuid() == 0 else {})
@@ -101,13 +154,14 @@ def run_batch(program, user, test, names):
     if any(not path.stat().st_mode & 1 for path in pathlib.Path(RUNNER).parents) and MORE_USERS[user] != os.geteuid():
         return f"user {MORE_USERS[user]} can't enter the folder of this tree"
     command = [RUNNER, f"--hook={HOOK}", *KINDS[test]]
-    if program in AT_WAIT:
+    if program in AT_WAIT or program == "proxy":
         command.append("--at-wait")
     if MORE_USERS[user] != os.geteuid():
         command.append(f"--user={MORE_USERS[user]}")
     with contextlib.ExitStack() as stack:
         nbd = serve_nbd(stack) if "nbd" in program else ""
-        argv = [*command, ",".join(names), *(str(argument).format(nbd=nbd) for argument in PROGRAMS[program])]
+        arguments = (PROGRAMS | CONNECTORS | WITH_COMMANDS)[program]
+        argv = [*command, ",".join(names), *(str(argument).format(nbd=nbd) for argument in arguments)]
         done = subprocess.run(argv, capture_output=True, text=True, timeout=BATCH_TIMEOUT_S)
     found = outcomes(done.stdout)
     assert set(found) == set(names), done.stderr
@@ -156,8 +210,29 @@ def test_without_a_cell_it_is_done(outcome, program, user, deed):
     outcome.check_done()
 
 
+OUTSIDE = {program: outside(program) for program in CONNECTORS}
+
+
+@pytest.mark.parametrize(("program", "user", "deed"), [(program, user, deed) for program in CONNECTORS for user in USERS for deed in OUTSIDE[program]])
+def test_outside_a_cell_it_is_refused_too(outcome, program, user, deed):
+    """A process outside a cell keeps what its work needs, and no more."""
+    assert outcome.text == OUTSIDE[program][deed], outcome.details
+
+
+# An executed program tells the runner of no end. The others take descriptors that the process has closed.
+NOT_WITH_COMMANDS = ("execute a program", "take a descriptor of a sibling", "enter a namespace")
+
+
+@pytest.mark.parametrize(("program", "user", "deed"), [(program, user, deed) for program in WITH_COMMANDS for user in USERS for deed in OUTSIDE["vsock"]
+                                                       if deed not in NOT_WITH_COMMANDS])  # fmt: skip
+def test_outside_with_commands_it_is_done(outcome, program, user, deed):
+    outcome.check_done()
+
+
 # By the name of the test.
 KINDS = {
+    "test_outside_a_cell_it_is_refused_too": ["--cell=default", "--outside"],
+    "test_outside_with_commands_it_is_done": ["--cell=none", "--outside"],
     "test_a_cell_refuses": ["--cell=default"],
     "test_beneath_the_policy_it_is_refused": ["--cell=default", "--beneath"],
     "test_without_a_cell_it_is_done": ["--cell=none"],

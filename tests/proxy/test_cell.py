@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -243,8 +244,69 @@ def test_a_command_without_a_cell(serving, lab, cleanup):
     assert cell_of(process.pid) == ("0", "0")
 
 
-def test_a_program_that_runs_during_a_freeze_has_the_rights_of_its_user(lab):
-    """It is started by outboard agent freeze, which has no cell therefore; here the freeze is refused."""
+@pytest.fixture
+def freeze(lab, cleanup):
+    """freeze(word...): outboard agent freeze, and the agent's end of its stream, which has frozen."""
+
+    def start(*words):
+        path = lab.folder / "agent"
+        with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
+            listener.settimeout(PATIENCE_S)
+            process = subprocess.Popen([PROGRAM, "agent", f"--control={path}", "freeze", "--for=60", "--", *words],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+            cleanup.callback(process.kill)
+            agent = cleanup.enter_context(cleanup.enter_context(listener.accept()[0]).makefile("rw"))
+        for question, answer in ("WAIT", "UP 1"), ("OPEN @agent", "OK"), ("fsfreeze-freeze", '{"return": 1}'):
+            assert question in agent.readline()
+            print(answer, file=agent, flush=True)
+        return process, agent
+
+    return start
+
+
+def end_of_freeze(process, agent):
+    assert "fsfreeze-thaw" in agent.readline()
+    print('{"return": 1}', file=agent, flush=True)
+    return process.wait(PATIENCE_S)
+
+
+def test_a_program_that_runs_during_a_freeze_has_the_rights_of_its_user(freeze):
+    """The process that starts it reads no byte of an agent; the command that does has a cell."""
+    process, agent = freeze("sh", "-c", "cat /proc/self/status; echo end; read line; exit 7")
+    found = {name: value.strip() for name, _, value in (line.partition(":") for line in iter(process.stdout.readline, "end\n"))}
+    assert (found["NoNewPrivs"], found["Seccomp"]) == ("0", "0")
+    assert cell_of(process.pid) == ("1", "2")
+    starter = children_of(process.pid)[0]
+    assert cell_of(starter) == ("0", "0") and children_of(starter)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert end_of_freeze(process, agent) == 7
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_reach_the_program_that_runs_during_a_freeze(freeze, number):
+    process, agent = freeze("sh", "-c", "echo there; exec cat")
+    assert process.stdout.readline() == "there\n"
+    process.send_signal(number)
+    assert end_of_freeze(process, agent) == 128 + number
+
+
+def test_a_program_that_can_not_run_during_a_freeze_is_named(freeze):
+    process, agent = freeze("/nonexistent")
+    assert end_of_freeze(process, agent) == 127
+    assert process.stderr.read() == "outboard agent: can't run /nonexistent: No such file or directory\n"
+
+
+def test_the_process_outside_ends_with_a_freeze_that_is_killed(freeze):
+    process, agent = freeze("cat")
+    starter = children_of(process.pid)[0]
+    process.kill()
+    ended = os.pidfd_open(starter)
+    assert select.select([ended], [], [], PATIENCE_S)[0]
+    os.close(ended)
+
+
+def test_a_freeze_that_is_refused_starts_nothing(lab):
     lab.start("host", f"--channel=unix-listen:{lab.channel}", "--allow-agent", "--agent-read-only")
     done = subprocess.run([PROGRAM, "agent", f"--channel=unix:{lab.channel}", "freeze", "--for=1", "--", "true"],
                           capture_output=True, text=True, timeout=PATIENCE_S)  # fmt: skip
