@@ -4,8 +4,10 @@ import os
 import signal
 import subprocess
 
+import driver
 import pytest
 import zoo
+from devicelab import Device
 
 
 @pytest.fixture(params=zoo.KINDS, ids=lambda kind: kind.__name__)
@@ -47,6 +49,24 @@ def stopped():
             os.kill(process.pid, signal.SIGCONT)
 
     return stop
+
+
+@pytest.fixture
+def device(tmp_path):
+    """device(wire): a disk, made by another program if that is given; all of them end with the test."""
+    made = []
+
+    def start(wire, program=driver.PROGRAM):
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        made.append(Device(folder, wire, program))
+        return made[-1]
+
+    yield start
+    for one in made:
+        if one.process.poll() is None:
+            one.process.kill()
+            one.process.wait()
 
 
 # What a kernel before Linux 6.16 says to SO_PASSRIGHTS, for a program that is linked dynamically.

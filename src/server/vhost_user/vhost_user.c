@@ -378,6 +378,8 @@ static int start(struct engine *engine, struct ob_fault *fault)
                                         .completing = vhost_user_inflight_completing,
                                         .completed = vhost_user_inflight_completed,
                                         .context = server};
+    /* The last front end may have gone while rings ran. All of its requests have ended. */
+    virtio_reset(engine->device);
     vhost_user_memory_start(server);
     if (vhost_user_rings_start(server) < 0)
         return ob_fault_set(fault, -ENOMEM, "no memory for the rings of %s",
