@@ -140,6 +140,8 @@ static void let_go(void *state, unsigned queue)
 {
     struct blk *blk = state;
     blk->queues[queue].lets_go = true;
+    if (blk->succession.waits) /* then succession.c does the rest */
+        return;
     blk_requests_return(blk, queue);
     if (!blk->drain.runs && blk->queues[queue].in_flight > 0)
         block_drain_begin(&blk->drain, &blk->block, 1, BLOCK_DRAIN_MS, block_clock_ms());
@@ -253,7 +255,8 @@ static void look_due(void *argument)
         return;
     if (blk->block->ops->resized(blk->block))
         ob_virtio_config_changed(blk->device);
-    blk_requests_expire(blk, now_ms);
+    if (!blk->succession.waits)
+        blk_requests_expire(blk, now_ms);
 }
 
 static int new_device(struct blk *blk, const struct blk_options *options, struct ob_fault *fault)
@@ -296,6 +299,8 @@ static int set_up(struct blk *blk, struct ob_fault *fault)
         err = ob_timer_new(blk->device, drain_due, blk, &blk->drain_timer, fault);
     if (err == 0)
         err = blk->block->ops->watch(blk->block, blk->device);
+    if (err == 0)
+        err = blk_succession_init(blk);
     return err < 0 ? ob_fault_set(fault, err, "can't watch the image: %s", strerror(-err)) : 0;
 }
 
@@ -337,6 +342,7 @@ void blk_free(struct blk *blk)
         blk->block->ops->close(blk->block);
     ob_timer_free(blk->look_timer);
     ob_timer_free(blk->drain_timer);
+    ob_timer_free(blk->succession.timer);
     free(blk->all);
     free(blk);
 }

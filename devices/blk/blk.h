@@ -38,6 +38,15 @@ struct blk_queue {
     unsigned in_flight; /* chains that the device has */
 };
 
+/* Another process of the device has died; succession.c. */
+struct blk_succession {
+    bool waits; /* its requests may be in flight: nothing is started */
+    bool told;
+    uint64_t since_ms;
+    struct ob_timer *timer;
+    uint32_t writeback; /* for the vault */
+};
+
 struct blk {
     struct ob_device *device;
     struct block *block;
@@ -57,6 +66,7 @@ struct blk {
     uint32_t block_size;
     uint64_t features; /* that the driver has accepted */
     bool writeback;
+    struct blk_succession succession;
     bool late;   /* the image was reported to be silent */
     bool paused; /* by the VMM */
     char serial[BLK_SERIAL_LEN + 1];
@@ -78,6 +88,10 @@ int blk_new(const struct blk_options *options, struct blk **ret_blk, struct ob_d
 /* Closes the image. The device is freed already. An image with operations in flight is never
  * freed: the program must end then. */
 void blk_free(struct blk *blk);
+
+/* succession.c */
+/* The last step of making a device. 0 or a negative errno. */
+int blk_succession_init(struct blk *blk);
 
 /* request.c */
 /* 0 or -ENOMEM. */

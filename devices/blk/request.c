@@ -322,7 +322,7 @@ static void begin_chain(struct blk *blk, struct ob_virtio_chain *chain)
     request->segment = request->num_segments = 0;
     blk->queues[chain->queue].in_flight++;
     blk->turnover++;
-    if (blk->block->away)
+    if (blk->block->away || blk->succession.waits)
         park(request);
     else
         begin(request);
@@ -355,7 +355,7 @@ static struct blk_request *unpark(struct blk *blk)
 void blk_requests_retry(struct blk *blk)
 {
     struct blk_request *next;
-    if (blk->block->away || blk->block->stops)
+    if (blk->block->away || blk->block->stops || blk->succession.waits)
         return;
     for (struct blk_request *request = unpark(blk); request; request = next) {
         next = request->next;

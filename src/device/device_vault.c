@@ -151,15 +151,7 @@ static int resume_memory(struct ob_device *device, const struct vault *vault,
     unsigned count = 0;
     if (!descs)
         return ob_fault_set(fault, -ENOMEM, "no memory for the memory table");
-    for (unsigned i = 0; i < vault->used; i++) {
-        const struct vault_role *role = &vault_entry(vault, i)->role;
-        if (vault_is_valid(vault, i) && role->kind == VAULT_MEMORY)
-            descs[count++] = (struct memory_region_desc){.gpa = role->a,
-                                                         .len = role->b,
-                                                         .offset = role->c,
-                                                         .fd = vault_fd(vault, i),
-                                                         .writable = role->flag};
-    }
+    count = device_kept_memory(vault, VAULT_MEMORY, descs, vault->used);
     return memory_replace(&device->memory, descs, count, fault);
 }
 

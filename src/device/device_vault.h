@@ -30,8 +30,19 @@ void device_resumed(struct ob_device *device);
 void device_vault_put(struct ob_device *device);
 void device_vault_save(struct ob_device *device);
 
-/* Memory that the peer has shared; fd is taken over. All of it is forgotten, or that at an address. */
-void device_keep_memory(struct ob_device *device, const struct memory_region_desc *desc);
-void device_forget_memory(struct ob_device *device, const uint64_t *gpa);
+/* A descriptor of the peer's, or of ours that the peer uses, is kept in the vault, if there is one, in
+ * place of the one with the same kind, a and b; -1: none is. */
+void device_keep(struct ob_device *device, enum vault_kind kind, unsigned a, unsigned b, int fd);
+/* Closes a descriptor, if there is a vault after the commit. */
+void device_let_go(struct ob_device *device, int fd);
+
+/* Memory that the peer has shared; fd is taken over. All of it is forgotten, or that at an address.
+ * `kind`: VAULT_MEMORY is the device's as it is; the others are the wire's. */
+void device_keep_memory(struct ob_device *device, enum vault_kind kind,
+                        const struct memory_region_desc *desc);
+void device_forget_memory(struct ob_device *device, enum vault_kind kind, const uint64_t *gpa);
+/* The regions of a kind that the vault has, with our numbers of their descriptors; at most `most`. */
+unsigned device_kept_memory(const struct vault *vault, enum vault_kind kind,
+                            struct memory_region_desc *ret_descs, unsigned most);
 
 #endif

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "device/device_vault.h"
 #include "device/internal.h"
 #include "device/trace.h"
 

@@ -108,12 +108,6 @@ struct ob_device {
 /* dma.c: whether the device may do DMA now: 0, -ENOTCONN or -EPERM. */
 int device_may_master(const struct ob_device *device);
 
-/* keep.c: a descriptor of the peer's, or of ours that the peer uses, is kept in the vault, if there
- * is one, in place of the one with the same kind, a and b; -1: none is. */
-void device_keep(struct ob_device *device, enum vault_kind kind, unsigned a, unsigned b, int fd);
-/* Closes a descriptor, if there is a vault after the commit. */
-void device_let_go(struct ob_device *device, int fd);
-
 /* dormant.c: the peer has taken the device over. */
 void device_wake(struct ob_device *device);
 

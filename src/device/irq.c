@@ -8,6 +8,7 @@
 
 #include "base/fault_point.h"
 #include "base/limits.h"
+#include "device/device_vault.h"
 #include "device/internal.h"
 #include "device/trace.h"
 

@@ -17,18 +17,32 @@ void device_let_go(struct ob_device *device, int fd)
         device->host->close(device->host->context, fd);
 }
 
-void device_keep_memory(struct ob_device *device, const struct memory_region_desc *desc)
+void device_keep_memory(struct ob_device *device, enum vault_kind kind,
+                        const struct memory_region_desc *desc)
 {
-    const struct vault_role role = {.kind = VAULT_MEMORY,
-                                    .flag = desc->writable,
-                                    .a = desc->gpa,
-                                    .b = desc->len,
-                                    .c = desc->offset};
+    const struct vault_role role = {
+        .kind = kind, .flag = desc->writable, .a = desc->gpa, .b = desc->len, .c = desc->offset};
     vault_keep(device->vault, &role, desc->fd);
 }
 
-void device_forget_memory(struct ob_device *device, const uint64_t *gpa)
+void device_forget_memory(struct ob_device *device, enum vault_kind kind, const uint64_t *gpa)
 {
     if (device->vault)
-        vault_forget(device->vault, VAULT_MEMORY, gpa);
+        vault_forget(device->vault, kind, gpa);
+}
+
+unsigned device_kept_memory(const struct vault *vault, enum vault_kind kind,
+                            struct memory_region_desc *ret_descs, unsigned most)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < vault->used && count < most; i++) {
+        const struct vault_role *role = &vault_entry(vault, i)->role;
+        if (vault_is_valid(vault, i) && role->kind == kind)
+            ret_descs[count++] = (struct memory_region_desc){.gpa = role->a,
+                                                             .len = role->b,
+                                                             .offset = role->c,
+                                                             .fd = vault_fd(vault, i),
+                                                             .writable = role->flag};
+    }
+    return count;
 }

@@ -177,7 +177,7 @@ static void forget(struct vault *vault, const struct vault_role *role, bool all,
         if (!is_current(entry) || entry->role.kind != role->kind ||
             (!all && entry->role.a != role->a) || (by_b && entry->role.b != role->b))
             continue;
-        if (role->kind == VAULT_MEMORY)
+        if (role->kind == VAULT_MEMORY || role->kind == VAULT_SLOT || role->kind == VAULT_LOG)
             vault_close(vault, entry->fd[vault->column]);
         if (entry->added > vault->shared->committed)
             entry->added = 0; /* it was of this message */

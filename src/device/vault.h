@@ -50,6 +50,10 @@ enum vault_kind {
     VAULT_INTX_UNMASK, /* unmasks it */
     VAULT_DOORBELL,    /* a: number */
     VAULT_BAR,         /* a: index */
+    VAULT_SLOT,        /* as VAULT_MEMORY, of a front end of vhost-user */
+    VAULT_RING,        /* a: number of the ring and of its eventfd */
+    VAULT_BACKEND,     /* the back-end channel */
+    VAULT_LOG,         /* the dirty log; a: offset, b: length */
     VAULT_KINDS,
 };
 
@@ -166,7 +170,8 @@ int vault_fd(const struct vault *vault, unsigned index);
 /* From the next commit on the descriptor is kept in place of the one with the same kind and `a`
  * and, of vectors, `b`. -1 keeps none, except of memory. */
 void vault_keep(struct vault *vault, const struct vault_role *role, int fd);
-/* Forgets all entries of a kind, or those with this `a`. Descriptors of memory are closed. */
+/* Forgets all entries of a kind, or those with this `a`. Descriptors of memory are closed, since
+ * nobody else has their numbers. */
 void vault_forget(struct vault *vault, enum vault_kind kind, const uint64_t *a);
 /* The entry with this number of ours, or -1. */
 int vault_find(const struct vault *vault, int fd);

@@ -33,6 +33,7 @@ struct virtio_part_queue {
     unsigned share;    /* chains that it may take before the loop turns */
     bool letting_go;   /* let_go() was called, and the queue has not resumed since */
     bool is_at_a_loss; /* memory that the wire was asked for is missing */
+    bool is_unsettled; /* another process may have shown chains that are done */
     bool was_kicked;   /* by the driver, since the start */
     bool was_filled;   /* a chain was there, since the start */
     uint16_t max_size;

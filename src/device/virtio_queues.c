@@ -147,10 +147,22 @@ static void tell_of_emptiness(struct virtio_part_queue *queue)
                    queue->ring.index);
 }
 
+/* Whether it is known which chains the driver has seen. */
+static bool settle(struct virtio_part_queue *queue)
+{
+    if (!queue->is_unsettled)
+        return true;
+    int err = virtqueue_pass_shown(&queue->ring);
+    if (err < 0)
+        miss(queue, err);
+    queue->is_unsettled = err < 0;
+    return err == 0;
+}
+
 struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue)
 {
     struct virtio_part_queue *from = queue_of(device, queue);
-    if (!from || !may_take(from))
+    if (!from || !may_take(from) || !settle(from))
         return NULL;
     if (from->turn != device->virtio->turn) {
         from->turn = device->virtio->turn;
@@ -200,7 +212,7 @@ static void flush(struct virtio_part_queue *queue)
 
 void virtio_queue_post(struct virtio_part_queue *queue)
 {
-    if (queue->is_at_a_loss)
+    if (queue->is_at_a_loss || !settle(queue))
         return;
     int err = virtqueue_flush(&queue->ring);
     if (err < 0)
@@ -322,7 +334,9 @@ int virtio_queue_start(struct ob_device *device, unsigned queue, const struct vi
     };
     if (virtio_ring_check(ring) < 0)
         return -EINVAL;
-    started->ring.in_order = virtio->accepted & VIRTIO_IN_ORDER;
+    /* Used elements of a packed ring are written over descriptors of older chains, which another process
+     * may have to read again: with a vault they keep their order. */
+    started->ring.in_order = virtio->accepted & VIRTIO_IN_ORDER || (packed && device->vault);
     started->ring.wire = virtio->wire;
     started->ring.quiet = false;
     started->size =
@@ -331,7 +345,7 @@ int virtio_queue_start(struct ob_device *device, unsigned queue, const struct vi
     started->driver = place->driver;
     started->device = place->device;
     started->life = QUEUE_RUNNING;
-    started->letting_go = started->is_at_a_loss = false;
+    started->letting_go = started->is_at_a_loss = started->is_unsettled = false;
     started->was_kicked = started->was_filled = false;
     if (!virtio->driver_ok)
         virtio_driver_ok(device);

@@ -170,8 +170,7 @@ static int load_queue(struct virtio_part_queue *queue, struct ob_state_fields *f
     place.driver = queue->driver;
     place.device = queue->device;
     place.size = queue->size;
-    const bool fits = queue->size > 0 && queue->size <= queue->max_size &&
-                      !(queue->size & (queue->size - 1)) && count <= queue->size;
+    const bool fits = queue->size > 0 && queue->size <= queue->max_size && count <= queue->size;
     if (fields->failed || !fits || (running && !virtio->driver_ok) || (count > 0 && !running))
         return refuse(virtio, "queue", fault);
     if (running && virtio_queue_start(virtio->device, queue->ring.index, &place) < 0)

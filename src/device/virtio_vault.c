@@ -11,8 +11,11 @@
  * which of these chains the ring shows already, and shows the rest. It never writes a used element
  * that the driver may have seen: its place may be the driver's again.
  *
+ * Chains of a packed ring are completed in the order of the ring: used elements are written over the
+ * descriptors of older chains, which the next process has to read.
+ *
  * Nothing is known of notifications and interrupts that were under way. The next process looks at each
- * queue, and signals each once.
+ * queue, and signals each once, and a change of the configuration space too.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -68,17 +71,21 @@ static int check(void *state, const void *bytes, size_t len, struct ob_fault *fa
     struct device_virtio *virtio = state;
     size_t used = 0;
     int err = virtio_rings_load(virtio, bytes, len, &used, fault);
+    for (unsigned i = 0; i < virtio->num_queues; i++) {
+        struct virtio_part_queue *queue = &virtio->queues[i];
+        queue->is_unsettled = queue->ring.done > 0;
+        queue->was_filled = true; /* memory was not private before */
+        queue->ring.in_order |=
+            queue->ring.ring.packed; /* as virtio_queue_start() does with a vault */
+    }
     return err < 0 ? err : check_own(virtio, (const uint8_t *)bytes + used, len - used, fault);
 }
 
 static void resumed(void *state)
 {
     struct device_virtio *virtio = state;
-    for (unsigned i = 0; i < virtio->num_queues; i++) {
-        struct virtio_part_queue *queue = &virtio->queues[i];
-        if (queue->life != QUEUE_STOPPED)
-            virtqueue_pass_shown(&queue->ring);
-    }
+    if (virtio->driver_ok && virtio->config.len > 0 && virtio->wire->signal_config)
+        virtio->wire->signal_config(virtio->wire->context);
     if (virtio->own.kept.resumed)
         virtio->own.kept.resumed(virtio->state);
 }

@@ -43,7 +43,7 @@ void engine_vault_end(struct engine *engine)
 {
     struct vault *vault = engine->vault;
     vault_forget(vault, VAULT_CONNECTION, NULL);
-    device_forget_memory(engine->device, NULL);
+    device_forget_memory(engine->device, VAULT_MEMORY, NULL);
     vault->now = (struct vault_record){0};
     vault->shared->begun = 0; /* positions begin again with the next connection */
     device_vault_put(engine->device);

@@ -74,9 +74,9 @@ static int replace_memory(struct request *request)
     if (err == 0)
         err = memory_replace(device_memory(request->device), descs, count, fault);
     if (err >= 0 && device_vault(request->device)) {
-        device_forget_memory(request->device, NULL);
+        device_forget_memory(request->device, VAULT_MEMORY, NULL);
         for (unsigned i = 0; i < count; i++) {
-            device_keep_memory(request->device, &descs[i]);
+            device_keep_memory(request->device, VAULT_MEMORY, &descs[i]);
             fault_point("memory-table");
             request->fds->fd[i] = -1;
         }

@@ -75,6 +75,7 @@ bool virtio_packed_pass_shown(struct virtio_ring *ring, uint16_t count)
     const bool avail = flags & VIRTIO_DESC_AVAIL, used = flags & VIRTIO_DESC_USED;
     if (avail == ring->used_wrap && used != ring->used_wrap)
         return false;
+    memory_mark(ring->memory, ring->desc + (uint64_t)ring->used * VIRTIO_DESC_LEN, VIRTIO_DESC_LEN);
     advance_used(ring, count);
     return true;
 }

@@ -113,10 +113,11 @@ int virtio_ring_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint
     return 0;
 }
 
-bool virtio_ring_pass_shown(struct virtio_ring *ring, uint16_t count)
+int virtio_ring_pass_shown(struct virtio_ring *ring, uint16_t count)
 {
-    if (virtio_ring_look_up(ring) < 0)
-        return false;
+    int err = virtio_ring_look_up(ring);
+    if (err < 0)
+        return err;
     return ring->packed ? virtio_packed_pass_shown(ring, count) : virtio_split_pass_shown(ring);
 }
 

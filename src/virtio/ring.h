@@ -89,9 +89,9 @@ bool virtio_ring_is_behind(const struct virtio_ring *ring, uint16_t at, bool at_
 /* Shows the driver a used element. 0, or the errno of a look-up. */
 int virtio_ring_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint32_t written,
                      bool has_writable);
-/* Whether another process has written the next used element, of a chain of count steps; then the ring
- * moves behind it. Right after the ring was set up. */
-bool virtio_ring_pass_shown(struct virtio_ring *ring, uint16_t count);
+/* Whether another process has written the next used element, of a chain of count steps: 1, and the ring
+ * has moved behind it; 0; or the errno of a look-up. Right after the ring was set up. */
+int virtio_ring_pass_shown(struct virtio_ring *ring, uint16_t count);
 /* Whether the driver wants an interrupt for the elements since the last call. */
 bool virtio_ring_wants_interrupt(struct virtio_ring *ring);
 

@@ -70,10 +70,14 @@ void virtio_split_push(struct virtio_ring *ring, uint16_t id, uint32_t written)
     memory_mark(ring->memory, ring->device + VIRTIO_USED_IDX, 2);
 }
 
+/* The other process may not have told the log. */
 bool virtio_split_pass_shown(struct virtio_ring *ring)
 {
     if (load16_acquire(ring->device_at + VIRTIO_USED_IDX) == ring->used)
         return false;
+    const uint32_t at = VIRTIO_USED_RING + VIRTIO_USED_ELEMENT * (ring->used & (ring->size - 1u));
+    memory_mark(ring->memory, ring->device + at, VIRTIO_USED_ELEMENT);
+    memory_mark(ring->memory, ring->device + VIRTIO_USED_IDX, 2);
     ring->used++;
     ring->unsignalled++;
     return true;

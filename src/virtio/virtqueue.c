@@ -283,16 +283,20 @@ int virtqueue_flush(struct virtqueue *queue)
     return err;
 }
 
-void virtqueue_pass_shown(struct virtqueue *queue)
+int virtqueue_pass_shown(struct virtqueue *queue)
 {
     const struct virtio_wire *wire = queue->wire;
     struct virtio_chain *chain;
-    while ((chain = next_done(queue)) && virtio_ring_pass_shown(&queue->ring, chain->count)) {
+    while ((chain = next_done(queue))) {
         const uint16_t id = chain->id;
+        int passed = virtio_ring_pass_shown(&queue->ring, chain->count);
+        if (passed <= 0)
+            return passed;
         spare(chain);
         if (wire && wire->completed)
             wire->completed(wire->context, queue->index, id, queue->ring.used);
     }
+    return 0;
 }
 
 void virtqueue_finish(struct virtio_chain *chain, uint32_t written)

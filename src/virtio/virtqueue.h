@@ -75,8 +75,9 @@ void virtqueue_return(struct virtio_chain *chain);
 /* Shows the driver the chains that wait for it. 0 or the errno of memory. */
 int virtqueue_flush(struct virtqueue *queue);
 
-/* Another process may have shown the driver chains that are DONE. The ring tells which: they leave. */
-void virtqueue_pass_shown(struct virtqueue *queue);
+/* Another process may have shown the driver chains that are DONE. The ring tells which: they leave. To
+ * be called before anything else changes the queue. 0 or the errno of memory, and nothing has happened. */
+int virtqueue_pass_shown(struct virtqueue *queue);
 
 /* Puts a chain there that another process has taken: it is RETURNED, or DONE. 0, -ENOSPC when the
  * ring has no room for it, -ENOMEM. */

@@ -6,14 +6,16 @@ import os
 import random
 import select
 import socket
+import struct
 import sys
 import time
 
 import restartlab
 from virtio_bus import MpqemuBus, VfioBus
-from virtio_driver import EVENT_IDX, RING_PACKED, VERSION_1, WRITE, VirtioPci
+from virtio_driver import EVENT_IDX, READ, RING_PACKED, VERSION_1, WRITE, VirtioPci
 
 IDLE, BUSY, DONE = range(3)
+FLUSH = 1 << 9  # of a virtio disk: it has a cache
 
 
 class Killer(restartlab.Killer):
@@ -139,6 +141,83 @@ def random_bytes(wire, place, kills, kind):
             free.append(buffer)
             found = queue.take()
         killer.progress.set()
+    print("kept")
+
+
+class Disk:
+    """outboard-blk: reads and writes at random, each block in one request at a time; each request ends once, and its
+    buffer is reused at once."""
+
+    BLOCK, BLOCKS, DEPTH, SECTORS = 4096, 64, 16, 8
+
+    def __init__(self, bus, kind):
+        packed, event = RING_PACKED if "packed" in kind else 0, EVENT_IDX if "event" in kind else 0
+        self.memory = bus.memory
+        self.queue = VirtioPci(bus).start(VERSION_1 | packed | event | FLUSH)[0]
+        self.model = [0] * self.BLOCKS
+        self.version = 0
+        self.free = [(self.memory.take(16), self.memory.take(self.BLOCK), self.memory.take(1)) for _ in range(self.DEPTH)]
+        self.busy, self.outstanding = set(), {}
+
+    @classmethod
+    def contents(cls, block, version):
+        return struct.pack("<QQ", block, version) * (cls.BLOCK // 16) if version else bytes(cls.BLOCK)
+
+    def start(self):
+        header, data, status = place = self.free.pop()
+        block = random.choice([block for block in range(self.BLOCKS) if block not in self.busy])
+        self.busy.add(block)
+        writes = random.random() < 0.6
+        if writes:
+            self.version += 1
+            self.memory.write(data, self.contents(block, self.version))
+        self.memory.write(header, struct.pack("<IIQ", int(writes), 0, block * self.SECTORS))
+        self.memory.write(status, b"\xff")
+        token = self.queue.add([(header, 16, READ), (data, self.BLOCK, READ if writes else WRITE), (status, 1, WRITE)])
+        assert token not in self.outstanding
+        self.outstanding[token] = (place, block, self.version if writes else None)
+
+    def end(self, token):
+        place, block, version = self.outstanding.pop(token)
+        assert self.memory.read(place[2], 1) == b"\0", f"block {block}: the status"
+        if version is None:
+            got = self.memory.read(place[1], self.BLOCK)
+            assert got == self.contents(block, self.model[block]), (
+                f"block {block}: got {struct.unpack_from('<QQ', got)}, expected version {self.model[block]}"
+            )
+        else:
+            self.model[block] = version
+        self.memory.write(place[1], b"\xee" * self.BLOCK)
+        self.busy.remove(block)
+        self.free.append(place)
+
+    def verify(self):
+        header, data, status = self.free[0]
+        for block in range(self.BLOCKS):
+            self.memory.write(header, struct.pack("<IIQ", 0, 0, block * self.SECTORS))
+            self.queue.add([(header, 16, READ), (data, self.BLOCK, WRITE), (status, 1, WRITE)])
+            self.queue.kick()
+            self.queue.wait()
+            assert self.memory.read(data, self.BLOCK) == self.contents(block, self.model[block]), f"block {block} at the end"
+
+
+def disk(wire, place, kills, kind):
+    options = {"msix": True, "doorbells": "doorbells" in kind} if wire == "vfio-user" else {}
+    storm = Disk(connect(wire, place, **options), kind)
+    killer = Killer(int(kills), "outboard-blk")
+    while killer.is_alive() or storm.outstanding:
+        if killer.is_alive() and storm.free:
+            for _ in range(random.randint(1, len(storm.free))):
+                storm.start()
+            storm.queue.kick()
+        if not storm.outstanding:
+            continue
+        found = storm.queue.wait()
+        while found:
+            storm.end(found[0])
+            found = storm.queue.take()
+        killer.progress.set()
+    storm.verify()
     print("kept")
 
 

@@ -79,6 +79,12 @@ def test_random_bytes(kept, wire, kind, kills):
     check_storm(kept("random_bytes", wire, "rng", kills, kind), kills)
 
 
+@pytest.mark.parametrize("kind", ["split-event", "packed-event-doorbells"])
+@pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.long)])
+def test_a_virtio_disk(kept, machine, wire, kind, kills):
+    check_storm(kept("disk", wire, "blk", kills, kind, settings=f'image = "{machine.image()}"'), kills)
+
+
 REPEAT = 0x100
 # command, what it does in the first process: words 1 and 2 afterwards, and the letters of its effects.
 CALLS = {

@@ -30,7 +30,7 @@ int vfio_user_dma_map(struct vfio_user_request *request)
     int err = memory_add(device_memory(request->device), &desc,
                          request->server->capabilities.max_dma_maps, &fault);
     if (err == 0 && device_vault(request->device)) {
-        device_keep_memory(request->device, &desc);
+        device_keep_memory(request->device, VAULT_MEMORY, &desc);
         if (desc.fd >= 0)
             request->fds->fd[0] = -1;
         fault_point("dma-map");
@@ -54,7 +54,7 @@ static int drop_removed(struct vfio_user_server *server)
     struct ob_device *device = server->engine.device;
     if (!device_is_quiet(device) || memory_is_held(server->unmapping))
         return ENGINE_LATER;
-    device_forget_memory(device, &server->unmapping->gpa);
+    device_forget_memory(device, VAULT_MEMORY, &server->unmapping->gpa);
     fault_point("dma-unmap");
     memory_drop(device_memory(device), server->unmapping);
     server->unmapping = NULL;

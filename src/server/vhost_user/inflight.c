@@ -86,8 +86,9 @@ void vhost_user_inflight_stop(struct vhost_user_server *server)
 static bool is_size_ok(const struct vhost_user_server *server,
                        const struct vhost_user_inflight *inflight)
 {
-    return inflight->num_queues > 0 && inflight->num_queues <= server->num_rings &&
-           inflight->queue_size > 0 && inflight->queue_size <= OB_VIRTIO_QUEUE_SIZE;
+    return !server->engine.vault && inflight->num_queues > 0 &&
+           inflight->num_queues <= server->num_rings && inflight->queue_size > 0 &&
+           inflight->queue_size <= OB_VIRTIO_QUEUE_SIZE;
 }
 
 /* As long as the one that was asked for: QEMU takes no other. */

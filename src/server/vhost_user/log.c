@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "device/device_vault.h"
 #include "server/vhost_user/vhost_user.h"
 
 void vhost_user_log_update(struct vhost_user_server *server)
@@ -22,9 +23,39 @@ void vhost_user_log_stop(struct vhost_user_server *server)
 {
     const struct memory_host *host = &device_host(server->engine.device)->memory;
     dirty_share(&device_memory(server->engine.device)->dirty, NULL, 0);
+    device_forget_memory(server->engine.device, VAULT_LOG, NULL);
     if (server->log.bytes)
         host->unmap(host->context, server->log.bytes, server->log.len);
     server->log = (struct vhost_user_shared){0};
+}
+
+/* As memory whose address is the offset. */
+static void keep_log(struct vhost_user_message *message, const struct vhost_user_log *log)
+{
+    const struct memory_region_desc desc = {
+        .gpa = log->offset, .len = log->size, .fd = message->fds->fd[0]};
+    if (!device_vault(message->device))
+        return;
+    device_keep_memory(message->device, VAULT_LOG, &desc);
+    message->fds->fd[0] = -1;
+}
+
+int vhost_user_log_resume(struct vhost_user_server *server, struct ob_fault *fault)
+{
+    const struct memory_host *host = &device_host(server->engine.device)->memory;
+    struct memory_region_desc desc;
+    struct memory_file file;
+    if (device_kept_memory(server->engine.vault, VAULT_LOG, &desc, 1) == 0)
+        return 0;
+    if (desc.len == 0 || desc.gpa % MEMORY_PAGE || desc.gpa + desc.len < desc.gpa)
+        return ob_fault_set(fault, -EINVAL, "the vault has a log that can't be");
+    int err = host->map(host->context, desc.fd, desc.gpa, desc.len, true, &server->log.bytes, &file,
+                        fault);
+    if (err < 0)
+        return err;
+    server->log.len = desc.len;
+    vhost_user_log_update(server);
+    return 0;
 }
 
 /* Maps the new one before the old one goes: no write is missing in both. */
@@ -51,6 +82,7 @@ static int replace_log(struct vhost_user_message *message)
     vhost_user_log_stop(server);
     server->log = shared;
     vhost_user_log_update(server);
+    keep_log(message, &log);
     return 0;
 }
 

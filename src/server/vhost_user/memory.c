@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "device/device_vault.h"
 #include "server/vhost_user/vhost_user.h"
 
 static struct memory *view(struct vhost_user_server *server)
@@ -31,6 +32,7 @@ void vhost_user_memory_stop(struct vhost_user_server *server)
     if (server->memory.leaving)
         memory_drop(view(server), server->memory.leaving);
     server->memory.leaving = NULL;
+    device_forget_memory(server->engine.device, VAULT_SLOT, NULL);
     memory_done(&server->memory.table);
 }
 
@@ -59,6 +61,16 @@ void vhost_user_memory_show(struct vhost_user_server *server, bool iommu)
         show_table(server, NULL);
 }
 
+/* With a vault, the next process maps a region again. */
+static void keep_region(struct vhost_user_message *message, const struct memory_region_desc *desc,
+                        unsigned number)
+{
+    if (!device_vault(message->device))
+        return;
+    device_keep_memory(message->device, VAULT_SLOT, desc);
+    message->fds->fd[number] = -1;
+}
+
 static int replace_table(struct vhost_user_message *message)
 {
     struct vhost_user_memory *memory = &message->server->memory;
@@ -81,6 +93,9 @@ static int replace_table(struct vhost_user_message *message)
     if (err < 0)
         return err;
     memory->num_slots = (unsigned)count;
+    device_forget_memory(message->device, VAULT_SLOT, NULL);
+    for (int i = 0; i < count; i++)
+        keep_region(message, &descs[i], (unsigned)i);
     for (int i = 0; i < count; i++)
         memory->slots[i] = (struct vhost_user_slot){
             .gpa = regions[i].gpa, .len = regions[i].size, .user_address = regions[i].user_address};
@@ -132,6 +147,7 @@ int vhost_user_add_mem_reg(struct vhost_user_message *message)
     if (err < 0)
         return vhost_user_refuse(message, err, "memory at 0x%" PRIx64 ": %s", region.gpa,
                                  strerror(-err));
+    keep_region(message, &desc, 0);
     memory->slots[memory->num_slots++] = (struct vhost_user_slot){
         .gpa = region.gpa, .len = region.size, .user_address = region.user_address};
     if (!server->iotlb.on) {
@@ -194,11 +210,27 @@ int vhost_user_rem_mem_reg(struct vhost_user_message *message)
                                : vhost_user_hide(server, region.gpa, region.size);
     if (err != 0)
         return err;
+    device_forget_memory(message->device, VAULT_SLOT, &region.gpa);
     if (memory_remove(&memory->table, region.gpa, region.size, &removed) >= 0)
         memory_drop(&memory->table, removed);
     memory->slots[slot] = memory->slots[--memory->num_slots];
     virtio_retry(message->device);
     return 0;
+}
+
+int vhost_user_memory_resume(struct vhost_user_server *server, bool iommu, struct ob_fault *fault)
+{
+    struct vhost_user_memory *memory = &server->memory;
+    struct memory_region_desc descs[LIMIT_VHOST_USER_SLOTS];
+    unsigned count =
+        device_kept_memory(server->engine.vault, VAULT_SLOT, descs, LIMIT_VHOST_USER_SLOTS);
+    int err = memory_replace(&memory->table, descs, count, fault);
+    for (unsigned i = 0; i < memory->num_slots && err == 0; i++)
+        if (!memory_has(&memory->table, memory->slots[i].gpa, memory->slots[i].len))
+            err = ob_fault_set(fault, -EINVAL, "the vault has no memory for a slot");
+    if (err == 0)
+        vhost_user_memory_show(server, iommu);
+    return err;
 }
 
 int vhost_user_get_max_mem_slots(struct vhost_user_message *message)

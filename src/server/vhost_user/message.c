@@ -5,7 +5,16 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device/device_vault.h"
 #include "server/vhost_user/vhost_user.h"
+
+#define BIT(number) (UINT64_C(1) << (number))
+
+#define PROTOCOL_FEATURES                                                                          \
+    (BIT(VHOST_USER_F_MQ) | BIT(VHOST_USER_F_LOG_SHMFD) | BIT(VHOST_USER_F_REPLY_ACK) |            \
+     BIT(VHOST_USER_F_BACKEND_REQ) | BIT(VHOST_USER_F_CONFIG) | BIT(VHOST_USER_F_INFLIGHT_SHMFD) | \
+     BIT(VHOST_USER_F_RESET_DEVICE) | BIT(VHOST_USER_F_CONFIGURE_MEM_SLOTS) |                      \
+     BIT(VHOST_USER_F_STATUS))
 
 int vhost_user_refuse(struct vhost_user_message *message, int err, const char *format, ...)
 {
@@ -32,10 +41,28 @@ int vhost_user_take_fd(struct vhost_user_message *message)
     return fd;
 }
 
+/* A device in a vault needs no front end to keep its requests in flight. */
+uint64_t vhost_user_protocol_offered(const struct vhost_user_server *server)
+{
+    return PROTOCOL_FEATURES &
+           ~(server->engine.vault ? BIT(VHOST_USER_F_INFLIGHT_SHMFD) : UINT64_C(0));
+}
+
 bool vhost_user_has_protocol(const struct vhost_user_server *server,
                              enum vhost_user_protocol_feature feature)
 {
     return server->protocol_features & UINT64_C(1) << feature;
+}
+
+void vhost_user_set_backend(struct vhost_user_server *server, int fd)
+{
+    struct ob_device *device = server->engine.device;
+    const int before = server->backend_fd;
+    if (before >= 0)
+        device_let_go(device, before);
+    if (before >= 0 || fd >= 0)
+        device_keep(device, VAULT_BACKEND, 0, 0, fd);
+    server->backend_fd = fd;
 }
 
 bool vhost_user_ask(struct vhost_user_server *server, enum vhost_user_backend_request request,
@@ -56,7 +83,6 @@ bool vhost_user_ask(struct vhost_user_server *server, enum vhost_user_backend_re
         return true;
     ob_device_warn(server->engine.device, "the back-end channel takes no messages: %s",
                    strerror(-err));
-    host->close(host->context, server->backend_fd);
-    server->backend_fd = -1;
+    vhost_user_set_backend(server, -1);
     return false;
 }

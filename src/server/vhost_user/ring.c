@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device/device_vault.h"
 #include "server/vhost_user/vhost_user.h"
 
 #define WRAP        0x8000u
@@ -44,32 +45,36 @@ int vhost_user_rings_start(struct vhost_user_server *server)
     if (!server->rings)
         return -ENOMEM;
     for (unsigned i = 0; i < server->num_rings; i++)
-        server->rings[i] =
-            (struct vhost_user_ring){.server = server, .kick_fd = -1, .call_fd = -1, .err_fd = -1};
+        server->rings[i] = (struct vhost_user_ring){.server = server, .fd = {-1, -1, -1}};
     return 0;
 }
 
-static void drop_fd(const struct vhost_user_server *server, int *fd)
+/* Replaces an eventfd; -1: there is none. With a vault, the next process has it too. */
+static void set_event(struct vhost_user_ring *ring, enum vhost_user_event event, int fd)
 {
-    if (*fd >= 0)
-        host_of(server)->close(host_of(server)->context, *fd);
-    *fd = -1;
+    struct ob_device *device = ring->server->engine.device;
+    int *slot = &ring->fd[event];
+    if (*slot >= 0)
+        device_let_go(device, *slot);
+    if (*slot >= 0 || fd >= 0)
+        device_keep(device, VAULT_RING, index_of(ring) * VHOST_USER_EVENTS + event, 0, fd);
+    *slot = fd;
 }
 
 static void drop_kick(struct vhost_user_ring *ring)
 {
     const struct server_host *host = host_of(ring->server);
-    if (ring->kick_fd >= 0)
-        host->event_unwatch(host->context, ring->kick_fd);
-    drop_fd(ring->server, &ring->kick_fd);
+    if (ring->fd[VHOST_USER_KICK] >= 0)
+        host->event_unwatch(host->context, ring->fd[VHOST_USER_KICK]);
+    set_event(ring, VHOST_USER_KICK, -1);
 }
 
 void vhost_user_rings_stop(struct vhost_user_server *server)
 {
     for (unsigned i = 0; i < server->num_rings; i++) {
         drop_kick(&server->rings[i]);
-        drop_fd(server, &server->rings[i].call_fd);
-        drop_fd(server, &server->rings[i].err_fd);
+        set_event(&server->rings[i], VHOST_USER_CALL, -1);
+        set_event(&server->rings[i], VHOST_USER_ERR, -1);
     }
     free(server->rings);
     server->rings = NULL;
@@ -80,8 +85,8 @@ void vhost_user_signal_queue(void *context, unsigned queue)
 {
     const struct vhost_user_server *server = context;
     const struct server_host *host = host_of(server);
-    if (queue < server->num_rings && server->rings[queue].call_fd >= 0)
-        host->event_signal(host->context, server->rings[queue].call_fd);
+    if (queue < server->num_rings && server->rings[queue].fd[VHOST_USER_CALL] >= 0)
+        host->event_signal(host->context, server->rings[queue].fd[VHOST_USER_CALL]);
 }
 
 static bool is_packed(const struct vhost_user_server *server)
@@ -138,7 +143,7 @@ static bool is_ready(const struct vhost_user_ring *ring)
 {
     const struct vhost_user_server *server = ring->server;
     const bool enabled = ring->enabled || !has_feature(server, VHOST_USER_F_PROTOCOL_FEATURES);
-    return enabled && server->has_features && ring->kick_fd >= 0 && ring->size > 0 &&
+    return enabled && server->has_features && ring->fd[VHOST_USER_KICK] >= 0 && ring->size > 0 &&
            ring->has_addr && !ring->runs;
 }
 
@@ -339,35 +344,44 @@ int vhost_user_set_vring_kick(struct vhost_user_message *message)
     drop_kick(ring);
     int err = host->event_watch(host->context, fd, kicked, ring);
     if (err < 0) {
-        host->close(host->context, fd);
+        device_let_go(message->device, fd);
         return vhost_user_refuse(message, err, "can't wait for kicks: %s", strerror(-err));
     }
-    ring->kick_fd = fd;
+    set_event(ring, VHOST_USER_KICK, fd);
     /* Nobody may have seen earlier kicks of this eventfd. */
     virtio_queue_kick(message->device, index_of(ring));
     return start_or_refuse(message, ring);
 }
 
-int vhost_user_set_vring_call(struct vhost_user_message *message)
+int vhost_user_ring_resume(struct vhost_user_ring *ring, enum vhost_user_event event, int fd)
+{
+    const struct server_host *host = host_of(ring->server);
+    int err = ring->fd[event] >= 0 ? -EEXIST : host->event_check(host->context, fd);
+    if (err == 0 && event == VHOST_USER_KICK)
+        err = host->event_watch(host->context, fd, kicked, ring);
+    if (err == 0) /* the vault has it */
+        ring->fd[event] = fd;
+    return err;
+}
+
+static int take_vring_event(struct vhost_user_message *message, enum vhost_user_event event)
 {
     int fd = -1;
     struct vhost_user_ring *ring = take_event(message, &fd);
     if (!ring)
         return -EINVAL;
-    drop_fd(message->server, &ring->call_fd);
-    ring->call_fd = fd;
+    set_event(ring, event, fd);
     return 0;
+}
+
+int vhost_user_set_vring_call(struct vhost_user_message *message)
+{
+    return take_vring_event(message, VHOST_USER_CALL);
 }
 
 int vhost_user_set_vring_err(struct vhost_user_message *message)
 {
-    int fd = -1;
-    struct vhost_user_ring *ring = take_event(message, &fd);
-    if (!ring)
-        return -EINVAL;
-    drop_fd(message->server, &ring->err_fd);
-    ring->err_fd = fd;
-    return 0;
+    return take_vring_event(message, VHOST_USER_ERR);
 }
 
 int vhost_user_set_vring_enable(struct vhost_user_message *message)

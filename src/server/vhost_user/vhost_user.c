@@ -12,7 +12,8 @@
  * the front end takes it for done.
  *
  * When a ring runs is in ring.c, guest memory in memory.c, the guest's IOMMU in iotlb.c, the log of
- * migration in log.c, and the requests that survive this process in inflight.c. Status is kept for the front end
+ * migration in log.c, the requests that survive this process in inflight.c, and the session that does
+ * so in a vault in session.c. Status is kept for the front end
  * and has no effect: QEMU 7.2 sets it to 0 first when it stops a device, and asks for the rings'
  * indices afterwards.
  */
@@ -30,12 +31,6 @@
 
 /* Of the protocol, not of the device: no driver is shown these. */
 #define WIRE_FEATURES (BIT(VHOST_USER_F_LOG_ALL) | BIT(VHOST_USER_F_PROTOCOL_FEATURES))
-
-#define PROTOCOL_FEATURES                                                                          \
-    (BIT(VHOST_USER_F_MQ) | BIT(VHOST_USER_F_LOG_SHMFD) | BIT(VHOST_USER_F_REPLY_ACK) |            \
-     BIT(VHOST_USER_F_BACKEND_REQ) | BIT(VHOST_USER_F_CONFIG) | BIT(VHOST_USER_F_INFLIGHT_SHMFD) | \
-     BIT(VHOST_USER_F_RESET_DEVICE) | BIT(VHOST_USER_F_CONFIGURE_MEM_SLOTS) |                      \
-     BIT(VHOST_USER_F_STATUS))
 
 enum answer {
     ANSWER_ACK, /* a u64, only if it was asked for */
@@ -116,16 +111,17 @@ static int reset_device(struct vhost_user_message *message)
 
 static int get_protocol_features(struct vhost_user_message *message)
 {
-    return put_u64(message, PROTOCOL_FEATURES);
+    return put_u64(message, vhost_user_protocol_offered(message->server));
 }
 
 static int set_protocol_features(struct vhost_user_message *message)
 {
     const uint64_t features = vhost_user_u64(message);
-    if (features & ~PROTOCOL_FEATURES)
+    const uint64_t offered = vhost_user_protocol_offered(message->server);
+    if (features & ~offered)
         return vhost_user_refuse(message, -EINVAL,
                                  "got protocol features 0x%" PRIx64 ", offered 0x%" PRIx64,
-                                 features, PROTOCOL_FEATURES);
+                                 features, offered);
     message->server->protocol_features = features;
     return 0;
 }
@@ -138,13 +134,10 @@ static int get_queue_num(struct vhost_user_message *message)
 static int set_backend_req_fd(struct vhost_user_message *message)
 {
     struct vhost_user_server *server = message->server;
-    const struct server_host *host = device_host(message->device);
     int fd = vhost_user_take_fd(message);
     if (fd < 0)
         return vhost_user_refuse(message, -EINVAL, "got no descriptor, expected a socket");
-    if (server->backend_fd >= 0)
-        host->close(host->context, server->backend_fd);
-    server->backend_fd = fd;
+    vhost_user_set_backend(server, fd);
     return 0;
 }
 
@@ -391,15 +384,12 @@ static int start(struct engine *engine, struct ob_fault *fault)
 static void stop(struct engine *engine)
 {
     struct vhost_user_server *server = server_of(engine);
-    const struct server_host *host = device_host(engine->device);
     virtio_set_wire(engine->device, NULL);
     vhost_user_rings_stop(server);
     vhost_user_log_stop(server);
     vhost_user_inflight_stop(server);
     vhost_user_memory_stop(server);
-    if (server->backend_fd >= 0)
-        host->close(host->context, server->backend_fd);
-    server->backend_fd = -1;
+    vhost_user_set_backend(server, -1);
 }
 
 static void pump(struct engine *engine)
@@ -408,6 +398,28 @@ static void pump(struct engine *engine)
     if (vhost_user_iotlb_look(server))
         vhost_user_rings_try(server);
 }
+
+/* Only a front end that has asked for an answer learns of it. */
+static bool answer_error(struct engine *engine, const uint8_t *frame, size_t len)
+{
+    struct vhost_user_server *server = server_of(engine);
+    const struct row *row = find_row(server->header.request);
+    struct vhost_user_message message = {
+        .server = server, .device = engine->device, .reply_fd = -1};
+    if (row->answer != ANSWER_ACK || !(server->header.flags & VHOST_USER_NEED_REPLY) ||
+        !vhost_user_has_protocol(server, VHOST_USER_F_REPLY_ACK))
+        return false;
+    message.reply = wr_init(engine_reply_room(engine) + VHOST_USER_HEADER_LEN, 8);
+    wr_u64(&message.reply, 1);
+    reply(&message, server->header.request);
+    return true;
+}
+
+static const struct engine_session_ops session = {
+    .put = vhost_user_session_put,
+    .resume = vhost_user_session_resume,
+    .answer_error = answer_error,
+};
 
 const struct engine_ops vhost_user_engine = {
     .wire = "vhost-user",
@@ -426,4 +438,5 @@ const struct engine_ops vhost_user_engine = {
     .start = start,
     .stop = stop,
     .pump = pump,
+    .session = &session,
 };

@@ -10,10 +10,18 @@
 
 struct vhost_user_server;
 
+/* The eventfds of a ring. */
+enum vhost_user_event {
+    VHOST_USER_KICK,
+    VHOST_USER_CALL,
+    VHOST_USER_ERR,
+    VHOST_USER_EVENTS,
+};
+
 /* A ring, as the front end has described it; ring.c. */
 struct vhost_user_ring {
     struct vhost_user_server *server;
-    int kick_fd, call_fd, err_fd; /* -1: none */
+    int fd[VHOST_USER_EVENTS]; /* -1: none */
     bool enabled;
     bool has_addr;
     bool runs; /* the device was told to start it, and has not stopped it since */
@@ -116,8 +124,12 @@ int vhost_user_refuse(struct vhost_user_message *message, int err, const char *f
 uint64_t vhost_user_u64(const struct vhost_user_message *message);
 /* Takes the descriptor of a message; -1: it has no descriptor. */
 int vhost_user_take_fd(struct vhost_user_message *message);
+/* Features of the protocol that are offered. */
+uint64_t vhost_user_protocol_offered(const struct vhost_user_server *server);
 bool vhost_user_has_protocol(const struct vhost_user_server *server,
                              enum vhost_user_protocol_feature feature);
+/* Replaces the back-end channel; -1: there is none. */
+void vhost_user_set_backend(struct vhost_user_server *server, int fd);
 /* Asks the front end on the back-end channel, and expects no answer there. Whether it was sent. */
 bool vhost_user_ask(struct vhost_user_server *server, enum vhost_user_backend_request request,
                     const uint8_t *payload, size_t len);
@@ -139,7 +151,17 @@ struct ob_dma_region *vhost_user_find_user(struct vhost_user_server *server, uin
  * back all of them; else ENGINE_LATER, to be called again. */
 int vhost_user_hide(struct vhost_user_server *server, uint64_t address, uint64_t len);
 
+/* The regions of a successor, whose slots are known: the table, and what the device sees. 0 or a
+ * negative errno with the fault filled. */
+int vhost_user_memory_resume(struct vhost_user_server *server, bool iommu, struct ob_fault *fault);
+
+/* session.c: as struct engine_session_ops. */
+void vhost_user_session_put(struct engine *engine);
+int vhost_user_session_resume(struct engine *engine, struct ob_fault *fault);
+
 /* ring.c */
+/* An eventfd that an earlier process had. 0 or a negative errno. */
+int vhost_user_ring_resume(struct vhost_user_ring *ring, enum vhost_user_event event, int fd);
 int vhost_user_rings_start(struct vhost_user_server *server);
 void vhost_user_rings_stop(struct vhost_user_server *server);
 /* Rings that have all that they need are started. */
@@ -172,6 +194,8 @@ int vhost_user_set_log_fd(struct vhost_user_message *message);
 /* Has writes logged, if the features and the log are there. */
 void vhost_user_log_update(struct vhost_user_server *server);
 void vhost_user_log_stop(struct vhost_user_server *server);
+/* The log that an earlier process had, if any. 0 or a negative errno with the fault filled. */
+int vhost_user_log_resume(struct vhost_user_server *server, struct ob_fault *fault);
 
 /* inflight.c */
 void vhost_user_inflight_stop(struct vhost_user_server *server);

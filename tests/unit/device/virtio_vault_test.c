@@ -260,6 +260,31 @@ static void it_dies_behind_each_step(void **state)
     }
 }
 
+/* The place of the used element is that of the first chain's descriptor. */
+static void a_packed_ring_keeps_the_order(void **state)
+{
+    struct life first, second;
+    struct vault_shared *shared = new_shared();
+    live(&first, shared, true);
+    offer(&first, true, 0);
+    offer(&first, true, 1);
+    device_poll(first.device);
+    ob_virtio_complete(first.held[1], 16);
+    device_poll(first.device);
+    assert_int_equal(shown(&first, true), 0);
+    assert_int_equal(ob_vault_commit(first.device), 0);
+    assert_int_equal(succeed(&second, &first, shared, true), 0);
+    assert_int_equal(second.num_held, 1);
+    assert_ptr_equal(second.held[0]->writable->address, second.memory + DATA);
+    assert_int_equal(shown(&second, true), 0);
+    ob_virtio_complete(second.held[0], 16);
+    device_poll(second.device);
+    assert_int_equal(shown(&second, true), 2);
+    end(&second);
+    end(&first);
+    free(shared);
+}
+
 static void a_state_of_its_own_is_checked(void **state)
 {
     struct life first, second;
@@ -279,6 +304,7 @@ int main(void)
         cmocka_unit_test(split_chain_is_committed_first),
         cmocka_unit_test(packed_chain_is_committed_first),
         cmocka_unit_test(it_dies_behind_each_step),
+        cmocka_unit_test(a_packed_ring_keeps_the_order),
         cmocka_unit_test(a_state_of_its_own_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ static void config_written(void *state, size_t offset, const uint8_t *bytes, siz
     memcpy(((struct fixture *)state)->config + offset, bytes, len);
 }
 
-void fixture_start(struct fixture *f)
+void fixture_make(struct fixture *f)
 {
     static const struct ob_virtio_ops ops = {.size = sizeof(ops),
                                              .notified = notified,
@@ -51,6 +51,11 @@ void fixture_start(struct fixture *f)
     *f = (struct fixture){.kick = -1, .call = -1};
     fake_host_init(&f->fake);
     assert_int_equal(device_virtio_new(&desc, &ops, f, &f->fake.host, &f->device, NULL), 0);
+}
+
+void fixture_start(struct fixture *f)
+{
+    fixture_make(f);
     assert_int_equal(engine_new(&vhost_user_engine, f->device, &f->engine, NULL), 0);
 }
 

@@ -33,6 +33,8 @@ struct fixture {
     int kick, call;
 };
 
+/* The device alone, and with its engine. */
+void fixture_make(struct fixture *f);
 void fixture_start(struct fixture *f);
 void fixture_stop(struct fixture *f);
 
