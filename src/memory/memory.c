@@ -18,6 +18,12 @@ void memory_never_map(struct memory *memory)
     memory->never_maps = true;
 }
 
+/* Where the dirty log has the first byte of a region. */
+static uint64_t log_address(const struct ob_dma_region *region)
+{
+    return region->is_part ? region->within->gpa + region->offset : region->gpa;
+}
+
 static struct ob_dma_region *find(struct memory *memory, uint64_t gpa)
 {
     struct ob_dma_region *last = memory->last;
@@ -37,7 +43,7 @@ struct ob_dma_region *memory_find(struct memory *memory, uint64_t gpa)
 static void release(struct memory *memory, struct ob_dma_region *region)
 {
     while (region && --region->references == 0) {
-        struct ob_dma_region *within = region->within;
+        struct ob_dma_region *within = region->is_part ? region->within : NULL;
         if (region->address && !region->borrowed)
             memory->host.unmap(memory->host.context, region->address, region->len);
         free(region);
@@ -127,15 +133,14 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
                                      .references = 1,
                                      .writable = desc->writable,
                                      .borrowed = desc->address || desc->within,
-                                     .within = desc->within,
-                                     .log_gpa = desc->gpa};
+                                     .is_part = desc->within};
     if (desc->within) {
         region->address = desc->within->address + desc->offset;
-        region->log_gpa = desc->within->gpa + desc->offset;
+        region->within = desc->within;
         desc->within->references++;
     }
-    struct ob_fault why = {0};
-    int err = 0;
+    struct ob_fault why;
+    int err = why.code = 0;
     if (desc->fd >= 0 && !region->address && !memory->never_maps)
         err = memory->host.map(memory->host.context, desc->fd, desc->offset, desc->len,
                                desc->writable, &region->address, &region->file, &why);
@@ -153,11 +158,17 @@ static int make_region(struct memory *memory, const struct memory_region_desc *d
     return 0;
 }
 
+static bool same_memory(const struct ob_dma_region *a, const struct ob_dma_region *b)
+{
+    if (a->is_part || b->is_part)
+        return a->is_part && b->is_part && a->within == b->within;
+    return a->file.device == b->file.device && a->file.inode == b->file.inode;
+}
+
 static bool same(const struct ob_dma_region *a, const struct ob_dma_region *b)
 {
     return a->gpa == b->gpa && a->len == b->len && a->offset == b->offset &&
-           a->writable == b->writable && a->file.device == b->file.device &&
-           a->file.inode == b->file.inode && a->within == b->within;
+           a->writable == b->writable && same_memory(a, b);
 }
 
 /* Puts the set's region in the place of one that was just made for the same memory. */
@@ -359,7 +370,7 @@ void memory_mark(struct memory *memory, uint64_t gpa, size_t len)
     while (len > 0 && (region = find(memory, gpa))) {
         const uint64_t into = gpa - region->gpa, left = region->len - into;
         const size_t piece = len < left ? len : (size_t)left;
-        dirty_mark(&memory->dirty, region->log_gpa + into, piece);
+        dirty_mark(&memory->dirty, log_address(region) + into, piece);
         gpa += piece;
         len -= piece;
     }
@@ -398,7 +409,7 @@ int memory_write(struct memory *memory, uint64_t gpa, const void *buf, size_t le
             break;
         memcpy(at, from, piece);
         /* Afterwards: a VMM that copies a page takes the mark away first. */
-        dirty_mark(&memory->dirty, region->log_gpa + (gpa - region->gpa), piece);
+        dirty_mark(&memory->dirty, log_address(region) + (gpa - region->gpa), piece);
         from += piece;
         gpa += piece;
         len -= piece;
@@ -411,7 +422,7 @@ static void mark_written(struct memory *memory, const struct ob_dma_span *span)
     const struct ob_dma_region *region = span->region;
     uint64_t into = (uint64_t)((const uint8_t *)span->address - region->address);
     if (span->direction == OB_DMA_FROM_DEVICE)
-        dirty_mark(&memory->dirty, region->log_gpa + into, span->len);
+        dirty_mark(&memory->dirty, log_address(region) + into, span->len);
 }
 
 int memory_map(struct memory *memory, uint64_t gpa, size_t len, bool write,

@@ -65,10 +65,12 @@ struct ob_dma_region {
     bool writable;
     bool borrowed; /* the address is somebody else's to unmap */
     bool current;  /* a member of the set, not only held by spans */
+    bool is_part;  /* of another region */
     uint64_t offset;
-    struct memory_file file;
-    struct ob_dma_region *within; /* the region that the bytes are a part of, or NULL */
-    uint64_t log_gpa;             /* where the dirty log has the bytes */
+    union { /* a region has one cache line */
+        struct memory_file file;
+        struct ob_dma_region *within; /* of a part: the whole, which the dirty log goes by */
+    };
 };
 
 struct memory {
