@@ -177,7 +177,12 @@ int policy_load(struct policy *policy)
         if (err == -EEXIST) /* a line allows it */
             err = 0;
     }
-    return err < 0 ? err : seccomp_load(policy->filter);
+    if (err == 0)
+        err = seccomp_load(policy->filter);
+    if (policy->filter) /* what it was made from is several times as large as the filter itself */
+        seccomp_release(policy->filter);
+    policy->filter = NULL;
+    return err;
 }
 
 /* A line without `create` keeps the calls that both allow. */
