@@ -53,7 +53,7 @@ static void end_attempt(struct attempt *attempt)
     if (attempt->fd < 0)
         return;
     loop_remove(take_ptr(&attempt->source));
-    socket_close(take_fd(&attempt->fd));
+    socket_close_abruptly(take_fd(&attempt->fd)); /* it may be connected already */
     attempt->dial->pending--;
 }
 

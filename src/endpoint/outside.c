@@ -133,7 +133,9 @@ static void hand_out(struct outside *outside, struct message *message)
         call->answered(call->argument, result_of(message));
         return;
     }
-    close_fds(&message->fds); /* it was cancelled meanwhile */
+    for (unsigned i = 0; i < message->fds.count; i++) /* it was cancelled meanwhile */
+        socket_close_abruptly(message->fds.fd[i]);
+    message->fds.count = 0;
 }
 
 static void hand_out_early(void *argument)

@@ -204,6 +204,13 @@ void socket_close(int fd)
         close(fd);
 }
 
+void socket_close_abruptly(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    socket_close(fd);
+}
+
 void socket_listener_close(int fd)
 {
     shutdown(fd, SHUT_RDWR);

@@ -48,6 +48,9 @@ ssize_t socket_read_pieces(int fd, const struct iovec *pieces, unsigned count);
  * that were sent still arrive. A socket in which no descriptors can lie is closed as it is. */
 void socket_close(int fd);
 
+/* The same for a connection that breaks: a TCP peer sees a reset, not an end. */
+void socket_close_abruptly(int fd);
+
 /* Closes a listener, and the connections that were not accepted. */
 void socket_listener_close(int fd);
 

@@ -118,6 +118,24 @@ static void a_dial_that_is_cancelled_gives_no_answer(void **state)
     tear_down(&party);
 }
 
+/* The kernel connects before the loop looks: who accepted must not take that for an orderly end. */
+static void a_dial_that_is_cancelled_resets_its_connection(void **state)
+{
+    struct party party;
+    struct dial *dial;
+    int result = NO_ANSWER;
+    char byte;
+    set_up(&party);
+    assert_int_equal(dial_start(&party.dialer, &party.address, NULL, on_answer, &result, &dial), 0);
+    int accepted = accept(party.listener, NULL, NULL);
+    assert_true(accepted >= 0);
+    dial_cancel(dial);
+    assert_int_equal(recv(accepted, &byte, 1, 0), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(accepted);
+    tear_down(&party);
+}
+
 static void a_name_that_no_rule_could_allow_is_not_resolved(void **state)
 {
     const struct rules none = {0};
@@ -162,6 +180,7 @@ int main(void)
         TEST(it_connects_from_the_loop),
         TEST(what_the_rules_forbid_is_told_from_the_loop),
         TEST(a_dial_that_is_cancelled_gives_no_answer),
+        TEST(a_dial_that_is_cancelled_resets_its_connection),
         TEST(a_name_that_no_rule_could_allow_is_not_resolved),
         TEST(above_the_limit_the_oldest_gives_way),
     };
