@@ -2,14 +2,11 @@
 #include "port/connector.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/auto.h"
@@ -22,9 +19,6 @@
 #include "os/socket.h"
 #include "os/socket_child.h"
 #include "sandbox/outsider.h"
-
-#define NS_PER_MS   1000000u
-#define MAX_WAIT_MS 60000u
 
 struct request {
     uint64_t key;
@@ -141,37 +135,14 @@ static void on_request(void *argument, uint32_t events)
         closer_close(fds.fd[i]);
 }
 
-static int wait_ms(const struct connector *connector)
-{
-    uint64_t at = timers_next(&connector->timers), now = clock_now_ns();
-    if (at == TIMER_NEVER)
-        return -1;
-    uint64_t ms = at > now ? (at - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-    return ms < MAX_WAIT_MS ? (int)ms : (int)MAX_WAIT_MS;
-}
-
-/* It keeps standard error, for its commands, and no descriptor that a peer waits for. Signals to the
- * whole service are the device's to follow. */
 static int stand_alone(struct connector *connector)
 {
-    static const int numbers[] = {SIGHUP,  SIGINT,  SIGQUIT, SIGTERM,
-                                  SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE};
     struct rlimit files;
-    sigset_t signals;
-    AUTO_FD nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0)
-        return -errno;
-    if (connector->fd != 3 && dup3(connector->fd, 3, O_CLOEXEC) < 0)
-        return -errno;
-    connector->fd = 3;
-    nothing = -1;
-    if (syscall(SYS_close_range, 4, ~0u, 0) < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
-        return -errno;
+    int fd = socket_child_stand_alone(connector->fd);
+    if (fd < 0 || getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return fd < 0 ? fd : -errno;
+    connector->fd = fd;
     connector->open_files = files.rlim_cur;
-    sigemptyset(&signals);
-    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
-        sigaddset(&signals, numbers[i]);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
     return 0;
 }
 
@@ -225,7 +196,8 @@ static int work(int fd, const void *argument)
     timers_init(&connector.timers);
     int err = prepare(&connector, work->needs);
     while (err >= 0 && !connector.over) {
-        err = loop_wait(connector.loop, wait_ms(&connector));
+        err = loop_wait(connector.loop,
+                        timer_wait_ms(timers_next(&connector.timers), clock_now_ns()));
         timers_run(&connector.timers, clock_now_ns());
     }
     work->ops->end(work->context);

@@ -15,8 +15,6 @@
 #include "os/signals.h"
 #include "proxy/credentials.h"
 
-#define NS_PER_MS 1000000u
-
 struct socket_server {
     struct loop *loop;
     struct timers timers;
@@ -86,16 +84,6 @@ static int start(struct socket_server *server, const char *path, const struct ag
     return err < 0 ? err : listen_at(server, path, fault);
 }
 
-static int timeout_ms(const struct socket_server *server)
-{
-    uint64_t at = timers_next(&server->timers);
-    uint64_t now = clock_now_ns();
-    if (at == TIMER_NEVER)
-        return -1;
-    uint64_t ms = at > now ? (at - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-    return ms < 60000 ? (int)ms : 60000;
-}
-
 int socket_server_run(const char *path, const struct agent_config *config, enum confine_how how)
 {
     struct socket_server server = {.signal_fd = -1};
@@ -110,7 +98,7 @@ int socket_server_run(const char *path, const struct agent_config *config, enum 
         notify_send("READY=1\n");
     }
     while (err >= 0 && !server.stop) {
-        err = loop_wait(server.loop, timeout_ms(&server));
+        err = loop_wait(server.loop, timer_wait_ms(timers_next(&server.timers), clock_now_ns()));
         timers_run(&server.timers, clock_now_ns());
     }
     acceptor_free(server.acceptor);

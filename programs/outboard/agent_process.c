@@ -125,15 +125,6 @@ static int prepare(struct process *process, const struct proxy_options *options,
     return agent_new(&config, &process->agent, fault);
 }
 
-static int wait_ms(const struct process *process)
-{
-    uint64_t at = timers_next(&process->timers), now = clock_now_ns();
-    if (at == TIMER_NEVER)
-        return -1;
-    uint64_t ms = at > now ? (at - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-    return ms < 60000 ? (int)ms : 60000;
-}
-
 static int work(int fd, const void *context)
 {
     struct process process = {.fd = socket_child_stand_alone(fd)};
@@ -144,7 +135,7 @@ static int work(int fd, const void *context)
     if (err < 0)
         log_line("%s", fault.text);
     while (err >= 0 && !process.over) {
-        err = loop_wait(process.loop, wait_ms(&process));
+        err = loop_wait(process.loop, timer_wait_ms(timers_next(&process.timers), clock_now_ns()));
         timers_run(&process.timers, clock_now_ns());
     }
     agent_free(process.agent);

@@ -8,6 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define NS_PER_MS       1000000u
+#define LONGEST_WAIT_MS 60000
+
 void timers_init(struct timers *timers)
 {
     *timers = (struct timers){0};
@@ -59,6 +62,14 @@ static struct timer *merge_all(struct timer *children)
 uint64_t timers_next(const struct timers *timers)
 {
     return timers->first ? timers->first->at_ns : TIMER_NEVER;
+}
+
+int timer_wait_ms(uint64_t at_ns, uint64_t now_ns)
+{
+    if (at_ns == TIMER_NEVER)
+        return -1;
+    uint64_t ms = at_ns > now_ns ? (at_ns - now_ns - 1) / NS_PER_MS + 1 : 0;
+    return ms < LONGEST_WAIT_MS ? (int)ms : LONGEST_WAIT_MS;
 }
 
 void timers_run(struct timers *timers, uint64_t now_ns)

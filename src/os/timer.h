@@ -35,6 +35,8 @@ struct timers {
 void timers_init(struct timers *timers);
 /* When the next one is due, TIMER_NEVER without one. */
 uint64_t timers_next(const struct timers *timers);
+/* Milliseconds until a moment, for loop_wait(): -1 for TIMER_NEVER, else at most a minute. */
+int timer_wait_ms(uint64_t at_ns, uint64_t now_ns);
 /* Calls the timers that are due; each is unset before. A callback may set and cancel any timer. */
 void timers_run(struct timers *timers, uint64_t now_ns);
 

@@ -25,8 +25,6 @@
 #include "proxy/remote.h"
 #include "sandbox/outsider.h"
 
-#define NS_PER_MS 1000000u
-
 struct connector {
     const struct proxy_options *options;
     rlim_t open_files;
@@ -461,15 +459,6 @@ static void on_request(void *argument, uint32_t events)
         closer_close(fds.fd[i]);
 }
 
-static int wait_ms(const struct connector *connector)
-{
-    uint64_t at = timers_next(&connector->timers), now = clock_now_ns();
-    if (at == TIMER_NEVER)
-        return -1;
-    uint64_t ms = at > now ? (at - now + NS_PER_MS - 1) / NS_PER_MS : 0;
-    return ms < 60000 ? (int)ms : 60000;
-}
-
 /* A connector that starts commands passes them what it has itself: they may need a set-user-ID
  * program. */
 static void confine(const struct proxy_options *options)
@@ -523,7 +512,8 @@ static int work(int fd, const void *context)
     list_init(&connector.owed);
     int err = prepare(&connector);
     while (err >= 0 && !connector.over) {
-        err = loop_wait(connector.loop, wait_ms(&connector));
+        err = loop_wait(connector.loop,
+                        timer_wait_ms(timers_next(&connector.timers), clock_now_ns()));
         timers_run(&connector.timers, clock_now_ns());
     }
     while (!list_empty(&connector.jobs))

@@ -31,8 +31,6 @@
 #include "proxy/socks.h"
 #include "proxy/tenant.h"
 
-#define NS_PER_MS 1000000u
-
 static void on_stands(struct proxy *proxy, uint64_t tag)
 {
     proxy->history.sessions++;
@@ -248,15 +246,7 @@ static int timeout_ms(const struct proxy *proxy)
 {
     uint64_t at = timers_next(&proxy->timers);
     uint64_t deadline = ob_session_deadline(proxy->session);
-    uint64_t now = clock_now_ns();
-    if (deadline < at)
-        at = deadline;
-    if (at == TIMER_NEVER)
-        return -1;
-    if (at <= now)
-        return 0;
-    uint64_t ms = (at - now + NS_PER_MS - 1) / NS_PER_MS;
-    return ms < 60000 ? (int)ms : 60000;
+    return timer_wait_ms(deadline < at ? deadline : at, clock_now_ns());
 }
 
 static void tick(struct proxy *proxy)

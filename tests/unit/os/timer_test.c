@@ -150,13 +150,23 @@ static void many_timers_come_in_their_order(void **state)
     assert_true(timers_next(&crowd.timers) == TIMER_NEVER);
 }
 
+static void waits_are_rounded_up_and_bounded(void **state)
+{
+    assert_int_equal(timer_wait_ms(TIMER_NEVER, 5), -1);
+    assert_int_equal(timer_wait_ms(5, 5), 0);
+    assert_int_equal(timer_wait_ms(5, 6), 0);
+    assert_int_equal(timer_wait_ms(6, 5), 1);
+    assert_int_equal(timer_wait_ms(1000000, 0), 1);
+    assert_int_equal(timer_wait_ms(1000001, 0), 2);
+    assert_int_equal(timer_wait_ms(TIMER_NEVER - 1, 0), 60000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(the_next_one_is_the_earliest),
-        TEST(what_is_due_is_called_once),
-        TEST(callbacks_may_set_and_cancel),
-        TEST(many_timers_come_in_their_order),
+        TEST(the_next_one_is_the_earliest),     TEST(what_is_due_is_called_once),
+        TEST(callbacks_may_set_and_cancel),     TEST(many_timers_come_in_their_order),
+        TEST(waits_are_rounded_up_and_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
