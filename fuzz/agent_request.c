@@ -23,7 +23,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 void __wrap_closer_close(int fd);
 void __wrap_closer_close_socket(int fd);
-int __wrap_child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+int __wrap_child_spawn_reported(struct children *children, const struct child_spec *spec,
                                 int *ret_failure_fd, struct child **ret_child);
 int __wrap_worker_start(const struct agent_config *config, int (*work)(int fd, const void *context),
                         const void *context, worker_fn says, void *argument,
@@ -43,7 +43,7 @@ void __wrap_closer_close_socket(int fd)
     close(fd);
 }
 
-int __wrap_child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+int __wrap_child_spawn_reported(struct children *children, const struct child_spec *spec,
                                 int *ret_failure_fd, struct child **ret_child)
 {
     return -EAGAIN;

@@ -278,7 +278,7 @@ static int spawn(struct exec *exec, const struct json *arguments, bool merged)
         .fd = {in, out, merged ? out : err},
     };
     const struct agent_config *config = exec->execs->config;
-    result = child_spawn_unwaited(config->children, &spec, &exec->failure, &exec->child);
+    result = child_spawn_reported(config->children, &spec, &exec->failure, &exec->child);
     if (result < 0)
         return result;
     child_watch(exec->child, on_exit_status, exec);

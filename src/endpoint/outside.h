@@ -53,8 +53,9 @@ struct outside_request {
 
 struct outside_answer {
     uint32_t id;
-    uint32_t exited; /* 1: the command of a RUN has ended, result is its status as of waitpid(2) */
-    int32_t result;  /* 0 with descriptors, or a negative errno */
+    uint32_t
+        exited; /* 1: the command of a RUN has ended, result is its status, as child.h tells it */
+    int32_t result; /* 0 with descriptors, or a negative errno */
 };
 
 struct outside;

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +18,18 @@
 
 #define FIRST_PASSED 3u
 
+/* The exit status of a child without a program, as that of a shell. */
+#define NOT_STARTED 127
+
+/* A status of waitpid(2) has 16 bits. */
+#define EXEC_ERROR_SHIFT 16
+
 struct children {
     struct list list;
     unsigned count;
     bool reaping; /* going through the list, so that nobody else may take any out of it */
     int signal_fd;
+    struct loop *loop;
     struct loop_source *source;
 };
 
@@ -35,13 +41,38 @@ struct child {
     void *context;
     child_exit_fn exited; /* NULL: forgotten */
     void *argument;
+    int failure_fd; /* brings the errno of exec; -1: not any more */
+    struct loop_source *source;
+    int exec_error; /* 0: exec has not failed so far */
 };
+
+static void stop_reading(struct child *child)
+{
+    loop_remove(take_ptr(&child->source));
+    auto_close(&child->failure_fd);
+    child->failure_fd = -1;
+}
 
 static void drop(struct child *child)
 {
+    stop_reading(child);
     child->children->count--;
     list_remove(&child->link);
     free(child);
+}
+
+/* The status of a child that has ended, with the errno of exec. */
+static int whole_status(struct child *child, int status)
+{
+    if (child->failure_fd >= 0 &&
+        read(child->failure_fd, &child->exec_error, sizeof(child->exec_error)) < 0)
+        child->exec_error = 0;
+    return child->exec_error ? NOT_STARTED << 8 | child->exec_error << EXEC_ERROR_SHIFT : status;
+}
+
+int child_exec_error(int status)
+{
+    return status >> EXEC_ERROR_SHIFT;
 }
 
 static void reap(struct children *children)
@@ -55,7 +86,7 @@ static void reap(struct children *children)
         if (child->pid == 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
             continue;
         if (child->exited)
-            child->exited(child->argument, status);
+            child->exited(child->argument, whole_status(child, status));
         drop(child);
     }
     children->reaping = false;
@@ -83,6 +114,7 @@ int children_new(struct loop *loop, struct children **ret_children)
     AUTO_FREE struct children *children = calloc(1, sizeof(*children));
     if (!children)
         return -ENOMEM;
+    children->loop = loop;
     list_init(&children->list);
     int err = loop_add(loop, fd, EPOLLIN, on_signal, children, &children->source);
     if (err < 0)
@@ -129,6 +161,7 @@ static int add(struct children *children, struct child **ret_child)
         return -ENOMEM;
     child->children = children;
     children->count++;
+    child->failure_fd = -1;
     list_init(&child->link);
     list_append(&children->list, &child->link);
     *ret_child = child;
@@ -136,114 +169,72 @@ static int add(struct children *children, struct child **ret_child)
 }
 
 /* If a session's leader without a terminal opens it, it becomes the controlling one. */
-static int plan_descriptors(posix_spawn_file_actions_t *actions, const struct child_spec *spec)
+static int take_standard_streams(const struct child_spec *spec)
 {
-    int err = 0;
-    for (int i = 0; i < 3 && err == 0; i++) {
-        if (spec->terminal)
-            err = posix_spawn_file_actions_addopen(actions, i, spec->terminal, O_RDWR, 0);
-        else if (spec->fd[i] < 0)
-            err = posix_spawn_file_actions_addopen(actions, i, "/dev/null", O_RDWR, 0);
-        else
-            err = posix_spawn_file_actions_adddup2(actions, spec->fd[i], i);
+    for (int i = 0; i < 3; i++) {
+        int fd = spec->terminal     ? open(spec->terminal, O_RDWR)
+                 : spec->fd[i] >= 0 ? spec->fd[i]
+                                    : open("/dev/null", O_RDWR);
+        if (fd < 0 || (fd == i ? fcntl(fd, F_SETFD, 0) : dup2(fd, i)) < 0)
+            return errno;
     }
-    for (unsigned i = 0; i < spec->passed_count && err == 0; i++)
-        err = posix_spawn_file_actions_adddup2(actions, spec->passed[i], (int)(FIRST_PASSED + i));
-    return err ? err
-               : posix_spawn_file_actions_addclosefrom_np(actions,
-                                                          (int)(FIRST_PASSED + spec->passed_count));
-}
-
-static int plan_signals(posix_spawnattr_t *attributes, bool attached)
-{
-    sigset_t none, all;
-    sigemptyset(&none);
-    sigfillset(&all);
-    posix_spawnattr_setsigmask(attributes, &none);
-    posix_spawnattr_setsigdefault(attributes, &all);
-    return posix_spawnattr_setflags(attributes,
-                                    (short)(POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-                                            (attached ? 0 : POSIX_SPAWN_SETSID)));
-}
-
-/* Nothing but our own limit tells a child of posix_spawn(3) its own, so ours is lowered meanwhile.
- */
-static int spawn_limited(struct child *child, const struct child_spec *spec,
-                         const posix_spawn_file_actions_t *actions,
-                         const posix_spawnattr_t *attributes)
-{
-    struct rlimit ours;
-    bool limited = spec->open_files && getrlimit(RLIMIT_NOFILE, &ours) == 0;
-    if (limited) {
-        struct rlimit theirs = {.rlim_cur = spec->open_files, .rlim_max = ours.rlim_max};
-        setrlimit(RLIMIT_NOFILE, &theirs);
-    }
-    int err = posix_spawnp(&child->pid, spec->argv[0], actions, attributes, spec->argv,
-                           spec->environment ? spec->environment : environ);
-    if (limited)
-        setrlimit(RLIMIT_NOFILE, &ours);
-    return err;
-}
-
-int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child)
-{
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    struct child *child;
-    int err = add(children, &child);
-    if (err < 0)
-        return err;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    err = plan_descriptors(&actions, spec);
-    if (err == 0)
-        err = plan_signals(&attributes, spec->attached);
-    if (err == 0)
-        err = spawn_limited(child, spec, &actions, &attributes);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    if (err) {
-        drop(child);
-        return -err;
-    }
-    *ret_child = child;
     return 0;
 }
 
-#define FAILURE_FD 3
+static int take_passed(const struct child_spec *spec)
+{
+    for (unsigned i = 0; i < spec->passed_count; i++)
+        if (dup2(spec->passed[i], (int)(FIRST_PASSED + i)) < 0)
+            return errno;
+    return 0;
+}
+
+static void forget_signals(void)
+{
+    sigset_t none;
+    sigemptyset(&none);
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void limit_files(rlim_t open_files)
+{
+    struct rlimit limit;
+    if (open_files && getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = open_files;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
 
 /* The child, which calls nothing but system calls: another thread may have held any lock. */
 static _Noreturn void become_program(const struct child_spec *spec, int failure_fd)
 {
-    sigset_t none;
-    sigemptyset(&none);
-    setsid();
-    for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    int err = 0;
-    for (int i = 0; i < 3 && err == 0; i++) {
-        int fd = spec->fd[i] >= 0 ? spec->fd[i] : open("/dev/null", O_RDWR | O_CLOEXEC);
-        err = fd >= 0 && dup2(fd, i) == i ? 0 : errno;
-    }
-    /* Above all of them, then in the place of the first: it ends with exec. */
-    failure_fd = fcntl(failure_fd, F_DUPFD_CLOEXEC, FAILURE_FD + 1);
-    dup3(failure_fd, FAILURE_FD, O_CLOEXEC);
-    closefrom(FAILURE_FD + 1);
+    const int last = (int)(FIRST_PASSED + spec->passed_count);
+    if (!spec->attached)
+        setsid();
+    forget_signals();
+    limit_files(spec->open_files);
+    failure_fd = fcntl(failure_fd, F_DUPFD_CLOEXEC, last + 1); /* out of their way */
+    int err = take_standard_streams(spec);
+    if (err == 0)
+        err = take_passed(spec);
+    dup3(failure_fd, last, O_CLOEXEC);
+    closefrom(last + 1);
     if (err == 0) {
         execvpe(spec->argv[0], spec->argv, spec->environment ? spec->environment : environ);
         err = errno;
     }
-    ssize_t put = write(FAILURE_FD, &err, sizeof(err));
-    _exit(put < 0 ? 126 : 127);
+    ssize_t put = write(last, &err, sizeof(err));
+    _exit(put < 0 ? 126 : NOT_STARTED);
 }
 
-int child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+int child_spawn_reported(struct children *children, const struct child_spec *spec,
                          int *ret_failure_fd, struct child **ret_child)
 {
     int ends[2];
     struct child *child;
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
         return -errno;
     AUTO_FD ours = ends[0];
     AUTO_FD theirs = ends[1];
@@ -259,6 +250,30 @@ int child_spawn_unwaited(struct children *children, const struct child_spec *spe
         return err;
     }
     *ret_failure_fd = take_fd(&ours);
+    *ret_child = child;
+    return 0;
+}
+
+/* exec has succeeded, or has failed for the reason that stands in the pipe. */
+static void on_exec(void *argument, uint32_t events)
+{
+    struct child *child = argument;
+    ssize_t got = read(child->failure_fd, &child->exec_error, sizeof(child->exec_error));
+    if (got < 0 && errno == EAGAIN)
+        return;
+    stop_reading(child);
+}
+
+int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child)
+{
+    struct child *child = NULL;
+    int failure_fd = -1;
+    int err = child_spawn_reported(children, spec, &failure_fd, &child);
+    if (err < 0)
+        return err;
+    child->failure_fd = failure_fd;
+    if (loop_add(children->loop, failure_fd, EPOLLIN, on_exec, child, &child->source) < 0)
+        child->source = NULL; /* it is read at the end of the child */
     *ret_child = child;
     return 0;
 }

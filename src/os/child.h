@@ -17,17 +17,17 @@
 struct children;
 struct child;
 
-/* status: as of waitpid(2). The child is freed after the call. */
+/* status: as of waitpid(2), or of child_exec_error(). The child is freed after the call. */
 typedef void (*child_exit_fn)(void *argument, int status);
 
 /* A program to start. Descriptors stay the caller's. */
 struct child_spec {
     char *const *argv;        /* argv[0] is looked up on PATH */
     char *const *environment; /* NULL: ours */
-    int fd[3];                /* become its descriptors 0, 1, 2; -1: /dev/null */
-    const char *terminal;     /* path of a pseudo terminal for all three instead; NULL: none */
-    rlim_t open_files;        /* its soft limit of open files; 0: ours */
-    const int *passed;        /* become its descriptors 3, 4, ...; each is above all of these */
+    int fd[3]; /* become its descriptors 0, 1, 2: above those, or its own; -1: /dev/null */
+    const char *terminal; /* path of a pseudo terminal for all three instead; NULL: none */
+    rlim_t open_files;    /* its soft limit of open files; 0: ours */
+    const int *passed;    /* become its descriptors 3, 4, ...; each is above all of these */
     unsigned passed_count;
     bool attached; /* stays in our session and process group, so that the terminal is its, too */
 };
@@ -37,16 +37,19 @@ int children_new(struct loop *loop, struct children **ret_children);
 /* Children that live continue, unreaped. NULL is fine. */
 void children_free(struct children *children);
 
-/* Starts a program. 0, the errno of exec, -EAGAIN (there are LIMIT_CHILDREN), or another negative
- * errno. */
+/* Starts a program, without a wait for exec, which a file system that hangs may hold up. If exec
+ * fails, the child ends with the status of child_exec_error(). 0, -EAGAIN (there are LIMIT_CHILDREN)
+ * or another negative errno. */
 int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child);
 
-/* The same, without a wait for exec, which a file system that hangs may hold up: the child leads a
- * session, and takes nothing of the specification but argv, environment and fd, each of which is above 2
- * or -1. *ret_failure_fd is to be read: it ends when exec has succeeded, or brings an errno, an int, when
- * it has failed. 0, -EAGAIN or another negative errno. */
-int child_spawn_unwaited(struct children *children, const struct child_spec *spec,
+/* The same for a caller who is to learn at once whether exec succeeds: *ret_failure_fd, which never
+ * waits, ends when it has, or brings an errno, an int, when it has failed. */
+int child_spawn_reported(struct children *children, const struct child_spec *spec,
                          int *ret_failure_fd, struct child **ret_child);
+
+/* The errno of exec in the status of a child that could not become its program, else 0. For
+ * waitpid(2)'s macros such a child has exited with 127. */
+int child_exec_error(int status);
 
 /* Forks this program: work(fd, context) runs in the child, with fd as its only descriptor besides
  * the standard ones, and its result is the exit status. */

@@ -96,14 +96,6 @@ static void give_answer(struct relay *relay, uint32_t reason)
         answer(relay->pump.fd, reason);
 }
 
-/* A TCP peer sees a reset, not an end. */
-static void close_abruptly(int fd)
-{
-    const struct linger at_once = {.l_onoff = 1};
-    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
-    socket_close(fd);
-}
-
 static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
 {
     int fd = pump_stop(&relay->pump);
@@ -116,7 +108,7 @@ static void destroy(struct relay *relay, uint32_t reason, bool abruptly)
         child_hang_up(relay->child);
     child_forget(relay->child);
     if (abruptly)
-        close_abruptly(fd);
+        socket_close_abruptly(fd);
     else
         socket_close(fd);
     free(relay);
@@ -436,7 +428,7 @@ void relay_open(struct proxy *proxy, int fd, const char *service, const char *me
             answer_fn(fd, reason_of_errno(err));
             socket_close(fd);
         } else {
-            close_abruptly(fd);
+            socket_close_abruptly(fd);
         }
         free(relay);
         return;
@@ -451,6 +443,9 @@ static void on_command_exit(void *argument, int status)
 {
     struct relay *relay = argument;
     relay->child = NULL;
+    if (child_exec_error(status))
+        proxy_log("%s: can't start the command: %s", relay->flow.service,
+                  strerror(child_exec_error(status)));
     proxy_log_verbose(relay->flow.proxy, "%s: the command ended with %s %d", relay->flow.service,
                       WIFSIGNALED(status) ? "signal" : "status",
                       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));

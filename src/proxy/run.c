@@ -88,9 +88,12 @@ static void on_exit_status(void *argument, int status)
 {
     struct run *run = argument;
     run->child = NULL;
-    run->exit = WIFSIGNALED(status)
-                    ? (struct exec_exit){EXEC_SIGNALLED, (uint32_t)WTERMSIG(status)}
-                    : (struct exec_exit){EXEC_EXITED, (uint32_t)WEXITSTATUS(status)};
+    if (child_exec_error(status))
+        run->exit = (struct exec_exit){EXEC_NOT_STARTED, (uint32_t)child_exec_error(status)};
+    else if (WIFSIGNALED(status))
+        run->exit = (struct exec_exit){EXEC_SIGNALLED, (uint32_t)WTERMSIG(status)};
+    else
+        run->exit = (struct exec_exit){EXEC_EXITED, (uint32_t)WEXITSTATUS(status)};
     advance(run);
 }
 

@@ -156,7 +156,10 @@ static void on_end(void *argument, int status)
         return;
     if (device->restarts)
         restart_end(&device->restart);
-    if (WIFSIGNALED(status))
+    if (child_exec_error(status))
+        log_line("%s: can't start %s: %s", device->plan->id, device->plan->command.word[0],
+                 strerror(child_exec_error(status)));
+    else if (WIFSIGNALED(status))
         log_line("%s: was ended by signal %d (%s)", device->plan->id, WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) != 0 || device->state == DEVICE_PROCESS_STARTING)

@@ -50,7 +50,10 @@ static void vmm_ended(void *argument, int status)
     struct supervisor *supervisor = argument;
     supervisor->vmm = NULL;
     timer_cancel(&supervisor->vmm_patience);
-    if (WIFSIGNALED(status) && !supervisor->ending)
+    if (child_exec_error(status))
+        log_line("[machine]: can't start %s: %s", supervisor->plan->vmm.word[0],
+                 strerror(child_exec_error(status)));
+    else if (WIFSIGNALED(status) && !supervisor->ending)
         log_line("the VMM was ended by signal %d (%s)", WTERMSIG(status),
                  strsignal(WTERMSIG(status)));
     else if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
@@ -303,14 +306,6 @@ static bool is_over(const struct supervisor *supervisor)
     return !supervisor->vmm && count(supervisor, DEVICE_PROCESS_ENDED) == supervisor->started;
 }
 
-static int wait_ms(const struct supervisor *supervisor)
-{
-    uint64_t due_ns = timers_next(&supervisor->timers), now_ns = clock_now_ns();
-    if (due_ns == TIMER_NEVER)
-        return -1;
-    return due_ns <= now_ns ? 0 : (int)((due_ns - now_ns) / 1000000u) + 1;
-}
-
 static void done(struct supervisor *supervisor)
 {
     hotplug_done(supervisor);
@@ -377,7 +372,8 @@ enum supervisor_status supervisor_run(struct plan *plan)
     tell_launcher(supervisor, "STATUS=starting devices");
     start_devices(supervisor);
     while (!is_over(supervisor)) {
-        loop_wait(supervisor->loop, wait_ms(supervisor));
+        loop_wait(supervisor->loop,
+                  timer_wait_ms(timers_next(&supervisor->timers), clock_now_ns()));
         timers_run(&supervisor->timers, clock_now_ns());
     }
     enum supervisor_status status = supervisor->status;

@@ -35,11 +35,12 @@ static void on_exit_status(void *argument, int status)
     party->status = status;
 }
 
-static void wait_for_its_end(struct party *party)
+static int wait_for_its_end(struct party *party)
 {
     child_watch(party->child, on_exit_status, party);
     while (!party->ended)
         assert_true(loop_wait(party->loop, -1) >= 0);
+    return party->status;
 }
 
 static void tear_down(struct party *party)
@@ -136,7 +137,9 @@ static void what_is_not_there_is_not_started(void **state)
     struct party party;
     struct command_pipes pipes;
     set_up(&party);
-    assert_int_equal(command_start(party.children, &command, &pipes, &party.child), -ENOENT);
+    assert_int_equal(command_start(party.children, &command, &pipes, &party.child), 0);
+    assert_int_equal(child_exec_error(wait_for_its_end(&party)), ENOENT);
+    command_pipes_close(&pipes);
     tear_down(&party);
 }
 
