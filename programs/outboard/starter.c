@@ -139,9 +139,10 @@ int starter_run(const struct starter *starter)
     ending_signals(&signals);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     tell(starter->fd, START);
-    for (; !fds[1].revents; poll(fds, 2, -1))
-        if (fds[0].revents)
+    while (!fds[1].revents) {
+        if (poll(fds, 2, -1) > 0 && fds[0].revents)
             pass_on(starter);
+    }
     if (!hear(starter->fd, &status))
         return -EPIPE;
     if (status < 0)

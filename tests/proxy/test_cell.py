@@ -244,6 +244,11 @@ def test_a_command_without_a_cell(serving, lab, cleanup):
     assert cell_of(process.pid) == ("0", "0")
 
 
+def heed_hangups():
+    """The tests may run under nohup(1)."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.fixture
 def freeze(lab, cleanup):
     """freeze(word...): outboard agent freeze, and the agent's end of its stream, which has frozen."""
@@ -253,9 +258,12 @@ def freeze(lab, cleanup):
         with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
             listener.settimeout(PATIENCE_S)
             process = subprocess.Popen([PROGRAM, "agent", f"--control={path}", "freeze", "--for=60", "--", *words],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+                                       preexec_fn=heed_hangups, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)  # fmt: skip
             cleanup.callback(process.kill)
-            agent = cleanup.enter_context(cleanup.enter_context(listener.accept()[0]).makefile("rw"))
+            sock = cleanup.enter_context(listener.accept()[0])
+            sock.settimeout(PATIENCE_S)
+            agent = cleanup.enter_context(sock.makefile("rw"))
         for question, answer in ("WAIT", "UP 1"), ("OPEN @agent", "OK"), ("fsfreeze-freeze", '{"return": 1}'):
             assert question in agent.readline()
             print(answer, file=agent, flush=True)

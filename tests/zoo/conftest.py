@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
+import array
 import contextlib
+import errno
 import os
 import signal
+import socket
 import subprocess
 
 import driver
 import pytest
 import zoo
 from devicelab import Device
+
+PATIENCE_S = 30
 
 
 @pytest.fixture(params=zoo.KINDS, ids=lambda kind: kind.__name__)
@@ -49,6 +54,51 @@ def stopped():
             os.kill(process.pid, signal.SIGCONT)
 
     return stop
+
+
+@pytest.fixture
+def offering(animals, stopped):
+    """offering(process): a function that sends bytes to a socket of the process, with animals that it alone has then if the
+    kernel lets us."""
+
+    def make(process):
+        def send(sock, data):
+            animal = animals()
+            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [animal.fd] * 3))]
+            with stopped(process):
+                try:
+                    sock.sendmsg([data], rights)
+                except OSError as error:
+                    if error.errno != errno.EPERM:
+                        raise
+                    sock.sendall(data)
+                    if animal.fd >= 0 and not isinstance(animal, zoo.Fuse):
+                        animal.close()  # ours is the last copy
+                animal.let_go()
+
+        return send
+
+    return make
+
+
+@pytest.fixture
+def end(animals, kind):
+    """end(process): it ends with 0 when it is asked to, and a file that hangs holds up nothing but its own end."""
+
+    def ask(process):
+        os.kill(process.pid, signal.SIGTERM)
+        if kind is zoo.fuse:
+            for animal in animals.made:
+                animal.close()
+        assert process.wait(PATIENCE_S) == 0
+
+    return ask
+
+
+@pytest.fixture(params=["as it is", "before 6.16"])
+def environment(request, old_kernel):
+    """Of a program on this kernel, and on one that refuses no descriptors."""
+    return {} if request.param == "as it is" else {"LD_PRELOAD": str(old_kernel)}
 
 
 @pytest.fixture

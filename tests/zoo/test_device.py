@@ -12,7 +12,7 @@ import vfio_user
 import zoo
 from devicelab import wait_for
 from server import EXERCISE, Server
-from vfio_user import EVENTFD, MASK, NONE, PATIENCE_S, TRIGGER, UNMASK
+from vfio_user import EVENTFD, MASK, NONE, TRIGGER, UNMASK
 
 GONE = (mpqemu.Gone, EOFError, BrokenPipeError, ConnectionResetError)
 

@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The host's sockets of outboard-vsock, none of which wants descriptors, with each animal of the zoo on what is sent there:
 on a kernel that refuses descriptors for the program (Linux 6.16), and on one that does not."""
-import array
-import errno
-import os
-import signal
 import socket
 
 import pytest
 import vsock_driver
-import zoo
 from guestlab import paths
 from virtio_bus import VfioBus
 from virtio_driver import VirtioPci
@@ -17,11 +12,6 @@ from virtio_driver import VirtioPci
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vsock"
 CID = 5
 PATIENCE_S = 30
-
-
-@pytest.fixture(params=["as it is", "before 6.16"])
-def environment(request, old_kernel):
-    return {} if request.param == "as it is" else {"LD_PRELOAD": str(old_kernel)}
 
 
 @pytest.fixture
@@ -36,35 +26,11 @@ def device(spawn, cleanup, tmp_path, environment):
 
 
 @pytest.fixture
-def offer(animals, stopped, device):
-    """offer(sock, data): sends bytes, with animals that the device alone has then if the kernel lets us."""
-
-    def send(sock, data):
-        animal = animals()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [animal.fd] * 3))]
-        with stopped(device[0]):
-            try:
-                sock.sendmsg([data], rights)
-            except OSError as error:
-                if error.errno != errno.EPERM:
-                    raise
-                sock.sendall(data)
-                if animal.fd >= 0 and not isinstance(animal, zoo.Fuse):
-                    animal.close()  # ours is the last copy
-            animal.let_go()
-
-    return send
+def offer(offering, device):
+    return offering(device[0])
 
 
-def end(process, animals, kind):
-    os.kill(process.pid, signal.SIGTERM)
-    if kind is zoo.fuse:
-        for animal in animals.made:
-            animal.close()
-    assert process.wait(PATIENCE_S) == 0
-
-
-def test_clients(device, offer, animals, kind, cleanup, tmp_path):
+def test_clients(device, offer, end, cleanup, tmp_path):
     process, guest = device
     client = cleanup.enter_context(socket.socket(socket.AF_UNIX))
     client.settimeout(PATIENCE_S)
@@ -80,10 +46,10 @@ def test_clients(device, offer, animals, kind, cleanup, tmp_path):
     client.close()
     assert guest.read(10) == b"at the end"
     guest.expect(vsock_driver.SHUTDOWN)
-    end(process, animals, kind)
+    end(process)
 
 
-def test_servers(device, offer, animals, kind, cleanup, tmp_path):
+def test_servers(device, offer, end, cleanup, tmp_path):
     process, guest = device
     for number, kind_of_socket in enumerate([socket.SOCK_STREAM, socket.SOCK_SEQPACKET]):
         kind_of_stream = [vsock_driver.STREAM, vsock_driver.SEQPACKET][number]
@@ -95,4 +61,4 @@ def test_servers(device, offer, animals, kind, cleanup, tmp_path):
         server = cleanup.enter_context(listener.accept()[0])
         offer(server, b"data")
         assert guest.expect(vsock_driver.RW).payload == b"data"
-    end(process, animals, kind)
+    end(process)
