@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard run on configurations of the tests' own."""
+import subprocess
+
 import pytest
+from guestlab import paths
 from machinelab import Machine
+
+
+@pytest.fixture(scope="session")
+def faults():
+    """The folder of the build whose device programs die where a test says (docs/testing.md)."""
+    subprocess.run([paths.TREE / "dev", "faults"], check=True)
+    return paths.BUILD / "faults"
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 
 Processes of a test build die there by themselves (src/base/fault_point.h). The guest gets each answer once, each
 completion once, each interrupt, and the contents that it has written."""
-import subprocess
-
 import pytest
 from guestlab import paths
 from restartlab import LAB_PATH, PLACES
@@ -19,13 +17,6 @@ BY_WIRE = {"mpqemu": ["memory-table"], "vfio-user": ["dma-map", "dma-unmap"]}
 STARTS = ["hand-over", "owned", "before-ready"]
 # Which time counts: an even number of DMA writes is a whole completion entry, an odd one the first half.
 PASSES = [2, 7, 12]
-
-
-@pytest.fixture(scope="module")
-def faults():
-    """The folder of the test build."""
-    subprocess.run([paths.TREE / "dev", "faults"], check=True)
-    return paths.BUILD / "faults"
 
 
 def deaths(wire, passes):
