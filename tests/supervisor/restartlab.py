@@ -7,10 +7,12 @@ import random
 import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
 
+import migration
 import mpqemu
 import vfio_user
 
@@ -201,6 +203,18 @@ def kill_once(wire, place):
     registers = connect(wire, place)
     registers.write(0, 5)
     until_it_fails_now(registers, device("crasher"))
+
+
+def die_in_migration(wire, place, step):
+    """What a process knew of a migration is gone with it."""
+    registers = connect(wire, place)
+    if step == "log":
+        control = struct.pack("<QIIQQ", 4096, 1, 0, 0, 1 << 20)
+        migration.feature(registers.client, migration.SET | migration.LOGGING_START, control)
+    else:
+        migration.go(registers.client, migration.STOP_COPY)
+        migration.read_some(registers.client, 100)
+    until_it_fails_now(registers, device("outboard-nvme"))
 
 
 def ring(place):

@@ -122,6 +122,13 @@ def test_a_message_that_kills_each_process_gets_an_error(restarted, wire):
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("step", ["log", "state"])
+def test_a_death_in_the_midst_of_a_migration_ends_the_device_with_a_reason(restarted, empty_image, step):
+    done = restarted("die_in_migration", "vfio-user", step, program="nvme", settings=f'image = "{empty_image}"')
+    assert done.stdout == "gone\n", done.stderr
+    assert "the device died in the midst of a migration, which can't be resumed" in done.stderr
+
+
 def test_a_device_that_crashes_again_and_again_has_failed(restarted):
     done = restarted("kill_once", "mpqemu", program=CRASHER, settings='arguments = "--when-resumed"')
     assert done.stdout == "gone\n", done.stderr
