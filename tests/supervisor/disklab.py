@@ -208,7 +208,7 @@ def faults(wire, place, control, deaths, guest):
     by_interrupts = guest == "interrupts"
     # Few entries: the queues are full, and a head that moves is room that is needed.
     disk = Storm(MACHINES[wire](place), shadow=by_interrupts, entries=8, depth=7)
-    disk.run(lambda: restarts() < int(deaths) and disk.done < 200 * int(deaths), by_interrupts)
+    disk.run(lambda: restarts() < int(deaths) and disk.done < 2000 * int(deaths), by_interrupts)
     disk.verify()
     print(f"verified through {restarts()}")
 
