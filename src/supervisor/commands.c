@@ -201,10 +201,14 @@ static struct device_process *find_running(struct supervisor *supervisor, struct
     if (!device)
         monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list",
                        id ? id : "");
+    else if (device->plan->is_channel)
+        monitor_refuse(call, MONITOR_GENERIC, "got channel %s, expected a device", id);
     else if (device->state != DEVICE_PROCESS_READY)
         monitor_refuse(call, MONITOR_GENERIC, "device %s: got state %s, expected ready", id,
                        state_name(device));
-    return device && device->state == DEVICE_PROCESS_READY ? device : NULL;
+    else
+        return device;
+    return NULL;
 }
 
 static void on_ordered(void *argument, int err, uint64_t len, const char *why)

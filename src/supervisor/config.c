@@ -14,6 +14,7 @@
 
 #define MACHINE "machine"
 #define DEVICE  "device"
+#define CHANNEL "channel"
 
 struct reader {
     struct config *config;
@@ -63,13 +64,13 @@ bool config_is_id(const char *text, size_t len)
     return len > 0 && len <= LIMIT_DEVICE_ID && isalpha((unsigned char)text[0]);
 }
 
-static void add_device(struct reader *reader, const char *id, size_t len)
+static void add_device(struct reader *reader, const char *id, size_t len, bool is_channel)
 {
     struct config *config = reader->config;
     for (unsigned i = 0; i < config->device_count; i++)
         if (strncmp(config->devices[i].id, id, len) == 0 && !config->devices[i].id[len]) {
-            complain(reader, "[device \"%s\"]: got the name of line %u again; give another one",
-                     config->devices[i].id, config->devices[i].line);
+            complain(reader, "[%s \"%s\"]: got the name of line %u again; give another one",
+                     is_channel ? CHANNEL : DEVICE, config->devices[i].id, config->devices[i].line);
             return;
         }
     if (config->device_count == LIMIT_DEVICES) {
@@ -82,19 +83,30 @@ static void add_device(struct reader *reader, const char *id, size_t len)
         return;
     config->devices = devices;
     reader->section = &devices[config->device_count];
-    *reader->section = (struct config_section){.id = strndup(id, len), .line = reader->line};
+    *reader->section = (struct config_section){
+        .id = strndup(id, len), .is_channel = is_channel, .line = reader->line};
     if (reader->section->id)
         config->device_count++;
     else
         out_of_memory(reader);
 }
 
-/* [machine] or [device "ID"]; `text` begins behind the bracket. */
+/* Where the name begins in KIND "NAME"]; NULL: it is something else. */
+static const char *find_id(const char *text, const char *end, const char *kind)
+{
+    size_t len = strlen(kind);
+    const char *id = text + len + 2;
+    bool is_kind = end && strncmp(text, kind, len) == 0 && strncmp(text + len, " \"", 2) == 0;
+    return is_kind && end > id && end[-1] == '"' && config_is_id(id, (size_t)(end - 1 - id)) ? id
+                                                                                             : NULL;
+}
+
+/* [machine], [device "ID"] or [channel "ID"]; `text` begins behind the bracket. */
 static void begin_section(struct reader *reader, const char *text)
 {
     struct config_section *machine = &reader->config->machine;
-    const char *id = text + strlen(DEVICE " \"");
     const char *end = strchr(text, ']');
+    const char *device = find_id(text, end, DEVICE), *channel = find_id(text, end, CHANNEL);
     if (end && (size_t)(end - text) == strlen(MACHINE) &&
         strncmp(text, MACHINE, strlen(MACHINE)) == 0) {
         if (machine->line)
@@ -102,13 +114,13 @@ static void begin_section(struct reader *reader, const char *text)
                      machine->line);
         machine->line = reader->line;
         reader->section = machine;
-    } else if (end && strncmp(text, DEVICE " \"", strlen(DEVICE " \"")) == 0 && end > id &&
-               end[-1] == '"' && config_is_id(id, (size_t)(end - 1 - id))) {
-        add_device(reader, id, (size_t)(end - 1 - id));
+    } else if (device || channel) {
+        const char *id = device ? device : channel;
+        add_device(reader, id, (size_t)(end - 1 - id), channel);
     } else {
         complain(reader,
-                 "got '[%.*s', expected [machine] or [device \"NAME\"], with a NAME of at most %u "
-                 "letters, digits, '-', '_' and '.'",
+                 "got '[%.*s', expected [machine], [device \"NAME\"] or [channel \"NAME\"], with a "
+                 "NAME of at most %u letters, digits, '-', '_' and '.'",
                  (int)strcspn(text, "\n"), text, LIMIT_DEVICE_ID);
     }
 }
@@ -198,7 +210,8 @@ static void parse(struct reader *reader)
     if (line == -2)
         out_of_memory(reader);
     else if (line != 0)
-        complain(reader, "expected KEY = \"VALUE\", [machine], [device \"NAME\"] or # comment");
+        complain(reader, "expected KEY = \"VALUE\", [machine], [device \"NAME\"], [channel "
+                         "\"NAME\"] or # comment");
 }
 
 int config_read(const char *path, struct config **ret_config, struct ob_fault *fault)

@@ -7,6 +7,8 @@
  *     [device "disk0"]
  *       program = "nvme"
  *       image = "disk.img"
+ *     [channel "agent"]
+ *       arguments = "--allow-run"
  *
  * A file becomes sections of settings, in their order. The plan (plan.h) knows the
  * meaning of each key. A key may occur several times.
@@ -25,6 +27,7 @@ struct config_setting {
 
 struct config_section {
     char *id; /* "" for [machine] */
+    bool is_channel;
     unsigned line;
     struct config_setting *settings;
     unsigned count;
@@ -32,8 +35,8 @@ struct config_section {
 
 struct config {
     char *path;
-    struct config_section machine; /* line 0: the file has no such section */
-    struct config_section *devices;
+    struct config_section machine;  /* line 0: the file has no such section */
+    struct config_section *devices; /* and channels */
     unsigned device_count;
 };
 

@@ -147,8 +147,9 @@ static void on_end(void *argument, int status)
     device->child = NULL;
     device->status = status;
     order_sender_end(&device->orders);
-    device->failed |= !device->stopping && (device->state == DEVICE_PROCESS_STARTING ||
-                                            !WIFEXITED(status) || WEXITSTATUS(status) != 0);
+    /* A channel ends with its VMM, and tells by its status if its session was cut. */
+    bool fails = !WIFEXITED(status) || (WEXITSTATUS(status) != 0 && !device->plan->is_channel);
+    device->failed |= !device->stopping && (device->state == DEVICE_PROCESS_STARTING || fails);
     timer_cancel(&device->patience);
     child_log_free(device->log); /* its last words come before ours */
     device->log = NULL;

@@ -45,6 +45,19 @@ static int add_words(struct planner *planner, struct words *words,
                           : check_memory(planner, err);
 }
 
+/* A channel is a proxy at descriptor 3, by a port that its VMM keeps. */
+static int add_proxy(struct planner *planner, struct plan_device *device)
+{
+    char path[PATH_MAX];
+    if (program_path_find("outboard", path, sizeof(path)) < 0)
+        return ob_fault_set(planner->fault, -ENOENT, "[channel \"%s\"]: can't find outboard",
+                            device->id);
+    int err = words_add_all(&device->command, (const char *[]){path, "proxy", NULL});
+    return check_memory(
+        planner,
+        err < 0 ? err : words_add(&device->command, "--channel=fd:%d,line", PLAN_FIRST_FD));
+}
+
 /* The device's program, the words that come first. `outboard disk` is a command of ours. */
 static int add_program(struct planner *planner, struct plan_device *device,
                        const struct config_section *section)
@@ -78,32 +91,13 @@ static int take_on_death(struct planner *planner, struct plan_device *device,
     return 1;
 }
 
-static const char *const on_hang_names[] = {
-    [PLAN_FAIL] = "fail",
-    [PLAN_KILL] = "kill",
-    [PLAN_PAUSE] = "pause",
-};
-
-int plan_parse_on_hang(const char *text, enum plan_on_hang *ret_on_hang)
-{
-    for (size_t i = 0; i < sizeof(on_hang_names) / sizeof(on_hang_names[0]); i++)
-        if (strcmp(text, on_hang_names[i]) == 0) {
-            *ret_on_hang = (enum plan_on_hang)i;
-            return 0;
-        }
-    return -EINVAL;
-}
-
-const char *plan_on_hang_name(enum plan_on_hang on_hang)
-{
-    return on_hang_names[on_hang];
-}
-
 /* A key of the supervisor's own. Returns 1 if it is one, 0 if not, or a negative errno. */
 static int take_own(struct planner *planner, struct plan_device *device,
                     const struct config_setting *setting)
 {
     uint64_t number;
+    if (device->is_channel)
+        return strcmp(setting->key, "port") == 0;
     if (strcmp(setting->key, "watchdog-ms") == 0) {
         if (number_parse(setting->value, 10, LIMIT_WATCHDOG_MS, &number) < 0 || number < 2)
             return wrong(planner, setting, "milliseconds from 2 to 3600000");
@@ -135,7 +129,8 @@ static int add_option(struct planner *planner, struct plan_device *device,
         return 0;
     if (strcmp(setting->key, "arguments") == 0)
         return add_words(planner, &device->command, setting);
-    if (strcmp(setting->key, "fd") == 0)
+    if (strcmp(setting->key, "fd") == 0 ||
+        (device->is_channel && strcmp(setting->key, "channel") == 0))
         return wrong(planner, setting, "no such key: outboard run makes the device's socket");
     int own = take_own(planner, device, setting);
     if (own != 0)
@@ -161,8 +156,18 @@ static int choose_socket(struct planner *planner, struct plan_device *device,
 {
     const struct config *config = planner->plan->config;
     const char *path = config_value(section, "socket-path");
-    bool by_path =
-        planner->ability->qemu ? planner->ability->vfio_user : wants_path(config, section->id);
+    bool by_path = device->vhost_user || (planner->ability->qemu ? planner->ability->vfio_user
+                                                                 : wants_path(config, section->id));
+    if (device->is_channel && plan_vmm(config)) {
+        device->socket = PLAN_PAIR;
+        return 0;
+    }
+    if (device->is_channel)
+        return ob_fault_set(
+            planner->fault, -EINVAL,
+            "%.80s:%u: [channel \"%s\"]: got no [machine] that would have its port; "
+            "start outboard proxy instead",
+            config->path, section->line, section->id);
     if (!path && !plan_vmm(config))
         return ob_fault_set(planner->fault, -EINVAL,
                             "%.80s:%u: [device \"%s\"]: got no socket-path, and no [machine] that "
@@ -186,13 +191,18 @@ static int choose_socket(struct planner *planner, struct plan_device *device,
 static int fill_device(struct planner *planner, const struct config_section *section,
                        struct plan_device *device)
 {
-    *device = (struct plan_device){.id = section->id, .restart_limit = LIMIT_RESTARTS_A_MINUTE};
+    const char *wire = config_value(section, "wire");
+    *device = (struct plan_device){.id = section->id,
+                                   .is_channel = section->is_channel,
+                                   .vhost_user = wire && strcmp(wire, "vhost-user") == 0,
+                                   .restart_limit = LIMIT_RESTARTS_A_MINUTE};
     int err = choose_socket(planner, device, section);
     if (err == 0)
-        err = add_program(planner, device, section);
+        err = section->is_channel ? add_proxy(planner, device)
+                                  : add_program(planner, device, section);
     for (unsigned i = 0; i < section->count && err == 0; i++)
         err = add_option(planner, device, &section->settings[i]);
-    if (err == 0 && device->socket != PLAN_PATH)
+    if (err == 0 && device->socket != PLAN_PATH && !device->is_channel)
         err = check_memory(planner, words_add(&device->command, "--fd=%d", PLAN_FIRST_FD));
     return err;
 }
@@ -212,6 +222,15 @@ static int describe(struct planner *planner, unsigned number, char **ret_text)
                             "[device \"%s\"]: got a VMM that is not QEMU; name %%fd:%s%% or "
                             "%%socket:%s%% in its arguments",
                             device->id, device->id, device->id);
+    if (device->is_channel || device->vhost_user) {
+        *ret_text = device->is_channel ? qemu_device_channel(device, section)
+                                       : qemu_device_vhost_user(device, section);
+        return *ret_text ? 0
+                         : ob_fault_set(planner->fault, -EINVAL,
+                                        "[device \"%s\"]: got a program without a front end of "
+                                        "QEMU, expected vmm.driver beside wire = \"vhost-user\"",
+                                        device->id);
+    }
     if (!planner->ability->vfio_user && device->path)
         return ob_fault_set(planner->fault, -EINVAL,
                             "[device \"%s\"]: socket-path: QEMU's x-pci-proxy-dev takes no path; "
@@ -336,9 +355,27 @@ static int add_machine_setting(struct planner *planner, const struct config_sett
                  "one of the keys program, memory, wire, name, control, arguments");
 }
 
+/* What a -device refers to: the bus of channels, and a chardev. */
+static int add_chardevs(struct planner *planner, struct words *words)
+{
+    const struct plan *plan = planner->plan;
+    bool has_bus = false;
+    int err = 0;
+    for (unsigned i = 0; i < plan->device_count && err == 0 && planner->ability->qemu; i++) {
+        const struct plan_device *device = &plan->devices[i];
+        if (device->is_channel && !has_bus)
+            err = words_add_all(words, (const char *[]){"-device", QEMU_DEVICE_SERIAL_BUS, NULL});
+        has_bus |= device->is_channel;
+        AUTO_FREE char *text = qemu_device_chardev(device);
+        if (err == 0 && text)
+            err = words_add_all(words, (const char *[]){"-chardev", text, NULL});
+    }
+    return check_memory(planner, err);
+}
+
 static int add_front_ends(struct planner *planner, struct words *words)
 {
-    int err = 0;
+    int err = add_chardevs(planner, words);
     for (unsigned i = 0; i < planner->plan->device_count && err == 0; i++) {
         AUTO_FREE char *text = NULL;
         if (planner->named[i])
@@ -496,6 +533,10 @@ int plan_device_make(const struct plan *plan, const struct config_section *secti
         .plan = &view, .ability = &plan->ability, .folder = plan->folder, .fault = fault};
     struct plan_device device;
     int err = fill_device(&planner, section, &device);
+    if (err == 0 && device.vhost_user && plan->vmm.count > 0)
+        err = ob_fault_set(
+            fault, -EINVAL,
+            "wire: got vhost-user, expected another: only devices of the file have it");
     if (err < 0)
         plan_device_done(&device);
     else
@@ -507,7 +548,14 @@ int plan_device_make(const struct plan *plan, const struct config_section *secti
 static int add_listener(struct planner *planner, const struct config_section *section)
 {
     struct plan_device *device = &planner->plan->devices[planner->plan->device_count++];
-    *device = (struct plan_device){.id = section->id};
+    const char *wire = config_value(section, "wire");
+    *device = (struct plan_device){.id = section->id,
+                                   .vhost_user = wire && strcmp(wire, "vhost-user") == 0};
+    if (section->is_channel)
+        return ob_fault_set(planner->fault, -EINVAL,
+                            "%.80s:%u: [channel \"%s\"]: got a channel, expected devices alone: "
+                            "start outboard proxy beside QEMU",
+                            planner->plan->config->path, section->line, section->id);
     if (!config_value(section, "socket-path"))
         return ob_fault_set(planner->fault, -EINVAL,
                             "%.80s:%u: [device \"%s\"]: got no socket-path, expected one: QEMU "

@@ -9,6 +9,9 @@
  * socket that listens in a folder of the supervisor's. A device that is given a socket-path makes its
  * own socket.
  *
+ * A channel is a proxy that has the end of a pair, too; QEMU has a serial port of the guest at the
+ * other. A device with wire = "vhost-user" listens, and QEMU has a chardev for it.
+ *
  * The VMM's arguments may say where a device goes: %device:NAME% is the value of QEMU's -device,
  * %fd:NAME% the descriptor's number, %socket:NAME% the path. QEMU gets a -device for each device
  * that no argument names.
@@ -49,7 +52,9 @@ enum plan_on_death {
 };
 
 struct plan_device {
-    const char *id; /* the configuration's */
+    const char *id;  /* the configuration's */
+    bool is_channel; /* a proxy with a port of the guest */
+    bool vhost_user; /* instead of the VMM's wire */
     enum plan_socket socket;
     char *path;           /* where it listens; NULL: PLAN_PAIR */
     int fd;               /* of PLAN_PAIR: the VMM's descriptor of the other end */

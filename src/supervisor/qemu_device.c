@@ -100,6 +100,78 @@ static void put_value(FILE *file, const char *value)
         fputs(*value == ',' ? ",," : (char[]){*value, '\0'}, file);
 }
 
+/* The properties of the file but vmm.driver. */
+static void put_properties(FILE *file, const struct config_section *section)
+{
+    for (unsigned i = 0; i < section->count; i++) {
+        const char *name = property(&section->settings[i]);
+        if (!name || strcmp(name, "driver") == 0)
+            continue;
+        fprintf(file, ",%s=", name);
+        put_value(file, section->settings[i].value);
+    }
+}
+
+char *qemu_device_chardev(const struct plan_device *device)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *file = device->is_channel || device->vhost_user ? open_memstream(&text, &size) : NULL;
+    if (!file)
+        return NULL;
+    fprintf(file, "socket,id=outboard-%s", device->id);
+    if (device->path) {
+        fputs(",path=", file);
+        put_value(file, device->path);
+    } else {
+        fprintf(file, ",fd=%d", device->fd);
+    }
+    return fclose(file) == 0 ? text : NULL;
+}
+
+char *qemu_device_channel(const struct plan_device *device, const struct config_section *section)
+{
+    char *text = NULL;
+    size_t size;
+    const char *port = config_value(section, "port");
+    FILE *file = open_memstream(&text, &size);
+    if (!file)
+        return NULL;
+    fprintf(file, "virtserialport,id=%s,chardev=outboard-%s,name=", device->id, device->id);
+    put_value(file, port ? port : "org.outboard.proxy.0");
+    put_properties(file, section);
+    return fclose(file) == 0 ? text : NULL;
+}
+
+static const char *find_driver(const struct config_section *section)
+{
+    static const char *const drivers[][2] = {{"blk", "vhost-user-blk-pci"},
+                                             {"rng", "vhost-user-rng-pci"},
+                                             {"vsock", "vhost-user-vsock-pci"}};
+    const char *named = config_value(section, QEMU_DEVICE_PREFIX "driver");
+    const char *program = config_value(section, "program");
+    const char *slash = program ? strrchr(program, '/') : NULL;
+    const char *name = slash ? slash + 1 : program ? program : "";
+    name += strncmp(name, "outboard-", 9) == 0 ? 9 : 0;
+    for (size_t i = 0; i < sizeof(drivers) / sizeof(drivers[0]) && !named; i++)
+        if (strcmp(name, drivers[i][0]) == 0)
+            named = drivers[i][1];
+    return named;
+}
+
+char *qemu_device_vhost_user(const struct plan_device *device, const struct config_section *section)
+{
+    char *text = NULL;
+    size_t size;
+    const char *driver = find_driver(section);
+    FILE *file = driver ? open_memstream(&text, &size) : NULL;
+    if (!file)
+        return NULL;
+    fprintf(file, "%s,id=%s,chardev=outboard-%s", driver, device->id, device->id);
+    put_properties(file, section);
+    return fclose(file) == 0 ? text : NULL;
+}
+
 char *qemu_device_mpqemu(const struct plan_device *device, const struct config_section *section)
 {
     char *text = NULL;
@@ -108,12 +180,6 @@ char *qemu_device_mpqemu(const struct plan_device *device, const struct config_s
     if (!file)
         return NULL;
     fprintf(file, "x-pci-proxy-dev,id=%s,fd=%d", device->id, device->fd);
-    for (unsigned i = 0; i < section->count; i++) {
-        const struct config_setting *setting = &section->settings[i];
-        if (!property(setting))
-            continue;
-        fprintf(file, ",%s=", property(setting));
-        put_value(file, setting->value);
-    }
+    put_properties(file, section);
     return fclose(file) == 0 ? text : NULL;
 }

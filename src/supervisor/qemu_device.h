@@ -8,6 +8,18 @@
 /* Properties of the front end in a [device]: those of QEMU's object, "vmm.bus" for example. */
 #define QEMU_DEVICE_PREFIX "vmm."
 
+/* The bus of the channels' ports. */
+#define QEMU_DEVICE_SERIAL_BUS "virtio-serial-pci,id=outboard-serial"
+
+/* The chardev to which a channel's port or a vhost-user device refers. Returns the text, to be freed;
+ * NULL: none is needed, or no memory. */
+char *qemu_device_chardev(const struct plan_device *device);
+/* QEMU's virtserialport. Likewise. */
+char *qemu_device_channel(const struct plan_device *device, const struct config_section *section);
+/* QEMU's front end of vhost-user for the program: vhost-user-blk-pci, for example. NULL also if it is
+ * not known, and vmm.driver does not name it. */
+char *qemu_device_vhost_user(const struct plan_device *device,
+                             const struct config_section *section);
 /* QEMU's vfio-user-pci, which takes a path only. Returns the text, to be freed; NULL: no memory. */
 char *qemu_device_vfio_user(const struct plan_device *device, const struct config_section *section);
 /* The arguments of QMP's device_add for a device that is added: its path, or the descriptor that

@@ -133,6 +133,7 @@ static void blame(struct restart *restart, const struct vault_head *head)
     if (head->progress != restart->progress)
         restart->blamed = 0;
     restart->blamed += looked;
+    restart->poisons += looked && restart->blamed == POISONED_AFTER;
 }
 
 static int wait_ms(const struct restart *restart)
@@ -164,7 +165,6 @@ int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *rea
     blame(restart, &head);
     restart->idle = head.progress != restart->progress ? 0 : restart->idle + 1;
     restart->progress = head.progress;
-    restart->poisons += restart->idle == POISONED_AFTER;
     if (restart->idle >= LIMIT_RESTART_LIVES) {
         ob_fault_set(reason, -ELOOP, "%u processes in a row have died without having done anything",
                      restart->idle);

@@ -46,9 +46,11 @@ void saving_forget(struct supervisor *supervisor, unsigned number)
     forget(&supervisor->saving.states[number]);
 }
 
+/* A device in use; a channel has no state. */
 static bool is_in(const struct supervisor *supervisor, unsigned number)
 {
-    return supervisor->plugs[number].state == PLUG_IN;
+    return supervisor->plugs[number].state == PLUG_IN &&
+           !supervisor->plan->devices[number].is_channel;
 }
 
 /* A file whose length the device can't change. */

@@ -24,6 +24,7 @@
 #include "supervisor/health.h"
 #include "supervisor/internal.h"
 #include "supervisor/notice.h"
+#include "supervisor/progress.h"
 
 static void fail(struct supervisor *supervisor, enum supervisor_status who)
 {
@@ -174,6 +175,7 @@ static void tell_launcher(const struct supervisor *supervisor, const char *text)
 static void run(struct supervisor *supervisor)
 {
     supervisor->running = true;
+    progress_end();
     tell_launcher(supervisor, "READY=1\nSTATUS=running");
     if (supervisor->plan->vmm.count > 0)
         start_vmm(supervisor);
@@ -209,6 +211,8 @@ static void device_changed(void *argument)
             kill_vmm(supervisor);
     }
     hotplug_on_change(supervisor);
+    if (starting)
+        progress_show(count(supervisor, DEVICE_PROCESS_READY), supervisor->plan->device_count);
     if (starting && count(supervisor, DEVICE_PROCESS_ENDED) > 0)
         end(supervisor);
     else if (starting && count(supervisor, DEVICE_PROCESS_READY) == supervisor->plan->device_count)

@@ -2,6 +2,7 @@
 """outboard run: processes that start, end, fail and lie. The VMM is `outboard inspect`, or a script."""
 import os
 import pathlib
+import pty
 import signal
 import socket
 import subprocess
@@ -37,6 +38,31 @@ def test_a_vmm_finds_its_device(machine):
     done = machine.write(LOOK + DISK).run()
     assert (done.returncode, done.stderr) == (0, f"outboard run: disk0: {GONE}")
     assert "mass storage" in done.stdout
+
+
+def test_a_channel_reaches_its_port(machine):
+    """The VMM is the guest's end of the channel here. The proxy ends with it, and that is no failure."""
+    machine.write('[machine]\nprogram = "{OUTBOARD}"\narguments = "proxy run --channel=fd:%fd:c%,line -- echo through the channel"\n'
+                  '[channel "c"]\narguments = "--allow-run"\n')  # fmt: skip
+    done = machine.run()
+    assert (done.returncode, done.stdout) == (0, "through the channel\n"), done.stderr
+
+
+def test_progress_on_a_terminal(machine):
+    """How many devices are ready, and nothing of it behind the last."""
+    machine.image()
+    machine.write(LOOK + DISK)
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run([OUTBOARD, "run", machine.file], cwd=machine.folder, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL, stderr=theirs, check=False)  # fmt: skip
+        os.set_blocking(ours, False)
+        seen = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert done.returncode == 0, seen
+    assert "\x1b[K1 of 1 devices are ready\r\x1b[K" in seen, seen
 
 
 def test_a_vmm_that_takes_paths(machine, tmp_path_factory):

@@ -13,7 +13,6 @@ from guestlab import paths
 from machinelab import OUTBOARD
 
 CRASHER = paths.BUILD / "release/tests/supervisor/crasher"
-COUNTER = paths.BUILD / "release/examples/counter"
 LISTENING = '[device "disk0"]\nprogram = "{program}"\nimage = "{FOLDER}/{image}"\nsocket-path = "{FOLDER}/disk.sock"\n'
 BAD = '[device "bad"]\nprogram = "{FOLDER}/bad"\nsocket-path = "{FOLDER}/bad.sock"\n'
 READY = """
@@ -152,30 +151,47 @@ def test_orders_that_nobody_reads(machine, start):
             assert ("busy" if one.socket == refused else "has ended") in one.next()["error"]["desc"]
 
 
-def crashing(machine, start, cleanup, killing):
-    """A device that is restarted, with a VMM that asks it for what kills it; the client."""
-    text = f'[device "device"]\nprogram = "{CRASHER}"\non-death = "restart"\n'
-    machine.script("vmm", f"""
-import socket, sys
-sys.path[:0] = {[str(paths.TREE / "tests/wire"), str(paths.TREE / "tests/supervisor")]!r}
+@pytest.fixture
+def crashing(machine, start):
+    """crashing(deed, arguments): a client, and a device that dies of what its VMM does and is restarted."""
+
+    def run(deed, arguments=""):
+        machine.script("vmm", f"""
+import signal, sys
+sys.path[:0] = {[str(paths.TREE / "tests" / folder) for folder in ("wire", "supervisor")]!r}
 import restartlab
 registers = restartlab.connect("mpqemu", sys.argv[1])
+registers.write(0, 5)
 try:
-    {killing}
+    {deed}
 except Exception as error:
     print(error)
-socket.socket(fileno=0).recv(1) if False else sys.stdin.read()
+signal.pause()
 """)
-    return start('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:device%"\n' + text)
+        _, client = start('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:device%"\n[device "device"]\n'
+                          f'program = "{CRASHER}"\non-death = "restart"\narguments = "{arguments}"\n')  # fmt: skip
+        return client
+
+    return run
 
 
-def test_a_poison_message_is_told(machine, start, cleanup):
-    """The device is there, and `list` tells that a message was answered with an error."""
-    _, client = crashing(machine, start, cleanup, "registers.write(0, 5); registers.read(8); registers.write(0, 6); import signal; signal.pause()")
-    while not client.ask("list")[0].get("poison-messages"):
-        client.wait_for_event("DEVICE_READY")
-    while client.ask("list")[0]["state"] != "ready":
-        client.wait_for_event("DEVICE_READY")
-    assert client.ask("list")[0]["poison-messages"] == 1
+def test_a_poison_message_is_told(crashing):
+    """The device is there again, and `list` tells that a message was answered with an error."""
+    client = crashing("registers.read(8)")
+    while not (device := client.ask("list")[0]).get("poison-messages") or device["state"] != "ready":
+        pass
+    assert device["poison-messages"] == 1 and "reason" not in device
     assert client.ask("status")["lost-devices"] == 0
+    client.ask("quit")
+
+
+def test_a_crash_loop_is_told(crashing):
+    """The device is not restarted any more, and `list`, `status` and the metrics tell it and why."""
+    client = crashing("restartlab.kill(restartlab.device('crasher')); registers.read(0)", "--when-resumed")
+    while client.ask("list")[0]["state"] != "failed":
+        pass
+    assert "5 processes in a row have died" in client.ask("list")[0]["reason"]
+    assert client.ask("status")["lost-devices"] == 1
+    metrics = subprocess.run([OUTBOARD, "ctl", "prometheus"], capture_output=True, text=True, check=True).stdout
+    assert 'outboard_device_state{machine="vm",device="device",state="failed"} 1' in metrics
     client.ask("quit")

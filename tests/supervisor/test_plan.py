@@ -88,6 +88,56 @@ def test_a_place_that_is_qemu_s_own_argument(machine, fake_qemu):
     assert options(machine.plan()[-1][1], "-device") == ["x-pci-proxy-dev,id=b,fd=4", "x-pci-proxy-dev,id=a,fd=3"]
 
 
+def test_a_device_of_vhost_user(machine, fake_qemu):
+    """It listens, whatever the wire of the other devices is; QEMU has a chardev for it."""
+    fake_qemu("x-pci-proxy-dev")
+    machine.write("""
+        [machine]
+          program = "{FOLDER}/qemu-fake"
+          memory = "1G"
+        [device "disk0"]
+          program = "blk"
+          wire = "vhost-user"
+          image = "x"
+          vmm.num-queues = 4
+        [device "a"]
+          program = "nvme"
+        [device "mine"]
+          program = "true"
+          wire = "vhost-user"
+          vmm.driver = "vhost-user-device-pci"
+    """)
+    (note, disk), (other, _), _, (_, vmm) = machine.plan(XDG_RUNTIME_DIR="/run/me")
+    path = "/run/me/outboard-XXXXXX/disk0"
+    assert note == f"# disk0: its descriptor 3 listens at {path}" and other == "# a: its descriptor 3 is connected to the VMM's 3"
+    assert disk[1:] == ["--wire=vhost-user", "--image=x", "--fd=3"]
+    assert options(vmm, "-chardev")[1:] == [f"socket,id=outboard-disk0,path={path}",
+                                            "socket,id=outboard-mine,path=/run/me/outboard-XXXXXX/mine"]  # fmt: skip
+    assert options(vmm, "-device") == ["vhost-user-blk-pci,id=disk0,chardev=outboard-disk0,num-queues=4",
+                                       "x-pci-proxy-dev,id=a,fd=3", "vhost-user-device-pci,id=mine,chardev=outboard-mine"]  # fmt: skip
+
+
+def test_a_channel(machine, fake_qemu):
+    fake_qemu("vfio-user-pci")
+    machine.write("""
+        [machine]
+          program = "{FOLDER}/qemu-fake"
+        [channel "agent"]
+          arguments = "--allow-run"
+          control = "agent.control"
+        [channel "other"]
+          port = "org.other,0"
+    """)
+    (note, proxy), (_, other), (_, vmm) = machine.plan()
+    assert note == "# agent: its descriptor 3 is connected to the VMM's 3"
+    assert proxy[0].endswith("/outboard") and proxy[1:] == ["proxy", "--channel=fd:3,line", "--allow-run", "--control=agent.control"]
+    assert other[1:] == ["proxy", "--channel=fd:3,line"]
+    assert options(vmm, "-chardev")[1:] == ["socket,id=outboard-agent,fd=3", "socket,id=outboard-other,fd=4"]
+    assert options(vmm, "-device") == ["virtio-serial-pci,id=outboard-serial",
+                                       "virtserialport,id=agent,chardev=outboard-agent,name=org.outboard.proxy.0",
+                                       "virtserialport,id=other,chardev=outboard-other,name=org.other,,0"]  # fmt: skip
+
+
 def test_an_image_of_any_format_has_the_disk_command(machine):
     machine.write('[device "d"]\nprogram = "disk"\nimage = "x.qcow2"\nsocket-path = "/run/d"')
     words = machine.plan()[0][1]
@@ -97,8 +147,8 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
 @pytest.mark.parametrize(
     "text, line, message",
     [
-        ("[machine\n", 1, "got '[machine', expected [machine] or [device \"NAME\"]"),
-        ('[device "a b"]\n', 1, "expected [machine] or"),
+        ("[machine\n", 1, "got '[machine', expected [machine], [device \"NAME\"] or"),
+        ('[device "a b"]\n', 1, "expected [machine], [device"),
         ("[machine]\nwords\n", 2, 'expected KEY = "VALUE"'),
         ("[machine]\n[machine]\n", 2, "[machine]: got the section of line 1 again; join the two"),
         ('[device "a"]\nprogram = "nvme"\n[device "a"]\n', 3, "got the name of line 1 again; give another one"),
@@ -116,6 +166,10 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\non-hang = restart\n', 4, "expected fail, kill or pause"),
         ('[machine]\nprogram = true\n[device "a"]\n', 3, "got no program; give program = \"nvme\""),
         ('[device "a"]\nprogram = nvme\n', 1, "got no socket-path, and no [machine]"),
+        ('[machine]\nprogram = true\n[channel "a"]\nchannel = x\n', 4, "channel: got 'x', expected no such key"),
+        ('[channel "a"]\n', 1, '[channel "a"]: got no [machine] that would have its port'),
+        ('[device "a"]\nprogram = nvme\n[channel "a"]\n', 3, '[channel "a"]: got the name of line 1 again'),
+        ('[channel "a b"]\n', 1, "expected [machine], [device"),
         pytest.param("[machine]\n" + "x" * 20000, 2, "expected a line of text", id="a long line"),
     ],
 )  # fmt: skip
@@ -133,10 +187,13 @@ def test_a_mistake_is_named_with_its_line(machine, text, line, message):
         ("[machine]\nprogram = true\n", "got no device; give at least one [device \"NAME\"]"),
         ('[machine]\nprogram = true\n[device "a"]\nprogram = "no-such"\n', "program: got 'no-such', expected a program of"),
         ('[machine]\nprogram = true\n[device "a"]\nprogram = "nvme"\n', "got a VMM that is not QEMU; name %fd:a%"),
+        ('[machine]\nprogram = "{FOLDER}/qemu-fake"\n[device "a"]\nprogram = "nvme"\nwire = "vhost-user"\n',
+         "got a program without a front end of QEMU, expected vmm.driver"),
         ('[machine]\nprogram = /no/qemu\n[device "a"]\nprogram = "nvme"\n', "can't ask /no/qemu -device help: No such file"),
     ],
 )  # fmt: skip
-def test_other_mistakes_are_named(machine, text, message):
+def test_other_mistakes_are_named(machine, fake_qemu, text, message):
+    fake_qemu("x-pci-proxy-dev")
     done = machine.write(text).run()
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

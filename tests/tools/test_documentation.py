@@ -179,7 +179,7 @@ def pair_with_qemu(shell, example):
     shell.run(example.replace("...", MACHINE))
 
 
-@runs("README.md: [machine]", "README.md: outboard run", "man/outboard-run.8: [machine]",
+@runs("README.md: [machine]", "README.md: outboard run", "man/outboard-run.8: [machine]", "man/outboard-machine.5: [machine]",
       'man/outboard-machine.5: [device "disk0"]')  # fmt: skip
 def run_a_machine(shell, example):
     """QEMU reads its monitor's commands from outboard run's standard input."""

@@ -90,6 +90,23 @@ def disk_is_written(run, folder):
     assert image.read_bytes().startswith(b"from the guest\n")
 
 
+def test_a_guest_has_a_virtio_disk_and_a_channel(run, tmp_path):
+    """One file: a disk over vhost-user, and a proxy by whose port the guest runs a command of the host."""
+    image = tmp_path / "disk.img"
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    printed = run(
+        "until [ -b /dev/vda ]; do usleep 10000; done; echo 'from the guest' >/dev/vda; sync\n"
+        "outboard-proxy run --channel=virtio:org.outboard.proxy.0 -- sh -c 'echo answer: $((6 * 7))'",
+        f'[device "disk0"]\n program = "blk"\n wire = "vhost-user"\n image = "{image}"\n'
+        '[channel "c"]\n arguments = "--allow-run"',
+        modules=["virtio_pci", "virtio_blk", "virtio_console"],
+        programs=[paths.BUILD / "root/bin/outboard-proxy"],
+    )
+    assert image.read_bytes().startswith(b"from the guest\n")
+    assert "answer: 42" in printed
+
+
 @pytest.mark.irqfd
 def test_a_guest_writes_its_disk(run, tmp_path):
     disk_is_written(run, tmp_path)
