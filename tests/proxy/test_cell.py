@@ -257,9 +257,10 @@ def freeze(lab, cleanup):
         path = lab.folder / "agent"
         with socket.create_server(str(path), family=socket.AF_UNIX) as listener:
             listener.settimeout(PATIENCE_S)
-            process = subprocess.Popen([PROGRAM, "agent", f"--control={path}", "freeze", "--for=60", "--", *words],
-                                       preexec_fn=heed_hangups, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.PIPE, text=True)  # fmt: skip
+            process = cleanup.enter_context(
+                subprocess.Popen([PROGRAM, "agent", f"--control={path}", "freeze", "--for=60", "--", *words],
+                                 preexec_fn=heed_hangups, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True))  # fmt: skip
             cleanup.callback(process.kill)
             sock = cleanup.enter_context(listener.accept()[0])
             sock.settimeout(PATIENCE_S)
