@@ -91,7 +91,7 @@ int call_host(int argc, char **argv)
     struct client client = {.fd = -1};
     struct json_out request;
     int row = find(argv[0]);
-    int status = client_parse(argc, argv, "xpwj!", &options);
+    int status = client_parse(argc, argv, "xPpwj!", &options);
     if (status >= 0)
         return status;
     json_out_init(&request, LIMIT_HOST_REQUEST);

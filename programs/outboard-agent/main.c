@@ -17,6 +17,7 @@
 #include "os/log.h"
 #include "os/standard_output.h"
 #include "proxy/proxy.h"
+#include "proxy/serve.h"
 #include "proxy_agent.h"
 #include "settings.h"
 #include "socket_server.h"
@@ -40,6 +41,7 @@ static const struct row {
     {'C', "config", "PATH", "read settings from a file; QGA_CONF names one too"},
     {'D', "dump-conf", NULL, "print the settings as such a file"},
     {'x', "cell", "HOW", "none; default: the parts that the kernel allows; required: all"},
+    {'P', "print-cell", NULL, "enter the cell, print its parts, and end"},
     {'v', "verbose", NULL, "tell of every stream"},
     {'V', "version", NULL, "print the version"},
     {'h', "help", NULL, "print this text"},
@@ -107,6 +109,8 @@ static int apply(struct options *options, int letter, struct ob_fault *fault)
         return settings_read(optarg, settings, fault);
     case 'x':
         return confine_parse_how(optarg, &proxy->cell.how, fault);
+    case 'P':
+        return proxy->cell.print = true, 0;
     case 'D':
         options->prints = true;
         return 0;
@@ -172,7 +176,11 @@ static int check(const struct options *options)
         log_line("give --method and --path together");
         return EXIT_USAGE;
     }
-    return -1;
+    if (options->proxy.cell.print && settings->method)
+        puts("no cell (--method)");
+    else if (options->proxy.cell.print)
+        return serve_print_cell(&options->proxy);
+    return options->proxy.cell.print ? EXIT_SUCCESS : -1;
 }
 
 static int serve_socket(const struct options *options)

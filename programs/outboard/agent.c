@@ -51,7 +51,7 @@ int cmd_agent(int argc, char **argv)
     uint32_t for_s = 0;
     if (log_start("outboard agent") < 0)
         return EXIT_FAILURE;
-    int status = client_parse(argc, argv, "xpckwj*", &options);
+    int status = client_parse(argc, argv, "xPpckwj*", &options);
     if (status >= 0)
         return status;
     bool is_freeze = options.command[0] && strcmp(options.command[0], "freeze") == 0;

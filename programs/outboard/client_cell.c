@@ -2,6 +2,7 @@
 #include "client_cell.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -29,6 +30,17 @@ static int prepare(enum confine_how how, struct ob_fault *fault)
     if (err == 0)
         err = confine_allow(&cell, policy_command, "command.policy", fault);
     return err;
+}
+
+int client_cell_print(enum confine_how how)
+{
+    struct ob_fault fault = {0};
+    if (prepare(how, &fault) < 0) {
+        log_line("%s", fault.text);
+        return EXIT_FAILURE;
+    }
+    confine_print(&cell);
+    return EXIT_SUCCESS;
 }
 
 int client_cell_enter(enum confine_how how, int (*outside)(void *argument), void *argument,

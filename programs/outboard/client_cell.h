@@ -13,4 +13,7 @@
 int client_cell_enter(enum confine_how how, int (*outside)(void *argument), void *argument,
                       struct ob_fault *fault);
 
+/* Enters the cell, prints its parts, and returns the exit status: --print-cell. */
+int client_cell_print(enum confine_how how);
+
 #endif

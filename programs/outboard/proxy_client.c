@@ -47,6 +47,7 @@ static const struct {
     {'j', "json", NULL, "print JSON"},
     {'n', "count", "N", "number of pings (1)"},
     {'x', "cell", "HOW", "none; default: the parts that the kernel allows; required: all"},
+    {'P', "print-cell", NULL, "enter the cell, print its parts, and end"},
 };
 
 #define ROW_COUNT ((int)(sizeof(rows) / sizeof(rows[0])))
@@ -92,6 +93,8 @@ static bool apply(struct client_options *options, int letter)
         return true;
     case 't':
         return options->terminal = true;
+    case 'P':
+        return options->print_cell = true;
     case 'j':
         return options->json = true;
     case 'x':
@@ -131,6 +134,8 @@ int client_parse(int argc, char **argv, const char *letters, struct client_optio
             return EXIT_USAGE;
         }
     }
+    if (ret_options->print_cell)
+        return client_cell_print(ret_options->cell);
     ret_options->command = argv + optind;
     if (optind < argc && !strpbrk(letters, "t.*!")) {
         log_line("got '%s', expected an option; --help lists them", argv[optind]);

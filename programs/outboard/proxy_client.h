@@ -24,6 +24,7 @@ struct client_options {
     const char *service; /* run: a declared command */
     bool terminal;       /* run */
     bool json;           /* status */
+    bool print_cell;
     enum confine_how cell;
     uint32_t count; /* ping */
     uint32_t timeout_s;

@@ -122,7 +122,7 @@ int proxy_connect(int argc, char **argv)
     struct client_options options;
     struct client client;
     uint32_t reason = OB_REASON_NONE;
-    int status = client_parse(argc, argv, "xpckw.", &options);
+    int status = client_parse(argc, argv, "xPpckw.", &options);
     if (status >= 0)
         return status;
     if (!options.command[0] || options.command[1]) {

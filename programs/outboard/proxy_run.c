@@ -363,7 +363,7 @@ static int open_and_run(const struct client_options *options)
 int proxy_run_command(int argc, char **argv)
 {
     struct client_options options;
-    int status = client_parse(argc, argv, "xpckwst", &options);
+    int status = client_parse(argc, argv, "xPpckwst", &options);
     if (status >= 0)
         return status;
     if (!options.service == !*options.command) {

@@ -47,7 +47,7 @@ int proxy_status(int argc, char **argv)
 {
     struct client_options options;
     struct client client;
-    int status = client_parse(argc, argv, "xpwj", &options);
+    int status = client_parse(argc, argv, "xPpwj", &options);
     if (status >= 0)
         return status;
     status = client_open(argv[0], &options, &client);
@@ -80,7 +80,7 @@ int proxy_ping(int argc, char **argv)
     struct client_options options;
     struct client client;
     char answer[300];
-    int status = client_parse(argc, argv, "xpckwn", &options);
+    int status = client_parse(argc, argv, "xPpckwn", &options);
     if (status >= 0)
         return status;
     status = client_open(argv[0], &options, &client);

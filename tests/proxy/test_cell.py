@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from agentlab import AGENT
 from apps import receive
 from celllab import check_print_cell, children_of, status_of
 from proxylab import PATIENCE_S, PROGRAM, STATIC
@@ -19,7 +20,9 @@ def connector_of(end):
     return child
 
 
-@pytest.mark.parametrize("program", [[PROGRAM, "proxy"], [STATIC]])
+@pytest.mark.parametrize("program", [[PROGRAM, "proxy"], [STATIC], [AGENT], [AGENT, "event"], [PROGRAM, "agent"],
+                                     *([PROGRAM, "proxy", verb] for verb in ("run", "connect", "ping", "status"))],
+                         ids=lambda words: "-".join([os.path.basename(words[0]), *words[1:]]))  # fmt: skip
 def test_print_cell_says_what_a_proxy_could_do(program):
     check_print_cell(*program)
 
