@@ -66,7 +66,11 @@ def machine(spawn, cleanup, folder, environment):
     """A process of outboard run with one device, and a client of its control socket."""
     (folder / "machine").write_text(MACHINE.format(folder=folder))
     process = spawn([OUTBOARD, "run", folder / "machine"], env=environment | {"XDG_RUNTIME_DIR": str(folder)})
-    return process, cleanup.enter_context(Control(folder / "control", process))
+    client = cleanup.enter_context(Control(folder / "control", process))
+    client.want_events()
+    while client.ask("list")[0]["state"] == "starting":
+        client.wait_for_event("DEVICE_READY")
+    return process, client
 
 
 def test_the_control_socket_of_a_machine(machine, offering, connect, end):
