@@ -205,7 +205,7 @@ const struct escape_deed escape_sockets[] = {
     {"make a CAN socket", "socket", make_can, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make an XDP socket", "socket/EPERM", make_xdp, ESCAPE_ROOT | ESCAPE_DEPENDS},
     {"make an RDS socket", "socket", make_rds, ESCAPE_DEPENDS},
-    {"connect by TCP", "socket/EACCES", connect_by_tcp, 0},
+    {"connect by TCP", "socket/EACCES", connect_by_tcp, ESCAPE_DEPENDS},
     {"listen at a TCP port", "socket/EACCES", listen_by_tcp, 0},
     {"make a pair of sockets", "socketpair", make_a_pair, 0},
     {"connect to a socket by its path", "connect/ENOENT", connect_to_a_path, 0},
