@@ -23,13 +23,13 @@ def wire(request):
 
 @pytest.fixture
 def attach(spawn, cleanup):
-    """attach(wire, argv...): the function of a device program, as a VirtioPci; the process is .process."""
+    """attach(wire, argv..., inherit=[...]): the function of a device program, as a VirtioPci; the process is .process."""
 
-    def start(wire, *argv):
+    def start(wire, *argv, inherit=()):
         ours, theirs = socket.socketpair()
         name = "vfio-user" if wire.startswith("vfio-user") else wire
         argv = [*argv, f"--fd={theirs.fileno()}", f"--wire={name}"]
-        process = spawn(argv, name=f"virtio-{os.urandom(4).hex()}", inherit=[theirs])
+        process = spawn(argv, name=f"virtio-{os.urandom(4).hex()}", inherit=[theirs, *inherit])
         bus = make_bus(wire, ours)
         cleanup.callback(bus.close)
         pci = VirtioPci(bus)

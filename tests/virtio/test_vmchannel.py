@@ -4,51 +4,16 @@ import json
 import os
 import shutil
 import socket
-import struct
 import tempfile
 
 import pytest
 from guestlab import paths
-from virtio_driver import INDIRECT_DESC, READ, RING_PACKED, VERSION_1, WRITE
+from virtio_driver import INDIRECT_DESC, RING_PACKED
+from vmchannel_driver import (
+    ALL_PORTS, DEVICE_READY, FROM_GUEST, PORT_ADD, PORT_NAME, PORT_OPEN, PORT_READY, TO_GUEST, Driver)  # fmt: skip
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
-MULTIPORT = 1 << 1
 PATIENCE_S = 60
-CONTROL = struct.Struct("<IHH")
-DEVICE_READY, PORT_ADD, PORT_REMOVE, PORT_READY, CONSOLE_PORT, RESIZE, PORT_OPEN, PORT_NAME = range(8)
-TO_GUEST, FROM_GUEST = 2, 3
-
-
-class Driver:
-    def __init__(self, pci, features):
-        self.pci, self.memory = pci, pci.memory
-        self.queues = pci.start(VERSION_1 | MULTIPORT | features, size=8)
-        self.buffers = {}
-
-    def offer(self, number, length=64):
-        address = self.memory.take(length)
-        self.buffers[number, self.queues[number].add([(address, length, WRITE)])] = address
-        self.queues[number].kick()
-
-    def receive(self, number):
-        token, written = self.queues[number].wait()
-        return self.memory.read(self.buffers.pop((number, token)), written)
-
-    def send(self, number, *pieces):
-        """One chain, a descriptor for each piece."""
-        token = self.queues[number].add([(self.memory.put(piece), len(piece), READ) for piece in pieces])
-        self.queues[number].kick()
-        return token
-
-    def say(self, port, event, value):
-        """A message in two descriptors, and the wait for its return."""
-        message = CONTROL.pack(port, event, value)
-        token = self.send(FROM_GUEST, message[:3], message[3:])
-        assert self.queues[FROM_GUEST].wait() == (token, 0)
-
-    def hear(self):
-        message = self.receive(TO_GUEST)
-        return (*CONTROL.unpack(message[:8]), message[8:])
 
 
 @pytest.fixture
@@ -78,7 +43,7 @@ def driver(attach, wire, folder, request):
 def open_port(driver, port, name):
     """DEVICE_READY to PORT_OPEN 1 of a port of two, with one buffer for messages at a time."""
     heard = []
-    driver.say(0xFFFFFFFF, DEVICE_READY, 1)
+    driver.say(ALL_PORTS, DEVICE_READY, 1)
     for _ in range(2):
         driver.offer(TO_GUEST)
         heard.append(driver.hear())
@@ -148,7 +113,7 @@ def test_reset_ends_the_session(driver, connect):
 
 
 def test_messages_that_mean_nothing(driver, connect):
-    for port, event, value in [(1, PORT_OPEN, 1), (0, PORT_READY, 1), (77, PORT_OPEN, 1), (1, 99, 99), (0xFFFFFFFF, DEVICE_READY, 0)]:
+    for port, event, value in [(1, PORT_OPEN, 1), (0, PORT_READY, 1), (77, PORT_OPEN, 1), (1, 99, 99), (ALL_PORTS, DEVICE_READY, 0)]:
         driver.say(port, event, value)
     driver.send(FROM_GUEST, b"\x01")
     driver.queues[FROM_GUEST].wait()
