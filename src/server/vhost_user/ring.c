@@ -8,6 +8,10 @@
  * once. A ring whose addresses can't be read yet, because the IOMMU's translation is not known, is
  * tried again when something comes in.
  *
+ * A front end that continues a guest gives back the base that GET_VRING_BASE has told it. Another base
+ * is that of a driver that has begun again: the guest was reset, of which QEMU sends no other message
+ * before version 9. So the device is reset before its rings start.
+ *
  * GET_VRING_BASE takes the kick away, and is answered when the device has completed all that it had
  * taken. Disabling waits in the same way.
  */
@@ -214,7 +218,7 @@ int vhost_user_rings_reset(struct vhost_user_server *server)
             continue;
         }
         drop_kick(ring);
-        ring->enabled = ring->has_addr = false;
+        ring->enabled = ring->has_addr = ring->told = false;
         ring->base = 0;
     }
     return result;
@@ -275,6 +279,22 @@ int vhost_user_set_vring_addr(struct vhost_user_message *message)
     return start_or_refuse(message, ring);
 }
 
+/* The features are those of the next driver already. 0, ENGINE_LATER or a negative errno. */
+static int forget_driver(struct vhost_user_message *message)
+{
+    struct vhost_user_server *server = message->server;
+    if (!virtio_reset(message->device))
+        return ENGINE_LATER;
+    for (unsigned i = 0; i < server->num_rings; i++)
+        server->rings[i].told = false;
+    if (!server->has_features)
+        return 0;
+    int err = virtio_negotiate(message->device, server->features & virtio_offered(message->device));
+    return err < 0
+               ? vhost_user_refuse(message, err, "the features of SET_FEATURES: %s", strerror(-err))
+               : 0;
+}
+
 int vhost_user_set_vring_base(struct vhost_user_message *message)
 {
     struct vhost_user_vring_state state = {0};
@@ -283,6 +303,11 @@ int vhost_user_set_vring_base(struct vhost_user_message *message)
         return -EINVAL;
     if (ring->runs)
         return refuse_running(message, state.index);
+    if (ring->told && state.num != ring->base && !vhost_user_any_ring_runs(message->server)) {
+        int err = forget_driver(message);
+        if (err != 0)
+            return err;
+    }
     ring->base = state.num;
     return 0;
 }
@@ -296,6 +321,7 @@ int vhost_user_get_vring_base(struct vhost_user_message *message)
     if (stop_ring(ring) != 0)
         return ENGINE_LATER;
     drop_kick(ring);
+    ring->told = true;
     state.num = ring->base;
     vhost_user_vring_state_put(wr_room(&message->reply, VHOST_USER_VRING_STATE_LEN),
                                VHOST_USER_VRING_STATE_LEN, &state);

@@ -27,6 +27,7 @@ struct vhost_user_ring {
     bool runs; /* the device was told to start it, and has not stopped it since */
     uint16_t size;
     uint32_t base; /* of the last stop, or set by the front end */
+    bool told;     /* the front end knows it by GET_VRING_BASE */
     struct vhost_user_vring_addr addr;
 };
 

@@ -24,6 +24,17 @@ static bool notified(void *state, unsigned queue)
     return false;
 }
 
+static int negotiated(void *state, uint64_t features)
+{
+    ((struct fixture *)state)->negotiations++;
+    return 0;
+}
+
+static void reset(void *state)
+{
+    ((struct fixture *)state)->resets++;
+}
+
 static void config(void *state, uint8_t *ret_config)
 {
     memcpy(ret_config, ((struct fixture *)state)->config, CONFIG_LEN);
@@ -38,6 +49,8 @@ void fixture_make(struct fixture *f)
 {
     static const struct ob_virtio_ops ops = {.size = sizeof(ops),
                                              .notified = notified,
+                                             .negotiated = negotiated,
+                                             .reset = reset,
                                              .config = config,
                                              .config_written = config_written};
     static const struct ob_virtio_queue queues[2] = {{.size = 16}, {.size = 16}};

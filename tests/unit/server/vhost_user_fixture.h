@@ -26,6 +26,7 @@ struct fixture {
     bool holds; /* the device keeps chains until let_go() */
     struct ob_virtio_chain *chains[RING_SIZE];
     unsigned num_chains;
+    unsigned negotiations, resets; /* that the device was told of */
     uint8_t config[CONFIG_LEN];
     uint8_t said[1024]; /* of the engine, since the last message */
     size_t said_len;

@@ -529,6 +529,40 @@ static void resets_stop_all_rings(void **state)
     }
 }
 
+/* QEMU before version 9 stops the rings of a guest that is reset as if it was paused. */
+static void another_base_is_that_of_another_driver(void **state)
+{
+    struct fixture f;
+    fixture_start(&f);
+    fixture_negotiate(&f, MODERN);
+    fixture_offer(&f, 0, DATA, 16);
+    fixture_start_ring(&f, 0);
+    fixture_poll(&f);
+    const unsigned resets = f.resets;
+    for (unsigned pause = 0; pause < 2; pause++) {
+        fixture_send_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
+        assert_int_equal(fixture_answer_num(&f), 1);
+        fixture_send_u64(&f, VHOST_USER_SET_FEATURES, NEED_REPLY, MODERN, -1);
+        fixture_start_ring(&f, 1);
+        fixture_poll(&f);
+        assert_int_equal(f.resets, resets);
+    }
+    const unsigned negotiations = f.negotiations;
+    fixture_send_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
+    memset(fixture_at(&f, AVAIL), 0, 64);
+    memset(fixture_at(&f, USED), 0, 64);
+    fixture_send_u64(&f, VHOST_USER_SET_FEATURES, NEED_REPLY, MODERN, -1);
+    assert_int_equal(fixture_answer(&f), 0);
+    fixture_offer(&f, 0, DATA, 16);
+    fixture_start_ring(&f, 0);
+    assert_int_equal(f.resets, resets + 1);
+    assert_int_equal(f.negotiations, negotiations + 1);
+    assert_int_equal(ob_virtio_features(f.device), BIT(VIRTIO_F_VERSION_1));
+    fixture_poll(&f);
+    assert_int_equal(fixture_get16(&f, USED + 2), 1);
+    fixture_stop(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +585,7 @@ int main(void)
         TEST(a_translation_to_nowhere_is_refused),
         TEST(writes_are_logged_while_the_log_is_on),
         TEST(resets_stop_all_rings),
+        TEST(another_base_is_that_of_another_driver),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
