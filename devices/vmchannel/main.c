@@ -4,16 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "options.h"
+#include "port/files.h"
 #include "port/hub.h"
 
 /* share/policy/vmchannel.policy */
 extern const char policy_vmchannel[];
-
-/* Descriptors besides those of the ports' ends: the wire's, the log's, eventfds of queues. */
-#define FILES_BESIDE 64u
 
 struct program {
     struct options options; /* first: option_port() and the others take it */
@@ -27,21 +24,8 @@ struct program {
 /* A listener and a peer for each port, and two eventfds for each of its two queues. */
 static int raise_limit(const struct options *options, struct ob_fault *fault)
 {
-    struct rlimit files;
-    rlim_t needed =
-        FILES_BESIDE + 2 * (rlim_t)options->num_ports + 4 * (rlim_t)(options->max_ports + 1);
-    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
-        return -errno;
-    if (files.rlim_cur >= needed)
-        return 0;
-    if (files.rlim_max < needed)
-        return ob_fault_set(
-            fault, -EMFILE,
-            "limit of open files: got %llu, expected %llu for these ports; raise it "
-            "(ulimit -Hn) or give fewer ports",
-            (unsigned long long)files.rlim_max, (unsigned long long)needed);
-    files.rlim_cur = needed;
-    return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+    return port_files_reserve(2 * (uint64_t)options->num_ports + 4 * (options->max_ports + 1),
+                              "ports", fault);
 }
 
 static int open_ends(struct program *program, struct ob_fault *fault)

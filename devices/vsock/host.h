@@ -57,6 +57,10 @@ struct host_options {
     bool only_forwards; /* no PATH_PORT */
 };
 
+/* Descriptors besides those of connections, at most: listeners, clients that have not sent their line,
+ * and answers of the process outside that are on their way. */
+#define HOST_FILES (2 + HOST_FORWARDS + 2 * HOST_GUESTS + HOST_GREETINGS + 64)
+
 struct host;
 
 /* Opens the listeners and starts the process outside. The options are the callee's to keep. 0 or a

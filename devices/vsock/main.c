@@ -3,6 +3,7 @@
 #include <outboard/program.h>
 
 #include "options.h"
+#include "port/files.h"
 
 /* share/policy/vsock.policy */
 extern const char policy_vsock[];
@@ -17,6 +18,8 @@ static int open_host(void *config, struct ob_fault *fault)
 {
     struct program *program = config;
     int err = options_check(&program->options, fault);
+    if (err == 0)
+        err = port_files_reserve(program->options.connections + HOST_FILES, "connections", fault);
     if (err == 0)
         err = host_open(&program->options.host, &program->host, fault);
     return err;

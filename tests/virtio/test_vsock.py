@@ -261,6 +261,27 @@ def test_client_before_there_is_a_guest(attach, tmp_path):
         assert sock.recv(1) == b""
 
 
+def test_more_connections_than_the_soft_limit_of_files(spawn, attach, cleanup, tmp_path):
+    """All of them are open at once, and the last one has bytes."""
+    host = HostSockets(tmp_path / "host", cleanup)
+    argv = ["/usr/bin/prlimit", "--nofile=128:4096", PROGRAM, f"--guest-cid={CID}", f"--host-socket={host.path}", "--connections=600"]
+    guest = VsockDriver(attach("vfio-user", *argv), CID)
+    listener = host.listen(80)
+    socks = []
+    for number in range(600):
+        guest.connect(1000 + number, 80)
+        socks.append(host.accept(listener))
+    socks[-1].sendall(b"last")
+    assert guest.read(4) == b"last"
+
+
+def test_limit_of_files_is_too_low(spawn, tmp_path):
+    argv = ["/usr/bin/prlimit", "--nofile=128:128", PROGRAM, f"--socket-path={tmp_path}/device", "--guest-cid=5", f"--host-socket={tmp_path}/host"]
+    process = spawn(argv, name="low")
+    assert process.wait(PATIENCE_S) != 0
+    assert "limit of open files: got 128, expected 1" in process.log_tail()
+
+
 def test_path_is_removed(world):
     one = world()
     assert one.path.exists()
