@@ -10,7 +10,7 @@ import pytest
 from guestlab import paths
 from virtio_driver import INDIRECT_DESC, RING_PACKED
 from vmchannel_driver import (
-    ALL_PORTS, DEVICE_READY, FROM_GUEST, PORT_ADD, PORT_NAME, PORT_OPEN, PORT_READY, TO_GUEST, Driver)  # fmt: skip
+    ALL_PORTS, DEVICE_READY, FROM_GUEST, PORT_ADD, PORT_NAME, PORT_OPEN, PORT_READY, PORT_REMOVE, TO_GUEST, Driver)  # fmt: skip
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
 PATIENCE_S = 60
@@ -110,6 +110,47 @@ def test_reset_ends_the_session(driver, connect):
     assert sock.recv(100) == b"words"
     driver.pci.reset()
     assert sock.recv(100) == b""
+
+
+@pytest.mark.parametrize("driver", [0], indirect=True)
+@pytest.mark.parametrize("end", ["reconnect", "reset"])
+def test_next_peer_gets_no_old_output(driver, connect, end):
+    """The guest's ring is full of output that the peer has not read; the guest holds the port open."""
+    open_port(driver, 1, b"one")
+    first = connect("one")
+    driver.offer(TO_GUEST)
+    assert driver.hear() == (1, PORT_OPEN, 1, b"")
+    driver.say(1, PORT_OPEN, 1)
+    for _ in range(8):
+        driver.send(5, bytes(131072))
+    driver.send(FROM_GUEST, b"")  # all above was looked at
+    driver.queues[FROM_GUEST].wait()
+    if end == "reconnect":
+        first.close()
+        second = connect("one")
+        for event, value in [(PORT_OPEN, 0), (PORT_REMOVE, 1), (PORT_ADD, 1)]:
+            driver.offer(TO_GUEST)
+            assert driver.hear()[1:3] == (event, value)
+        for _ in range(8):
+            driver.queues[5].wait()
+    else:
+        driver.pci.reset()
+        assert set(iter(lambda: first.recv(1 << 20), b"")) and first.recv(1) == b""
+        second = connect("one")
+        driver = Driver(driver.pci, 0)
+        driver.say(ALL_PORTS, DEVICE_READY, 1)
+        heard = set()
+        while len(heard) < 2:
+            driver.offer(TO_GUEST)
+            heard.add(driver.hear()[:2])
+        assert heard == {(1, PORT_ADD), (2, PORT_ADD)}
+    driver.say(1, PORT_READY, 1)
+    for event in (PORT_NAME, PORT_OPEN):
+        driver.offer(TO_GUEST)
+        assert driver.hear()[1:3] == (event, 1)
+    driver.say(1, PORT_OPEN, 1)
+    driver.send(5, b"new")
+    assert second.recv(100) == b"new"
 
 
 def test_messages_that_mean_nothing(driver, connect):
