@@ -133,6 +133,7 @@ static bool arrive(struct port *port, uint64_t now_ns)
     if (!port_end_has_peer(port->end))
         return false;
     if (!port->guest.open || !port->guest.used || port->mode == PORT_LEGACY) {
+        port->guest.used = false; /* its output is this peer's */
         offer(port);
         return true;
     }

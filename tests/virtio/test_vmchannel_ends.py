@@ -71,6 +71,21 @@ def test_listen_waits_behind_the_peer(start, folder, cleanup):
     exchange(driver, second)
 
 
+def test_legacy_continues_in_both_directions(start, folder, cleanup):
+    """The guest's descriptor serves each peer, and what it writes while there is no peer is nobody's."""
+    driver = start(f"listen:{folder}/socket", "reconnect=legacy")
+    for number in range(3):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.settimeout(PATIENCE_S)
+            sock.connect(f"{folder}/socket")
+            driver.expect(PORT_OPEN)
+            if number == 0:
+                driver.open()
+            exchange(driver, sock)
+        driver.expect(PORT_OPEN, 0)
+        driver.write(b"lost")
+
+
 def test_connect_comes_again_after_each_end(start, folder, cleanup):
     """Nobody listens at the start, and the listener sees a new connection after each session."""
     path = folder / "socket"
