@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""outboard-vmchannel over vfio-user and a Debian guest with systemd, whose unit qemu-guest-agent.service runs the stock agent
+on a port. OUTBOARD_QEMU names a QEMU of 10.1 or later. tests/vm/test_vmchannel.py has the stock agent behind QEMU 7.2."""
+import json
+import os
+import pathlib
+import random
+import socket
+import subprocess
+import tempfile
+import threading
+
+import pytest
+from guestlab import Guest, Process, paths
+from guestlab.machine import OVERRIDE
+
+PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
+AGENT = "org.qemu.guest_agent.0"
+LEGACY = "legacy.agent"
+PATIENCE_S = 240
+
+pytest.importorskip("guestlab.debian_disk", reason="needs a guest with Debian's systemd")
+pytestmark = pytest.mark.skipif(OVERRIDE not in os.environ, reason="needs vfio-user-pci: OUTBOARD_QEMU names a QEMU of 10.1 or later")
+
+# What a client has sent when it vanishes.
+REQUESTS = [
+    b"", b"\xff", b'{"execute": "guest-', b'{"execute": "guest-info"}\n', b'{"execute": "guest-get-osinfo"}',
+    b'{"execute": "guest-set-user-password", "arguments": {"password": "c2Vj', b"," * 4096, b"[" * 500, b"}" * 100, b"\x00\xfe",
+    b'{"execute": "guest-exec", "arguments": {"path": "/bin/true"}}\n{"execute": "guest-info"}\n{"exec']  # fmt: skip
+
+
+class Client:
+    """A program of the host at the socket of a port."""
+
+    def __init__(self, path):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(PATIENCE_S)
+        self.sock.connect(str(path))
+
+    def line(self):
+        got = b""
+        while not got.endswith(b"\n"):
+            part = self.sock.recv(1)
+            assert part, got
+            got += part
+        return got
+
+    def send(self, command, **arguments):
+        self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+
+    def ask(self, command, **arguments):
+        self.send(command, **arguments)
+        answer = json.loads(self.line())
+        assert set(answer) == {"return"}, answer
+        return answer["return"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+
+class World:
+    def __init__(self, folder, guest):
+        self.folder, self.guest = folder, guest
+
+    def client(self, name=AGENT):
+        return Client(self.folder / name)
+
+    def check_unit(self):
+        assert self.guest.run("systemctl is-active qemu-guest-agent") == "active\n"
+        assert self.guest.run("systemctl show -p NRestarts --value qemu-guest-agent") == "0\n"
+
+
+@pytest.fixture(scope="module")
+def world(shared_logs):
+    with tempfile.TemporaryDirectory(prefix="outboard-") as name:
+        folder = pathlib.Path(name)
+        path = folder / "device"
+        options = [f"--port={AGENT},listen:{folder / AGENT}", f"--port={LEGACY},reconnect=legacy,listen:{folder / LEGACY}"]
+        with Process([PROGRAM, *options, f"--socket-path={path}", "--wire=vfio-user"], shared_logs / "vmchannel.log") as process:
+            while not path.exists():
+                assert process.running, process.log_tail()
+            device = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": str(path)}}
+            with Guest(shared_logs / "guest", debian=True, modules=["virtio_console"], arguments=["-device", json.dumps(device)],
+                       boot_timeout=PATIENCE_S, memory_mib=512) as guest:  # fmt: skip
+                yield World(folder, guest)
+            assert process.terminate() == 0
+
+
+def vanish_and_ask(world, rounds):
+    """After each client that has gone, the next one's requests are answered, and nothing else comes."""
+    for number in range(rounds):
+        with world.client() as gone:
+            gone.sock.sendall(REQUESTS[number % len(REQUESTS)])
+        with world.client() as client:
+            client.sock.sendall(b"\xff")
+            client.send("guest-sync-delimited", id=1000 + number)
+            assert client.line() == b'\xff{"return": %d}\n' % (1000 + number)
+            assert client.ask("guest-info")["version"]
+    world.check_unit()
+
+
+def test_clients_that_vanish(world):
+    vanish_and_ask(world, 44)
+
+
+@pytest.mark.long
+def test_a_thousand_clients_that_vanish(world):
+    vanish_and_ask(world, 1000)
+
+
+def test_clients_that_vanish_at_once(world):
+    """A burst of them, before anybody waits for an answer."""
+    for number in range(100):
+        with world.client() as gone:
+            gone.sock.sendall(REQUESTS[number % len(REQUESTS)])
+    with world.client() as client:
+        assert client.ask("guest-ping") == {}
+    world.check_unit()
+
+
+def test_legacy_shows_the_desynchronisation(world):
+    """The next client's request is taken for a part of that of the one that has gone: the answer is an error."""
+    world.guest.run(f"systemd-run -q --unit=legacy qemu-ga -m virtio-serial -p /dev/virtio-ports/{LEGACY} -t /run")
+    with world.client(LEGACY) as client:
+        assert client.ask("guest-ping") == {}
+        client.sock.sendall(b'{"execute": ')
+    with world.client(LEGACY) as client:
+        client.send("guest-ping")
+        client.sock.sendall(b"}")
+        assert b"error" in client.line()
+    world.guest.run("systemctl stop legacy")
+
+
+def ask_as_libvirt(world, rounds):
+    """One connection for all; a plain guest-sync before each command."""
+    with world.client() as client:
+        for _ in range(rounds):
+            number = random.randrange(1 << 40)
+            assert client.ask("guest-sync", id=number) == number
+            assert client.ask("guest-ping") == {}
+
+
+def ask_as_proxmox(world, rounds):
+    """A connection for each command; the thaw comes by another one than the freeze."""
+    def ask(command):
+        with world.client() as client:
+            number = random.randrange(1 << 30)
+            client.sock.sendall(b"\xff")
+            client.send("guest-sync-delimited", id=number)
+            assert client.line() == b'\xff{"return": %d}\n' % number
+            return client.ask(command)
+
+    for _ in range(rounds):
+        assert ask("guest-ping") == {}
+    assert ask("guest-fsfreeze-freeze") >= 1
+    assert ask("guest-fsfreeze-status") == "frozen"
+    assert ask("guest-fsfreeze-thaw") >= 1
+    assert ask("guest-fsfreeze-status") == "thawed"
+
+
+def ask_by_socat(world, rounds):
+    """No synchronisation at all; socat ends its direction behind the request."""
+    for _ in range(rounds):
+        argv = ["socat", "-t", str(PATIENCE_S), "-", f"UNIX-CONNECT:{world.folder / AGENT}"]
+        done = subprocess.run(argv, input=b'{"execute": "guest-ping"}\n', capture_output=True, timeout=PATIENCE_S, check=True)
+        assert done.stdout == b'{"return": {}}\n'
+
+
+def test_three_ways_side_by_side(world):
+    failures = []
+
+    def run(way):
+        try:
+            way(world, 15)
+        except Exception as error:  # pylint: disable=broad-except
+            failures.append((way.__name__, error))
+
+    threads = [threading.Thread(target=run, args=[way]) for way in (ask_as_libvirt, ask_as_proxmox, ask_by_socat)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    world.check_unit()
+
+
+def test_agent_is_restarted_by_its_service_manager(world):
+    """A client that has a connection sees its end; the next one is answered by the new agent."""
+    with world.client() as kept:
+        assert kept.ask("guest-ping") == {}
+        world.guest.run("systemctl restart qemu-guest-agent")
+        assert kept.sock.recv(1) == b""
+    with world.client() as client:
+        assert client.ask("guest-ping") == {}
+    world.check_unit()
