@@ -138,7 +138,7 @@ def vm(tmp_path):
               memory = "256M"
               arguments = "-nodefaults -no-user-config -display none -serial stdio -machine q35 -accel {accelerator()}"
               arguments = "-cpu {'host' if accelerator() == 'kvm' else 'max'} -kernel {kernel.image}"
-              arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 quiet panic=-1' -no-reboot"
+              arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 no_timer_check quiet panic=-1' -no-reboot"
             [device "device"]
               program = "{device}"
               {settings}
