@@ -250,7 +250,8 @@ static void work(struct run *run)
         if (run->fake.descriptors[fd].kind == FAKE_EVENT && run->fake.descriptors[fd].fired)
             fake_fire(&run->fake, (int)fd);
     for (unsigned i = 0; i < 4; i++)
-        device_poll(run->device);
+        if (!device_poll(run->device))
+            device_before_sleep(run->device);
     if (!run->refused && engine_poke(run->engine) < 0)
         run->refused = true;
     take(run);

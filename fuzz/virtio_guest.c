@@ -191,7 +191,7 @@ static void poll(struct guest *guest)
     unsigned turns = 0;
     do
         guest->taken = 0;
-    while (turns++ < 20 && device_poll(guest->device));
+    while (turns++ < 20 && (device_poll(guest->device) || device_before_sleep(guest->device)));
 }
 
 static uint64_t get(struct guest *guest, uint64_t offset, unsigned size)

@@ -97,6 +97,7 @@ static void started(void *state)
 static bool notified(void *state, unsigned queue)
 {
     struct blk *blk = state;
+    blk->queues[queue].lets_go = false; /* else there would be no chain */
     return blk_requests_take(blk, queue);
 }
 

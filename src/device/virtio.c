@@ -90,6 +90,11 @@ static bool poll(void *state)
     return works;
 }
 
+static bool before_sleep(void *state)
+{
+    return virtio_queues_listen(state);
+}
+
 static bool has_io_in_flight(void *state)
 {
     struct device_virtio *virtio = state;
@@ -150,6 +155,7 @@ static const struct ob_device_ops virtio_ops = {
     .reset = reset,
     .poll = poll,
     .has_io_in_flight = has_io_in_flight,
+    .before_sleep = before_sleep,
     .quiesce = quiesce,
     .quiesced = quiesced,
     .pause = set_paused,
@@ -236,4 +242,9 @@ void virtio_set_wire(struct ob_device *device, const struct virtio_wire *wire)
     if (!wire)
         return;
     virtio->wire = wire;
+}
+
+void virtio_wake(struct ob_device *device)
+{
+    device_wake(device);
 }

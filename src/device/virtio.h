@@ -46,6 +46,8 @@ int virtio_inflight_take(struct ob_device *device, uint64_t len);
 
 /* The wire drives the virtio part itself from now on; NULL: the virtio-pci function does again. */
 void virtio_set_wire(struct ob_device *device, const struct virtio_wire *wire);
+/* A driver of this peer works with the device: it is dormant no longer. */
+void virtio_wake(struct ob_device *device);
 
 uint16_t virtio_type(const struct ob_device *device);
 /* Features that a driver may accept. */

@@ -20,14 +20,16 @@
 enum queue_life {
     QUEUE_STOPPED,
     QUEUE_RUNNING,
-    QUEUE_STOPPING, /* the device has chains of it still */
+    QUEUE_STOPPING,  /* the device has chains of it still */
+    QUEUE_FINISHING, /* it stops when the device has completed those that it gave back unused */
 };
 
 struct virtio_part_queue {
     struct device_virtio *virtio;
     struct virtqueue ring;
-    struct list kicked; /* in device_virtio.kicked */
-    struct list due;    /* in device_virtio.due */
+    struct list kicked;  /* in virtio_lists.kicked */
+    struct list due;     /* in virtio_lists.due */
+    struct list watched; /* in virtio_lists.watched */
     enum queue_life life;
     uint64_t turn;     /* device_virtio.turn when share was filled */
     unsigned share;    /* chains that it may take before the loop turns */
@@ -82,6 +84,13 @@ struct virtio_own {
     uint8_t *kept_bytes;        /* with the library's; NULL: no state was named */
 };
 
+/* Queues: each is in any of these. */
+struct virtio_lists {
+    struct list kicked;  /* notified() is to be called */
+    struct list due;     /* they have used chains */
+    struct list watched; /* they were empty, and the driver does not notify them */
+};
+
 struct device_virtio {
     struct ob_device *device;
     struct ob_virtio_ops ops;
@@ -102,8 +111,7 @@ struct device_virtio {
     unsigned num_queues;
     unsigned ending; /* queues that the driver resets */
     struct virtio_part_queue *queues;
-    struct list kicked; /* queues whose notified() is to be called */
-    struct list due;    /* queues that have used chains */
+    struct virtio_lists lists;
     struct virtio_fetched *scratch;
     struct virtio_registers registers;
     struct virtio_inflight inflight;
@@ -127,6 +135,8 @@ void virtio_part_free(struct device_virtio *virtio);
 bool virtio_queues_notify(struct device_virtio *virtio);
 /* Signals the queues that have used chains, if the driver wants it. */
 void virtio_queues_signal(struct device_virtio *virtio);
+/* Has the drivers of empty queues notify them. Whether there is work meanwhile. */
+bool virtio_queues_listen(struct device_virtio *virtio);
 /* Asks for all chains back, as long as `paused` or `holding` is set. */
 void virtio_queues_let_go(struct device_virtio *virtio);
 /* Neither is any more: the device looks for chains. */

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-/* The life of queues and of their chains. */
+/*
+ * The life of queues and of their chains.
+ *
+ * While the server polls, it looks at the rings itself: the driver of a queue that was found empty is
+ * not asked to notify. It is asked before the server sleeps (virtio_queues_listen()).
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,8 +34,9 @@ void virtio_queue_defaults(struct virtio_part_queue *queue)
 
 void virtio_queues_init(struct device_virtio *virtio, const struct ob_virtio_queue *queues)
 {
-    list_init(&virtio->kicked);
-    list_init(&virtio->due);
+    list_init(&virtio->lists.kicked);
+    list_init(&virtio->lists.due);
+    list_init(&virtio->lists.watched);
     for (unsigned i = 0; i < virtio->num_queues; i++) {
         struct virtio_part_queue *queue = &virtio->queues[i];
         const unsigned segments =
@@ -40,6 +46,7 @@ void virtio_queues_init(struct device_virtio *virtio, const struct ob_virtio_que
         virtio_queue_defaults(queue);
         list_init(&queue->kicked);
         list_init(&queue->due);
+        list_init(&queue->watched);
         virtqueue_init(&queue->ring, i, segments, queue);
     }
 }
@@ -72,10 +79,15 @@ bool virtio_queue_is_running(const struct ob_device *device, unsigned queue)
     return queue_of(device, queue)->life == QUEUE_RUNNING;
 }
 
+static bool has_turns(const struct virtio_part_queue *queue)
+{
+    return queue->life == QUEUE_RUNNING || queue->life == QUEUE_FINISHING;
+}
+
 void virtio_queue_wake(struct virtio_part_queue *queue)
 {
-    if (queue->life == QUEUE_RUNNING && list_empty(&queue->kicked))
-        list_append(&queue->virtio->kicked, &queue->kicked);
+    if (has_turns(queue) && list_empty(&queue->kicked))
+        list_append(&queue->virtio->lists.kicked, &queue->kicked);
 }
 
 void virtio_queue_kick(struct ob_device *device, unsigned queue)
@@ -91,8 +103,8 @@ void virtio_queue_kick(struct ob_device *device, unsigned queue)
 static bool may_take(const struct virtio_part_queue *queue)
 {
     const struct device_virtio *virtio = queue->virtio;
-    return queue->life == QUEUE_RUNNING && !queue->is_at_a_loss && !virtio->paused &&
-           !virtio->holding && !virtio->resetting && !(virtio->status & VIRTIO_NEEDS_RESET) &&
+    return has_turns(queue) && !queue->is_at_a_loss && !virtio->paused && !virtio->holding &&
+           !virtio->resetting && !(virtio->status & VIRTIO_NEEDS_RESET) &&
            device_may_master(virtio->device) == 0;
 }
 
@@ -147,6 +159,13 @@ static void tell_of_emptiness(struct virtio_part_queue *queue)
                    queue->ring.index);
 }
 
+static void is_empty(struct virtio_part_queue *queue)
+{
+    tell_of_emptiness(queue);
+    if (list_empty(&queue->watched))
+        list_append(&queue->virtio->lists.watched, &queue->watched);
+}
+
 /* Whether it is known which chains the driver has seen. */
 static bool settle(struct virtio_part_queue *queue)
 {
@@ -181,7 +200,7 @@ struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue)
         return &chain->chain;
     }
     if (got == 0)
-        tell_of_emptiness(from);
+        is_empty(from);
     else if (got == -EPROTO)
         driver_fault(from, &fault);
     else if (got < 0)
@@ -197,7 +216,7 @@ static struct virtio_chain *own(struct ob_virtio_chain *chain)
 void virtio_queue_is_due(struct virtio_part_queue *queue)
 {
     if (list_empty(&queue->due))
-        list_append(&queue->virtio->due, &queue->due);
+        list_append(&queue->virtio->lists.due, &queue->due);
 }
 
 /* A device without memory or without a VMM keeps its results until it has them again. */
@@ -286,7 +305,7 @@ void virtio_queues_resume(struct device_virtio *virtio)
     if (virtio->paused || virtio->holding)
         return;
     for (unsigned i = 0; i < virtio->num_queues; i++) {
-        virtio->queues[i].letting_go = virtio->queues[i].life == QUEUE_STOPPING;
+        virtio->queues[i].letting_go = virtio->queues[i].life != QUEUE_RUNNING;
         virtio_queue_wake(&virtio->queues[i]);
     }
 }
@@ -361,6 +380,7 @@ static void stopped(struct virtio_part_queue *queue)
     const struct device_virtio *virtio = queue->virtio;
     queue->life = QUEUE_STOPPED;
     list_remove(&queue->kicked);
+    list_remove(&queue->watched);
     if (virtio->ops.queue_stopped)
         virtio->ops.queue_stopped(virtio->state, queue->ring.index);
 }
@@ -373,16 +393,37 @@ static void signal_if_due(struct virtio_part_queue *queue)
         wire->signal_queue(wire->context, queue->ring.index);
 }
 
+/* Chains that were given back, and lie before others that were completed, are in no index of the
+ * ring: whoever continues with it would lose them. So the device has to complete them. */
+static bool must_finish(struct virtio_part_queue *queue)
+{
+    const struct device_virtio *virtio = queue->virtio;
+    const enum queue_life life = queue->life;
+    if (queue->ring.returned == 0 || virtio_is_on_pci(virtio) || virtio->resetting)
+        return false;
+    queue->life = QUEUE_FINISHING;
+    if (may_take(queue))
+        return true;
+    queue->life = life;
+    return false;
+}
+
 bool virtio_queue_stop(struct ob_device *device, unsigned queue)
 {
     struct virtio_part_queue *stopping = queue_of(device, queue);
     if (stopping->life == QUEUE_STOPPED)
         return true;
-    stopping->life = QUEUE_STOPPING;
+    if (stopping->life == QUEUE_RUNNING || device->virtio->resetting)
+        stopping->life = QUEUE_STOPPING;
     let_go(stopping);
     flush(stopping);
     if (stopping->ring.taken > 0 || waits_for_commit(stopping))
         return false;
+    if (must_finish(stopping)) {
+        stopping->ring.last_ones = true;
+        virtio_queue_wake(stopping);
+        return false;
+    }
     if (!device->virtio->resetting && !stopping->resetting)
         signal_if_due(stopping);
     stopped(stopping);
@@ -415,32 +456,62 @@ int virtio_queue_resubmit(struct ob_device *device, unsigned queue, uint16_t hea
 }
 
 /* Calls notified() for the queues that were kicked, each once. */
-static void notify(struct device_virtio *virtio)
+static void notify(struct device_virtio *virtio, struct list *now)
 {
-    struct list now;
-    list_init(&now);
-    while (!list_empty(&virtio->kicked))
-        list_append(&now, list_take(&virtio->kicked));
-    while (!list_empty(&now)) {
+    while (!list_empty(&virtio->lists.kicked))
+        list_append(now, list_take(&virtio->lists.kicked));
+    while (!list_empty(now)) {
         struct virtio_part_queue *queue =
-            list_entry(list_take(&now), struct virtio_part_queue, kicked);
+            list_entry(list_take(now), struct virtio_part_queue, kicked);
         if (may_take(queue) && virtio->ops.notified(virtio->state, queue->ring.index))
             virtio_queue_wake(queue);
     }
 }
 
+/* Finds the queues of those watched that have something now. They come first: if a driver fills two
+ * queues and notifies the second alone, the first is not to be seen later. */
+static void look_at_watched(struct device_virtio *virtio, struct list *now)
+{
+    struct list *link = virtio->lists.watched.next;
+    while (link != &virtio->lists.watched) {
+        struct virtio_part_queue *queue = list_entry(link, struct virtio_part_queue, watched);
+        link = link->next;
+        if (!may_take(queue) || !virtqueue_has_next(&queue->ring))
+            continue;
+        list_remove(&queue->watched);
+        list_remove(&queue->kicked);
+        list_append(now, &queue->kicked);
+    }
+}
+
+/* A queue whose chains may not be taken is looked at when it resumes. */
+bool virtio_queues_listen(struct device_virtio *virtio)
+{
+    while (!list_empty(&virtio->lists.watched)) {
+        struct virtio_part_queue *queue =
+            list_entry(list_take(&virtio->lists.watched), struct virtio_part_queue, watched);
+        if (may_take(queue) && virtqueue_listen(&queue->ring))
+            virtio_queue_wake(queue);
+    }
+    return !list_empty(&virtio->lists.kicked);
+}
+
 bool virtio_queues_notify(struct device_virtio *virtio)
 {
     virtio->turn++;
-    bool works = !list_empty(&virtio->kicked) || !list_empty(&virtio->due);
-    notify(virtio);
+    struct list now;
+    list_init(&now);
+    look_at_watched(virtio, &now);
+    bool works =
+        !list_empty(&now) || !list_empty(&virtio->lists.kicked) || !list_empty(&virtio->lists.due);
+    notify(virtio, &now);
     return works;
 }
 
 void virtio_queues_signal(struct device_virtio *virtio)
 {
-    while (!list_empty(&virtio->due))
-        signal_if_due(list_entry(virtio->due.next, struct virtio_part_queue, due));
+    while (!list_empty(&virtio->lists.due))
+        signal_if_due(list_entry(virtio->lists.due.next, struct virtio_part_queue, due));
 }
 
 static void clear(struct device_virtio *virtio)
@@ -450,6 +521,7 @@ static void clear(struct device_virtio *virtio)
         virtqueue_forget(&queue->ring);
         list_remove(&queue->kicked);
         list_remove(&queue->due);
+        list_remove(&queue->watched);
         queue->letting_go = queue->is_at_a_loss = false;
         virtio_queue_defaults(queue);
     }

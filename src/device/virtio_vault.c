@@ -111,13 +111,14 @@ int virtio_keep(struct device_virtio *virtio, const struct ob_vault_state *own,
 bool virtio_kept_post(struct device_virtio *virtio)
 {
     bool any = false;
-    for (const struct list *link = virtio->due.next; link != &virtio->due; link = link->next)
+    for (const struct list *link = virtio->lists.due.next; link != &virtio->lists.due;
+         link = link->next)
         any |= list_entry(link, struct virtio_part_queue, due)->ring.done > 0;
     if (!any || virtio->device->dormant)
         return true;
     if (ob_vault_commit(virtio->device) < 0)
         return false;
-    for (struct list *link = virtio->due.next; link != &virtio->due; link = link->next)
+    for (struct list *link = virtio->lists.due.next; link != &virtio->lists.due; link = link->next)
         virtio_queue_post(list_entry(link, struct virtio_part_queue, due));
     return true;
 }

@@ -61,6 +61,7 @@ struct virtio_desc virtio_desc_copy(const uint8_t *at, bool packed);
 int virtio_walk_add(struct virtio_walk *walk, const struct virtio_desc *desc);
 
 /* split.c and packed.c, as those of ring.h. */
+bool virtio_split_has_next(const struct virtio_ring *ring);
 int virtio_split_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
                       struct ob_fault *fault);
 int virtio_split_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
@@ -70,6 +71,7 @@ bool virtio_split_pass_shown(struct virtio_ring *ring);
 bool virtio_split_wants_interrupt(struct virtio_ring *ring);
 void virtio_split_want_notification(struct virtio_ring *ring, bool want);
 
+bool virtio_packed_has_next(const struct virtio_ring *ring);
 int virtio_packed_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
                        struct ob_fault *fault);
 int virtio_packed_read(struct virtio_ring *ring, struct virtio_fetched *fetched,

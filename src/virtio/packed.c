@@ -34,12 +34,17 @@ static int read_list(struct virtio_ring *ring, struct virtio_fetched *fetched,
                         ring->size);
 }
 
-int virtio_packed_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
-                       struct ob_fault *fault)
+bool virtio_packed_has_next(const struct virtio_ring *ring)
 {
     const uint16_t flags = load16_acquire(descriptor(ring, ring->next) + FLAGS_AT);
     const bool avail = flags & VIRTIO_DESC_AVAIL, used = flags & VIRTIO_DESC_USED;
-    if (avail != ring->next_wrap || used == ring->next_wrap)
+    return avail == ring->next_wrap && used != ring->next_wrap;
+}
+
+int virtio_packed_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
+                       struct ob_fault *fault)
+{
+    if (!virtio_packed_has_next(ring))
         return 0;
     fetched->at = ring->next;
     fetched->at_wrap = ring->next_wrap;

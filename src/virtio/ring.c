@@ -67,6 +67,13 @@ int virtio_ring_peek(struct virtio_ring *ring, struct virtio_fetched *ret_fetche
                         : virtio_split_peek(ring, ret_fetched, fault);
 }
 
+bool virtio_ring_has_next(struct virtio_ring *ring)
+{
+    if (virtio_ring_look_up(ring) < 0)
+        return true;
+    return ring->packed ? virtio_packed_has_next(ring) : virtio_split_has_next(ring);
+}
+
 int virtio_ring_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                      struct ob_fault *fault)
 {

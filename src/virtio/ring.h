@@ -76,6 +76,8 @@ int virtio_ring_check(const struct virtio_ring *ring);
 /* Reads the next chain and does not take it. 1; 0: the ring is empty; or a negative errno. */
 int virtio_ring_peek(struct virtio_ring *ring, struct virtio_fetched *ret_fetched,
                      struct ob_fault *fault);
+/* Whether the next chain is there, or whether virtio_ring_peek() finds an error. */
+bool virtio_ring_has_next(struct virtio_ring *ring);
 /* Reads once more the chain that was read at another place. 0 or a negative errno. */
 int virtio_ring_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                      struct ob_fault *fault);

@@ -33,6 +33,11 @@ static int read_chain(struct virtio_ring *ring, struct virtio_fetched *fetched,
                         ring->size);
 }
 
+bool virtio_split_has_next(const struct virtio_ring *ring)
+{
+    return load16(ring->driver_at + VIRTIO_AVAIL_IDX) != ring->next;
+}
+
 int virtio_split_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
                       struct ob_fault *fault)
 {

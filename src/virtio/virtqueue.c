@@ -79,7 +79,7 @@ void virtqueue_forget(struct virtqueue *queue)
         list_remove(&chain->link);
         list_append(&queue->orphans, &chain->link);
     }
-    queue->quiet = false;
+    queue->quiet = queue->listens = queue->last_ones = false;
 }
 
 /* Room for more spans than there is room for now. */
@@ -181,17 +181,28 @@ static int take_again(struct virtqueue *queue, struct virtio_fetched *scratch,
     return 1;
 }
 
-/* The next chain in the ring. When it seems to be empty, the driver is told to notify it, and it
- * may have come meanwhile. */
+bool virtqueue_has_next(struct virtqueue *queue)
+{
+    return queue->returned > 0 || (!queue->last_ones && virtio_ring_has_next(&queue->ring));
+}
+
+/* The driver may have made a chain available before it saw that it is to notify: hence the second
+ * look. */
+bool virtqueue_listen(struct virtqueue *queue)
+{
+    if (queue->listens || queue->last_ones)
+        return virtqueue_has_next(queue);
+    if (virtio_ring_want_notification(&queue->ring, true) < 0)
+        return true;
+    queue->quiet = false;
+    queue->listens = true;
+    return virtqueue_has_next(queue);
+}
+
+/* The next chain in the ring. */
 static int peek(struct virtqueue *queue, struct virtio_fetched *scratch, struct ob_fault *fault)
 {
-    int found = virtio_ring_peek(&queue->ring, scratch, fault);
-    if (found == 0) {
-        found = virtio_ring_want_notification(&queue->ring, true);
-        queue->quiet = false;
-        if (found == 0)
-            found = virtio_ring_peek(&queue->ring, scratch, fault);
-    }
+    int found = queue->last_ones ? 0 : virtio_ring_peek(&queue->ring, scratch, fault);
     if (found == 1 && queue->in_flight + scratch->count > queue->ring.size)
         return ob_fault_set(fault, -EPROTO, "the ring: got more chains than its %u entries hold",
                             queue->ring.size);
@@ -221,6 +232,7 @@ static int take_next(struct virtqueue *queue, struct virtio_fetched *scratch,
     queue->in_flight += chain->count;
     list_append(&queue->chains, &chain->link);
     virtio_ring_take(&queue->ring, scratch);
+    queue->listens = false;
     if (!queue->quiet)
         queue->quiet = virtio_ring_want_notification(&queue->ring, false) == 0;
     if (queue->wire && queue->wire->taken)

@@ -44,7 +44,9 @@ struct virtqueue {
     unsigned index; /* for chains and the wire */
     unsigned max_segments;
     bool in_order;
-    bool quiet; /* the driver was told not to notify */
+    bool quiet;     /* the driver was told not to notify */
+    bool listens;   /* the driver notifies the next chain */
+    bool last_ones; /* only chains that were given back unused are taken */
     struct list chains;
     struct list orphans;
     struct list spare;
@@ -63,10 +65,15 @@ void virtqueue_done(struct virtqueue *queue);
  * orphans, which are dropped when they are given back. */
 void virtqueue_forget(struct virtqueue *queue);
 
-/* Takes the next chain. 1; 0: the ring is empty, and the driver notifies the next; -EPROTO with the
- * fault filled; -ENOMEM; or the errno of memory, with queue->ring.missing filled. */
+/* Takes the next chain. 1; 0: the ring is empty, and the driver notifies the next only after
+ * virtqueue_listen(); -EPROTO with the fault filled; -ENOMEM; or the errno of memory, with
+ * queue->ring.missing filled. */
 int virtqueue_take(struct virtqueue *queue, struct virtio_fetched *scratch,
                    struct virtio_chain **ret_chain, struct ob_fault *fault);
+/* Whether there is a chain to take, or an error to be found by virtqueue_take(). */
+bool virtqueue_has_next(struct virtqueue *queue);
+/* Has the driver notify the next chain, and looks once more. As virtqueue_has_next(). */
+bool virtqueue_listen(struct virtqueue *queue);
 /* Gives a chain back. 0, or the errno of memory: the chain waits for virtqueue_flush(). */
 int virtqueue_complete(struct virtio_chain *chain, uint32_t written);
 /* Likewise, but the chain waits for virtqueue_flush(). */

@@ -45,6 +45,18 @@ def test_ext4_survives_a_reboot(boot, disk):
     assert made.process.running  # it waits for the next VMM
 
 
+def test_one_guest_after_another(boot, disk):
+    """A VMM that is killed, and then another one at the same process."""
+    made = disk()
+    for number in range(3):
+        guest = boot(f"guest-{number}", **guest_options(made.arguments()))
+        guest.run(f"[ {number} = 0 ] && /sbin/mke2fs -t ext4 -q /dev/vda; mount /dev/vda /mnt && ls /mnt", PATIENCE_S)
+        guest.run(f"[ {number} = 0 ] || grep -q {number - 1} /mnt/number; echo {number} >/mnt/number && sync", PATIENCE_S)
+        assert complaints(guest) == ""
+        guest.kill()
+    assert made.process.running
+
+
 def test_each_processor_has_a_queue(boot, disk):
     made = disk("--queues=2")
     guest = boot(cpus=2, **guest_options(made.arguments("num-queues=2")))

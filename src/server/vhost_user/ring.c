@@ -164,6 +164,8 @@ static int try_start(struct vhost_user_ring *ring)
     if (err == 0)
         err = virtio_queue_start(server->engine.device, index_of(ring), &place);
     ring->runs = err == 0;
+    if (ring->runs)
+        virtio_wake(server->engine.device);
     return err == -EAGAIN ? 0 : err;
 }
 

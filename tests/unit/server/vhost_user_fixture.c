@@ -154,7 +154,7 @@ uint32_t fixture_answer_num(struct fixture *f)
 
 void fixture_poll(struct fixture *f)
 {
-    while (device_poll(f->device))
+    while (device_poll(f->device) || device_before_sleep(f->device))
         ;
     f->said_len = f->said_fds = 0;
     assert_int_equal(engine_poke(f->engine), 0);
