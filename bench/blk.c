@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "blk_driver.h"
@@ -28,7 +29,6 @@
 #define LEAST_RATIO 1.0
 #define CONNECT_MS  1000
 #define CONNECTS    10000
-#define STEP_US     1000
 
 static const struct workload workloads[] = {
     {"random read, 4 KiB, depth 1", "randread", false, true, 4096, 1},
@@ -76,13 +76,14 @@ static bool is_wanted(const struct setup *setup, const struct workload *workload
 /* Neither tells by its path that it accepts; so it is tried. */
 static int connect_to(const char *path, const struct bench_process *process)
 {
+    const struct timespec step = {.tv_nsec = 1000000};
     for (unsigned i = 0; i < CONNECTS; i++) {
         int fd = socket_connect(path, CONNECT_MS);
         if (fd >= 0)
             return fd;
         if (kill(process->pid, 0) < 0)
             break;
-        usleep(STEP_US);
+        nanosleep(&step, NULL);
     }
     bench_die("nobody listens at %s", path);
 }

@@ -8,14 +8,6 @@
 #include "virtio/ring.h"
 #include "virtio/spec.h"
 
-/* A descriptor as it was copied. */
-struct virtio_desc {
-    uint64_t iova;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next; /* the id, in a packed ring */
-};
-
 /* Fields that both sides use at the same time; aligned, as virtio_ring_check() has seen. */
 static inline uint16_t load16(const uint8_t *at)
 {

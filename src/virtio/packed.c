@@ -12,18 +12,26 @@ static uint8_t *descriptor(const struct virtio_ring *ring, uint16_t at)
     return ring->desc_at + (size_t)at * VIRTIO_DESC_LEN;
 }
 
+/* Keeps a copy. Each descriptor that was added is a segment at least, so there is room. */
+static void keep(struct virtio_fetched *fetched, const struct virtio_desc *desc)
+{
+    if (fetched->num_descs < LIMIT_VIRTIO_SEGMENTS)
+        fetched->descs[fetched->num_descs++] = *desc;
+}
+
 /* The list that begins at fetched->at: its id is that of its last descriptor, 2.8.6. */
 static int read_list(struct virtio_ring *ring, struct virtio_fetched *fetched,
                      struct ob_fault *fault)
 {
     struct virtio_walk walk = {.ring = ring, .fetched = fetched, .fault = fault};
     uint16_t at = fetched->at;
-    fetched->num_segments = 0;
+    fetched->num_segments = fetched->num_descs = 0;
     for (uint16_t count = 1; count <= ring->size; count++) {
         const struct virtio_desc desc = virtio_desc_copy(descriptor(ring, at), true);
         int err = virtio_walk_add(&walk, &desc);
         if (err < 0)
             return err;
+        keep(fetched, &desc);
         fetched->id = desc.next;
         fetched->count = count;
         if (!(desc.flags & VIRTIO_DESC_NEXT))
@@ -52,10 +60,24 @@ int virtio_packed_peek(struct virtio_ring *ring, struct virtio_fetched *fetched,
     return err < 0 ? err : 1;
 }
 
+/* The list as it was copied. */
+static int read_copy(struct virtio_ring *ring, struct virtio_fetched *fetched,
+                     struct ob_fault *fault)
+{
+    struct virtio_walk walk = {.ring = ring, .fetched = fetched, .fault = fault};
+    int err = 0;
+    fetched->num_segments = 0;
+    for (unsigned i = 0; err == 0 && i < fetched->num_descs; i++)
+        err = virtio_walk_add(&walk, &fetched->descs[i]);
+    return err;
+}
+
 /* The id and the length may be others now; they stay as they were taken. */
 int virtio_packed_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                        struct ob_fault *fault)
 {
+    if (fetched->num_descs > 0)
+        return read_copy(ring, fetched, fault);
     const uint16_t id = fetched->id, count = fetched->count;
     int err = read_list(ring, fetched, fault);
     fetched->id = id;

@@ -59,6 +59,14 @@ struct virtio_segment {
     bool write;
 };
 
+/* A descriptor as it was copied. */
+struct virtio_desc {
+    uint64_t iova;
+    uint32_t len;
+    uint16_t flags;
+    uint16_t next; /* the id, in a packed ring */
+};
+
 /* A chain as it was read: the segments that it consists of, those that write last. */
 struct virtio_fetched {
     uint16_t id;    /* for the used element */
@@ -68,6 +76,9 @@ struct virtio_fetched {
     unsigned max_segments; /* to be set by the caller, as far as LIMIT_VIRTIO_SEGMENTS */
     unsigned num_segments;
     struct virtio_segment segments[LIMIT_VIRTIO_SEGMENTS];
+    /* Of a packed ring: its descriptors there. A used element of another chain may overwrite them. */
+    unsigned num_descs;
+    struct virtio_desc descs[LIMIT_VIRTIO_SEGMENTS];
 };
 
 /* Whether a ring may have these addresses and this size: 0 or -EINVAL. */
@@ -78,7 +89,8 @@ int virtio_ring_peek(struct virtio_ring *ring, struct virtio_fetched *ret_fetche
                      struct ob_fault *fault);
 /* Whether the next chain is there, or whether virtio_ring_peek() finds an error. */
 bool virtio_ring_has_next(struct virtio_ring *ring);
-/* Reads once more the chain that was read at another place. 0 or a negative errno. */
+/* Reads once more a chain that was taken at another place: of a packed ring from `descs`, or from
+ * the ring if there are none. 0 or a negative errno. */
 int virtio_ring_read(struct virtio_ring *ring, struct virtio_fetched *fetched,
                      struct ob_fault *fault);
 /* Moves behind the chain that was read, or back to it. */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/limits.h"
 
@@ -29,6 +30,7 @@ static void free_all(struct list *list)
         struct virtio_chain *chain = list_entry(list_take(list), struct virtio_chain, link);
         unmap(chain);
         free(chain->spans);
+        free(chain->descs);
         free(chain);
     }
 }
@@ -160,6 +162,24 @@ static int map(struct virtio_chain *chain, const struct virtio_fetched *fetched)
     return 0;
 }
 
+/* Keeps the descriptors of a packed ring for take_again(). 0 or -ENOMEM. */
+static int keep_descs(struct virtio_chain *chain, const struct virtio_fetched *fetched)
+{
+    const size_t len = fetched->num_descs * sizeof(chain->descs[0]);
+    if (!chain->queue->ring.packed)
+        return 0;
+    if (chain->descs_room < fetched->num_descs) {
+        struct virtio_desc *descs = realloc(chain->descs, len);
+        if (!descs)
+            return -ENOMEM;
+        chain->descs = descs;
+        chain->descs_room = fetched->num_descs;
+    }
+    chain->num_descs = fetched->num_descs;
+    memcpy(chain->descs, fetched->descs, len);
+    return 0;
+}
+
 static int take_again(struct virtqueue *queue, struct virtio_fetched *scratch,
                       struct virtio_chain **ret_chain, struct ob_fault *fault)
 {
@@ -171,6 +191,9 @@ static int take_again(struct virtqueue *queue, struct virtio_fetched *scratch,
     scratch->at = chain->at;
     scratch->at_wrap = chain->at_wrap;
     scratch->count = chain->count;
+    scratch->num_descs = chain->num_descs;
+    if (chain->num_descs > 0)
+        memcpy(scratch->descs, chain->descs, chain->num_descs * sizeof(chain->descs[0]));
     int err = virtio_ring_read(&queue->ring, scratch, fault);
     if (err == 0)
         err = map(chain, scratch);
@@ -218,7 +241,9 @@ static int take_next(struct virtqueue *queue, struct virtio_fetched *scratch,
     struct virtio_chain *chain = make(queue);
     if (!chain)
         return -ENOMEM;
-    int err = map(chain, scratch);
+    int err = keep_descs(chain, scratch);
+    if (err == 0)
+        err = map(chain, scratch);
     if (err < 0) {
         list_append(&queue->spare, &chain->link);
         return err;
@@ -361,6 +386,7 @@ int virtqueue_restore(struct virtqueue *queue, const struct virtio_chain *like)
     struct virtio_chain *chain = make(queue);
     if (!chain)
         return -ENOMEM;
+    chain->num_descs = 0; /* they are in the ring, if nowhere else */
     chain->id = like->id;
     chain->at = like->at;
     chain->at_wrap = like->at_wrap;

@@ -35,6 +35,8 @@ struct virtio_chain {
     bool at_wrap;
     uint32_t written; /* DONE: bytes, and if there was room for any */
     bool has_writable;
+    unsigned num_descs, descs_room; /* copied from a packed ring */
+    struct virtio_desc *descs;
     unsigned room; /* in spans */
     struct ob_dma_span *spans;
 };

@@ -304,6 +304,50 @@ static void a_result_waits_while_the_ring_is_missing(void **unused)
     tear_down(&f);
 }
 
+static void show_packed(struct fixture *f, uint16_t at, uint64_t address)
+{
+    const uint32_t len = 1;
+    const uint16_t id = (uint16_t)(at + 10), flags = VIRTIO_DESC_WRITE | VIRTIO_DESC_AVAIL;
+    uint8_t *desc = f->memory + DESC + at * VIRTIO_DESC_LEN;
+    memcpy(desc, &address, 8);
+    memcpy(desc + 8, &len, 4);
+    memcpy(desc + 12, &id, 2);
+    store16(desc + 14, flags);
+    virtio_queue_kick(f->device, 0);
+}
+
+/* The used element of the second goes where the first has its descriptor, 2.8.6. */
+static void a_packed_chain_is_taken_again_as_it_was(void **unused)
+{
+    const struct virtio_place place = {.desc = DESC,
+                                       .driver = AVAIL,
+                                       .device = USED,
+                                       .size = SIZE,
+                                       .next_wrap = true,
+                                       .used_wrap = true};
+    struct fixture f;
+    set_up(&f);
+    assert_int_equal(virtio_negotiate(f.device, VIRTIO_VERSION_1 | VIRTIO_RING_PACKED), 0);
+    assert_int_equal(virtio_queue_start(f.device, 0, &place), 0);
+    for (uint16_t at = 0; at < 3; at++)
+        show_packed(&f, at, DATA + at);
+    device_poll(f.device);
+    assert_int_equal(f.num_held, 3);
+    ob_virtio_complete(f.held[1], 0);
+    ob_virtio_return(f.held[0]);
+    device_poll(f.device);
+    assert_int_equal(f.num_held, 4);
+    assert_int_equal(f.held[3]->writable_len, 1);
+    assert_ptr_equal(f.held[3]->writable->address, f.memory + DATA);
+    ob_virtio_complete(f.held[3], 1);
+    ob_virtio_complete(f.held[2], 1);
+    assert_int_equal(load16(f.memory + DESC + 0 * VIRTIO_DESC_LEN + 12), 11);
+    assert_int_equal(load16(f.memory + DESC + 1 * VIRTIO_DESC_LEN + 12), 10);
+    assert_int_equal(load16(f.memory + DESC + 2 * VIRTIO_DESC_LEN + 12), 12);
+    assert_false(virtio_has_failed(f.device));
+    tear_down(&f);
+}
+
 /* 2.7.7.2, over the wrap of the index. */
 static void an_event_index_is_passed_once(void **unused)
 {
@@ -326,6 +370,7 @@ int main(void)
         TEST(a_reset_that_does_not_wait_makes_orphans),
         TEST(a_miss_holds_the_queue_up_until_it_is_answered),
         TEST(a_result_waits_while_the_ring_is_missing),
+        TEST(a_packed_chain_is_taken_again_as_it_was),
         TEST(an_event_index_is_passed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
