@@ -289,7 +289,8 @@ static int new_device(struct blk *blk, const struct blk_options *options, struct
                                         .queues = queues,
                                         .num_queues = blk->num_queues,
                                         .config_len = CONFIG_LEN,
-                                        .migratable = true};
+                                        .migratable = true,
+                                        .unordered_queues = true};
     return ob_virtio_new(&desc, &ops, blk, &blk->device, fault);
 }
 

@@ -80,6 +80,10 @@ struct ob_virtio_desc {
      * layout. 0: no state of its own. */
     size_t state_len;
     uint32_t state_version;
+    /* Chains of one queue have no order with those of another, as for a disk. While the server polls,
+     * the library then looks at the queues itself, and has the driver notify them only before it
+     * sleeps. */
+    bool unordered_queues;
 };
 
 /**
@@ -104,8 +108,8 @@ struct ob_virtio_ops {
 
     /**
      * There may be chains in a queue: the driver has notified it, or the device or the queue has
-     * started or resumes. Take chains until ob_virtio_take() returns NULL; only then the library
-     * looks for the next one. A device that stops before that (it has no room) calls
+     * started or resumes. Take chains until ob_virtio_take() returns NULL; only then is the next
+     * call certain. A device that stops before that (it has no room) calls
      * ob_virtio_take() again by itself, from any callback.
      *
      * Returns true to be called again soon, for example after a bounded number of chains.
@@ -179,9 +183,9 @@ OB_API int ob_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virt
                          void *state, struct ob_device **ret_device, struct ob_fault *fault);
 
 /**
- * Take the next chain of a queue. If the queue is empty, the library looks at it while the server
- * polls. Before the server sleeps, it has the driver notify the next chain. It then looks once more,
- * so that no notification is lost (section 2.7.13.4.1).
+ * Take the next chain of a queue. If the queue is empty, the library has the driver notify the next
+ * chain (@unordered_queues: before the server sleeps). It then looks once more, so that no
+ * notification is lost (section 2.7.13.4.1).
  *
  * Returns the chain, which the device must complete or return, or NULL. NULL: the queue is empty or
  * does not run. It runs from its start until it stops. It does not run while the VM is paused or the

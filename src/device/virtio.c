@@ -185,6 +185,7 @@ static struct device_virtio *make(const struct ob_virtio_desc *desc,
         .scratch = malloc(sizeof(*virtio->scratch)),
         .registers.config_vector = VIRTIO_NO_VECTOR,
         .own.state_len = desc->state_len,
+        .unordered = desc->unordered_queues,
     };
     virtio_pci_use(virtio);
     if (virtio->config.bytes && virtio->queues && virtio->scratch) {

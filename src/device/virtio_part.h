@@ -111,6 +111,7 @@ struct device_virtio {
     unsigned num_queues;
     unsigned ending; /* queues that the driver resets */
     struct virtio_part_queue *queues;
+    bool unordered; /* ob_virtio_desc.unordered_queues */
     struct virtio_lists lists;
     struct virtio_fetched *scratch;
     struct virtio_registers registers;

@@ -2,8 +2,9 @@
 /*
  * The life of queues and of their chains.
  *
- * While the server polls, it looks at the rings itself: the driver of a queue that was found empty is
- * not asked to notify. It is asked before the server sleeps (virtio_queues_listen()).
+ * The driver of a queue that was found empty is asked to notify it. If the queues have no order, the
+ * server looks at them itself while it polls, and the driver is asked before the server sleeps
+ * (virtio_queues_listen()).
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -162,7 +163,7 @@ static void tell_of_emptiness(struct virtio_part_queue *queue)
 static void is_empty(struct virtio_part_queue *queue)
 {
     tell_of_emptiness(queue);
-    if (list_empty(&queue->watched))
+    if (queue->virtio->unordered && list_empty(&queue->watched))
         list_append(&queue->virtio->lists.watched, &queue->watched);
 }
 
@@ -194,6 +195,8 @@ struct ob_virtio_chain *ob_virtio_take(struct ob_device *device, unsigned queue)
     struct ob_fault fault = {0};
     struct virtio_chain *chain;
     int got = virtqueue_take(&from->ring, device->virtio->scratch, &chain, &fault);
+    if (got == 0 && !device->virtio->unordered && virtqueue_listen(&from->ring))
+        got = virtqueue_take(&from->ring, device->virtio->scratch, &chain, &fault);
     if (got == 1) {
         from->share--;
         from->was_filled = true;
@@ -468,8 +471,7 @@ static void notify(struct device_virtio *virtio, struct list *now)
     }
 }
 
-/* Finds the queues of those watched that have something now. They come first: if a driver fills two
- * queues and notifies the second alone, the first is not to be seen later. */
+/* Finds the queues of those watched that have something now. */
 static void look_at_watched(struct device_virtio *virtio, struct list *now)
 {
     struct list *link = virtio->lists.watched.next;

@@ -60,7 +60,8 @@ void fixture_make(struct fixture *f)
                                                .features = 3,
                                                .queues = queues,
                                                .num_queues = 2,
-                                               .config_len = CONFIG_LEN};
+                                               .config_len = CONFIG_LEN,
+                                               .unordered_queues = true};
     *f = (struct fixture){.kick = -1, .call = -1};
     fake_host_init(&f->fake);
     assert_int_equal(device_virtio_new(&desc, &ops, f, &f->fake.host, &f->device, NULL), 0);
