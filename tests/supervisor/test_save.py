@@ -63,7 +63,7 @@ def life(machine, cleanup, tmp_path_factory, monkeypatch):
 
     def start(*arguments, **options):
         one = Life(machine, *arguments, **options)
-        cleanup.callback(lambda: one.process.running and one.process.kill())
+        cleanup.callback(lambda: one.process.running and one.process.terminate())
         return one
 
     return start
