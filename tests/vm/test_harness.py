@@ -164,6 +164,15 @@ def test_guest_whose_root_is_a_disk(boot, tmp_path):
     assert second.run("awk '$2 == \"/\" {print $1}' /proc/mounts") == "/dev/root\n"
 
 
+def test_debian_with_systemd(boot):
+    files = {"/lib/systemd/system/given.service": b"[Service]\nExecStart=/usr/bin/true\n", "/etc/given": b"given"}
+    guest = boot(debian=True, memory_mib=512, files=files, programs=["/bin/busybox"])
+    assert guest.read("/proc/1/comm") == "systemd"
+    assert guest.run("systemctl is-system-running --wait") == "running\n"
+    assert guest.run("systemctl start given && cat /etc/given && test -x /usr/bin/busybox && ls /sys/class/net") == "givenlo\n"
+    assert guest.run("loginctl list-sessions --no-legend; busctl --list | grep -o org.freedesktop.login1") == "org.freedesktop.login1\n"
+
+
 def test_panic_is_told_with_the_end_of_the_log(boot):
     guest = boot()
     with pytest.raises(GuestPanicked, match=r"(?s)expected 'echo c .*console.log: .*sysrq triggered crash"):

@@ -7,7 +7,7 @@ import shlex
 import socket
 import time
 
-from guestlab import initramfs, kernels
+from guestlab import debian_disk, initramfs, kernels
 from guestlab.accelerator import accelerator
 from guestlab.errors import CommandFailed, GuestExited, GuestPanicked, GuestTimeout, LabError
 from guestlab.machine import Machine
@@ -15,6 +15,7 @@ from guestlab.shell import Shell
 
 # Far more than a boot takes (2 s); a loaded machine is no reason for a failed test.
 BOOT_TIMEOUT_S = 120
+DEBIAN_BOOT_TIMEOUT_S = 600
 COMMAND_TIMEOUT_S = 60
 MIGRATION_BYTES_PER_S = 1 << 40  # into a file: as fast as it goes
 PANIC = re.compile(r"end Kernel panic")  # the last line of a panic's report
@@ -28,16 +29,23 @@ class Guest:
     programs, files: see initramfs.build(). root: a disk of the guest's, such as "/dev/nvme0n1", on which install()
     was done; the kernel mounts it by its own drivers, and there is no initramfs. state: a file in which save() of a
     guest with the same options left its machine, which goes on from there instead of booting. incoming: it waits for
-    migrate_to() of a guest with the same options, and is paused then. Everything else: see Machine.
+    migrate_to() of a guest with the same options, and is paused then. debian: process 1 is the systemd of
+    debian_disk.py's disk, to which programs and files are copied, programs into /usr/bin. Everything else: see Machine.
     """
 
     def __init__(self, logs, *, flavour="cloud", modules=(), programs=(), files=None, root=None, accel=None,
-                 boot_timeout=BOOT_TIMEOUT_S, append="", arguments=(), state=None, incoming=False, **machine):  # fmt: skip
+                 boot_timeout=None, append="", arguments=(), state=None, incoming=False, debian=False, **machine):  # fmt: skip
         self.logs = pathlib.Path(logs)
         self.logs.mkdir(parents=True, exist_ok=True)
         kernel = kernels.kernel(flavour)
         archive = None
-        if root:
+        boot_timeout = boot_timeout or (DEBIAN_BOOT_TIMEOUT_S if debian else BOOT_TIMEOUT_S)
+        if debian:
+            files = {debian_disk.COMMANDS: initramfs.COMMANDS, **(files or {})}
+            archive = initramfs.build(kernel, [*debian_disk.MODULES, *modules], programs, files, place=debian_disk.place)
+            append += f" {debian_disk.APPEND}"
+            arguments = [*debian_disk.arguments(), *arguments]
+        elif root:
             append += f" root={root} rw rootwait init=/init"
         else:
             archive = initramfs.build(kernel, modules, programs, files)
@@ -123,7 +131,7 @@ class Guest:
 
     def install(self, folder):
         """Copies this guest's system to a mounted file system, so that another Guest can have it as its root."""
-        self.run(f"cd {shlex.quote(folder)} && cp -a /bin /etc /init /lib . && mkdir dev proc sys tmp mnt")
+        self.run(f"cd {shlex.quote(folder)} && cp -a /bin /etc /commands.sh /init /lib . && mkdir dev proc sys tmp mnt")
 
     def reboot(self, timeout=BOOT_TIMEOUT_S):
         """The guest restarts (the machine is reset) and is ready for commands again."""

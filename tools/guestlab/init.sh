@@ -1,7 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# Process 1 of a guest: loads its modules, then runs what the host sends over the second serial line
-# (shell.py has the other end, and tells the protocol).
+# Process 1 of a guest: loads its modules, then has commands.sh run what the host sends.
 
 fail() {
     echo "guestlab: $*"
@@ -22,41 +21,33 @@ load_modules() {
     done </etc/modules
 }
 
+# enter_root PROGRAM: what is mounted at /mnt becomes the root, and the program process 1.
+enter_root() {
+    umount /tmp /dev /sys /proc
+    exec switch_root /mnt "$1"
+}
+
+mount_root() {
+    until [ -b "$1" ]; do usleep 10000; done
+    mount "$1" /mnt || fail "cannot mount $1"
+}
+
 # guestlab.root=DEVICE: a root whose driver is a module, with an install() of a guest; this runs there once more.
+# guestlab.debian: the root is debian_disk.py's, and gets the test's files.
 root=$(sed -n 's/.*guestlab\.root=\([^ ]*\).*/\1/p' /proc/cmdline)
-if [ -z "$root" ]; then
+if grep -q guestlab.debian /proc/cmdline; then
+    load_modules
+    mount_root /dev/vda
+    cp -a /debian/. /mnt || fail "cannot copy to /dev/vda"
+    enter_root /lib/systemd/systemd
+elif [ -z "$root" ]; then
     load_modules
 elif grep -q ' / rootfs ' /proc/mounts; then
     load_modules
-    until [ -b "$root" ]; do usleep 10000; done
-    mount "$root" /mnt || fail "cannot mount $root"
-    umount /tmp /dev /sys /proc
-    exec switch_root /mnt /init
+    mount_root "$root"
+    enter_root /init
 fi
 
 cd /tmp || fail "no /tmp"
-exec 3<>/dev/ttyS1 || fail "no second serial line"
-stty -F /dev/ttyS1 raw -echo
-
-# The commands' reader is a process of its own: orphans become children of process 1, and the end of a child interrupts
-# the shell's read, which then forgets what it has of a line.
-take_commands() {
-    echo READY >&3
-    while read -r word id encoded <&3; do
-        [ "$word" = RUN ] || fail "expected RUN, an id and a command, got '$word'"
-        echo "$encoded" | base64 -d >"/tmp/.command-$id"
-        sh "/tmp/.command-$id" </dev/null >"/tmp/.output-$id" 2>&1 3>&-
-        status=$?
-        {
-            echo "BEGIN $id"
-            gzip -c "/tmp/.output-$id" | base64
-            echo "END $id $status"
-        } >&3
-        rm "/tmp/.command-$id" "/tmp/.output-$id"
-    done
-    fail "the host closed the second serial line"
-}
-
-take_commands &
-wait $!
-exit 1 # take_commands has said why
+sh /commands.sh
+exit 1 # commands.sh has said why

@@ -11,23 +11,27 @@ from guestlab.errors import LabError
 
 BUSYBOX = pathlib.Path("/bin/busybox")
 INIT = pathlib.Path(__file__).with_name("init.sh")
+COMMANDS = INIT.with_name("commands.sh")
 
 
-def build(kernel, module_names=(), programs=(), files=None, init=INIT):
+def build(kernel, module_names=(), programs=(), files=None, init=INIT, place=None):
     """The bytes of an initramfs.
 
     programs: statically linked executables of the host; each becomes /bin/NAME.
     files: {path in the guest: bytes, or path of a file on the host}; executable where the host's is. with_libraries()
         makes them of programs that are not static.
+    place(path): where a program or file lies, if not where the guest shall have it.
     """
+    place = place or (lambda path: path)
     archive = Archive()
     for folder in ("dev", "lib", "mnt", "proc", "sys", "tmp"):
         archive.add_folder(folder)
     archive.add_character_device("dev/console", 5, 1)  # the kernel opens it before init has mounted /dev
     archive.add_file("init", init.read_bytes(), 0o755)
+    archive.add_file("commands.sh", COMMANDS.read_bytes(), 0o755)
     archive.add_file("bin/busybox", _read(BUSYBOX), 0o755)
     for program in map(pathlib.Path, programs):
-        archive.add_file(f"bin/{program.name}", _read(program), 0o755)
+        archive.add_file(place(f"bin/{program.name}"), _read(program), 0o755)
     for applet in _applets():
         archive.add_link(f"bin/{applet}", "busybox")
     order = modules.load_order(kernel, module_names)
@@ -35,7 +39,7 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT):
         archive.add_file(f"lib/modules/{path}", _read(kernel.modules / path))
     archive.add_file("etc/modules", "".join(f"{path}\n" for path in order).encode())
     for path, content in (files or {}).items():
-        _add(archive, path.lstrip("/"), content)
+        _add(archive, place(path.lstrip("/")), content)
     return archive.finish()
 
 
