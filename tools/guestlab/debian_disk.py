@@ -138,6 +138,8 @@ def _configure(system):
     for name, text in files.items():
         (system / name).parent.mkdir(parents=True, exist_ok=True)
         (system / name).write_text(text)
+    for folder in ("mnt", "usr/local/bin", "usr/local/sbin"):
+        (system / folder).mkdir(parents=True, exist_ok=True)
     (system / "etc/shadow").chmod(0o640)
     (system / "root").chmod(0o700)
     wants = system / "etc/systemd/system/multi-user.target.wants"
