@@ -290,4 +290,5 @@ def main():
     print("8 conversations")
 
 
-main()
+if __name__ == "__main__":
+    main()
