@@ -35,7 +35,7 @@ static void on_connection(void *argument, int fd)
 {
     struct socket_server *server = argument;
     char caller[CREDENTIALS_TEXT_MAX];
-    credentials_describe(fd, caller);
+    credentials_describe(fd, NULL, caller);
     int err = agent_serve(server->agent, fd, caller);
     if (err < 0)
         log_line("can't serve a client: %s", strerror(-err));

@@ -29,7 +29,7 @@ enum agent_verb {
 struct agent_message {
     uint32_t verb;
     int32_t result;
-    char caller[CREDENTIALS_TEXT_MAX];
+    char caller[CALLER_TEXT_MAX];
 };
 
 /* The commands that the options of a proxy allow. */

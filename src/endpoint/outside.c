@@ -333,6 +333,18 @@ int outside_open(struct outside *outside, enum outside_verb verb)
     return ask_for_one(outside, &request);
 }
 
+int outside_user(struct outside *outside, int fd, uid_t *ret_user)
+{
+    struct outside_request request = {.verb = OUTSIDE_USER, .id = next_id(outside)};
+    struct message answer;
+    int err = ask(outside, &request, fd, &answer);
+    if (err < 0)
+        return err;
+    close_fds(&answer.fds);
+    *ret_user = answer.answer.user;
+    return 0;
+}
+
 static void on_signal(void *argument, int number)
 {
     struct job *job = argument;

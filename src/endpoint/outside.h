@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/list.h"
 #include "endpoint/address.h"
@@ -36,6 +37,7 @@ enum outside_verb {
     OUTSIDE_SIGNAL, /* number, to a RUN. No answer. */
     OUTSIDE_OPEN,   /* the channel's device */
     OUTSIDE_WATCH,  /* where the channel will appear: an inotify descriptor */
+    OUTSIDE_USER, /* of the peer of the socket with it, which a cell's user namespace does not have */
 };
 
 struct outside_request {
@@ -56,6 +58,7 @@ struct outside_answer {
     uint32_t
         exited; /* 1: the command of a RUN has ended, result is its status, as child.h tells it */
     int32_t result; /* 0 with descriptors, or a negative errno */
+    uint32_t user;  /* USER */
 };
 
 struct outside;
@@ -95,5 +98,8 @@ int outside_run(struct outside *outside, const struct command *command, bool joi
 /* Opens the channel's device, or an inotify descriptor for its folder. A descriptor or a negative
  * errno. */
 int outside_open(struct outside *outside, enum outside_verb verb);
+
+/* The user at the other end of a Unix socket, as the process outside sees it. 0 or a negative errno. */
+int outside_user(struct outside *outside, int fd, uid_t *ret_user);
 
 #endif

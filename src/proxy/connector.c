@@ -390,6 +390,17 @@ static int open_channel(const struct channel_spec *channel)
     }
 }
 
+static void tell_user(struct connector *connector, uint32_t id, int fd)
+{
+    struct outside_answer result = {.id = id};
+    struct ucred peer = {0};
+    socklen_t len = sizeof(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+        result.result = -errno;
+    result.user = peer.uid;
+    answer(connector, &result, NULL, 0);
+}
+
 /* fd: a descriptor that came with it, the caller's; or -1. False: that is no request. */
 static bool serve(struct connector *connector, const struct outside_request *request, int fd)
 {
@@ -420,6 +431,9 @@ static bool serve(struct connector *connector, const struct outside_request *req
         return true;
     case OUTSIDE_WATCH:
         answer_one(connector, request->id, appearance_open(&connector->options->channel));
+        return true;
+    case OUTSIDE_USER:
+        tell_user(connector, request->id, fd);
         return true;
     default:
         return false;

@@ -10,6 +10,7 @@
  *           --allow-listen allows
  *   RUN     the command of a service, or any with --allow-run
  *   OPEN    the channel's port or line
+ *   USER    of the peer of a socket that the proxy has
  *
  * It ends with the proxy, and removes the sockets' paths then.
  */

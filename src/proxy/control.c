@@ -173,7 +173,7 @@ static bool do_open(struct control *control, const char *service)
 {
     char caller[CREDENTIALS_TEXT_MAX] = "";
     if (strcmp(service, AGENT_SERVICE) == 0)
-        credentials_describe(control->fd, caller);
+        credentials_describe(control->fd, control->proxy->dialer.outside, caller);
     return open_stream(control, service, *caller ? caller : NULL);
 }
 

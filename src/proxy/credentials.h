@@ -3,10 +3,15 @@
 #ifndef OUTBOARD_PROXY_CREDENTIALS_H
 #define OUTBOARD_PROXY_CREDENTIALS_H
 
+struct outside;
+
 #define CREDENTIALS_TEXT_MAX 100
 
-/* "uid N, pid N", as the kernel says it; "pid N" if the user is not known in our user namespace; of
- * another kind of socket, "". */
-void credentials_describe(int fd, char ret_text[CREDENTIALS_TEXT_MAX]);
+/* The caller's name in a guest's log: "the other end, " and a text of the size above. */
+#define CALLER_TEXT_MAX (CREDENTIALS_TEXT_MAX + 15)
+
+/* "uid N, pid N", as the kernel says it; of another kind of socket, "". A user that our user namespace
+ * does not have is asked for outside; NULL, or no answer: "pid N". */
+void credentials_describe(int fd, struct outside *outside, char ret_text[CREDENTIALS_TEXT_MAX]);
 
 #endif

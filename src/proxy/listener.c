@@ -27,7 +27,7 @@ static void on_connection(void *argument, int fd)
     struct listener *listener = argument;
     char caller[CREDENTIALS_TEXT_MAX];
     if (strcmp(listener->forward.service, AGENT_SERVICE) == 0) {
-        credentials_describe(fd, caller);
+        credentials_describe(fd, listener->proxy->dialer.outside, caller);
         agent_gate_open(listener->proxy, fd, *caller ? caller : NULL, NULL);
     } else if (listener->forward.service[0])
         relay_open(listener->proxy, fd, listener->forward.service, NULL, NULL);

@@ -134,21 +134,20 @@ static void open_destination(struct proxy *proxy, struct ob_stream *stream, cons
 }
 
 /* The caller, by the words of the peer. */
-static void caller_of(const struct ob_open *open, char ret_caller[CREDENTIALS_TEXT_MAX])
+static void caller_of(const struct ob_open *open, char ret_caller[CALLER_TEXT_MAX])
 {
-    size_t len = (size_t)snprintf(ret_caller, CREDENTIALS_TEXT_MAX, "the other end");
+    size_t len = (size_t)snprintf(ret_caller, CALLER_TEXT_MAX, "the other end");
     if (open->metadata_len == 0)
         return;
-    len += (size_t)snprintf(ret_caller + len, CREDENTIALS_TEXT_MAX - len, ", ");
-    printable_copy(ret_caller + len, CREDENTIALS_TEXT_MAX - len, open->metadata,
-                   open->metadata_len);
+    len += (size_t)snprintf(ret_caller + len, CALLER_TEXT_MAX - len, ", ");
+    printable_copy(ret_caller + len, CALLER_TEXT_MAX - len, open->metadata, open->metadata_len);
 }
 
 static void open_agent(struct proxy *proxy, struct ob_stream *stream, const struct ob_open *open)
 {
     const struct proxy_options *options = proxy->options;
     struct flow flow = {0};
-    char caller[CREDENTIALS_TEXT_MAX];
+    char caller[CALLER_TEXT_MAX];
     if (!proxy->agent.connect || (!options->allow_agent && !options->trust_peer)) {
         ob_stream_refuse(stream, proxy->agent.connect ? OB_REASON_FORBIDDEN : OB_REASON_NO_SERVICE);
         return;

@@ -15,7 +15,7 @@ static void expect(int fd, const char *expected)
 {
     char text[CREDENTIALS_TEXT_MAX];
     memset(text, 'x', sizeof(text));
-    credentials_describe(fd, text);
+    credentials_describe(fd, NULL, text);
     assert_string_equal(text, expected);
 }
 
