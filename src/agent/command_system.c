@@ -235,7 +235,8 @@ static bool add_sessions(struct users *users)
         return false;
     for (struct dirent *entry; (entry = readdir(folder));) {
         snprintf(path, sizeof(path), SESSIONS "/%s", entry->d_name);
-        if (entry->d_name[0] != '.' && job_read_file(path, text, sizeof(text)) >= 0)
+        /* Beside the file of a session stands a pipe, whose reader would wait for the session's end. */
+        if (entry->d_type == DT_REG && job_read_file(path, text, sizeof(text)) >= 0)
             add_session(users, text);
     }
     closedir(folder);
