@@ -13,6 +13,7 @@
 #include "base/auto.h"
 #include "base/number.h"
 #include "endpoint/acceptor.h"
+#include "port/listener.h"
 
 #define SOCKET_MODE   0600
 #define FILE_MODE     0600
@@ -46,6 +47,9 @@ int end_source_kind(const char *text)
 static int open_listener(struct end_source *source, const char *rest, struct ob_fault *fault)
 {
     int err = address_parse_path(rest, &source->address, fault);
+    if (err < 0)
+        return err;
+    err = port_listener_make_way(&source->address, fault);
     if (err < 0)
         return err;
     source->fd = acceptor_open(&source->address, SOCKET_MODE);

@@ -3,16 +3,43 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <outboard/vault.h>
 
 #include "base/auto.h"
 #include "endpoint/acceptor.h"
 
 #define SOCKET_MODE 0600
 
+static bool has_path(const struct address *address)
+{
+    return address->kind == ADDRESS_UNIX && address->name[0] != '@';
+}
+
+int port_listener_make_way(const struct address *address, struct ob_fault *fault)
+{
+    struct stat status;
+    const enum ob_vault_role role = ob_vault_role();
+    if (role != OB_VAULT_NONE && !has_path(address))
+        return ob_fault_set(
+            fault, -ENOTSUP,
+            "got on-death = \"restart\" with a listener at no path, expected "
+            "unix:PATH: the address of a process that has died is not free at once");
+    if (role == OB_VAULT_SUCCESSOR && lstat(address->name, &status) == 0 &&
+        S_ISSOCK(status.st_mode))
+        unlink(address->name);
+    return 0;
+}
+
 int port_listener_open(const struct address *address, bool messages,
                        struct port_listener *ret_listener, struct ob_fault *fault)
 {
     struct port_listener listener = {.messages = messages, .address = address};
+    int err = port_listener_make_way(address, fault);
+    if (err < 0)
+        return err;
     listener.fd = messages ? socket_listen_messages(address->name, SOCKET_MODE)
                            : acceptor_open(address, SOCKET_MODE);
     if (listener.fd < 0) {
@@ -31,7 +58,7 @@ int port_listener_open(const struct address *address, bool messages,
 
 void port_listener_remove(const struct port_listener *listener)
 {
-    if (listener->address->kind == ADDRESS_UNIX && listener->address->name[0] != '@')
+    if (has_path(listener->address))
         socket_remove(listener->address->name, &listener->place);
 }
 

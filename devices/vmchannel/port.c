@@ -442,3 +442,43 @@ void port_message_sent(struct port *port, unsigned message, uint64_t now_ns)
     if (message == PORT_SEND_REMOVE && port->state == PORT_REMOVED)
         port->due_ns = now_ns + REPLUG_NS;
 }
+
+void port_keep(const struct port *port, struct port_kept *ret_kept)
+{
+    *ret_kept = (struct port_kept){.plugged = port->guest.plugged,
+                                   .ready = port->guest.ready,
+                                   .open = port->guest.open,
+                                   .removed = port->state == PORT_REMOVED,
+                                   .host_open = port->host_open,
+                                   .to_send = (uint8_t)port->to_send};
+}
+
+/* The host's end of each session is gone with the process. A descriptor that the guest has open is told
+ * so by PORT_OPEN 0, and gets no other peer. */
+bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t now_ns)
+{
+    const bool has_sessions = port->mode == PORT_REPLUG || port->mode == PORT_HANDSHAKE;
+    if ((kept->plugged | kept->ready | kept->open | kept->removed | kept->host_open) > 1 ||
+        kept->to_send >= 2 * PORT_SEND_OPEN || (kept->removed && kept->plugged))
+        return false;
+    port->guest = (struct port_guest){.plugged = kept->plugged,
+                                      .ready = kept->ready,
+                                      .open = kept->open,
+                                      .used = kept->open && has_sessions,
+                                      .stale = kept->removed};
+    port->to_send = kept->to_send;
+    if (kept->removed) {
+        port->state = PORT_REMOVED;
+        port->due_ns = kept->to_send & PORT_SEND_REMOVE ? PORT_NEVER : now_ns + REPLUG_NS;
+    }
+    if (kept->ready && port->mode != PORT_AGENT && port->mode != PORT_CONSOLE)
+        port->to_send |= PORT_SEND_OPEN;
+    return true;
+}
+
+void port_resumed(struct port *port)
+{
+    if (port->mode == PORT_AGENT && port->guest.open)
+        agent_front_open(port->agent);
+    port->events->wake(port->device, port->id);
+}

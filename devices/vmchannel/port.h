@@ -143,6 +143,17 @@ void port_let_go(struct port *port, bool is_input, bool stays);
 /* The driver has gone. */
 void port_guest_gone(struct port *port);
 
+/* A port as it outlives its process, bytes of 0 and 1 but for to_send. No session does: the peers' ends are
+ * closed. A descriptor of the guest that is open has had one. */
+struct port_kept {
+    uint8_t plugged, ready, open, removed, host_open, to_send;
+};
+void port_keep(const struct port *port, struct port_kept *ret_kept);
+/* False: no process writes that. */
+bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t now_ns);
+/* All is in place again. */
+void port_resumed(struct port *port);
+
 /* Does the work that is possible now. Returns true if there is more. */
 bool port_turn(struct port *port, uint64_t now_ns);
 

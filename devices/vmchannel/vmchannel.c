@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include <outboard/program.h>
+#include <outboard/vault.h>
 
 #include "bytes.h"
 #include "port/hub.h"
@@ -73,6 +74,13 @@ struct vmchannel {
     bool multiport;
     bool paused;
     uint16_t columns, rows;
+    struct kept *kept; /* for the vault; NULL: there is none */
+};
+
+/* What outlives the process: sizes of the console, and a port each. */
+struct kept {
+    uint16_t columns, rows, num_ports;
+    struct port_kept ports[];
 };
 
 static void ring_add(struct ring *ring, unsigned id)
@@ -454,6 +462,64 @@ static int make_device(struct vmchannel *vmchannel, struct ob_fault *fault)
     return err;
 }
 
+static size_t kept_len(const struct vmchannel *vmchannel)
+{
+    return sizeof(struct kept) + vmchannel->config.num_ports * sizeof(struct port_kept);
+}
+
+static int save(void *state, void *ret_bytes)
+{
+    struct vmchannel *vmchannel = state;
+    struct kept *kept = ret_bytes;
+    *kept = (struct kept){.columns = vmchannel->columns,
+                          .rows = vmchannel->rows,
+                          .num_ports = (uint16_t)vmchannel->config.num_ports};
+    for (unsigned i = 0; i < vmchannel->config.num_ports; i++)
+        port_keep(&vmchannel->ports[i], &kept->ports[i]);
+    return (int)kept_len(vmchannel);
+}
+
+static int check(void *state, const void *bytes, size_t len, struct ob_fault *fault)
+{
+    struct vmchannel *vmchannel = state;
+    const struct kept *kept = bytes;
+    const uint64_t now_ns = ob_timer_now_ns();
+    bool fits = len == kept_len(vmchannel) && kept->num_ports == vmchannel->config.num_ports;
+    for (unsigned i = 0; i < vmchannel->config.num_ports && fits; i++)
+        if (vmchannel->ports[i].end)
+            fits = port_take_kept(&vmchannel->ports[i], &kept->ports[i], now_ns);
+    if (!fits)
+        return ob_fault_set(fault, -EINVAL, "vmchannel: got a state of ports that can't be");
+    vmchannel->columns = kept->columns;
+    vmchannel->rows = kept->rows;
+    return 0;
+}
+
+static void resumed(void *state)
+{
+    struct vmchannel *vmchannel = state;
+    for (unsigned i = 0; i < vmchannel->config.num_ports; i++)
+        if (vmchannel->ports[i].end)
+            port_resumed(&vmchannel->ports[i]);
+}
+
+static int keep(struct vmchannel *vmchannel)
+{
+    if (ob_vault_role() == OB_VAULT_NONE)
+        return 0;
+    vmchannel->kept = malloc(kept_len(vmchannel));
+    if (!vmchannel->kept)
+        return -ENOMEM;
+    const struct ob_vault_state state = {.size = sizeof(state),
+                                         .bytes = vmchannel->kept,
+                                         .len = kept_len(vmchannel),
+                                         .version = 1,
+                                         .check = check,
+                                         .resumed = resumed,
+                                         .save = save};
+    return ob_vault_keep(vmchannel->device, &state);
+}
+
 static int start(struct vmchannel *vmchannel, struct ob_fault *fault)
 {
     const struct vmchannel_config *config = &vmchannel->config;
@@ -467,7 +533,7 @@ static int start(struct vmchannel *vmchannel, struct ob_fault *fault)
     for (unsigned i = 0; i < config->num_ports && err == 0; i++)
         if (config->ports[i].end)
             err = start_port(vmchannel, i, &config->ports[i]);
-    return err;
+    return err < 0 ? err : keep(vmchannel);
 }
 
 int vmchannel_new(const struct vmchannel_config *config, struct vmchannel **ret_vmchannel,
@@ -501,5 +567,6 @@ void vmchannel_free(struct vmchannel *vmchannel)
     monitor_free(vmchannel->monitor);
     ob_timer_free(vmchannel->timer);
     free(vmchannel->ports);
+    free(vmchannel->kept);
     free(vmchannel);
 }

@@ -138,6 +138,7 @@ void vsock_end_all(struct vsock *vsock)
         if (vsock->table.connections[i].state != CONNECTION_FREE)
             end(vsock, &vsock->table.connections[i]);
     vsock->num_resets = 0;
+    vsock->succession.num_lost = 0;
 }
 
 /* A time limit is over. The guest has got no answer, or its last bytes find no reader. */

@@ -98,9 +98,21 @@ void vsock_receive(struct vsock *vsock, const struct ob_virtio_chain *chain)
     dispatch(vsock, &packet, chain);
 }
 
+/* Connections of a process that has died come first: their ports may be those of others soon. */
+static const struct stray *next_reset(struct vsock *vsock)
+{
+    struct succession *succession = &vsock->succession;
+    if (succession->num_lost > 0)
+        return &succession->lost[--succession->num_lost];
+    const struct stray *stray = &vsock->resets[vsock->first_reset];
+    vsock->first_reset = (vsock->first_reset + 1) % VSOCK_RESETS;
+    vsock->num_resets--;
+    return stray;
+}
+
 static size_t put_reset(struct vsock *vsock, struct ob_virtio_chain *chain)
 {
-    const struct stray *stray = &vsock->resets[vsock->first_reset];
+    const struct stray *stray = next_reset(vsock);
     const struct packet packet = {.src_cid = stray->cid,
                                   .dst_cid = vsock->options.guest_cid,
                                   .src_port = stray->host_port,
@@ -109,8 +121,6 @@ static size_t put_reset(struct vsock *vsock, struct ob_virtio_chain *chain)
                                   .op = PACKET_RST};
     uint8_t header[PACKET_HEADER_LEN];
     packet_put(&packet, header);
-    vsock->first_reset = (vsock->first_reset + 1) % VSOCK_RESETS;
-    vsock->num_resets--;
     return ob_virtio_write(chain, 0, header, sizeof(header));
 }
 
@@ -147,7 +157,8 @@ bool vsock_transmit(struct vsock *vsock)
             vsock->has_buffers = false;
             break;
         }
-        size_t written = vsock->num_resets > 0 ? put_reset(vsock, chain) : put_next(vsock, chain);
+        const bool resets = vsock->succession.num_lost > 0 || vsock->num_resets > 0;
+        size_t written = resets ? put_reset(vsock, chain) : put_next(vsock, chain);
         if (written == 0) {
             ob_virtio_return(chain);
             break;

@@ -33,6 +33,13 @@ struct stray {
     uint16_t type;
 };
 
+/* Connections that outlive the process, as the guest knows them; succession.c. */
+struct succession {
+    struct stray *lost; /* those of another process: the guest is to learn that they have ended */
+    uint32_t num_lost;
+    struct kept *kept; /* for the vault; NULL: there is none */
+};
+
 struct vsock {
     struct ob_device *device;
     struct vsock_options options;
@@ -46,6 +53,7 @@ struct vsock {
     uint32_t last_call;
     uint32_t next_client_port;
     struct ob_timer *timer;
+    struct succession succession;
 };
 
 /* Makes a connection of a free one. */
@@ -65,7 +73,7 @@ bool vsock_transmit(struct vsock *vsock);
 /* Whether packets wait for the guest. */
 static inline bool vsock_has_packets(const struct vsock *vsock)
 {
-    return vsock->num_resets > 0 || vsock->table.queued > 0;
+    return vsock->succession.num_lost > 0 || vsock->num_resets > 0 || vsock->table.queued > 0;
 }
 
 /* The timer: time limits, and ends of sockets that no event tells. */
@@ -73,6 +81,10 @@ void vsock_on_tick(void *argument);
 
 /* Finds out which connections the guest still knows. */
 void vsock_ask_all(struct vsock *vsock);
+
+/* succession.c. 0 or a negative errno. */
+int succession_init(struct vsock *vsock);
+void succession_done(struct vsock *vsock);
 
 /* All connections are gone. */
 void vsock_end_all(struct vsock *vsock);

@@ -214,6 +214,8 @@ int vsock_new(const struct vsock_options *options, struct vsock **ret_vsock,
     if (err == 0) {
         vsock->device = *ret_device;
         err = ob_timer_new(vsock->device, vsock_on_tick, vsock, &vsock->timer, fault);
+        if (err == 0)
+            err = succession_init(vsock);
         if (err < 0)
             ob_device_free(vsock->device);
     }
@@ -231,6 +233,7 @@ void vsock_free(struct vsock *vsock)
     if (!vsock)
         return;
     ob_timer_free(vsock->timer);
+    succession_done(vsock);
     table_free(&vsock->table);
     free(vsock);
 }

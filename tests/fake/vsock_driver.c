@@ -10,6 +10,7 @@
 
 #include <outboard/program.h>
 #include <outboard/timer.h>
+#include <outboard/vault.h>
 #include <outboard/virtio.h>
 #include <outboard/watch.h>
 
@@ -376,4 +377,14 @@ void driver_reset(struct driver *driver)
     device->ops.reset(device->state);
     device->ops.started(device->state);
     device->ops.notified(device->state, 0);
+}
+
+enum ob_vault_role ob_vault_role(void)
+{
+    return OB_VAULT_NONE;
+}
+
+int ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state)
+{
+    return 0;
 }

@@ -11,6 +11,7 @@ import sys
 import time
 
 import restartlab
+import test_vmchannel as console
 from virtio_bus import MpqemuBus, VfioBus
 from virtio_driver import EVENT_IDX, READ, RING_PACKED, VERSION_1, WRITE, VirtioPci
 
@@ -218,6 +219,47 @@ def disk(wire, place, kills, kind):
             found = storm.queue.take()
         killer.progress.set()
     storm.verify()
+    print("kept")
+
+
+def ports(wire, place, kills, folder):
+    """outboard-vmchannel: a program of the guest that has a port open is told PORT_OPEN 0 when the process dies, and gets
+    no byte of the next peer before it has closed the port, and opened it again."""
+    options = {"msix": True} if wire == "vfio-user" else {}
+    driver = console.Driver(VirtioPci(connect(wire, place, **options)), 0)
+
+    def hear():
+        while True:
+            driver.offer(console.TO_GUEST)
+            message = driver.hear()
+            if message[:2] != (1, console.PORT_NAME):
+                return message
+
+    driver.say(0xFFFFFFFF, console.DEVICE_READY, 1)
+    assert hear() == (1, console.PORT_ADD, 1, b"")
+    driver.say(1, console.PORT_READY, 1)
+    before = None
+    for number in range(int(kills)):
+        peer = socket.socket(socket.AF_UNIX)
+        peer.connect(f"{folder}/one")
+        word = f"peer {number}".encode()
+        peer.sendall(word)
+        if before:
+            assert before.recv(100) == b"", "the peer of before sees the end"
+            before.close()
+            driver.say(1, console.PORT_OPEN, 0)
+        while (heard := hear())[:2] != (1, console.PORT_OPEN) or heard[2] != 1:
+            assert heard == (1, console.PORT_OPEN, 0, b""), heard
+        driver.say(1, console.PORT_OPEN, 1)
+        driver.offer(4)
+        assert driver.receive(4) == word
+        driver.send(5, b"answer")
+        assert peer.recv(100) == b"answer"
+        while driver.queues[5].take():
+            pass
+        restartlab.kill(restartlab.device("outboard-vmchannel"))
+        assert hear() == (1, console.PORT_OPEN, 0, b""), "the guest is told"
+        before = peer
     print("kept")
 
 

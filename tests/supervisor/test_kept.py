@@ -46,7 +46,7 @@ def kept(machine):
               {RESTARTS}
               {settings}
         """)
-        return machine.run(PYTHONPATH=":".join(str(TESTS / folder) for folder in ("wire", "supervisor", "virtio")))
+        return machine.run(PYTHONPATH=":".join(str(TESTS / folder) for folder in ("wire", "supervisor", "virtio", "../tools")))
 
     return run
 
@@ -83,6 +83,12 @@ def test_random_bytes(kept, wire, kind, kills):
 @pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.long)])
 def test_a_virtio_disk(kept, machine, wire, kind, kills):
     check_storm(kept("disk", wire, "blk", kills, kind, settings=f'image = "{machine.image()}"'), kills)
+
+
+@pytest.mark.parametrize("kills", [10, pytest.param(200, marks=pytest.mark.long)])
+def test_ports_do_not_lie(kept, wire, kills, tmp_path):
+    settings = f'max-ports = "4"\nport = "one,reconnect=handshake,listen:{tmp_path}/one"'
+    check_storm(kept("ports", wire, "vmchannel", kills, tmp_path, settings=settings), kills)
 
 
 REPEAT = 0x100

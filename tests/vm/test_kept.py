@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest under stock QEMU uses virtio devices over vhost-user, whose processes are killed again and again. The front
 end never reconnects, so the socket survives, and the guest notices nothing."""
+import contextlib
 import importlib.util
 import os
 import pathlib
+import socket
 import subprocess
+import threading
 
 import pytest
 from guestlab import accelerator, initramfs, kernels, paths
@@ -67,6 +70,50 @@ def storm(machine, first, last, kills):
 def test_random_bytes(vhost, kills):
     machine = vhost("random_forever", "rng", "vhost-user-rng-pci", modules=["virtio_pci", "virtio_rng"])
     storm(machine, "reading", "read ", kills)
+
+
+class Echo:
+    """A program of the host that sends back whatever it gets."""
+
+    def __init__(self, path):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(100)
+        self.threads = [threading.Thread(target=self.accept, daemon=True)]
+        self.threads[0].start()
+
+    def accept(self):
+        while True:
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return
+            thread = threading.Thread(target=self.serve, args=[client], daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    @staticmethod
+    def serve(client):
+        with client, contextlib.suppress(ConnectionError, BrokenPipeError):
+            while data := client.recv(65536):
+                client.sendall(data)
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for thread in self.threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("kills", KILLS)
+def test_connections_end_and_others_begin(vhost, tmp_path, kills):
+    """QEMU never connects again to the device of vhost-user-vsock: its socket survives. Connections are reset."""
+    with contextlib.closing(Echo(tmp_path / "host_5000")):
+        machine = vhost("vsock_forever", "vsock", "vhost-user-vsock-pci",
+                        f'guest-cid = "42"\nhost-socket = "{tmp_path}/host"', command="vsock_forever 5000",
+                        modules=["virtio_pci", "vmw_vsock_virtio_transport"])  # fmt: skip
+        storm(machine, "exchanging", "exchanged", kills)
+        machine.close()
 
 
 @pytest.mark.parametrize("kills", KILLS)
