@@ -117,11 +117,11 @@ static int get_protocol_features(struct vhost_user_message *message)
 static int set_protocol_features(struct vhost_user_message *message)
 {
     const uint64_t features = vhost_user_u64(message);
-    const uint64_t offered = vhost_user_protocol_offered(message->server);
-    if (features & ~offered)
+    const uint64_t known = vhost_user_protocol_offered(message->server);
+    if (features & ~known)
         return vhost_user_refuse(message, -EINVAL,
                                  "got protocol features 0x%" PRIx64 ", offered 0x%" PRIx64,
-                                 features, offered);
+                                 features, known);
     message->server->protocol_features = features;
     return 0;
 }
