@@ -13,8 +13,8 @@ from nvmelab import assert_sound
 PAGE = 4096
 SLOW = 96 << 20  # bytes a second: several rounds of copying
 
-# QEMU before 9.0 loses writes of TCG's processors when it looks for dirty pages in whole words of its bitmap (its commit
-# 03bfc2188f07 mends that), with any disk. It looks page by page in memory that is no multiple of 256 KiB.
+# QEMU 7.2 loses pages that TCG's processors have written, with a disk of its own too, but none in memory that is no
+# multiple of 256 KiB, where it does not look for dirty pages in whole words of its bitmap.
 MEMORY_MIB = 384 + 8 / 1024
 
 # Reads have the device write into pages all over the memory; writes have it write rings and states.
