@@ -133,6 +133,8 @@ static void answer_line(struct run *run, const struct peer *peer, bool well)
         len = rd_u8(&run->input) % sizeof(answer);
         for (size_t i = 0; i < len; i++)
             answer[i] = rd_u8(&run->input);
+        if (answer[0] == 'O' || answer[0] == 'o') /* no consent, behind which data would follow */
+            answer[0] = 'x';
     }
     ssize_t sent = send(peer->fd, answer, len, MSG_NOSIGNAL);
     CHECK(!well || sent == (ssize_t)len);
