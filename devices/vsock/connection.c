@@ -460,6 +460,7 @@ static bool take_message(struct connection *connection)
     uint8_t *bytes = len <= CONNECTION_MESSAGE_MAX ? malloc(len + 1) : NULL;
     if (!bytes || len + message->before > connection->credit.peer_buf_alloc) {
         free(bytes);
+        connection->readable = false;          /* nothing goes behind the gap */
         shut_host(connection, PACKET_NEITHER); /* it can never be sent whole */
         return false;
     }
