@@ -67,6 +67,7 @@ static void look(void *argument)
 static void resumed(void *state)
 {
     struct nvme *nvme = state;
+    nvme->succession.since_ms = block_clock_ms();
     completion_post_waiting(nvme);
     watchdog_run(nvme, nvme->controller.state != NVME_OFF);
     interrupt_update(nvme);

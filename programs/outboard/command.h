@@ -6,6 +6,7 @@
 #define EXIT_USAGE 2
 
 /* argv[0] is the subcommand's name. Each returns the exit status. */
+int cmd_adopt(int argc, char **argv);
 int cmd_agent(int argc, char **argv);
 int cmd_cells(int argc, char **argv);
 int cmd_ctl(int argc, char **argv);
@@ -19,5 +20,6 @@ int cmd_restore(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_save(int argc, char **argv);
 int cmd_top(int argc, char **argv);
+int cmd_upgrade(int argc, char **argv);
 
 #endif

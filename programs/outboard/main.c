@@ -17,6 +17,7 @@ static const struct {
     const char *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
+    {"adopt", "take over a machine whose outboard run was killed", cmd_adopt},
     {"agent", "ask the agent of a guest, and freeze its file systems", cmd_agent},
     {"cells", "describe the rights of running programs", cmd_cells},
     {"ctl", "ask a running machine, and change its devices", cmd_ctl},
@@ -30,6 +31,7 @@ static const struct {
     {"run", "start a virtual machine and its devices, and end them together", cmd_run},
     {"save", "pause a machine and write the states of its devices", cmd_save},
     {"top", "show the devices of a running machine, and what they do", cmd_top},
+    {"upgrade", "let another process continue for a device", cmd_upgrade},
 };
 
 /* These start a program of the user's choice, which has a use for descriptors that nothing here names. */

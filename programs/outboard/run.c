@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* outboard run: a virtual machine from one file, its VMM and each of its devices a process. */
 #include <errno.h>
+#include <glob.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +11,7 @@
 
 #include "command.h"
 #include "os/log.h"
+#include "supervisor/adoption.h"
 #include "supervisor/supervisor.h"
 #include "supervisor/vmm_probe.h"
 
@@ -55,13 +58,17 @@ static void print_plan(const struct plan *plan)
     }
 }
 
+static const char *runtime_base(void)
+{
+    const char *base = getenv("XDG_RUNTIME_DIR");
+    return base && *base ? base : geteuid() == 0 ? "/run" : "/tmp";
+}
+
 /* Makes the folder of the sockets that the supervisor makes, which only our user may enter; `dry`:
  * names it. */
 static int runtime_folder_new(bool dry, char folder[RUNTIME_FOLDER_LEN], struct ob_fault *fault)
 {
-    const char *base = getenv("XDG_RUNTIME_DIR");
-    if (!base || !*base)
-        base = geteuid() == 0 ? "/run" : "/tmp";
+    const char *base = runtime_base();
     int len = snprintf(folder, RUNTIME_FOLDER_LEN, "%s/outboard-XXXXXX", base);
     if (len >= RUNTIME_FOLDER_LEN)
         return ob_fault_set(fault, -ENAMETOOLONG,
@@ -131,4 +138,74 @@ int cmd_run(int argc, char **argv)
         return EXIT_USAGE;
     }
     return run(path, dry);
+}
+
+/* The machine of a file whose supervisor has died. 0; or a negative errno with the fault filled. */
+static int find_orphan(const char *path, char folder[RUNTIME_FOLDER_LEN], struct adoption *adoption,
+                       struct ob_fault *fault)
+{
+    char pattern[RUNTIME_FOLDER_LEN], file[PATH_MAX];
+    glob_t found = {0};
+    int err = -ENOENT;
+    snprintf(pattern, sizeof(pattern), "%s/outboard-??????", runtime_base());
+    if (!realpath(path, file))
+        return ob_fault_set(fault, -errno, "can't read %.100s: %s", path, strerror(errno));
+    glob(pattern, GLOB_NOSORT, NULL, &found);
+    for (size_t i = 0; i < found.gl_pathc && err == -ENOENT; i++) {
+        err = adoption_open(found.gl_pathv[i], adoption, fault);
+        if (err == 0 && strcmp(adoption->file, file) != 0) {
+            adoption_close(adoption);
+            err = -ENOENT;
+        }
+        if (err == 0)
+            snprintf(folder, RUNTIME_FOLDER_LEN, "%s", found.gl_pathv[i]);
+    }
+    globfree(&found);
+    return err == -ENOENT ? ob_fault_set(fault, err,
+                                         "%.100s: found no machine that was started with it and "
+                                         "whose outboard run has died",
+                                         path)
+                          : err;
+}
+
+static int adopt(const char *path)
+{
+    struct ob_fault fault = {0};
+    struct config *config = NULL;
+    struct plan *plan = NULL;
+    struct adoption adoption;
+    char folder[RUNTIME_FOLDER_LEN] = "";
+    if (find_orphan(path, folder, &adoption, &fault) < 0) {
+        log_line("%s", fault.text);
+        return EXIT_FAILURE;
+    }
+    int status = EXIT_USAGE;
+    if (config_read(path, &config, &fault) < 0 || make_plan(config, folder, &plan, &fault) < 0) {
+        log_line("%s", fault.text);
+        adoption_close(&adoption);
+    } else {
+        status = (int)supervisor_adopt(plan, &adoption);
+        rmdir(folder); /* unless it is still in use */
+    }
+    plan_free(plan);
+    config_free(config);
+    return status;
+}
+
+int cmd_adopt(int argc, char **argv)
+{
+    if (log_start("outboard adopt") < 0)
+        return EXIT_FAILURE;
+    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+        puts("usage: outboard adopt FILE\n"
+             "\n"
+             "Continues for an `outboard run FILE` that was killed: it watches the VMM and the\n"
+             "devices, restarts these, and ends them together.");
+        return EXIT_SUCCESS;
+    }
+    if (argc != 2 || argv[1][0] == '-') {
+        log_line("got %s, expected FILE", argc < 2 ? "no FILE" : argv[argc - 1]);
+        return EXIT_USAGE;
+    }
+    return adopt(argv[1]);
 }

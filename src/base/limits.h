@@ -232,6 +232,10 @@
  * to, milliseconds. */
 #define LIMIT_START_MS 30000u
 #define LIMIT_STOP_MS  10000u
+/* How long a guest may wait for an upgrade, milliseconds: until the old process stands still, and until
+ * the new one is ready. Spare processes that end are replaced after a while. */
+#define LIMIT_UPGRADE_MS     4000u
+#define LIMIT_SPARE_AGAIN_MS 1000u
 
 /* How long an order to a device process may take, milliseconds, such as to come to rest and be saved. */
 #define LIMIT_ORDER_MS 30000u

@@ -10,9 +10,18 @@
 
 /* The environment variable of a device process that has a vault, five numbers: the vault's descriptor, that of its
  * keeper's channel, that of the channel to the keeper of the process before or -1, the number of its
- * life from 1 on, and whether the next message has killed each process that looked at it. */
+ * life from 1 on, and whether the next message has killed each process that looked at it.
+ *
+ * If the number is 0, the process is to be ready and to wait. Its third descriptor is then a
+ * SOCK_SEQPACKET socket. The message that lets it continue is a struct vault_turn, with the channel to
+ * the keeper of the process before. */
 #define VAULT_VARIABLE "OUTBOARD_VAULT"
 #define VAULT_FORMAT   "%d,%d,%d,%llu,%d"
+
+struct vault_turn {
+    uint64_t number;
+    uint32_t poisoned, reserved;
+};
 
 struct vault_head {
     uint32_t magic, version;

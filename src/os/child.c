@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,7 +44,11 @@ struct child {
     void *argument;
     int failure_fd; /* brings the errno of exec; -1: not any more */
     struct loop_source *source;
-    int exec_error; /* 0: exec has not failed so far */
+    int exec_error;                  /* 0: exec has not failed so far */
+    void (*stopped)(void *argument); /* NULL: nobody waits for its stop */
+    void *stop_argument;
+    int pidfd;                      /* -1: nobody has asked for it */
+    struct loop_source *end_source; /* of an adopted process; NULL: it is our child */
 };
 
 static void stop_reading(struct child *child)
@@ -58,6 +63,9 @@ static void drop(struct child *child)
     stop_reading(child);
     child->children->count--;
     list_remove(&child->link);
+    loop_remove(child->end_source);
+    if (child->pidfd >= 0)
+        close(child->pidfd);
     free(child);
 }
 
@@ -75,6 +83,18 @@ int child_exec_error(int status)
     return status >> EXEC_ERROR_SHIFT;
 }
 
+/* Tells the owner that the child stands still. */
+static void look_for_stop(struct child *child)
+{
+    siginfo_t info = {0};
+    void (*stopped)(void *argument) = child->stopped;
+    if (!stopped || waitid(P_PID, (id_t)child->pid, &info, WSTOPPED | WNOHANG) < 0 ||
+        info.si_pid != child->pid)
+        return;
+    child->stopped = NULL;
+    stopped(child->stop_argument);
+}
+
 static void reap(struct children *children)
 {
     struct list *next;
@@ -83,8 +103,12 @@ static void reap(struct children *children)
         struct child *child = list_entry(link, struct child, link);
         int status;
         next = link->next;
-        if (child->pid == 0 || waitpid(child->pid, &status, WNOHANG) != child->pid)
+        if (child->pid == 0 || child->end_source)
             continue;
+        if (waitpid(child->pid, &status, WNOHANG) != child->pid) {
+            look_for_stop(child);
+            continue;
+        }
         if (child->exited)
             child->exited(child->argument, whole_status(child, status));
         drop(child);
@@ -145,7 +169,8 @@ static void reap_forgotten(struct children *children)
     for (struct list *link = children->list.next; link != &children->list; link = next) {
         struct child *child = list_entry(link, struct child, link);
         next = link->next;
-        if (!child->exited && child->pid != 0 && waitpid(child->pid, NULL, WNOHANG) == child->pid)
+        if (!child->exited && child->pid != 0 && !child->end_source &&
+            waitpid(child->pid, NULL, WNOHANG) == child->pid)
             drop(child);
     }
 }
@@ -160,6 +185,7 @@ static int add(struct children *children, struct child **ret_child)
     if (!child)
         return -ENOMEM;
     child->children = children;
+    child->pidfd = -1;
     children->count++;
     child->failure_fd = -1;
     list_init(&child->link);
@@ -315,6 +341,41 @@ int child_adopt(struct children *children, void (*signal)(void *context, int num
     return 0;
 }
 
+static void on_adopted_end(void *argument, uint32_t events)
+{
+    child_ended(argument, 0);
+}
+
+int child_adopt_process(struct children *children, struct loop *loop, pid_t pid, int pidfd,
+                        struct child **ret_child)
+{
+    struct child *child;
+    int err = add(children, &child);
+    if (err < 0)
+        return err;
+    err = loop_add(loop, pidfd, EPOLLIN, on_adopted_end, child, &child->end_source);
+    if (err < 0) {
+        drop(child);
+        return err;
+    }
+    child->pid = pid;
+    child->pidfd = pidfd;
+    *ret_child = child;
+    return 0;
+}
+
+bool child_is_adopted(const struct child *child)
+{
+    return child->end_source != NULL;
+}
+
+int child_pidfd(struct child *child)
+{
+    if (child->pidfd < 0)
+        child->pidfd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+    return child->pidfd < 0 ? -errno : child->pidfd;
+}
+
 void child_ended(struct child *child, int status)
 {
     if (child->exited)
@@ -337,8 +398,24 @@ void child_signal(struct child *child, int number)
 {
     if (child->signal)
         child->signal(child->context, number);
+    else if (child->end_source)
+        syscall(SYS_pidfd_send_signal, child->pidfd, number, NULL, 0);
     else if (kill(-child->pid, number) < 0) /* it leads no group: a fork */
         kill(child->pid, number);
+}
+
+void child_stop(struct child *child, void (*stopped)(void *argument), void *argument)
+{
+    child->stopped = stopped;
+    child->stop_argument = argument;
+    kill(child->pid, SIGSTOP);
+    kill(getpid(), SIGCHLD); /* one that stands still already tells nothing more */
+}
+
+void child_continue(struct child *child)
+{
+    child->stopped = NULL;
+    kill(child->pid, SIGCONT);
 }
 
 void child_hang_up(struct child *child)

@@ -62,6 +62,15 @@ int child_adopt(struct children *children, void (*signal)(void *context, int num
                 struct child **ret_child);
 void child_ended(struct child *child, int status);
 
+/* A process that another one has started, and that is nobody's child: pidfd, which is taken over, tells
+ * its end. Its status is not known; it is told as 0. 0 or a negative errno. */
+int child_adopt_process(struct children *children, struct loop *loop, pid_t pid, int pidfd,
+                        struct child **ret_child);
+/* Whether it is such a process. */
+bool child_is_adopted(const struct child *child);
+/* A pidfd of a child, which stays the child's; or a negative errno. */
+int child_pidfd(struct child *child);
+
 /* Says whom to tell of its end. Children end by the loop's leave only, so there is no hurry. */
 void child_watch(struct child *child, child_exit_fn exited, void *argument);
 
@@ -69,6 +78,12 @@ pid_t child_pid(const struct child *child);
 
 /* Sends a signal to the child and the group that it leads. */
 void child_signal(struct child *child, int number);
+
+/* Stops it, but not the group that it leads. When no thread of it runs, stopped() is called once.
+ * SIGCONT lets it continue. Not for a child of another process. */
+void child_stop(struct child *child, void (*stopped)(void *argument), void *argument);
+/* SIGCONT; stopped() is not called any more. */
+void child_continue(struct child *child);
 
 /* SIGHUP, also to those that are stopped. */
 void child_hang_up(struct child *child);

@@ -43,7 +43,7 @@ static void give(int channel, const int *numbers, unsigned count)
     sendmsg(channel, &message, MSG_NOSIGNAL);
 }
 
-static void __attribute__((noreturn)) serve(int channel)
+int keeper_serve(int channel)
 {
     int numbers[KEEPER_BATCH];
     struct iovec iov = {.iov_base = numbers, .iov_len = sizeof(numbers)};
@@ -53,7 +53,9 @@ static void __attribute__((noreturn)) serve(int channel)
         if (len < 0 && errno == EINTR)
             continue;
         if (len <= 0)
-            _exit(0);
+            return -ENOTCONN;
+        if (len >= (ssize_t)sizeof(int) && numbers[0] == -1)
+            return 0;
         give(channel, numbers, (unsigned)((size_t)len / sizeof(int)));
     }
 }
@@ -71,7 +73,8 @@ int keeper_start(int channel, int (*confine)(void *argument), void *argument)
     setsid();
     if (confine && confine(argument) < 0)
         _exit(1);
-    serve(channel);
+    keeper_serve(channel);
+    _exit(0);
 }
 
 int keeper_ask(int channel, const int *numbers, unsigned count, int *ret_fds)

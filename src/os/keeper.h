@@ -17,6 +17,10 @@
  * it first. Its process id or a negative errno. */
 int keeper_start(int channel, int (*confine)(void *argument), void *argument);
 
+/* Gives descriptors of this process to the other end of a channel. 0 when that has said that it wants
+ * no more, by the number -1; -ENOTCONN when it has ended. */
+int keeper_serve(int channel);
+
 /* Asks the other end for descriptors by their numbers there, at most KEEPER_BATCH. 0; -ENOTCONN when
  * the keeper has ended; -EBADF when it has not all of them; -ETIMEDOUT; or another errno. */
 int keeper_ask(int channel, const int *numbers, unsigned count, int *ret_fds);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include "base/fault_point.h"
 #include "os/keeper.h"
 #include "os/log.h"
+#include "os/socket.h"
 
 _Static_assert(sizeof(struct counted) <= VAULT_TRANSFER_BYTES, "the vault has room for the counts");
 
@@ -70,7 +72,9 @@ int life_open(struct life *life, struct ob_fault *fault)
                             value);
     unsetenv(VAULT_VARIABLE);
     life->number = number;
-    fault_points_arm(number);
+    life->waits = number == 0;
+    if (!life->waits)
+        fault_points_arm(number);
     our_role = life->before_fd < 0 ? OB_VAULT_FIRST : OB_VAULT_SUCCESSOR;
     life->poisoned = poisoned;
     const int fds[] = {life->vault_fd, life->keeper_fd, life->before_fd};
@@ -84,6 +88,29 @@ int life_open(struct life *life, struct ob_fault *fault)
         return ob_fault_set(fault, err, VAULT_VARIABLE ": can't use the vault: %s", strerror(-err));
     life->vault = calloc(1, sizeof(*life->vault));
     return life->vault ? 0 : ob_fault_set(fault, -ENOMEM, "no memory for the vault");
+}
+
+int life_wait(struct life *life, struct ob_fault *fault)
+{
+    struct vault_turn turn;
+    struct received_fds fds = {0};
+    if (!life->waits)
+        return 0;
+    int err = socket_wait(life->before_fd, POLLIN, UINT64_MAX);
+    ssize_t len = err < 0 ? err : socket_receive(life->before_fd, &turn, sizeof(turn), &fds);
+    close(life->before_fd);
+    life->before_fd = -1;
+    life->waits = false;
+    if (len != sizeof(turn) || fds.count != 1) {
+        while (fds.count > 0)
+            close(fds.fd[--fds.count]);
+        return ob_fault_set(fault, -ECANCELED, "the launcher has no use for this process any more");
+    }
+    life->before_fd = fds.fd[0];
+    life->number = turn.number;
+    life->poisoned = turn.poisoned;
+    fault_points_arm(life->number);
+    return 0;
 }
 
 struct keeper_cell {

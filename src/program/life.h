@@ -6,6 +6,9 @@
  * Open: the vault is mapped, and locked where system calls write. Behind the cell's stages, before
  * any thread, the process gets its keeper.
  *
+ * Wait: the launcher may have started a successor while the process before still serves. When its
+ * device has been made, it waits for its turn.
+ *
  * Take over: when the device has been made, a successor counts the last calls of the process before.
  * It gets the descriptors from that one's keeper, writes their numbers into its column, and becomes
  * the owner. Until that store it has changed nothing that counts, so another successor can begin
@@ -27,6 +30,7 @@ struct life {
     uint64_t number;
     int vault_fd, keeper_fd, before_fd;
     bool poisoned;
+    bool waits;   /* for its turn: before_fd is where it comes */
     bool resumes; /* a connection is there */
     struct engine_past past;
     struct engine_past_fd fds[COUNTED_FDS];
@@ -36,7 +40,10 @@ struct life {
 int life_open(struct life *life, struct ob_fault *fault);
 /* In the cell, before the first thread. */
 int life_start_keeper(struct life *life, struct confinement *cell, struct ob_fault *fault);
-/* The device has been made: it begins in its vault, or takes the vault over. */
+/* Waits until the process before has died or stands still. 0, or -ECANCELED with the fault filled when
+ * the launcher has no use for this process. */
+int life_wait(struct life *life, struct ob_fault *fault);
+/* The device has been made, and it is this process's turn: it begins in its vault, or takes the vault over. */
 int life_take_over(struct life *life, struct ob_device *device, struct ob_fault *fault);
 
 /* The connection that a successor serves further: its descriptor, which is the caller's, and number of

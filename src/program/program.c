@@ -21,8 +21,9 @@
  *
  * Create: the device is made from what is open. Then the calls that only this stage needs end.
  *
- * Take over: if the launcher has given a vault (life.h) and a process before has died, the device
- * becomes that one's, and its VMM is served further.
+ * Take over: if the launcher has given a vault (life.h) and there was a process before, the device
+ * becomes that one's, and its VMM is served further. A spare process waits here until the one before
+ * has died.
  *
  * Serve: READY is told, and now the first byte of a peer is read. A program that listens, at a path
  * or on a socket that its launcher has opened, serves one peer after the other until SIGTERM comes,
@@ -32,6 +33,7 @@
  * has open then, from ending. Then the rest is undone in reverse order.
  */
 #include <outboard/program.h>
+#include <outboard/vault.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +80,7 @@ struct program {
     bool opened;   /* author->open() has been */
     struct confinement cell;
     struct life life;
+    bool is_heir; /* the connection is still that of the process before, which may live */
     bool has_closer;
     int remover_fd; /* -1: the socket is removed here */
     struct trace trace;
@@ -157,6 +160,7 @@ static int open_all(struct program *program, struct ob_fault *fault)
 {
     const char *trace = program->options.trace;
     int err = life_open(&program->life, fault);
+    program->is_heir = ob_vault_role() == OB_VAULT_SUCCESSOR;
     if (err == 0)
         err = author_open(program->author, program->config, fault);
     program->opened = err == 0;
@@ -216,11 +220,12 @@ static int create(struct program *program, struct ob_fault *fault)
     program->orders.device = program->device;
     program->orders.trace = &program->trace;
     err = program_host_use_loop(program->device, program->loop);
-    if (err == 0)
-        return life_take_over(&program->life, program->device, fault);
-    return err < 0 ? ob_fault_set(fault, err, "can't watch the device's descriptors: %s",
-                                  strerror(-err))
-                   : 0;
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't watch the device's descriptors: %s", strerror(-err));
+    if (program->life.waits)
+        notify(program, "X_OUTBOARD_WAITING=1\n", "waiting for its turn");
+    err = life_wait(&program->life, fault);
+    return err < 0 ? err : life_take_over(&program->life, program->device, fault);
 }
 
 /* Serves the peer on fd until it goes; `past`: further, as it was served before. */
@@ -237,6 +242,7 @@ static int serve_further(struct program *program, int fd, const struct engine_op
         engine_free(engine);
         return err;
     }
+    program->is_heir = false;
     if (past) {
         fault_point("before-ready");
         notify(program, "READY=1\n", "serving further");
@@ -255,7 +261,16 @@ static int serve_peer(struct program *program, int fd, const struct engine_ops *
     return serve_further(program, fd, wire, NULL, fault);
 }
 
-/* Goes on where a process before has died. */
+/* A connection is ended for all who have it, unless it is not this process's. */
+static void close_connection(const struct program *program, int fd)
+{
+    if (program->is_heir)
+        closer_close(fd);
+    else
+        socket_close(fd);
+}
+
+/* Continues for the process before. */
 static int serve_resumed(struct program *program, struct ob_fault *fault)
 {
     unsigned wire;
@@ -267,10 +282,10 @@ static int serve_resumed(struct program *program, struct ob_fault *fault)
     program->life.resumes = false;
     log_keep_off(fd);
     log_never_wait();
-    log_line("continues where a process before has died (number %llu)",
+    log_line("continues for the process before (number %llu)",
              (unsigned long long)program->life.number);
     int err = serve_further(program, fd, greeting_wire(wire), &program->life.past, fault);
-    socket_close(fd);
+    close_connection(program, fd);
     return err;
 }
 
@@ -349,7 +364,7 @@ static void close_socket(struct program *program)
     } else if (program->listens) {
         closer_close(fd); /* it may be the launcher's too, so it is not shut down */
     } else {
-        socket_close(fd);
+        close_connection(program, fd);
     }
 }
 
@@ -398,6 +413,8 @@ static int run(struct program *program, struct ob_fault *fault)
     bool resumes = err == 0 && program->life.resumes;
     if (resumes)
         err = serve_resumed(program, fault);
+    else if (err == 0)
+        program->is_heir = false;
     if (err == 0 && (program->listens || !resumes))
         err = program->listens ? serve_listener(program, fault) : serve_connected(program, fault);
     end(program);

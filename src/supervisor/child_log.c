@@ -80,6 +80,24 @@ static void on_bytes(void *argument, uint32_t events)
     }
 }
 
+int child_log_adopt(struct loop *loop, struct timers *timers, const char *name, int fd,
+                    struct child_log **ret_log)
+{
+    AUTO_FREE struct child_log *log = calloc(1, sizeof(*log));
+    if (!log)
+        return -ENOMEM;
+    log->name = name;
+    log->timers = timers;
+    timer_init(&log->rest, on_rested, log);
+    snprintf(log->kind, sizeof(log->kind), "%s: line", name);
+    int err = loop_add(loop, fd, EPOLLIN, on_bytes, log, &log->source);
+    if (err < 0)
+        return err;
+    log->fd = fd;
+    *ret_log = take_ptr(&log);
+    return 0;
+}
+
 int child_log_new(struct loop *loop, struct timers *timers, const char *name,
                   struct child_log **ret_log, int *ret_fd)
 {
@@ -88,21 +106,20 @@ int child_log_new(struct loop *loop, struct timers *timers, const char *name,
         return -errno;
     AUTO_FD ours = ends[0];
     AUTO_FD theirs = ends[1];
-    AUTO_FREE struct child_log *log = calloc(1, sizeof(*log));
     /* The child's end blocks: no line is lost while our turn is due. */
-    if (!log || fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
-        return log ? -errno : -ENOMEM;
-    log->name = name;
-    log->timers = timers;
-    timer_init(&log->rest, on_rested, log);
-    snprintf(log->kind, sizeof(log->kind), "%s: line", name);
-    int err = loop_add(loop, ours, EPOLLIN, on_bytes, log, &log->source);
+    if (fcntl(ours, F_SETFL, O_NONBLOCK) < 0)
+        return -errno;
+    int err = child_log_adopt(loop, timers, name, ours, ret_log);
     if (err < 0)
         return err;
-    log->fd = take_fd(&ours);
+    take_fd(&ours);
     *ret_fd = take_fd(&theirs);
-    *ret_log = take_ptr(&log);
     return 0;
+}
+
+int child_log_fd(const struct child_log *log)
+{
+    return log->fd;
 }
 
 void child_log_free(struct child_log *log)

@@ -16,6 +16,11 @@ struct child_log;
 int child_log_new(struct loop *loop, struct timers *timers, const char *name,
                   struct child_log **ret_log, int *ret_fd);
 
+/* The same for our end of a pipe, which is taken over; of one that there was before. */
+int child_log_adopt(struct loop *loop, struct timers *timers, const char *name, int fd,
+                    struct child_log **ret_log);
+int child_log_fd(const struct child_log *log);
+
 /* Reads the rest first. NULL is fine. */
 void child_log_free(struct child_log *log);
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 #include "supervisor/counts.h"
 #include "supervisor/health.h"
 #include "supervisor/internal.h"
+#include "supervisor/program_path.h"
 
 #define NS_PER_MS 1000000u
 
@@ -41,7 +43,9 @@ static void put_device(struct json_out *out, const struct device_process *device
 {
     json_out_begin(out, '{');
     json_out_member_string(out, "device", device->plan->id);
-    json_out_member_string(out, "program", device->plan->command.word[0]);
+    json_out_member_string(out, "program",
+                           device->next.program ? device->next.program
+                                                : device->plan->command.word[0]);
     json_out_member_string(out, "state", state_name(device));
     json_out_member_bool(out, "client", device->has_client && device->child);
     json_out_member_string(out, "on-hang", plan_on_hang_name(device->on_hang));
@@ -49,6 +53,8 @@ static void put_device(struct json_out *out, const struct device_process *device
     json_out_member_uint(out, "watchdog-ms", device->plan->watchdog_ms);
     if (device->plan->path)
         json_out_member_string(out, "path", device->plan->path);
+    if (device_process_spare(device))
+        json_out_member_int(out, "spare-pid", device_process_spare(device));
     if (device->child)
         json_out_member_int(out, "pid", child_pid(device->child));
     else
@@ -157,11 +163,16 @@ static void policy(struct supervisor *supervisor, struct monitor_call *call)
         monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list",
                        id ? id : "");
     } else if (!text || plan_parse_on_hang(text, &on_hang) < 0) {
-        monitor_refuse(call, MONITOR_GENERIC, "on-hang: got '%.40s', expected fail, kill or pause",
+        monitor_refuse(call, MONITOR_GENERIC,
+                       "on-hang: got '%.40s', expected fail, kill, pause or restart",
                        text ? text : "");
     } else if (on_hang == PLAN_PAUSE && !supervisor->plan->qmp) {
         monitor_refuse(call, MONITOR_GENERIC,
                        "on-hang: got pause, expected fail or kill: the VMM is not QEMU");
+    } else if (on_hang == PLAN_RESTART && !device->restarts) {
+        monitor_refuse(call, MONITOR_GENERIC,
+                       "on-hang: got restart, expected fail, kill or pause: the device can't be "
+                       "restarted (on-death)");
     } else {
         device->on_hang = on_hang;
         monitor_answer(call);
@@ -269,6 +280,26 @@ static void trace(struct supervisor *supervisor, struct monitor_call *call)
                        monitor_text(call, "file"), strerror(-fd));
 }
 
+static void on_upgraded(void *argument, const char *error)
+{
+    on_asked(argument, NULL, error);
+}
+
+static void upgrade(struct supervisor *supervisor, struct monitor_call *call)
+{
+    const char *id = monitor_text(call, "device"), *program = monitor_text(call, "program");
+    struct device_process *device = id ? hotplug_find(supervisor, id) : NULL;
+    struct ob_fault fault = {0};
+    char path[PATH_MAX];
+    if (!device)
+        monitor_refuse(call, "DeviceNotFound", "got device '%.80s', expected one of list",
+                       id ? id : "");
+    else if (program && program_path_find(program, path, sizeof(path)) < 0)
+        monitor_refuse(call, MONITOR_GENERIC, "program: got '%.80s', which is not there", program);
+    else if (device_process_upgrade(device, program ? path : NULL, on_upgraded, call, &fault) < 0)
+        monitor_refuse(call, MONITOR_GENERIC, "%s", fault.text);
+}
+
 static void capabilities(struct supervisor *supervisor, struct monitor_call *call)
 {
     const struct json *arguments = monitor_arguments(call);
@@ -315,6 +346,7 @@ static const struct {
     {"stats", stats},
     {"status", status},
     {"trace", trace},
+    {"upgrade", upgrade},
     {"write-state", saving_write},
 };
 

@@ -269,10 +269,16 @@ int config_section_add(struct config_section *section, const char *key, const ch
     return settings[section->count - 1].key && settings[section->count - 1].value ? 0 : -ENOMEM;
 }
 
-const char *config_value(const struct config_section *section, const char *key)
+const struct config_setting *config_find(const struct config_section *section, const char *key)
 {
     for (unsigned i = section->count; i > 0; i--)
         if (strcmp(section->settings[i - 1].key, key) == 0)
-            return section->settings[i - 1].value;
+            return &section->settings[i - 1];
     return NULL;
+}
+
+const char *config_value(const struct config_section *section, const char *key)
+{
+    const struct config_setting *setting = config_find(section, key);
+    return setting ? setting->value : NULL;
 }

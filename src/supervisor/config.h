@@ -54,6 +54,8 @@ int config_section_add(struct config_section *section, const char *key, const ch
 /* Frees the contents of a section. */
 void config_section_done(struct config_section *section);
 
+/* The last setting of a key; NULL: the section has no such key. */
+const struct config_setting *config_find(const struct config_section *section, const char *key);
 /* The last value of a key; NULL: the section has no such key. */
 const char *config_value(const struct config_section *section, const char *key);
 

@@ -2,18 +2,21 @@
 #include "supervisor/device_process.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/auto.h"
-#include "base/statistics.h"
 #include "os/clock.h"
 #include "os/log.h"
+
+static int continue_device(struct device_process *device);
+static void make_spare(void *argument);
+static void end_spare(struct device_process *device);
+static void end_upgrade(struct device_process *device);
+static void on_end(void *argument, int status);
 
 static void set_patience(struct device_process *device, unsigned ms)
 {
@@ -43,14 +46,6 @@ static void take_status(struct device_process *device, const struct ready_told *
         tell(device, had_client ? DEVICE_CLIENT_WENT : DEVICE_CLIENT_CAME);
 }
 
-static void end_gap(struct gaps *gaps)
-{
-    uint64_t ns = gaps->since_ns ? clock_now_ns() - gaps->since_ns : 0;
-    gaps->since_ns = 0;
-    gaps->total_ns += ns;
-    gaps->longest_ns = ns > gaps->longest_ns ? ns : gaps->longest_ns;
-}
-
 /* A sign of life of one that hung. */
 static void revive(struct device_process *device)
 {
@@ -65,6 +60,7 @@ static void on_told(void *argument, const struct ready_told *told)
     bool becomes_ready = told->ready && device->state == DEVICE_PROCESS_STARTING;
     take_status(device, told);
     order_sender_hear(&device->orders, told);
+    device->next.said_end |= told->stopping;
     if (!told->ready && !told->alive)
         return;
     if (device->stopping || (!becomes_ready && device->state != DEVICE_PROCESS_READY))
@@ -76,16 +72,15 @@ static void on_told(void *argument, const struct ready_told *told)
     if (device->hung)
         revive(device);
     if (becomes_ready) {
-        end_gap(&device->gaps);
+        gaps_end(&device->gaps, clock_now_ns());
         if (device->restarts)
             restart_ready(&device->restart);
         if (device->traces)
             device_process_trace(device, true, take_fd(&device->trace_fd), NULL, NULL);
         change(device, DEVICE_PROCESS_READY);
+        make_spare(device);
     }
 }
-
-static int spawn_again(struct device_process *device);
 
 /* The device is given up, before or behind its process. */
 static void give_up(struct device_process *device, const char *reason)
@@ -102,7 +97,7 @@ static bool is_restarted(struct device_process *device, int status)
 {
     struct ob_fault reason = {0};
     if (!device->restarts || device->stopping || device->expects_end ||
-        (device->hung && device->on_hang != PLAN_PAUSE))
+        (device->hung && device->on_hang != PLAN_PAUSE && device->on_hang != PLAN_RESTART))
         return false;
     int wait_ms = restart_judge(&device->restart, clock_now_ns(), &reason);
     if (wait_ms < 0) {
@@ -116,14 +111,14 @@ static bool is_restarted(struct device_process *device, int status)
     device->gaps.count++;
     device->gaps.since_ns = clock_now_ns();
     tell(device, DEVICE_RESTARTS);
-    timer_set(device->host->timers, &device->again, clock_now_ns() + wait_ms * 1000000ull);
+    timer_set(device->host->timers, &device->next.again, clock_now_ns() + wait_ms * 1000000ull);
     return true;
 }
 
 static void on_again(void *argument)
 {
     struct device_process *device = argument;
-    int err = spawn_again(device);
+    int err = continue_device(device);
     if (err < 0) {
         give_up(device, strerror(-err));
         change(device, DEVICE_PROCESS_ENDED);
@@ -135,7 +130,8 @@ static bool end_between(struct device_process *device)
 {
     if (device->child || device->state != DEVICE_PROCESS_STARTING || !device->restarts)
         return false;
-    timer_cancel(&device->again);
+    timer_cancel(&device->next.again);
+    end_spare(device);
     restart_end(&device->restart);
     change(device, DEVICE_PROCESS_ENDED);
     return true;
@@ -144,8 +140,15 @@ static bool end_between(struct device_process *device)
 static void on_end(void *argument, int status)
 {
     struct device_process *device = argument;
+    bool waits = upgrade_old_ended(&device->next.upgrading.upgrade);
+    if (device->child && child_is_adopted(device->child)) { /* its status is its parent's secret */
+        ready_socket_finish(device->ready);
+        status = device->next.said_end ? 0 : SIGKILL;
+    }
     device->child = NULL;
     device->status = status;
+    if (waits)
+        return;
     order_sender_end(&device->orders);
     /* A channel ends with its VMM, and tells by its status if its session was cut. */
     bool fails = !WIFEXITED(status) || (WEXITSTATUS(status) != 0 && !device->plan->is_channel);
@@ -155,6 +158,7 @@ static void on_end(void *argument, int status)
     device->log = NULL;
     if (WIFSIGNALED(status) && is_restarted(device, status))
         return;
+    end_spare(device);
     if (device->restarts)
         restart_end(&device->restart);
     if (child_exec_error(status))
@@ -202,127 +206,327 @@ static void on_patience(void *argument)
     device_process_stop(device);
 }
 
-/* Its first strings are the supervisor's. */
-static void free_environment(const struct device_process *device, char **environment)
+static struct device_life_spec life_spec(struct device_process *device, ready_fn told,
+                                         child_exit_fn ended)
 {
-    char *const *ours = device->host->environment;
-    for (char **added = environment; *added; added++) {
-        if (*ours)
-            ours++;
-        else
-            free(*added);
-    }
-    free(environment);
+    const struct device_process_host *host = device->host;
+    return (struct device_life_spec){.loop = host->loop,
+                                     .timers = host->timers,
+                                     .children = host->children,
+                                     .environment = host->environment,
+                                     .plan = device->plan,
+                                     .program = device->next.program,
+                                     .socket_fd = device->restart.socket_fd,
+                                     .statistics_fd = device->statistics_fd,
+                                     .told = told,
+                                     .ended = ended,
+                                     .argument = device};
 }
 
-/* The supervisor's environment, with the device's own ready socket and watchdog. */
-static int set_environment(const struct device_process *device, const char *vault, int first_fd,
-                           char ***ret_environment)
+/* Its log and its socket take the place of those of the process before. */
+static void use_life(struct device_process *device, const struct device_life *life)
 {
-    char *const *ours = device->host->environment;
-    unsigned count = 0;
-    while (ours[count])
-        count++;
-    char **environment = calloc(count + 6, sizeof(*environment));
-    if (!environment)
-        return -ENOMEM;
-    memcpy(environment, ours, count * sizeof(*environment));
-    int len = asprintf(&environment[count], "NOTIFY_SOCKET=%s", ready_socket_name(device->ready));
-    if (len >= 0)
-        len = asprintf(&environment[count + 1], STATISTICS_VARIABLE "=%d", first_fd);
-    if (len >= 0)
-        len = asprintf(&environment[count + 2], ORDERS_VARIABLE "=%d", first_fd + 1);
-    if (len >= 0 && vault)
-        len = (environment[count + 3] = strdup(vault)) ? 0 : -1;
-    if (len >= 0 && device->plan->watchdog_ms > 0)
-        len = asprintf(&environment[count + 3 + (vault != NULL)], "WATCHDOG_USEC=%u000",
-                       device->plan->watchdog_ms);
-    if (len < 0) {
-        free_environment(device, environment);
-        return -ENOMEM;
-    }
-    *ret_environment = environment;
-    return 0;
-}
-
-static int spawn(struct device_process *device, int socket_fd, int log_fd)
-{
-    char **environment = NULL;
-    AUTO_FREE char *vault = NULL;
-    AUTO_FD orders_fd = -1;
-    int passed[3 + RESTART_FDS] = {socket_fd};
-    unsigned count = socket_fd >= 0, more = 0;
-    const int first_fd = PLAN_FIRST_FD + (int)count;
-    int err = order_sender_begin(&device->orders, device->host->timers, SPARE_FD, &orders_fd);
-    passed[count++] = device->statistics_fd;
-    passed[count++] = orders_fd;
-    if (err == 0 && device->restarts)
-        err = restart_prepare(&device->restart, PLAN_FIRST_FD + (int)count, passed + count, &more,
-                              &vault);
-    if (err == 0)
-        err = set_environment(device, vault, first_fd, &environment);
-    if (err < 0)
-        return err;
-    const struct child_spec spec = {
-        .argv = device->plan->command.word,
-        .environment = environment,
-        .fd = {-1, log_fd, log_fd},
-        .passed = passed,
-        .passed_count = count + more,
-    };
-    err = child_spawn(device->host->children, &spec, &device->child);
-    if (device->restarts)
-        restart_started(&device->restart);
-    free_environment(device, environment);
-    return err;
+    child_log_free(device->log);
+    ready_socket_free(device->ready);
+    order_sender_end(&device->orders);
+    order_sender_begin(&device->orders, device->host->timers, life->orders_fd);
+    device->next.said_end = false;
+    device->child = life->child;
+    device->log = life->log;
+    device->ready = life->ready;
 }
 
 /* A process with a log and a ready socket of its own. */
 static int begin(struct device_process *device, int socket_fd)
 {
-    struct loop *loop = device->host->loop;
-    AUTO_FD log_fd = -1;
-    int err = child_log_new(loop, device->host->timers, device->plan->id, &device->log, &log_fd);
-    if (err == 0)
-        err = ready_socket_new(loop, device->host->timers, on_told, device, &device->ready);
-    if (err == 0)
-        err = spawn(device, socket_fd, log_fd);
+    struct device_life_spec spec = life_spec(device, on_told, on_end);
+    struct device_life_vault vault = {0};
+    struct device_life life;
+    int err = 0;
+    spec.socket_fd = socket_fd;
+    if (device->restarts)
+        err = restart_prepare(&device->restart, device_life_first_fd(&spec), vault.fds,
+                              &vault.count, &vault.variable);
     if (err < 0)
         return err;
-    child_watch(device->child, on_end, device);
-    return ready_socket_trust(device->ready, child_pid(device->child));
+    err = device_life_start(&spec, &vault, &life);
+    free(vault.variable);
+    if (device->restarts)
+        restart_started(&device->restart);
+    use_life(device, &life);
+    return err;
 }
 
-static int spawn_again(struct device_process *device)
+static bool may_have_spare(const struct device_process *device)
 {
-    ready_socket_free(device->ready);
-    device->ready = NULL;
-    int err = begin(device, device->restart.socket_fd);
+    return device->plan->spare && device->restarts && device->state == DEVICE_PROCESS_READY &&
+           !device->stopping && !device->expects_end &&
+           device->next.upgrading.upgrade.stage == UPGRADE_NONE;
+}
+
+static void on_spare_told(void *argument, const struct ready_told *told)
+{
+    struct device_process *device = argument;
+    device->next.spare.waits |= told->waiting;
+}
+
+static void end_spare(struct device_process *device)
+{
+    timer_cancel(&device->next.spare.again);
+    successor_end(&device->next.spare.process);
+    device->next.spare.waits = false;
+}
+
+/* A spare process that can't be had is tried for again; one by one, and not for ever. */
+static void try_spare_again(struct device_process *device)
+{
+    struct spare *spare = &device->next.spare;
+    if (++spare->idle < LIMIT_RESTART_LIVES)
+        timer_set(device->host->timers, &spare->again,
+                  clock_now_ns() + LIMIT_SPARE_AGAIN_MS * 1000000ull);
+    else
+        log_line("%s: has no spare process any more: %u in a row have ended", device->plan->id,
+                 spare->idle);
+}
+
+static void on_spare_end(void *argument, int status)
+{
+    struct device_process *device = argument;
+    device->next.spare.process.life.child = NULL;
+    end_spare(device);
+    log_line("%s: its spare process has ended", device->plan->id);
+    try_spare_again(device);
+}
+
+static void make_spare(void *argument)
+{
+    struct device_process *device = argument;
+    struct spare *spare = &device->next.spare;
+    if (!may_have_spare(device) || successor_is_there(&spare->process))
+        return;
+    const struct device_life_spec spec = life_spec(device, on_spare_told, on_spare_end);
+    int err = successor_start(&spare->process, &spec, device->restart.vault_fd);
+    if (err == 0)
+        return;
+    log_line("%s: can't start a spare process: %s", device->plan->id, strerror(-err));
+    try_spare_again(device);
+}
+
+static int use_spare(struct device_process *device)
+{
+    struct spare *spare = &device->next.spare;
+    int err = successor_go(&spare->process, &device->restart);
+    if (err < 0) {
+        end_spare(device);
+        return err;
+    }
+    struct device_life life = successor_take(&spare->process);
+    device_life_watch(&life, on_told, on_end, device);
+    use_life(device, &life);
+    end_spare(device);
+    spare->idle = 0;
+    return 0;
+}
+
+/* The next process: the spare one, or one that is started now. */
+static int continue_device(struct device_process *device)
+{
+    bool has_spare = successor_is_there(&device->next.spare.process);
+    int err = has_spare && use_spare(device) == 0 ? 0 : begin(device, device->restart.socket_fd);
     if (err == 0)
         set_patience(device, LIMIT_START_MS);
     return err;
 }
 
-/* A page whose length the device can't change, above the numbers that descriptors have there. */
-static int make_statistics(struct device_process *device)
+static void on_upgrade_stops(void *argument)
 {
-    AUTO_FD fd = memfd_create("outboard-statistics", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || ftruncate(fd, STATISTICS_LEN) < 0 ||
-        fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-        return -errno;
-    device->statistics_fd = fcntl(fd, F_DUPFD_CLOEXEC, SPARE_FD);
-    return device->statistics_fd < 0 ? -errno : 0;
+    struct device_process *device = argument;
+    timer_cancel(&device->patience);
+    device->gaps.since_ns = clock_now_ns();
+}
+
+/* Its client is told once. */
+static void tell_upgraded(struct device_process *device, const char *error)
+{
+    device_upgraded_fn done = device->next.upgrading.done;
+    device->next.upgrading.done = NULL;
+    if (done)
+        done(device->next.upgrading.argument, error);
+}
+
+static void watch_over(struct device_process *device)
+{
+    if (device->plan->watchdog_ms > 0 && !device->expects_end)
+        set_patience(device, device->plan->watchdog_ms);
+}
+
+static void on_upgrade_succeeded(void *argument)
+{
+    struct device_process *device = argument;
+    struct device_life old = {device->child, device->log, device->ready, -1};
+    device->child = NULL;
+    device->log = NULL;
+    device->ready = NULL;
+    free(device->next.program);
+    struct device_life life = upgrade_take(&device->next.upgrading.upgrade, &device->next.program);
+    device_life_watch(&life, on_told, on_end, device);
+    use_life(device, &life);
+    device_life_kill(&old);
+    end_spare(device);
+    restart_ready(&device->restart);
+    device->gaps.count++;
+    gaps_end(&device->gaps, clock_now_ns());
+    if (device->hung)
+        revive(device);
+    if (device->traces)
+        device_process_trace(device, true, take_fd(&device->trace_fd), NULL, NULL);
+    watch_over(device);
+    log_line("%s: another process has taken its place", device->plan->id);
+    tell(device, DEVICE_UPGRADED);
+    tell_upgraded(device, NULL);
+    make_spare(device);
+}
+
+static void on_upgrade_failed(void *argument, const char *reason)
+{
+    struct device_process *device = argument;
+    log_line("%s: is not upgraded: %s", device->plan->id, reason);
+    tell_upgraded(device, reason);
+    if (!device->child) { /* the old one has died meanwhile */
+        on_end(device, device->status);
+        return;
+    }
+    device->gaps.since_ns = 0;
+    watch_over(device);
+}
+
+static void end_upgrade(struct device_process *device)
+{
+    upgrade_cancel(&device->next.upgrading.upgrade);
+    tell_upgraded(device, "the device ends");
+}
+
+int device_process_upgrade(struct device_process *device, const char *program,
+                           device_upgraded_fn done, void *argument, struct ob_fault *fault)
+{
+    struct device_upgrade *upgrading = &device->next.upgrading;
+    const struct device_life_spec spec = life_spec(device, NULL, NULL);
+    const char *id = device->plan->id;
+    if (!device->restarts)
+        return ob_fault_set(fault, -ENOTSUP,
+                            "%s: got on-death = \"fail\", or a device that can't be restarted any "
+                            "more; an upgrade needs on-death = \"restart\"",
+                            id);
+    if (device->child && child_is_adopted(device->child))
+        return ob_fault_set(
+            fault, -ENOTSUP,
+            "%s: its process was adopted, and can't be stopped for an upgrade; kill "
+            "it, and the next one can",
+            id);
+    if (device->state != DEVICE_PROCESS_READY || device->stopping || device->expects_end ||
+        upgrading->upgrade.stage != UPGRADE_NONE)
+        return ob_fault_set(fault, -EBUSY,
+                            "%s: is starting, ending or being upgraded; try again later", id);
+    int err = upgrade_begin(&upgrading->upgrade, &spec, program ? program : device->next.program,
+                            device->child, &device->restart);
+    if (err < 0)
+        return ob_fault_set(fault, err, "%s: can't start another process: %s", id, strerror(-err));
+    upgrading->done = done;
+    upgrading->argument = argument;
+    return 0;
+}
+
+pid_t device_process_spare(const struct device_process *device)
+{
+    const struct spare *spare = &device->next.spare;
+    return spare->waits && successor_is_there(&spare->process)
+               ? child_pid(spare->process.life.child)
+               : 0;
+}
+
+static void init(struct device_process *device, const struct plan_device *plan,
+                 const struct device_process_host *host)
+{
+    *device = (struct device_process){
+        .host = host, .plan = plan, .on_hang = plan->on_hang, .statistics_fd = -1, .trace_fd = -1};
+    device->next.upgrading.events = (struct upgrade_events){.stops = on_upgrade_stops,
+                                                            .succeeded = on_upgrade_succeeded,
+                                                            .failed = on_upgrade_failed,
+                                                            .ended = on_end,
+                                                            .argument = device};
+    upgrade_init(&device->next.upgrading.upgrade, &device->next.upgrading.events);
+    successor_init(&device->next.spare.process);
+    timer_init(&device->next.spare.again, make_spare, device);
+    timer_init(&device->patience, on_patience, device);
+    timer_init(&device->next.again, on_again, device);
+}
+
+/* The process of before, or none, if it has died and nobody has seen it. */
+static int adopt_process(struct device_process *device, const struct ledger_device *record)
+{
+    const struct device_process_host *host = device->host;
+    const int *fd = record->fd;
+    int err = 0;
+    if (fd[LEDGER_LOG] >= 0)
+        err = child_log_adopt(host->loop, host->timers, device->plan->id, fd[LEDGER_LOG],
+                              &device->log);
+    if (err == 0 && fd[LEDGER_READY] >= 0)
+        err = ready_socket_adopt(host->loop, host->timers, on_told, device, fd[LEDGER_READY],
+                                 &device->ready);
+    if (err < 0 || record->pid == 0)
+        return err;
+    err = child_adopt_process(host->children, host->loop, record->pid, fd[LEDGER_PROCESS],
+                              &device->child);
+    if (err < 0)
+        return err;
+    order_sender_begin(&device->orders, host->timers, fd[LEDGER_ORDERS]);
+    child_watch(device->child, on_end, device);
+    child_continue(device->child); /* an upgrade may have stopped it */
+    return device->ready ? ready_socket_trust(device->ready, record->pid) : 0;
+}
+
+int device_process_adopt(struct device_process *device, const struct plan_device *plan,
+                         const struct ledger_device *record, const struct device_process_host *host,
+                         struct ob_fault *fault)
+{
+    init(device, plan, host);
+    device->statistics_fd = record->fd[LEDGER_STATISTICS];
+    device->on_hang = record->on_hang <= PLAN_RESTART ? record->on_hang : plan->on_hang;
+    device->has_client = record->has_client;
+    device->restarts = record->restarts;
+    device->state = record->is_ready ? DEVICE_PROCESS_READY : DEVICE_PROCESS_STARTING;
+    if (record->restarts)
+        restart_adopt(&device->restart, &(struct restart){.vault_fd = record->fd[LEDGER_VAULT],
+                                                          .socket_fd = record->fd[LEDGER_SOCKET],
+                                                          .owner_fd = record->fd[LEDGER_OWNER],
+                                                          .newest_fd = record->fd[LEDGER_NEWEST],
+                                                          .owner = record->owner,
+                                                          .newest = record->newest,
+                                                          .limit = plan->restart_limit,
+                                                          .spare_fd = host->spare_fd});
+    int err = adopt_process(device, record);
+    if (err < 0)
+        return ob_fault_set(fault, err, "%s: can't take its process over: %s", plan->id,
+                            strerror(-err));
+    if (device->state == DEVICE_PROCESS_READY) {
+        watch_over(device);
+        make_spare(device);
+    } else if (device->child) {
+        set_patience(device, LIMIT_START_MS);
+    } else if (device->restarts) {
+        timer_set(host->timers, &device->next.again, clock_now_ns());
+    } else {
+        device->state = DEVICE_PROCESS_ENDED;
+    }
+    return 0;
 }
 
 int device_process_start(struct device_process *device, const struct plan_device *plan,
                          int socket_fd, const struct device_process_host *host,
                          struct ob_fault *fault)
 {
-    *device = (struct device_process){
-        .host = host, .plan = plan, .on_hang = plan->on_hang, .statistics_fd = -1, .trace_fd = -1};
-    timer_init(&device->patience, on_patience, device);
-    timer_init(&device->again, on_again, device);
-    int err = make_statistics(device);
+    init(device, plan, host);
+    int err = device_life_make_statistics(&device->statistics_fd);
     if (err == 0 && plan->on_death == PLAN_DEATH_RESTART) {
         err = restart_begin(&device->restart, socket_fd, plan->restart_limit, host->spare_fd);
         device->restarts = err == 0;
@@ -343,6 +547,8 @@ void device_process_stop(struct device_process *device)
     if (!device->child || device->stopping)
         return;
     device->stopping = true;
+    end_upgrade(device);
+    end_spare(device);
     child_signal(device->child, SIGTERM);
     set_patience(device, LIMIT_STOP_MS);
 }
@@ -364,13 +570,20 @@ void device_process_expect_end(struct device_process *device)
     if (!device->child || device->stopping)
         return;
     device->expects_end = true;
+    end_upgrade(device);
+    end_spare(device);
     set_patience(device, LIMIT_STOP_MS);
 }
 
 void device_process_done(struct device_process *device)
 {
     timer_cancel(&device->patience);
-    timer_cancel(&device->again);
+    timer_cancel(&device->next.again);
+    if (device->host) { /* it was started */
+        end_upgrade(device);
+        end_spare(device);
+    }
+    free(device->next.program);
     if (device->restarts)
         restart_end(&device->restart);
     child_forget(device->child);

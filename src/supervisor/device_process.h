@@ -6,10 +6,11 @@
  * its VMM closes the socket. device_process_stop() asks it to end; if it does not, it is killed.
  *
  * If the plan says so, and the process is killed or crashes while its VMM is there, another one is
- * started (restart.h): the device is starting again. Its owner is told of READY once more.
+ * started (restart.h), or a spare one, which waits already, has its turn: the device is starting
+ * again. Its owner is told of READY once more. An upgrade (upgrade.h) replaces a process that lives.
  *
  * If the plan has a watchdog, the process has to tell regularly that its loop runs. If it does not,
- * it hangs, and `hung` says so. It is killed; or, if the policy is PLAN_PAUSE, its owner pauses the
+ * it hangs, and `hung` says so. It is killed, and may be restarted; or, if the policy is PLAN_PAUSE, its owner pauses the
  * VM, and it hangs until it gives a sign of life.
  */
 #ifndef OUTBOARD_SUPERVISOR_DEVICE_PROCESS_H
@@ -17,17 +18,9 @@
 
 #include <stdbool.h>
 
-#include "os/child.h"
-#include "os/timer.h"
-#include "supervisor/child_log.h"
-#include "supervisor/order_sender.h"
-#include "supervisor/plan.h"
-#include "supervisor/ready_socket.h"
-#include "supervisor/restart.h"
-
-/* Descriptors of ours lie above the numbers that they will have in another process: devices' sockets
- * and QMP's in the VMM. */
-#define SPARE_FD (PLAN_FIRST_FD + (int)LIMIT_DEVICES + 1)
+#include "supervisor/gaps.h"
+#include "supervisor/ledger.h"
+#include "supervisor/upgrade.h"
 
 enum device_process_state {
     DEVICE_PROCESS_STARTING,
@@ -37,13 +30,6 @@ enum device_process_state {
 
 struct device_process;
 
-/* Times without a process: from a death to READY of the next process. */
-struct gaps {
-    unsigned count;    /* restarts */
-    uint64_t since_ns; /* of the gap that lasts */
-    uint64_t longest_ns, total_ns;
-};
-
 enum device_event {
     DEVICE_BECAME_READY,
     DEVICE_ENDED,
@@ -52,6 +38,7 @@ enum device_event {
     DEVICE_CLIENT_CAME,
     DEVICE_CLIENT_WENT,
     DEVICE_RESTARTS, /* its process has died, and another one is started */
+    DEVICE_UPGRADED, /* another process has taken its place */
 };
 
 /* Its owner's side. `changed` is called after each change of state; `told` before that, and after
@@ -65,6 +52,32 @@ struct device_process_host {
     void (*changed)(void *argument);
     void (*told)(void *argument, const struct device_process *device, enum device_event event);
     void *argument;
+};
+
+/* A process that waits for the end of the device's. */
+struct spare {
+    struct successor process;
+    bool waits;         /* it could have its turn at once */
+    unsigned idle;      /* that have ended in a row while they waited */
+    struct timer again; /* when the next is started */
+};
+
+typedef void (*device_upgraded_fn)(void *argument, const char *error);
+
+struct device_upgrade {
+    struct upgrade upgrade;
+    struct upgrade_events events;
+    device_upgraded_fn done; /* NULL: nobody waits */
+    void *argument;
+};
+
+/* What there is for the process that comes after the one of now. */
+struct succession {
+    bool said_end;      /* the process of now has told that it ends */
+    struct timer again; /* when it is started */
+    struct spare spare;
+    struct device_upgrade upgrading;
+    char *program; /* of an upgrade; NULL: the plan's */
 };
 
 struct device_process {
@@ -83,7 +96,7 @@ struct device_process {
     struct ready_socket *ready;
     bool restarts; /* another process continues when this one has died */
     struct restart restart;
-    struct timer again; /* when the next one is started */
+    struct succession next;
     struct gaps gaps;
     struct timer patience;              /* for READY, the next sign of life, or the end */
     char status_text[READY_STATUS_LEN]; /* its own words, printable */
@@ -98,6 +111,20 @@ struct device_process {
 int device_process_start(struct device_process *device, const struct plan_device *plan,
                          int socket_fd, const struct device_process_host *host,
                          struct ob_fault *fault);
+
+/* Continues with a device whose supervisor has died. The record's descriptors are taken over. */
+int device_process_adopt(struct device_process *device, const struct plan_device *plan,
+                         const struct ledger_device *record, const struct device_process_host *host,
+                         struct ob_fault *fault);
+
+/* Another process, of `program` or of the same, is to continue. done() is called once, with NULL or with
+ * the reason why the old process continues, as long as the device is there. 0, or a negative errno with
+ * the fault filled. */
+int device_process_upgrade(struct device_process *device, const char *program,
+                           device_upgraded_fn done, void *argument, struct ob_fault *fault);
+
+/* Whether a process is there that continues as soon as this one dies: its number, or 0. */
+pid_t device_process_spare(const struct device_process *device);
 
 /* Asks it to end. It is killed after LIMIT_STOP_MS. */
 void device_process_stop(struct device_process *device);

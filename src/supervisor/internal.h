@@ -9,6 +9,7 @@
 
 #include "supervisor/device_process.h"
 #include "supervisor/hotplug.h"
+#include "supervisor/ledger.h"
 #include "supervisor/monitor.h"
 #include "supervisor/plan.h"
 #include "supervisor/qmp.h"
@@ -22,6 +23,13 @@ struct health {
     uint64_t pauses;
     uint64_t since_ns;             /* of the pause that lasts */
     uint64_t total_ns, longest_ns; /* of those that are over */
+};
+
+/* For a supervisor that takes over when this one has been killed. */
+struct guard {
+    struct ledger *ledger; /* NULL: nobody could take over */
+    int ledger_fd;
+    int guardian; /* its process id */
 };
 
 struct supervisor {
@@ -43,6 +51,7 @@ struct supervisor {
     struct health health;
     struct saving saving;
     uint64_t start_ns;
+    struct guard guard;
     int notify_fd; /* -1: no service manager listens */
     int signal_fd;
     struct loop_source *signals;

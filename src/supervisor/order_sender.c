@@ -37,12 +37,9 @@ static void on_late(void *argument)
     fail_all(argument, -ETIMEDOUT, "the device process does not answer");
 }
 
-int order_sender_begin(struct order_sender *sender, struct timers *timers, int spare_fd,
-                       int *ret_fd)
+int order_sender_pair(int spare_fd, int *ret_ours, int *ret_theirs)
 {
     int ends[2];
-    *sender = (struct order_sender){.timers = timers, .fd = -1, .next_id = sender->next_id};
-    timer_init(&sender->patience, on_late, sender);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
     AUTO_FD ours = ends[0];
@@ -54,9 +51,15 @@ int order_sender_begin(struct order_sender *sender, struct timers *timers, int s
     int theirs_high = high < 0 ? -1 : fcntl(theirs, F_DUPFD_CLOEXEC, spare_fd);
     if (theirs_high < 0)
         return -errno;
-    sender->fd = take_fd(&high);
-    *ret_fd = theirs_high;
+    *ret_ours = take_fd(&high);
+    *ret_theirs = theirs_high;
     return 0;
+}
+
+void order_sender_begin(struct order_sender *sender, struct timers *timers, int fd)
+{
+    *sender = (struct order_sender){.timers = timers, .fd = fd, .next_id = sender->next_id};
+    timer_init(&sender->patience, on_late, sender);
 }
 
 void order_sender_end(struct order_sender *sender)

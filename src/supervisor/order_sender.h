@@ -32,10 +32,11 @@ struct order_sender {
     struct timer patience;
 };
 
-/* A process is to be started: makes the pair; *ret_fd, the process's end, is the caller's. Our
- * descriptors are at spare_fd or above. 0 or a negative errno. */
-int order_sender_begin(struct order_sender *sender, struct timers *timers, int spare_fd,
-                       int *ret_fd);
+/* Makes the pair for a process that is to be started: both ends are the caller's, at spare_fd or above.
+ * 0 or a negative errno. */
+int order_sender_pair(int spare_fd, int *ret_ours, int *ret_theirs);
+/* The device's process is the one with the other end; fd is taken over. */
+void order_sender_begin(struct order_sender *sender, struct timers *timers, int fd);
 /* It has ended. */
 void order_sender_end(struct order_sender *sender);
 

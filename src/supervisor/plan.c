@@ -112,13 +112,7 @@ static int take_own(struct planner *planner, struct plan_device *device,
         device->restart_limit = (unsigned)number;
         return 1;
     }
-    if (strcmp(setting->key, "on-hang") != 0)
-        return 0;
-    if (plan_parse_on_hang(setting->value, &device->on_hang) < 0)
-        return wrong(planner, setting, "fail, kill or pause");
-    if (device->on_hang == PLAN_PAUSE && !planner->ability->qemu)
-        return wrong(planner, setting, "fail or kill: this VMM is not QEMU");
-    return 1;
+    return strcmp(setting->key, "spare") == 0 || strcmp(setting->key, "on-hang") == 0;
 }
 
 static int add_option(struct planner *planner, struct plan_device *device,
@@ -202,6 +196,9 @@ static int fill_device(struct planner *planner, const struct config_section *sec
                                   : add_program(planner, device, section);
     for (unsigned i = 0; i < section->count && err == 0; i++)
         err = add_option(planner, device, &section->settings[i]);
+    if (err == 0 && !device->is_channel)
+        err = plan_take_policies(planner->plan->config->path, section, planner->ability->qemu,
+                                 device, planner->fault);
     if (err == 0 && device->socket != PLAN_PATH && !device->is_channel)
         err = check_memory(planner, words_add(&device->command, "--fd=%d", PLAN_FIRST_FD));
     return err;
@@ -343,7 +340,8 @@ static int add_memory(struct planner *planner, struct words *words,
 
 static int add_machine_setting(struct planner *planner, const struct config_setting *setting)
 {
-    static const char *const others[] = {"program", "wire", "name", "control"};
+    static const char *const others[] = {"program", "wire", "name", "control",
+                                         "on-supervisor-death"};
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (strcmp(setting->key, others[i]) == 0)
             return 0;
@@ -352,7 +350,8 @@ static int add_machine_setting(struct planner *planner, const struct config_sett
     if (strcmp(setting->key, "memory") == 0)
         return add_memory(planner, &planner->plan->vmm, setting);
     return wrong(planner, setting,
-                 "one of the keys program, memory, wire, name, control, arguments");
+                 "one of the keys program, memory, wire, name, control, "
+                 "on-supervisor-death, arguments");
 }
 
 /* What a -device refers to: the bus of channels, and a chardev. */
@@ -490,6 +489,8 @@ int plan_make(const struct config *config, const struct vmm_ability *ability, co
     plan->config = config;
     struct planner planner = {.plan = plan, .ability = &chosen, .folder = folder, .fault = fault};
     int err = choose_wire(&planner, &chosen);
+    if (err == 0)
+        err = plan_take_supervisor_death(config, &plan->ends_with_supervisor, fault);
     plan->ability = chosen;
     if (err == 0)
         err = name_machine(&planner);

@@ -40,9 +40,10 @@ enum plan_socket {
 
 /* The effect when a device hangs. */
 enum plan_on_hang {
-    PLAN_FAIL,  /* the device is killed; the VMM keeps a device that does not answer */
-    PLAN_KILL,  /* the device is killed, and the VMM too */
-    PLAN_PAUSE, /* the VM is paused by QMP until the device gives signs of life again */
+    PLAN_FAIL,    /* the device is killed; the VMM keeps a device that does not answer */
+    PLAN_KILL,    /* the device is killed, and the VMM too */
+    PLAN_PAUSE,   /* the VM is paused by QMP until the device gives signs of life again */
+    PLAN_RESTART, /* the device's process is killed, and another one continues */
 };
 
 /* The effect when a device's process is killed or crashes. */
@@ -62,6 +63,7 @@ struct plan_device {
     enum plan_on_hang on_hang;
     enum plan_on_death on_death;
     unsigned restart_limit; /* restarts within a minute */
+    bool spare;             /* a process waits for the death of the one that serves */
     struct words command;
 };
 
@@ -74,7 +76,8 @@ struct plan {
     char *qmp;     /* path of the VMM's QMP; NULL: the VMM is not QEMU */
     struct plan_device devices[LIMIT_DEVICES];
     unsigned device_count;
-    struct words vmm; /* empty: no VMM is started */
+    bool ends_with_supervisor; /* if that is killed */
+    struct words vmm;          /* empty: no VMM is started */
 };
 
 /* The VMM's program; NULL: there is no [machine]. */
@@ -90,6 +93,12 @@ void plan_free(struct plan *plan);
 /* The names of policies, as in on-hang. -EINVAL: there is no such policy. */
 int plan_parse_on_hang(const char *text, enum plan_on_hang *ret_on_hang);
 const char *plan_on_hang_name(enum plan_on_hang on_hang);
+
+/* The settings on-hang and spare of a device, behind its others. 0, or -EINVAL with the fault filled. */
+int plan_take_policies(const char *path, const struct config_section *section, bool qemu,
+                       struct plan_device *device, struct ob_fault *fault);
+/* The setting on-supervisor-death. 0, or -EINVAL with the fault filled. */
+int plan_take_supervisor_death(const struct config *config, bool *ret_ends, struct ob_fault *fault);
 
 /* Plans a device that is added while the VMM runs; it has no number of a descriptor there. The
  * section outlives it. Errors as of plan_make(). */

@@ -104,6 +104,8 @@ static void read_told(const char *text, struct ready_told *told)
     const char *status = value_of(text, "STATUS=");
     const char *client = value_of(text, "X_OUTBOARD_CLIENT=");
     told->ready = says(text, "READY=1");
+    told->stopping = says(text, "STOPPING=1");
+    told->waiting = says(text, "X_OUTBOARD_WAITING=1");
     told->alive = says(text, "WATCHDOG=1");
     if (client) {
         told->has_client = true;
@@ -161,7 +163,8 @@ static void on_message(void *argument, uint32_t events)
     for (struct ready_told told = {0}; count < MESSAGES_PER_TURN && receive(socket, &told);
          told = (struct ready_told){0}) {
         count++;
-        if (told.ready || told.alive || told.has_client || told.status[0] || told.has_answer)
+        if (told.ready || told.alive || told.waiting || told.has_client || told.status[0] ||
+            told.has_answer || told.stopping)
             socket->ready(socket->argument, &told);
     }
     if (count == MESSAGES_PER_TURN) {
@@ -185,17 +188,13 @@ static int bind_abstract(int fd, char *name, size_t size)
     return 0;
 }
 
-int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
-                     struct ready_socket **ret_socket)
+int ready_socket_adopt(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
+                       int fd, struct ready_socket **ret_socket)
 {
-    AUTO_FD fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct ready_socket *new = calloc(1, sizeof(*new));
-    int err = fd < 0 ? -errno : !new ? -ENOMEM : bind_abstract(fd, new->name, sizeof(new->name));
-    if (err < 0) {
-        free(new);
-        return err;
-    }
-    new->fd = take_fd(&fd);
+    if (!new)
+        return -ENOMEM;
+    new->fd = fd;
     new->ready = ready;
     new->argument = argument;
     new->loop = loop;
@@ -203,6 +202,26 @@ int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, v
     timer_init(&new->rest, on_rested, new);
     *ret_socket = new;
     return 0;
+}
+
+int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
+                     struct ready_socket **ret_socket)
+{
+    AUTO_FD fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    char name[sizeof((*ret_socket)->name)];
+    int err = fd < 0 ? -errno : bind_abstract(fd, name, sizeof(name));
+    if (err == 0)
+        err = ready_socket_adopt(loop, timers, ready, argument, fd, ret_socket);
+    if (err < 0)
+        return err;
+    take_fd(&fd);
+    memcpy((*ret_socket)->name, name, sizeof(name));
+    return 0;
+}
+
+int ready_socket_fd(const struct ready_socket *socket)
+{
+    return socket->fd;
 }
 
 void ready_socket_free(struct ready_socket *socket)
@@ -213,6 +232,17 @@ void ready_socket_free(struct ready_socket *socket)
     loop_remove(socket->source);
     socket_close(socket->fd);
     free(socket);
+}
+
+void ready_socket_watch(struct ready_socket *socket, ready_fn ready, void *argument)
+{
+    socket->ready = ready;
+    socket->argument = argument;
+}
+
+void ready_socket_finish(struct ready_socket *socket)
+{
+    on_message(socket, EPOLLIN);
 }
 
 const char *ready_socket_name(const struct ready_socket *socket)

@@ -22,6 +22,8 @@ struct ready_socket;
 
 struct ready_told {
     bool ready;                    /* READY=1 */
+    bool stopping;                 /* STOPPING=1: it ends by itself */
+    bool waiting;                  /* X_OUTBOARD_WAITING=1: a successor can have its turn */
     bool alive;                    /* WATCHDOG=1 */
     bool has_client;               /* X_OUTBOARD_CLIENT was told, and was... */
     bool client;                   /* ...1 */
@@ -40,11 +42,20 @@ typedef void (*ready_fn)(void *argument, const struct ready_told *told);
 /* A process that sends without end is read at a bounded rate: then its sends wait. */
 int ready_socket_new(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
                      struct ready_socket **ret_socket);
+/* The same for a socket, which is taken over, of one that there was before. */
+int ready_socket_adopt(struct loop *loop, struct timers *timers, ready_fn ready, void *argument,
+                       int fd, struct ready_socket **ret_socket);
+int ready_socket_fd(const struct ready_socket *socket);
 /* NULL is fine. */
 void ready_socket_free(struct ready_socket *socket);
 
 /* The value of NOTIFY_SOCKET. */
 const char *ready_socket_name(const struct ready_socket *socket);
+
+/* Who is told from now on. */
+void ready_socket_watch(struct ready_socket *socket, ready_fn ready, void *argument);
+/* Reads what the process, which has ended, has sent. */
+void ready_socket_finish(struct ready_socket *socket);
 
 /* Names the process that may tell. Messages that it sent earlier count. 0 or a negative errno. */
 int ready_socket_trust(struct ready_socket *socket, pid_t pid);

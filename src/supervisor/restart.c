@@ -6,16 +6,19 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/vault_head.h"
+#include "os/socket.h"
 
 #define POISONED_AFTER 3u
 #define FIRST_WAIT_MS  50
 #define MINUTE_NS      60000000000ull
+#define COPY_BYTES     4096
 
 static void drop(int *fd)
 {
@@ -32,13 +35,38 @@ static int move_up(const struct restart *restart, int fd)
     return err;
 }
 
-static int make_vault(struct restart *restart)
+int restart_new_vault(const struct restart *restart, int *ret_fd)
 {
     AUTO_FD fd = memfd_create("outboard-vault", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0 || ftruncate(fd, LIMIT_VAULT_BYTES) < 0 ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
         return -errno;
-    return restart->vault_fd = move_up(restart, take_fd(&fd));
+    int high = move_up(restart, take_fd(&fd));
+    if (high < 0)
+        return high;
+    *ret_fd = high;
+    return 0;
+}
+
+/* Pages that hold nothing stay absent. */
+int restart_copy_vault(const struct restart *restart, int fd)
+{
+    static const char nothing[COPY_BYTES];
+    char bytes[COPY_BYTES];
+    for (off_t at = 0; at < LIMIT_VAULT_BYTES; at += COPY_BYTES) {
+        if (pread(restart->vault_fd, bytes, COPY_BYTES, at) != COPY_BYTES)
+            return -EIO;
+        if (memcmp(bytes, nothing, COPY_BYTES) != 0 &&
+            pwrite(fd, bytes, COPY_BYTES, at) != COPY_BYTES)
+            return errno ? -errno : -EIO;
+    }
+    return 0;
+}
+
+void restart_use_vault(struct restart *restart, int fd)
+{
+    drop(&restart->vault_fd);
+    restart->vault_fd = fd;
 }
 
 int restart_begin(struct restart *restart, int socket_fd, unsigned limit, int spare_fd)
@@ -50,14 +78,23 @@ int restart_begin(struct restart *restart, int socket_fd, unsigned limit, int sp
                                 .keeper_fd = -1,
                                 .limit = limit,
                                 .spare_fd = spare_fd};
-    int err = make_vault(restart);
-    if (err >= 0 && socket_fd >= 0) {
+    int err = restart_new_vault(restart, &restart->vault_fd);
+    if (err == 0 && socket_fd >= 0) {
         restart->socket_fd = fcntl(socket_fd, F_DUPFD_CLOEXEC, spare_fd);
         err = restart->socket_fd < 0 ? -errno : 0;
     }
     if (err < 0)
         restart_end(restart);
     return err < 0 ? err : 0;
+}
+
+void restart_adopt(struct restart *restart, const struct restart *from)
+{
+    struct vault_head head = {0};
+    *restart = *from;
+    restart->keeper_fd = -1;
+    if (pread(restart->vault_fd, &head, sizeof(head), 0) == sizeof(head))
+        restart->progress = head.progress - 1; /* what it did before counts */
 }
 
 void restart_end(struct restart *restart)
@@ -97,6 +134,26 @@ int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_F
 void restart_started(struct restart *restart)
 {
     drop(&restart->keeper_fd);
+}
+
+int restart_give_turn(struct restart *restart, int turn_fd, int keeper_fd)
+{
+    const struct vault_turn turn = {.number = restart->newest + 1,
+                                    .poisoned = restart->blamed >= POISONED_AFTER};
+    if (restart->owner_fd < 0)
+        return -ENOTCONN;
+    ssize_t len = socket_send(turn_fd, &turn, sizeof(turn), restart->owner_fd);
+    if (len < 0)
+        return (int)len;
+    restart->newest++;
+    drop(&restart->newest_fd);
+    restart->newest_fd = keeper_fd;
+    return 0;
+}
+
+void restart_take_back(struct restart *restart)
+{
+    drop(&restart->newest_fd);
 }
 
 /* A channel hangs up when its keeper ends. */

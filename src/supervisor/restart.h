@@ -47,6 +47,8 @@ struct restart {
 /* Takes a copy of socket_fd; our descriptors are all at spare_fd or above. */
 int restart_begin(struct restart *restart, int socket_fd, unsigned limit, int spare_fd);
 void restart_end(struct restart *restart);
+/* Continues for another supervisor: its descriptors, which are taken over, and numbers. */
+void restart_adopt(struct restart *restart, const struct restart *from);
 
 /* Another process is to be started. It gets these descriptors, RESTART_FDS at most; the first
  * becomes first_fd there. The variable, VAULT_VARIABLE=..., is to be freed. 0 or a negative errno. */
@@ -54,6 +56,19 @@ int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_F
                     unsigned *ret_count, char **ret_variable);
 /* It was started: its descriptors are its own. */
 void restart_started(struct restart *restart);
+
+/* A process that waits (base/vault_head.h) has its turn as the next life. keeper_fd, to its keeper, is
+ * taken over. 0; or a negative errno, when it has ended, and nothing has changed. */
+int restart_give_turn(struct restart *restart, int turn_fd, int keeper_fd);
+/* It has refused, and the life before continues. */
+void restart_take_back(struct restart *restart);
+
+/* Another vault for a process that may refuse what is in this one, and what this one holds. Each 0 or a
+ * negative errno; *ret_fd is the caller's. */
+int restart_new_vault(const struct restart *restart, int *ret_fd);
+int restart_copy_vault(const struct restart *restart, int fd);
+/* From now on fd, which is taken over, is the vault. */
+void restart_use_vault(struct restart *restart, int fd);
 
 /* It is ready. If the vault is its own, the keeper of the process before ends, and with it the locks
  * that its descriptors have. */

@@ -19,8 +19,10 @@
 #include "os/closer.h"
 #include "os/log.h"
 #include "os/notify.h"
+#include "supervisor/adoption.h"
 #include "supervisor/commands.h"
 #include "supervisor/device_socket.h"
+#include "supervisor/guardian.h"
 #include "supervisor/health.h"
 #include "supervisor/internal.h"
 #include "supervisor/notice.h"
@@ -171,11 +173,24 @@ static void tell_launcher(const struct supervisor *supervisor, const char *text)
     notify_send_to(supervisor->notify_fd, text);
 }
 
+/* From now on the processes can outlive this one. */
+static void guard(struct supervisor *supervisor)
+{
+    int pid =
+        guardian_start(supervisor->plan, supervisor->guard.ledger, supervisor->guard.ledger_fd);
+    if (pid < 0)
+        log_line("can't start a guardian, so nobody could take the machine over: %s",
+                 strerror(-pid));
+    supervisor->guard.guardian = pid;
+}
+
 /* All devices are ready. */
 static void run(struct supervisor *supervisor)
 {
     supervisor->running = true;
     progress_end();
+    ledger_write(supervisor->guard.ledger, supervisor);
+    guard(supervisor);
     tell_launcher(supervisor, "READY=1\nSTATUS=running");
     if (supervisor->plan->vmm.count > 0)
         start_vmm(supervisor);
@@ -188,7 +203,7 @@ static void device_told(void *argument, const struct device_process *device,
         [DEVICE_BECAME_READY] = "DEVICE_READY", [DEVICE_ENDED] = "DEVICE_GONE",
         [DEVICE_HUNG] = "DEVICE_HUNG",          [DEVICE_ALIVE] = "DEVICE_ALIVE",
         [DEVICE_RESTARTS] = "DEVICE_RESTARTS",  [DEVICE_CLIENT_CAME] = "CLIENT_CAME",
-        [DEVICE_CLIENT_WENT] = "CLIENT_WENT",
+        [DEVICE_CLIENT_WENT] = "CLIENT_WENT",   [DEVICE_UPGRADED] = "DEVICE_UPGRADED",
     };
     const struct supervisor *supervisor = argument;
     notice_device(supervisor, names[event], device);
@@ -312,6 +327,9 @@ static bool is_over(const struct supervisor *supervisor)
 
 static void done(struct supervisor *supervisor)
 {
+    guardian_end(supervisor->guard.guardian);
+    ledger_free(supervisor->guard.ledger);
+    auto_close(&supervisor->guard.ledger_fd);
     hotplug_done(supervisor);
     saving_done(supervisor);
     qmp_free(supervisor->qmp);
@@ -354,28 +372,35 @@ static int open_monitor(struct supervisor *supervisor)
     return err;
 }
 
-enum supervisor_status supervisor_run(struct plan *plan)
+/* NULL: no memory, or another reason, which was told. */
+static struct supervisor *make(struct plan *plan)
 {
     struct supervisor *supervisor = calloc(1, sizeof(*supervisor));
-    int err = supervisor ? 0 : -ENOMEM;
-    if (supervisor) {
-        supervisor->plan = plan;
-        supervisor->signal_fd = -1;
-        err = prepare(supervisor);
+    if (!supervisor) {
+        log_line("can't start: %s", strerror(ENOMEM));
+        return NULL;
     }
-    if (err < 0) {
+    supervisor->plan = plan;
+    supervisor->signal_fd = supervisor->guard.ledger_fd = -1;
+    int err = prepare(supervisor);
+    if (err == 0)
+        err =
+            ledger_new(plan->config->path, &supervisor->guard.ledger, &supervisor->guard.ledger_fd);
+    if (err < 0)
         log_line("can't start: %s", strerror(-err));
-        if (supervisor)
-            done(supervisor);
-        return SUPERVISOR_SELF;
-    }
-    if (open_monitor(supervisor) < 0) {
-        done(supervisor);
-        return SUPERVISOR_SELF;
-    }
-    tell_launcher(supervisor, "STATUS=starting devices");
-    start_devices(supervisor);
+    else
+        err = open_monitor(supervisor);
+    if (err == 0)
+        return supervisor;
+    done(supervisor);
+    return NULL;
+}
+
+/* Until the machine's end. The supervisor is freed. */
+static enum supervisor_status serve(struct supervisor *supervisor)
+{
     while (!is_over(supervisor)) {
+        ledger_write(supervisor->guard.ledger, supervisor);
         loop_wait(supervisor->loop,
                   timer_wait_ms(timers_next(&supervisor->timers), clock_now_ns()));
         timers_run(&supervisor->timers, clock_now_ns());
@@ -383,4 +408,73 @@ enum supervisor_status supervisor_run(struct plan *plan)
     enum supervisor_status status = supervisor->status;
     done(supervisor);
     return status;
+}
+
+enum supervisor_status supervisor_run(struct plan *plan)
+{
+    struct supervisor *supervisor = make(plan);
+    if (!supervisor)
+        return SUPERVISOR_SELF;
+    tell_launcher(supervisor, "STATUS=starting devices");
+    start_devices(supervisor);
+    return serve(supervisor);
+}
+
+static int adopt_devices(struct supervisor *supervisor, const struct adoption *adoption,
+                         struct ob_fault *fault)
+{
+    for (unsigned i = 0; i < supervisor->plan->device_count; i++) {
+        const struct plan_device *plan = &supervisor->plan->devices[i];
+        struct ledger_device record;
+        int err = adoption_device(adoption, plan->id, &record);
+        if (err < 0)
+            return ob_fault_set(fault, err, "%s: can't take it over: %s", plan->id, strerror(-err));
+        err = device_process_adopt(&supervisor->devices[supervisor->started++], plan, &record,
+                                   &supervisor->host, fault);
+        if (err < 0)
+            return err;
+    }
+    return 0;
+}
+
+static int adopt_vmm(struct supervisor *supervisor, const struct adoption *adoption,
+                     struct ob_fault *fault)
+{
+    const struct ledger_state *state = &adoption->state;
+    int fd = -1, err = 0;
+    if (state->vmm_pid > 0)
+        err = adoption_fetch(adoption, state->vmm_fd, &fd);
+    if (err == 0 && fd >= 0)
+        err = child_adopt_process(supervisor->children, supervisor->loop, state->vmm_pid, fd,
+                                  &supervisor->vmm);
+    if (err < 0)
+        return ob_fault_set(fault, err, "can't take the VMM over: %s", strerror(-err));
+    if (supervisor->vmm)
+        child_watch(supervisor->vmm, vmm_ended, supervisor);
+    return 0;
+}
+
+enum supervisor_status supervisor_adopt(struct plan *plan, struct adoption *adoption)
+{
+    struct ob_fault fault = {0};
+    struct supervisor *supervisor = make(plan);
+    int err = supervisor ? adopt_vmm(supervisor, adoption, &fault) : -ENOMEM;
+    if (err == 0)
+        err = adopt_devices(supervisor, adoption, &fault);
+    if (err < 0) {
+        adoption_close(adoption); /* its guardian waits for the next one */
+        if (supervisor) {
+            log_line("%s", fault.text);
+            done(supervisor);
+        }
+        return SUPERVISOR_SELF;
+    }
+    supervisor->running = true;
+    ledger_write(supervisor->guard.ledger, supervisor);
+    guard(supervisor);
+    adoption_finish(adoption);
+    if (supervisor->vmm)
+        connect_qmp(supervisor);
+    tell_launcher(supervisor, "READY=1\nSTATUS=running");
+    return serve(supervisor);
 }

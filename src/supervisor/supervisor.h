@@ -13,7 +13,8 @@
  * first, and devices last, since a device has to finish the guest's writes. Each has
  * LIMIT_STOP_MS; a second signal kills the VMM at once.
  *
- * If the supervisor is killed, the VMM and its devices keep running.
+ * If the supervisor is killed, the VMM and its devices keep running, and another supervisor can
+ * continue (guardian.h); or they end, if the plan says so.
  */
 #ifndef OUTBOARD_SUPERVISOR_SUPERVISOR_H
 #define OUTBOARD_SUPERVISOR_SUPERVISOR_H
@@ -30,5 +31,9 @@ enum supervisor_status {
 
 /* Runs the machine until its end. Devices that are added and removed meanwhile change the plan. */
 enum supervisor_status supervisor_run(struct plan *plan);
+
+struct adoption;
+/* The same for a machine whose supervisor has died. The adoption is closed. */
+enum supervisor_status supervisor_adopt(struct plan *plan, struct adoption *adoption);
 
 #endif

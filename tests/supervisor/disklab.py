@@ -11,7 +11,7 @@ import driver
 import mpqemu
 import vfio_user
 from controllab import Control
-from restartlab import Killer
+from restartlab import Asker, Killer, upgrade_often
 from test_shadow import create_shadow_queue
 from vfio_machine import VfioMachine
 
@@ -169,6 +169,20 @@ def storm(fd, kills):
     disk.run(goes_on)
     disk.verify()
     print(f"verified {disk.done > 0} through {len(killer.killed)}")
+
+
+def upgrades(fd, control, times):
+    """The process is replaced under load, not killed."""
+    disk = Storm(OverMpqemu(fd))
+    asker = Asker(control, upgrade_often(int(times)))
+
+    def goes_on():
+        asker.progress.set()
+        return asker.is_alive()
+
+    disk.run(goes_on)
+    disk.verify()
+    print(f"verified {disk.done > 0}, {asker.answer}")
 
 
 def admin(fd, kills):

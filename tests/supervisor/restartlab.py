@@ -15,6 +15,7 @@ import time
 import migration
 import mpqemu
 import vfio_user
+from controllab import Control, Refused
 
 BAR = 0xFE000000
 TESTS = pathlib.Path(__file__).resolve().parent.parent
@@ -85,6 +86,39 @@ class Killer(threading.Thread):
             self.killed.add(pid)
 
 
+class Asker(threading.Thread):
+    """Calls deed(control) while the VMM gets on, and keeps what it returns."""
+
+    def __init__(self, path, deed):
+        super().__init__(daemon=True)
+        self.path, self.deed, self.answer = path, deed, None
+        self.progress = threading.Event()  # set by the VMM
+        self.start()
+
+    def run(self):
+        with Control(self.path, None) as control:
+            self.answer = self.deed(self, control)
+
+
+def the_device(control):
+    return control.ask("list", device="device")[0]
+
+
+def upgrade_often(times, *programs):
+    """A deed: upgrades so many times, to these programs in turn, with progress between."""
+
+    def deed(asker, control):
+        for number in range(times):
+            before = the_device(control)["pid"]
+            control.ask("upgrade", device="device", **({"program": programs[number % len(programs)]} if programs else {}))
+            assert the_device(control)["pid"] != before
+            asker.progress.clear()
+            asker.progress.wait()
+        return "upgraded"
+
+    return deed
+
+
 class Mpqemu:
     """The registers of BAR 0 over mpqemu, and memory that comes and goes."""
 
@@ -147,12 +181,111 @@ def count(registers, killer):
         killer.progress.set()
 
 
+class UntilThere:
+    """For count(): alive until a path is there. Tells by a file beside it, which is made again, that the VMM gets on."""
+
+    def __init__(self, path):
+        self.path, self.counts, self.progress = pathlib.Path(path), pathlib.Path(f"{path}.counts"), self
+
+    def is_alive(self):
+        return not self.path.exists()
+
+    def set(self):
+        self.counts.touch()
+
+
+def count_until(wire, place, path):
+    count(connect(wire, place), UntilThere(path))
+    pathlib.Path(f"{path}.done").write_text("counted")
+
+
 def storm(wire, place, kills):
     registers = connect(wire, place)
     killer = Killer(int(kills))
     count(registers, killer)
     assert device() not in killer.killed
     print(f"counted through {len(killer.killed)}")
+
+
+def upgrades(wire, place, control, times, *programs):
+    registers = connect(wire, place)
+    asker = Asker(control, upgrade_often(int(times), *programs))
+    count(registers, asker)
+    print(asker.answer)
+
+
+def refusals(wire, place, control, program, words):
+    """The old process continues for a program that can't, and is restarted as itself."""
+
+    def deed(asker, control):
+        before = the_device(control)
+        try:
+            control.ask("upgrade", device="device", program=program)
+            return "upgraded"
+        except Refused as refused:
+            assert words in refused.args[1], refused
+        assert the_device(control)["pid"] == before["pid"]
+        control.want_events()
+        kill(before["pid"])
+        control.wait_for_event("DEVICE_READY")
+        assert the_device(control)["program"] == before["program"]
+        asker.progress.clear()
+        asker.progress.wait()
+        return "refused"
+
+    registers = connect(wire, place)
+    asker = Asker(control, deed)
+    count(registers, asker)
+    print(asker.answer)
+
+
+def spare_pid(control, *not_these):
+    """The process that waits; it may still be on its way."""
+    while (pid := the_device(control).get("spare-pid", 0)) in (0, *not_these):
+        pass
+    return pid
+
+
+def spares(wire, place, control, times):
+    """Each time that the process dies, the spare one is the next, and there is another spare one."""
+
+    def deed(asker, control):
+        control.want_events()
+        for _ in range(int(times)):
+            spare, old = spare_pid(control), the_device(control)["pid"]
+            kill(old)
+            control.wait_for_event("DEVICE_READY")
+            assert the_device(control)["pid"] == spare
+            asker.progress.clear()
+            asker.progress.wait()
+        idle = spare_pid(control, the_device(control)["pid"])
+        kill(idle)
+        spare_pid(control, idle)
+        return "spared"
+
+    registers = connect(wire, place)
+    asker = Asker(control, deed)
+    count(registers, asker)
+    print(asker.answer)
+
+
+def hang(wire, place, control):
+    """A process that stands still is killed, and the next continues."""
+
+    def deed(asker, control):
+        control.want_events()
+        pid = the_device(control)["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        for event in ("DEVICE_HUNG", "DEVICE_RESTARTS", "DEVICE_ALIVE", "DEVICE_READY"):
+            control.wait_for_event(event)
+        asker.progress.clear()
+        asker.progress.wait()
+        return "continued"
+
+    registers = connect(wire, place)
+    asker = Asker(control, deed)
+    count(registers, asker)
+    print(asker.answer)
 
 
 def until_it_fails(wire, place, kills):

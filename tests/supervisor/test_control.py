@@ -113,10 +113,14 @@ def test_refusals(control):
     for command, arguments, words in [
         ("fly", {}, "got command 'fly'"),
         ("stats", {"device": "x"}, "got device 'x'"),
-        ("policy", {"device": "disk0", "on-hang": "dance"}, "expected fail, kill or pause"),
+        ("policy", {"device": "disk0", "on-hang": "dance"}, "expected fail, kill, pause or restart"),
         ("policy", {"device": "disk0", "on-hang": "pause"}, "the VMM is not QEMU"),
         ("add", {"device": "b", "program": "nvme"}, "the VMM has no QMP"),
         ("pause", {}, "the VMM has no QMP"),
+        ("policy", {"device": "disk0", "on-hang": "restart"}, "the device can't be restarted"),
+        ("upgrade", {"device": "disk0"}, 'an upgrade needs on-death = "restart"'),
+        ("upgrade", {"device": "disk0", "program": "/no/program"}, "which is not there"),
+        ("upgrade", {"device": "x"}, "got device 'x'"),
         ("capabilities", {"enable": ["wings"]}, "expected capabilities of the greeting"),
     ]:
         with pytest.raises(Refused, match=words):
@@ -172,7 +176,7 @@ def test_ctl_for_people(machine, control):
     assert json.loads(ctl(machine, "--json", "list").stdout)[0]["device"] == "disk0"
     assert ctl(machine, "policy", "disk0", "on-hang=kill").returncode == 0
     refused = ctl(machine, "policy", "disk0", "on-hang=x")
-    assert refused.returncode == 1 and "expected fail, kill or pause" in refused.stderr
+    assert refused.returncode == 1 and "expected fail, kill, pause or restart" in refused.stderr
     for words in ([], ["--what"], ["add", "x", "y"], ["add", "x", "a=b", "program=nvme"]):
         assert ctl(machine, *words).returncode == 2
     events = subprocess.Popen([OUTBOARD, "ctl", f"--vm={machine.folder}/control", "events"], stdout=subprocess.PIPE, text=True)

@@ -132,16 +132,13 @@ def test_the_vmm_has_our_standard_streams_and_no_other_descriptor(machine):
 def test_sigterm_ends_the_vmm_and_then_the_device(machine):
     machine.image()
     machine.script("vmm", """
-import pathlib, signal, sys
-def end(*_):
-    pathlib.Path("{0}/ended").write_text(str(pathlib.Path("/proc/{{}}".format(device)).exists()))
-    sys.exit(0)
-signal.signal(signal.SIGTERM, end)
-import os
+import os, pathlib, signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 parent = os.getppid()
 device = [pid for pid in pathlib.Path(f"/proc/{{parent}}/task/{{parent}}/children").read_text().split() if int(pid) != os.getpid()][0]
 pathlib.Path("{0}/running").touch()
-signal.pause()
+signal.sigwait([signal.SIGTERM])
+pathlib.Path("{0}/ended").write_text(str(pathlib.Path("/proc/{{}}".format(device)).exists()))
 """.format(machine.folder))
     process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
     wait_for((machine.folder / "running").exists, process)
@@ -153,10 +150,11 @@ def test_a_second_signal_kills_a_vmm_that_does_not_end(machine):
     machine.image()
     machine.script("vmm", f"""
 import pathlib, signal
-signal.signal(signal.SIGTERM, lambda *_: pathlib.Path("{machine.folder}/told").touch())
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
 pathlib.Path("{machine.folder}/running").touch()
-while True:
-    signal.pause()
+signal.sigwait([signal.SIGTERM])
+pathlib.Path("{machine.folder}/told").touch()
+signal.pause()
 """)
     process = machine.write('[machine]\nprogram = "{FOLDER}/vmm"\narguments = "%fd:disk0%"\n' + DISK).start()
     wait_for((machine.folder / "running").exists, process)

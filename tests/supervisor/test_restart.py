@@ -9,6 +9,7 @@ from restartlab import LAB_PATH, PLACES
 
 EXAMPLES = paths.BUILD / "release/examples"
 CRASHER = paths.BUILD / "release/tests/supervisor/crasher"
+HEIR = paths.BUILD / "release/tests/supervisor/heir"
 LAB = pathlib.Path(__file__).parent / "restartlab.py"
 
 
@@ -16,12 +17,14 @@ LAB = pathlib.Path(__file__).parent / "restartlab.py"
 def restarted(machine):
     """restarted(function of restartlab, wire, argument..., settings=...): the machine's end, with that VMM."""
 
-    def run(name, wire, *arguments, settings="", program=EXAMPLES / "counter"):
+    def run(name, wire, *arguments, settings="", program=EXAMPLES / "counter", control=False):
+        arguments = [machine.folder / "control", *arguments] if control else arguments
         words = " ".join([str(LAB), name, wire, PLACES[wire], *map(str, arguments)])
         machine.write(f"""
             [machine]
               program = "{{PYTHON}}"
               arguments = "{words}"
+              control = "{{FOLDER}}/control"
             [device "device"]
               program = "{program}"
               on-death = "restart"
@@ -137,6 +140,48 @@ def test_a_device_that_crashes_again_and_again_has_failed(restarted):
     assert "device: can't be restarted: 5 processes in a row have died without having done anything" in done.stderr
 
 
+@pytest.mark.parametrize("wire", PLACES)
+def test_a_process_is_replaced_while_a_vmm_counts(restarted, wire):
+    """By one of another program and of the first in turn."""
+    done = restarted("upgrades", wire, 6, HEIR, EXAMPLES / "counter", control=True)
+    assert done.stdout == "upgraded\n", done.stderr
+    assert done.stderr.count("another process has taken its place") == 6
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "name, words, reason",
+    [
+        ("heir-refuses", "the new process has ended; the log of outboard run says why", "the state is refused"),
+        ("heir-crashes", "the new process has ended; the log of outboard run says why", "is not upgraded"),
+        ("heir-hangs", "the new process has not continued for 4 s", "is not upgraded"),
+        ("none", "which is not there", ""),
+    ],
+)
+def test_a_program_that_can_t_continue_leaves_the_old_process(machine, restarted, name, words, reason):
+    if name != "none":
+        (machine.folder / name).symlink_to(HEIR)
+    done = restarted("refusals", "mpqemu", machine.folder / name, f"'{words}'", control=True)
+    assert done.stdout == "refused\n", done.stderr
+    assert reason in done.stderr and "has taken its place" not in done.stderr
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("wire", PLACES)
+def test_a_spare_process_is_the_next(restarted, wire):
+    done = restarted("spares", wire, 4, control=True, settings='spare = "yes"')
+    assert done.stdout == "spared\n", done.stderr
+    assert "its spare process has ended" in done.stderr
+    assert done.returncode == 0
+
+
+def test_a_device_that_hangs_is_restarted(restarted):
+    done = restarted("hang", "mpqemu", control=True, settings='watchdog-ms = "1000"')
+    assert done.stdout == "continued\n", done.stderr
+    assert "device: has given no sign of life for 1000 ms; sends SIGKILL" in done.stderr
+    assert done.returncode == 0
+
+
 @pytest.fixture
 def disk_restarted(machine):
     """disk_restarted(function of disklab, kills): the machine's end, with a disk whose process is killed so often."""
@@ -145,8 +190,9 @@ def disk_restarted(machine):
         machine.write(f"""
             [machine]
               program = "{{PYTHON}}"
-              arguments = "{LAB.parent / "disklab.py"} {name} %fd:disk% {kills}"
-            [device "disk"]
+              arguments = "{LAB.parent / "disklab.py"} {name} %fd:device% {kills}"
+              control = "{{FOLDER}}/control"
+            [device "device"]
               program = "nvme"
               image = "{image}"
               on-death = "restart"
@@ -170,6 +216,12 @@ def empty_image(machine):
 def test_a_disk_is_killed_while_a_guest_uses_it(disk_restarted, empty_image, name):
     done = disk_restarted(name, 20, empty_image)
     assert done.stdout == "verified True through 20\n", done.stderr
+
+
+def test_a_disk_s_process_is_replaced_while_a_guest_uses_it(disk_restarted, machine, empty_image):
+    done = disk_restarted("upgrades", f"{machine.folder}/control 10", empty_image)
+    assert done.stdout == "verified True, upgraded\n", done.stderr
+    assert done.stderr.count("another process has taken its place") == 10
 
 
 @pytest.mark.long

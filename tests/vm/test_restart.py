@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A guest under stock QEMU uses devices whose processes are killed again and again, and notices nothing."""
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -109,6 +110,12 @@ class Vm:
                 select.select([end], [], [])
             self.killed.add(pid)
 
+    def upgrades(self, times):
+        """Another process takes the device's place, with progress of the guest between."""
+        for _ in range(times):
+            self.wait_for_progress()
+            subprocess.run([OUTBOARD, "upgrade", f"--vm={self.log_path.parent}/control", "device"], check=True)
+
     def stop(self):
         self.process.stdin.write("stop\n")
         self.process.stdin.flush()
@@ -136,6 +143,7 @@ def vm(tmp_path):
             [machine]
               program = "{os.environ.get(OVERRIDE, QEMU)}"
               memory = "256M"
+              control = "{tmp_path}/control"
               arguments = "-nodefaults -no-user-config -display none -serial stdio -machine q35 -accel {accelerator()}"
               arguments = "-cpu {'host' if accelerator() == 'kvm' else 'max'} -kernel {kernel.image}"
               arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 no_timer_check quiet panic=-1' -no-reboot"
@@ -165,6 +173,42 @@ def test_a_guest_counts_while_its_device_is_killed(vm):
     count_under_kills(vm, 20)
 
 
+def test_a_guest_counts_while_its_device_is_upgraded(vm):
+    machine = vm("count_forever", COUNTER, 'on-death = "restart"')
+    machine.read_until("counting")
+    machine.upgrades(5)
+    machine.stop()
+    assert int(machine.read_until("count").split()[1]) > 0
+    machine.end()
+    assert machine.text().count("another process has taken its place") == 5
+
+
+def ctl(folder, command):
+    done = subprocess.run([OUTBOARD, "ctl", f"--vm={folder}/control", "--json", command], capture_output=True, text=True, check=False)
+    return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def test_a_guest_counts_while_its_supervisor_and_then_its_device_are_killed(vm, tmp_path, tmp_path_factory, monkeypatch):
+    """QEMU's QMP, too, is the adopter's."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
+    machine = vm("count_forever", COUNTER, 'on-death = "restart"')
+    machine.read_until("counting")
+    machine.process.kill()
+    machine.process.wait()
+    machine.wait_for_progress()
+    with subprocess.Popen([OUTBOARD, "adopt", tmp_path / "vm.conf"], stderr=machine.log) as adopter:
+        while (status := ctl(tmp_path, "status")) is None or status["state"] != "running":
+            assert adopter.poll() is None, machine.text()
+        os.kill(ctl(tmp_path, "list")[0]["pid"], signal.SIGKILL)
+        while "(number 2)" not in machine.text():
+            assert adopter.poll() is None, machine.text()
+        machine.wait_for_progress()
+        machine.stop()
+        assert int(machine.read_until("count").split()[1]) > 0
+        machine.read_until("ended")
+        assert adopter.wait() == 0, machine.text()
+
+
 @pytest.mark.long
 def test_a_guest_counts_through_500_kills(vm):
     count_under_kills(vm, 500)
@@ -177,14 +221,14 @@ def test_without_restart_one_kill_is_seen(vm):
     assert "4294967295" in machine.read_until("round")
 
 
-def verify_under_kills(vm, folder, kills):
+def verify_under(deed, vm, folder, times):
     image = folder / "disk.img"
     with open(image, "wb") as file:
         file.truncate(16 << 20)
     command = "until [ -b /dev/nvme0n1 ]; do usleep 10000; done; verify_forever /dev/nvme0n1"
     machine = vm("verify_forever", NVME, f'{RESTARTS}\nimage = "{image}"', command=command, modules=["nvme"])
     machine.read_until("verifying")
-    machine.storm(kills)
+    deed(machine, times)
     machine.stop()
     assert int(machine.read_until("verified").split()[1]) > 0
     machine.end()
@@ -194,16 +238,25 @@ def verify_under_kills(vm, folder, kills):
 @pytest.mark.irqfd
 @pytest.mark.long
 def test_a_guest_verifies_its_disk_while_that_is_killed(vm, tmp_path):
-    verify_under_kills(vm, tmp_path, 20)
+    verify_under(Vm.storm, vm, tmp_path, 20)
+
+
+@pytest.mark.irqfd
+@pytest.mark.long
+def test_a_guest_verifies_its_disk_while_that_is_upgraded(vm, tmp_path):
+    verify_under(Vm.upgrades, vm, tmp_path, 5)
 
 
 @pytest.mark.irqfd
 @pytest.mark.long
 def test_a_guest_verifies_its_disk_through_500_kills(vm, tmp_path):
-    verify_under_kills(vm, tmp_path, 500)
+    verify_under(Vm.storm, vm, tmp_path, 500)
 
 
 if OVERRIDE in os.environ:  # a QEMU of 10.1 or later, whose interrupts need no KVM
 
     def test_a_guest_verifies_its_disk_over_vfio_user(vm, tmp_path):
-        verify_under_kills(vm, tmp_path, 20)
+        verify_under(Vm.storm, vm, tmp_path, 20)
+
+    def test_a_guest_verifies_its_disk_while_its_process_is_replaced(vm, tmp_path):
+        verify_under(Vm.upgrades, vm, tmp_path, 10)

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -149,6 +150,62 @@ static void forgotten_child_is_reaped(void **state)
     tear_down(&party);
 }
 
+static void count_up(void *argument)
+{
+    ++*(unsigned *)argument;
+}
+
+static void stop(struct party *party, struct child *child)
+{
+    unsigned stops = 0;
+    child_stop(child, count_up, &stops);
+    while (stops == 0)
+        assert_true(loop_wait(party->loop, 60000) > 0);
+    assert_int_equal(stops, 1);
+    child_continue(child);
+}
+
+/* Also if somebody else has stopped it before. */
+static void stop_is_told(void **state)
+{
+    struct party party;
+    siginfo_t info;
+    set_up(&party);
+    struct child *child = spawn(&party, "exec sleep 1000", -1);
+    stop(&party, child);
+    stop(&party, child);
+    kill(child_pid(child), SIGSTOP);
+    assert_int_equal(waitid(P_PID, (id_t)child_pid(child), &info, WSTOPPED | WNOWAIT), 0);
+    stop(&party, child);
+    child_signal(child, SIGTERM);
+    assert_int_equal(WTERMSIG(wait_for_end(&party)), SIGTERM);
+    tear_down(&party);
+}
+
+/* A child of somebody else, here of ours by another way: its end is told, and it is not reaped. */
+static void adopted_process_is_watched(void **state)
+{
+    struct party party;
+    struct child *child;
+    siginfo_t info;
+    set_up(&party);
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    assert_true(pidfd >= 0);
+    assert_int_equal(child_adopt_process(party.children, party.loop, pid, pidfd, &child), 0);
+    assert_true(child_is_adopted(child));
+    assert_int_equal(child_pid(child), pid);
+    assert_int_equal(child_pidfd(child), pidfd);
+    child_watch(child, exited, &party);
+    child_signal(child, SIGKILL);
+    assert_int_equal(wait_for_end(&party), 0);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED), 0);
+    tear_down(&party);
+}
+
 static int say_nothing(int fd, const void *context)
 {
     return 0;
@@ -221,6 +278,8 @@ int main(void)
         TEST(missing_program_is_an_errno),
         TEST(forks_keep_one_descriptor),
         TEST(forgotten_child_is_reaped),
+        TEST(stop_is_told),
+        TEST(adopted_process_is_watched),
         TEST(children_are_limited),
         TEST(exec_is_not_waited_for),
     };

@@ -25,7 +25,9 @@ static void set_up(struct scene *scene)
 {
     *scene = (struct scene){0};
     timers_init(&scene->timers);
-    assert_int_equal(order_sender_begin(&scene->sender, &scene->timers, 3, &scene->process), 0);
+    int ours;
+    assert_int_equal(order_sender_pair(3, &ours, &scene->process), 0);
+    order_sender_begin(&scene->sender, &scene->timers, ours);
 }
 
 static void tear_down(struct scene *scene)
