@@ -7,7 +7,7 @@
 /* Of each device program: the wire's, the log's, the loop's. */
 #define FILES_BESIDE 64u
 
-int port_files_reserve(uint64_t count, const char *what, struct ob_fault *fault)
+int port_files_reserve(uint64_t count, const char *options, struct ob_fault *fault)
 {
     struct rlimit files;
     const rlim_t needed = FILES_BESIDE + (rlim_t)count;
@@ -19,8 +19,8 @@ int port_files_reserve(uint64_t count, const char *what, struct ob_fault *fault)
         return ob_fault_set(fault, -EMFILE,
                             "limit of open files: got %llu, expected %llu for these %s; raise it "
                             "(ulimit -Hn) or give fewer %s",
-                            (unsigned long long)files.rlim_max, (unsigned long long)needed, what,
-                            what);
+                            (unsigned long long)files.rlim_max, (unsigned long long)needed, options,
+                            options);
     files.rlim_cur = needed;
     return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
 }

@@ -7,8 +7,8 @@
 #include <stdint.h>
 
 /* Lets the process have this many descriptors, besides those that each device program has: the
- * wire's, the log's. what: the options that need them, for the fault. Before the cell. 0, -EMFILE if
+ * wire's, the log's. options: the options that need them, for the fault. Before the cell. 0, -EMFILE if
  * the hard limit is lower, or another negative errno. */
-int port_files_reserve(uint64_t count, const char *what, struct ob_fault *fault);
+int port_files_reserve(uint64_t count, const char *options, struct ob_fault *fault);
 
 #endif

@@ -28,7 +28,7 @@ int port_listener_open(const struct address *address, bool messages,
 void port_listener_remove(const struct port_listener *listener);
 void port_listener_close(struct port_listener *listener);
 
-/* The next connection, non-blocking, or a negative errno; -EAGAIN: there is none. */
+/* The next connection, non-blocking, or a negative errno; -EAGAIN: nobody waits. */
 int port_listener_accept(const struct port_listener *listener);
 
 #endif

@@ -74,10 +74,10 @@ struct vmchannel {
     bool multiport;
     bool paused;
     uint16_t columns, rows;
-    struct kept *kept; /* for the vault; NULL: there is none */
+    struct kept *kept; /* for the vault; NULL without one */
 };
 
-/* What outlives the process: sizes of the console, and a port each. */
+/* Outlives the process: sizes of the console, and a port each. */
 struct kept {
     uint16_t columns, rows, num_ports;
     struct port_kept ports[];

@@ -65,7 +65,7 @@ struct connection_peer {
     uint32_t port;
 };
 
-/* What a seqpacket socket has handed over, on its way to the guest. */
+/* The message of a seqpacket socket, on its way to the guest. */
 struct connection_message {
     uint8_t *bytes; /* NULL: nothing */
     uint32_t len, sent;

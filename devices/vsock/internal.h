@@ -37,7 +37,7 @@ struct stray {
 struct succession {
     struct stray *lost; /* those of another process: the guest is to learn that they have ended */
     uint32_t num_lost;
-    struct kept *kept; /* for the vault; NULL: there is none */
+    struct kept *kept; /* for the vault; NULL without one */
 };
 
 struct vsock {

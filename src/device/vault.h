@@ -112,7 +112,7 @@ struct vault_shared {
     struct vault_record record[2];
     uint32_t lost; /* something did not fit: no successor can continue */
     /* Effects that were begun: a message, by the position of its bytes plus 1, and below
-     * VAULT_EFFECT_BITS their number. Not committed: it tells what the commit does not know. */
+     * VAULT_EFFECT_BITS their number. Not committed: it tells more than the commit knows. */
     uint64_t begun;
     /* -- */
     _Alignas(4096) uint8_t transfers[VAULT_TRANSFER_BYTES];

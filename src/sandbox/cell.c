@@ -100,7 +100,7 @@ void cell_settle(struct policy *policy, struct cell_report *report)
 {
     if (report->part[CELL_CALLS] == 0)
         report->part[CELL_CALLS] = policy_settle(policy);
-    malloc_trim(0); /* what the filters were made from; a process is small, and there are many */
+    malloc_trim(0); /* the filters' parts: a process is small, and there are many */
 }
 
 const char *cell_part_name(enum cell_part part)

@@ -159,13 +159,13 @@ static int refuse_families(scmp_filter_ctx filter)
     static const int families[] = {AF_AX25, AF_IPX,  AF_KEY,       AF_PACKET, AF_RDS,
                                    AF_CAN,  AF_TIPC, AF_BLUETOOTH, AF_RXRPC,  AF_ALG};
     int err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-                               SCMP_A0(SCMP_CMP_GT, AF_VSOCK));
+                               SCMP_A0(SCMP_CMP_GT, AF_VSOCK, 0));
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && err == 0; i++)
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 1,
-                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i]));
+                               SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)families[i], 0));
     for (int raw = 0; raw < 2 && err == 0; raw++)
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(socket), 2,
-                               SCMP_A0(SCMP_CMP_EQ, raw ? AF_INET6 : AF_INET),
+                               SCMP_A0(SCMP_CMP_EQ, raw ? AF_INET6 : AF_INET, 0),
                                SCMP_A1(SCMP_CMP_MASKED_EQ, 0xf, SOCK_RAW));
     return err;
 }
@@ -183,10 +183,10 @@ static int refuse_other_work(scmp_filter_ctx filter, const struct outsider_plan 
         err = refuse(filter, folders, sizeof(folders) / sizeof(folders[0]));
     if (err == 0) /* limits of others */
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prlimit64), 1,
-                               SCMP_A0(SCMP_CMP_NE, 0));
+                               SCMP_A0(SCMP_CMP_NE, 0, 0));
     if (err == 0)
         err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(prctl), 1,
-                               SCMP_A0(SCMP_CMP_EQ, PR_SET_DUMPABLE));
+                               SCMP_A0(SCMP_CMP_EQ, PR_SET_DUMPABLE, 0));
     return err == 0 ? refuse_families(filter) : err;
 }
 

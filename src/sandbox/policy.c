@@ -179,7 +179,7 @@ int policy_load(struct policy *policy)
     }
     if (err == 0)
         err = seccomp_load(policy->filter);
-    if (policy->filter) /* what it was made from is several times as large as the filter itself */
+    if (policy->filter) /* its parts are several times as large as the filter itself */
         seccomp_release(policy->filter);
     policy->filter = NULL;
     return err;

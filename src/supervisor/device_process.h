@@ -71,7 +71,7 @@ struct device_upgrade {
     void *argument;
 };
 
-/* What there is for the process that comes after the one of now. */
+/* For the process that comes after the one of now. */
 struct succession {
     bool said_end;      /* the process of now has told that it ends */
     struct timer again; /* when it is started */

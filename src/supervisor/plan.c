@@ -354,7 +354,7 @@ static int add_machine_setting(struct planner *planner, const struct config_sett
                  "on-supervisor-death, arguments");
 }
 
-/* What a -device refers to: the bus of channels, and a chardev. */
+/* A -device refers to them: the bus of channels, and a chardev. */
 static int add_chardevs(struct planner *planner, struct words *words)
 {
     const struct plan *plan = planner->plan;

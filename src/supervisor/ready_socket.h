@@ -54,7 +54,7 @@ const char *ready_socket_name(const struct ready_socket *socket);
 
 /* Who is told from now on. */
 void ready_socket_watch(struct ready_socket *socket, ready_fn ready, void *argument);
-/* Reads what the process, which has ended, has sent. */
+/* Reads the last messages of the process, which has ended. */
 void ready_socket_finish(struct ready_socket *socket);
 
 /* Names the process that may tell. Messages that it sent earlier count. 0 or a negative errno. */

@@ -94,7 +94,7 @@ void restart_adopt(struct restart *restart, const struct restart *from)
     *restart = *from;
     restart->keeper_fd = -1;
     if (pread(restart->vault_fd, &head, sizeof(head), 0) == sizeof(head))
-        restart->progress = head.progress - 1; /* what it did before counts */
+        restart->progress = head.progress - 1; /* its deeds so far count */
 }
 
 void restart_end(struct restart *restart)

@@ -17,7 +17,7 @@ static void set_patience(struct upgrade *upgrade, unsigned ms)
     timer_set(upgrade->spec.timers, &upgrade->patience, clock_now_ns() + ms * NS_PER_MS);
 }
 
-/* Nothing of the new process is left but what upgrade_take() has taken. */
+/* Of the new process only the spoils of upgrade_take() are left. */
 static void reset(struct upgrade *upgrade)
 {
     timer_cancel(&upgrade->patience);
@@ -95,7 +95,7 @@ static void stop_old(struct upgrade *upgrade)
     child_stop(upgrade->old, on_stopped, upgrade);
 }
 
-/* Ready or killed meanwhile: what it told first counts, since it may have read bytes of the VMM. */
+/* Ready or killed meanwhile: its first word counts, since it may have read bytes of the VMM. */
 static void on_told(void *argument, const struct ready_told *told)
 {
     struct upgrade *upgrade = argument;

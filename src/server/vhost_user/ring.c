@@ -53,7 +53,7 @@ int vhost_user_rings_start(struct vhost_user_server *server)
     return 0;
 }
 
-/* Replaces an eventfd; -1: there is none. With a vault, the next process has it too. */
+/* Replaces an eventfd; -1: by nothing. With a vault, the next process has it too. */
 static void set_event(struct vhost_user_ring *ring, enum vhost_user_event event, int fd)
 {
     struct ob_device *device = ring->server->engine.device;

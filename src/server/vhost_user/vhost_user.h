@@ -129,7 +129,7 @@ int vhost_user_take_fd(struct vhost_user_message *message);
 uint64_t vhost_user_protocol_offered(const struct vhost_user_server *server);
 bool vhost_user_has_protocol(const struct vhost_user_server *server,
                              enum vhost_user_protocol_feature feature);
-/* Replaces the back-end channel; -1: there is none. */
+/* Replaces the back-end channel; -1: by nothing. */
 void vhost_user_set_backend(struct vhost_user_server *server, int fd);
 /* Asks the front end on the back-end channel, and expects no answer there. Whether it was sent. */
 bool vhost_user_ask(struct vhost_user_server *server, enum vhost_user_backend_request request,
