@@ -11,7 +11,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -21,31 +20,14 @@
 #include <unistd.h>
 
 #include "blk_driver.h"
+#include "disk_contest.h"
 #include "os/socket.h"
 #include "process.h"
 #include "statistics.h"
 
-#define MAX_ROUNDS  100
 #define LEAST_RATIO 1.0
 #define CONNECT_MS  1000
 #define CONNECTS    10000
-
-static const struct workload workloads[] = {
-    {"random read, 4 KiB, depth 1", "randread", false, true, 4096, 1},
-    {"random write, 4 KiB, depth 1", "randwrite", true, true, 4096, 1},
-    {"random read, 4 KiB, depth 32", "randread", false, true, 4096, 32},
-    {"random write, 4 KiB, depth 32", "randwrite", true, true, 4096, 32},
-    {"sequential read, 128 KiB", "read", false, false, 131072, 32},
-    {"sequential write, 128 KiB", "write", true, false, 131072, 32},
-};
-#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
-
-enum mode {
-    POLLING,
-    BLOCKING,
-    MODES,
-};
-static const char *const mode_names[] = {"polling", "blocking"};
 
 enum server {
     OURS,
@@ -54,24 +36,14 @@ enum server {
 };
 
 struct setup {
-    const char *device; /* the program outboard-blk */
-    const char *daemon; /* qemu-storage-daemon */
-    const char *path;   /* the image */
-    unsigned rounds;
-    double seconds;   /* of each measurement */
-    const char *only; /* part of the workloads' names */
-    struct bench_processors processors;
+    struct disk_contest contest; /* of outboard-blk */
+    const char *daemon;          /* qemu-storage-daemon */
 };
 
 /* Operations a second. */
 struct rows {
-    double done[SERVERS][MODES][WORKLOADS][MAX_ROUNDS];
+    double done[SERVERS][DISK_MODES][DISK_WORKLOADS][DISK_ROUNDS_MAX];
 };
-
-static bool is_wanted(const struct setup *setup, const struct workload *workload)
-{
-    return !setup->only || strstr(workload->name, setup->only);
-}
 
 /* Neither tells by its path that it accepts; so it is tried. */
 static int connect_to(const char *path, const struct bench_process *process)
@@ -88,41 +60,41 @@ static int connect_to(const char *path, const struct bench_process *process)
     bench_die("nobody listens at %s", path);
 }
 
-static struct bench_process start_ours(const struct setup *setup, const char *path, enum mode mode,
-                                       bool direct)
+static struct bench_process start_ours(const struct setup *setup, const char *path,
+                                       enum disk_mode mode, bool direct)
 {
     char image[1024], listen[128];
-    snprintf(image, sizeof(image), "--image=%s%s", setup->path, direct ? ",direct" : "");
+    snprintf(image, sizeof(image), "--image=%s%s", setup->contest.path, direct ? ",direct" : "");
     snprintf(listen, sizeof(listen), "--socket-path=%s", path);
-    char *argv[] = {(char *)setup->device,
+    char *argv[] = {(char *)setup->contest.device,
                     listen,
                     image,
                     "--queues=1",
-                    mode == POLLING ? "--poll-us=100" : "--poll-us=0",
+                    mode == DISK_POLLING ? "--poll-us=100" : "--poll-us=0",
                     NULL};
-    return bench_start(argv, setup->processors.server, NULL);
+    return bench_start(argv, setup->contest.processors.server, NULL);
 }
 
 static struct bench_process start_theirs(const struct setup *setup, const char *path,
-                                         enum mode mode, bool direct)
+                                         enum disk_mode mode, bool direct)
 {
     char image[1024], export[256], thread[64];
     snprintf(image, sizeof(image),
-             "driver=file,node-name=disk,filename=%s,aio=io_uring,cache.direct=%s", setup->path,
-             direct ? "on" : "off");
+             "driver=file,node-name=disk,filename=%s,aio=io_uring,cache.direct=%s",
+             setup->contest.path, direct ? "on" : "off");
     snprintf(export, sizeof(export),
              "type=vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=1,"
              "iothread=thread,addr.type=unix,addr.path=%s",
              path);
     snprintf(thread, sizeof(thread), "iothread,id=thread,poll-max-ns=%d",
-             mode == POLLING ? 100000 : 0);
+             mode == DISK_POLLING ? 100000 : 0);
     char *argv[] = {
         (char *)setup->daemon, "--object", thread, "--blockdev", image, "--export", export, NULL};
-    return bench_start(argv, setup->processors.server, NULL);
+    return bench_start(argv, setup->contest.processors.server, NULL);
 }
 
 static double measure_one(const struct setup *setup, enum server server,
-                          const struct workload *workload, enum mode mode, bool direct)
+                          const struct workload *workload, enum disk_mode mode, bool direct)
 {
     char path[64];
     struct blk_driver driver;
@@ -130,10 +102,10 @@ static double measure_one(const struct setup *setup, enum server server,
     unlink(path);
     struct bench_process process = server == OURS ? start_ours(setup, path, mode, direct)
                                                   : start_theirs(setup, path, mode, direct);
-    blk_driver_start(&driver, connect_to(path, &process), mode == POLLING);
+    blk_driver_start(&driver, connect_to(path, &process), mode == DISK_POLLING);
     const struct workload_disk disk = blk_driver_disk(&driver);
-    workload_drive(workload, &disk, setup->seconds / 10);
-    double operations = workload_drive(workload, &disk, setup->seconds);
+    workload_drive(workload, &disk, setup->contest.seconds / 10);
+    double operations = workload_drive(workload, &disk, setup->contest.seconds);
     blk_driver_stop(&driver);
     kill(process.pid, SIGTERM);
     bench_end(&process);
@@ -144,42 +116,45 @@ static double measure_one(const struct setup *setup, enum server server,
 static void measure(const struct setup *setup, bool direct, struct rows *rows)
 {
     if (direct)
-        workload_empty_cache(setup->path);
-    for (unsigned round = 0; round < setup->rounds; round++)
-        for (unsigned i = 0; i < WORKLOADS; i++)
-            for (enum mode mode = 0; mode < MODES && is_wanted(setup, &workloads[i]); mode++)
+        workload_empty_cache(setup->contest.path);
+    for (unsigned round = 0; round < setup->contest.rounds; round++)
+        for (unsigned i = 0; i < DISK_WORKLOADS; i++)
+            for (enum disk_mode mode = 0;
+                 mode < DISK_MODES && disk_contest_wants(&setup->contest, &disk_workloads[i]);
+                 mode++)
                 for (unsigned turn = 0; turn < SERVERS; turn++) {
                     const enum server server = (round + turn) % SERVERS;
                     rows->done[server][mode][i][round] =
-                        measure_one(setup, server, &workloads[i], mode, direct);
+                        measure_one(setup, server, &disk_workloads[i], mode, direct);
                 }
 }
 
-static double ratio_of(const struct setup *setup, const struct rows *rows, enum mode mode,
+static double ratio_of(const struct setup *setup, const struct rows *rows, enum disk_mode mode,
                        unsigned index)
 {
-    double scratch[MAX_ROUNDS] = {0};
+    double scratch[DISK_ROUNDS_MAX] = {0};
     return statistics_median_ratio(rows->done[OURS][mode][index], rows->done[THEIRS][mode][index],
-                                   scratch, setup->rounds);
+                                   scratch, setup->contest.rounds);
 }
 
 static double median_us(const struct setup *setup, const double *row)
 {
-    double copy[MAX_ROUNDS];
-    memcpy(copy, row, setup->rounds * sizeof(copy[0]));
-    return 1e6 / statistics_median(copy, setup->rounds);
+    double copy[DISK_ROUNDS_MAX];
+    memcpy(copy, row, setup->contest.rounds * sizeof(copy[0]));
+    return 1e6 / statistics_median(copy, setup->contest.rounds);
 }
 
 static void print_table(const struct setup *setup, const struct rows *rows, bool direct)
 {
     fprintf(stderr, "%s\n", direct ? "past the page cache" : "in the page cache");
-    for (unsigned i = 0; i < WORKLOADS; i++)
-        for (enum mode mode = 0; mode < MODES && is_wanted(setup, &workloads[i]); mode++) {
+    for (unsigned i = 0; i < DISK_WORKLOADS; i++)
+        for (enum disk_mode mode = 0;
+             mode < DISK_MODES && disk_contest_wants(&setup->contest, &disk_workloads[i]); mode++) {
             const double ratio = ratio_of(setup, rows, mode, i);
             fprintf(stderr,
                     "  %-32s %-9s %6.2f of the daemon's  at least %.2f  %-6s  "
                     "(%.1f us against %.1f us)\n",
-                    workloads[i].name, mode_names[mode], ratio, LEAST_RATIO,
+                    disk_workloads[i].name, disk_mode_names[mode], ratio, LEAST_RATIO,
                     ratio >= LEAST_RATIO ? "met" : "MISSED",
                     median_us(setup, rows->done[OURS][mode][i]),
                     median_us(setup, rows->done[THEIRS][mode][i]));
@@ -190,11 +165,12 @@ static void print_json(const struct setup *setup, const struct rows *rows, bool 
 {
     const char *comma = "";
     printf("\"%s\": {", direct ? "direct" : "cached");
-    for (enum mode mode = 0; mode < MODES; mode++)
-        for (unsigned i = 0; i < WORKLOADS; i++)
-            if (is_wanted(setup, &workloads[i])) {
-                printf("%s\"%s_%u_%s\": %.3f", comma, workloads[i].pattern, workloads[i].depth,
-                       mode_names[mode], ratio_of(setup, rows, mode, i));
+    for (enum disk_mode mode = 0; mode < DISK_MODES; mode++)
+        for (unsigned i = 0; i < DISK_WORKLOADS; i++)
+            if (disk_contest_wants(&setup->contest, &disk_workloads[i])) {
+                printf("%s\"%s_%u_%s\": %.3f", comma, disk_workloads[i].pattern,
+                       disk_workloads[i].depth, disk_mode_names[mode],
+                       ratio_of(setup, rows, mode, i));
                 comma = ", ";
             }
     printf("}");
@@ -203,16 +179,17 @@ static void print_json(const struct setup *setup, const struct rows *rows, bool 
 static void run(const struct setup *setup)
 {
     static struct rows rows;
-    workload_make_file(setup->path);
-    bench_bind(setup->processors.client);
-    printf("{\"bench\": \"blk\", \"wire\": \"vhost-user\", \"rounds\": %u, ", setup->rounds);
+    workload_make_file(setup->contest.path);
+    bench_bind(setup->contest.processors.client);
+    printf("{\"bench\": \"blk\", \"wire\": \"vhost-user\", \"rounds\": %u, ",
+           setup->contest.rounds);
     for (int direct = 0; direct < 2; direct++) {
         measure(setup, direct, &rows);
         print_table(setup, &rows, direct);
         print_json(setup, &rows, direct);
         printf("%s", direct ? "}\n" : ", ");
     }
-    unlink(setup->path);
+    unlink(setup->contest.path);
 }
 
 static void usage(void)
@@ -225,51 +202,26 @@ static void usage(void)
 
 static bool apply(struct setup *setup, int option, const char *value)
 {
-    switch (option) {
-    case 'd':
-        setup->device = value;
-        return true;
-    case 'q':
-        setup->daemon = value;
-        return true;
-    case 'f':
-        setup->path = value;
-        return true;
-    case 'r':
-        setup->rounds = (unsigned)strtoul(value, NULL, 10);
-        return setup->rounds >= 1 && setup->rounds <= MAX_ROUNDS;
-    case 's':
-        setup->seconds = strtod(value, NULL);
-        return setup->seconds > 0;
-    case 'p':
-        if (strcmp(value, "any") == 0)
-            setup->processors = (struct bench_processors){.client = -1, .server = -1};
-        return strcmp(value, "any") == 0 || strcmp(value, "2") == 0;
-    case 'o':
-        setup->only = value;
-        return true;
-    default:
-        return false;
-    }
+    if (option != 'q')
+        return disk_contest_apply(&setup->contest, option, value);
+    setup->daemon = value;
+    return true;
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"device", required_argument, NULL, 'd'},  {"daemon", required_argument, NULL, 'q'},
-        {"file", required_argument, NULL, 'f'},    {"rounds", required_argument, NULL, 'r'},
-        {"seconds", required_argument, NULL, 's'}, {"processors", required_argument, NULL, 'p'},
-        {"only", required_argument, NULL, 'o'},    {0},
+        DISK_CONTEST_OPTIONS,
+        {"daemon", required_argument, NULL, 'q'},
+        {0},
     };
-    struct setup setup = {.daemon = "qemu-storage-daemon",
-                          .rounds = 7,
-                          .seconds = 0.5,
-                          .processors = bench_two_processors()};
+    struct setup setup = {.daemon = "qemu-storage-daemon"};
+    disk_contest_init(&setup.contest);
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         good = good && apply(&setup, option, optarg);
-    if (!good || optind < argc || !setup.device || !setup.path)
+    if (!good || optind < argc || !setup.contest.device || !setup.contest.path)
         usage();
     run(&setup);
     return 0;

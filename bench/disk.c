@@ -16,7 +16,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,80 +24,52 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "disk_contest.h"
 #include "exchange.h"
 #include "fio.h"
 #include "nvme_driver.h"
 #include "os/clock.h"
 #include "process.h"
 #include "statistics.h"
-#include "workload.h"
 
-#define MAX_ROUNDS  100
 #define BURSTS      25 /* of round trips */
 #define LEAST_RATIO 0.85
 #define MOST_TRIPS  1.5
 
-static const struct workload workloads[] = {
-    {"random read, 4 KiB, depth 1", "randread", false, true, 4096, 1},
-    {"random write, 4 KiB, depth 1", "randwrite", true, true, 4096, 1},
-    {"random read, 4 KiB, depth 32", "randread", false, true, 4096, 32},
-    {"random write, 4 KiB, depth 32", "randwrite", true, true, 4096, 32},
-    {"sequential read, 128 KiB", "read", false, false, 131072, 32},
-    {"sequential write, 128 KiB", "write", true, false, 131072, 32},
-};
-#define WORKLOADS (sizeof(workloads) / sizeof(workloads[0]))
-
-enum mode {
-    POLLING,
-    BLOCKING,
-    MODES,
-};
-static const char *const mode_names[] = {"polling", "blocking"};
-
 struct setup {
-    const char *device; /* the program outboard-nvme */
-    const char *path;   /* the image */
+    struct disk_contest contest; /* of outboard-nvme */
     const struct bench_wire *wire;
-    unsigned rounds;
-    double seconds;   /* of each measurement */
-    bool registers;   /* no shadow doorbells */
-    const char *only; /* part of the workloads' names */
-    struct bench_processors processors;
+    bool registers; /* no shadow doorbells */
 };
 
 /* A row of rounds for each thing measured. Operations a second, microseconds of a round trip. */
 struct rows {
-    double fio[MODES][WORKLOADS][MAX_ROUNDS];
-    double ours[MODES][WORKLOADS][MAX_ROUNDS];
-    double trip_us[MODES][MAX_ROUNDS];
+    double fio[DISK_MODES][DISK_WORKLOADS][DISK_ROUNDS_MAX];
+    double ours[DISK_MODES][DISK_WORKLOADS][DISK_ROUNDS_MAX];
+    double trip_us[DISK_MODES][DISK_ROUNDS_MAX];
 };
-
-static bool is_wanted(const struct setup *setup, const struct workload *workload)
-{
-    return !setup->only || strstr(workload->name, setup->only);
-}
 
 /* With a device program of its own, since it has the image for itself. */
 static double measure_ours(const struct setup *setup, const struct workload *workload,
-                           enum mode mode, bool direct)
+                           enum disk_mode mode, bool direct)
 {
     char image[1024], wire[64];
     struct nvme_driver driver;
-    snprintf(image, sizeof(image), "--image=%s%s", setup->path, direct ? ",direct" : "");
+    snprintf(image, sizeof(image), "--image=%s%s", setup->contest.path, direct ? ",direct" : "");
     snprintf(wire, sizeof(wire), "--wire=%s", setup->wire->name);
-    char *argv[] = {(char *)setup->device,
+    char *argv[] = {(char *)setup->contest.device,
                     "--fd=3",
                     wire,
                     image,
-                    mode == POLLING ? "--poll-us=100" : "--poll-us=0",
+                    mode == DISK_POLLING ? "--poll-us=100" : "--poll-us=0",
                     NULL};
-    struct bench_process device = bench_start(argv, setup->processors.server, NULL);
+    struct bench_process device = bench_start(argv, setup->contest.processors.server, NULL);
     const struct nvme_driver_options options = {
-        .wire = setup->wire->name, .polls = mode == POLLING, .registers = setup->registers};
+        .wire = setup->wire->name, .polls = mode == DISK_POLLING, .registers = setup->registers};
     nvme_driver_start(&driver, device.fd, &options);
     const struct workload_disk disk = nvme_driver_disk(&driver);
-    workload_drive(workload, &disk, setup->seconds / 10);
-    double operations = workload_drive(workload, &disk, setup->seconds);
+    workload_drive(workload, &disk, setup->contest.seconds / 10);
+    double operations = workload_drive(workload, &disk, setup->contest.seconds);
     nvme_driver_stop(&driver);
     device.fd = -1; /* the client had it */
     bench_end(&device);
@@ -116,31 +87,31 @@ static void spin(int fd, const void *unused)
 }
 
 static double measure_fio(const struct setup *setup, const struct workload *workload,
-                          enum mode mode, bool direct)
+                          enum disk_mode mode, bool direct)
 {
-    const struct fio_job job = {.path = setup->path,
+    const struct fio_job job = {.path = setup->contest.path,
                                 .pattern = workload->pattern,
                                 .len = workload->len,
                                 .depth = workload->depth,
                                 .direct = direct,
-                                .seconds = setup->seconds,
-                                .processor = setup->processors.server};
-    if (mode == BLOCKING || setup->processors.client < 0)
+                                .seconds = setup->contest.seconds,
+                                .processor = setup->contest.processors.server};
+    if (mode == DISK_BLOCKING || setup->contest.processors.client < 0)
         return fio_run(&job);
-    struct bench_process busy = bench_fork(spin, NULL, setup->processors.client);
+    struct bench_process busy = bench_fork(spin, NULL, setup->contest.processors.client);
     double operations = fio_run(&job);
     bench_end(&busy);
     return operations;
 }
 
-static double measure_trip(const struct setup *setup, enum mode mode)
+static double measure_trip(const struct setup *setup, enum disk_mode mode)
 {
     static const struct bench_register where = {.size = 4};
     struct bench_exchange exchange;
     double us[BURSTS];
     setup->wire->make(BENCH_BAR_READ, &where, &exchange);
-    const struct bench_pong how = {.polls = mode == POLLING, .reply_len = exchange.reply_len};
-    struct bench_process pong = bench_fork(bench_pong, &how, setup->processors.server);
+    const struct bench_pong how = {.polls = mode == DISK_POLLING, .reply_len = exchange.reply_len};
+    struct bench_process pong = bench_fork(bench_pong, &how, setup->contest.processors.server);
     for (unsigned i = 0; i < BURSTS; i++)
         us[i] = bench_burst_us(pong.fd, &exchange, how.polls);
     bench_end(&pong);
@@ -150,8 +121,8 @@ static double measure_trip(const struct setup *setup, enum mode mode)
 static void measure_workload(const struct setup *setup, unsigned index, unsigned round, bool direct,
                              struct rows *rows)
 {
-    const struct workload *workload = &workloads[index];
-    for (enum mode mode = 0; mode < MODES; mode++) {
+    const struct workload *workload = &disk_workloads[index];
+    for (enum disk_mode mode = 0; mode < DISK_MODES; mode++) {
         if (round % 2)
             rows->fio[mode][index][round] = measure_fio(setup, workload, mode, direct);
         rows->ours[mode][index][round] = measure_ours(setup, workload, mode, direct);
@@ -163,78 +134,79 @@ static void measure_workload(const struct setup *setup, unsigned index, unsigned
 static void measure(const struct setup *setup, bool direct, struct rows *rows)
 {
     if (direct)
-        workload_empty_cache(setup->path);
-    for (unsigned round = 0; round < setup->rounds; round++) {
-        for (enum mode mode = 0; mode < MODES; mode++)
+        workload_empty_cache(setup->contest.path);
+    for (unsigned round = 0; round < setup->contest.rounds; round++) {
+        for (enum disk_mode mode = 0; mode < DISK_MODES; mode++)
             rows->trip_us[mode][round] = measure_trip(setup, mode);
-        for (unsigned i = 0; i < WORKLOADS; i++)
-            if (is_wanted(setup, &workloads[i]))
+        for (unsigned i = 0; i < DISK_WORKLOADS; i++)
+            if (disk_contest_wants(&setup->contest, &disk_workloads[i]))
                 measure_workload(setup, i, round, direct, rows);
     }
 }
 
 /* How much longer an operation takes than fio's, in round trips: the median of the rounds. */
-static double added_trips(const struct setup *setup, const struct rows *rows, enum mode mode,
+static double added_trips(const struct setup *setup, const struct rows *rows, enum disk_mode mode,
                           unsigned index)
 {
-    double trips[MAX_ROUNDS] = {0};
-    for (unsigned i = 0; i < setup->rounds; i++)
+    double trips[DISK_ROUNDS_MAX] = {0};
+    for (unsigned i = 0; i < setup->contest.rounds; i++)
         trips[i] = (1e6 / rows->ours[mode][index][i] - 1e6 / rows->fio[mode][index][i]) /
                    rows->trip_us[mode][i];
-    return statistics_median(trips, setup->rounds);
+    return statistics_median(trips, setup->contest.rounds);
 }
 
-static double throughput_ratio(const struct setup *setup, const struct rows *rows, enum mode mode,
-                               unsigned index)
+static double throughput_ratio(const struct setup *setup, const struct rows *rows,
+                               enum disk_mode mode, unsigned index)
 {
-    double scratch[MAX_ROUNDS] = {0};
+    double scratch[DISK_ROUNDS_MAX] = {0};
     return statistics_median_ratio(rows->ours[mode][index], rows->fio[mode][index], scratch,
-                                   setup->rounds);
+                                   setup->contest.rounds);
 }
 
 static double median_of(const double *row, unsigned rounds)
 {
-    double copy[MAX_ROUNDS];
+    double copy[DISK_ROUNDS_MAX];
     memcpy(copy, row, rounds * sizeof(copy[0]));
     return statistics_median(copy, rounds);
 }
 
-static void print_row(const struct setup *setup, const struct rows *rows, enum mode mode,
+static void print_row(const struct setup *setup, const struct rows *rows, enum disk_mode mode,
                       unsigned index)
 {
-    const struct workload *workload = &workloads[index];
+    const struct workload *workload = &disk_workloads[index];
     bool single = workload->depth == 1;
     double value =
         single ? added_trips(setup, rows, mode, index) : throughput_ratio(setup, rows, mode, index);
     bool met = single ? value <= MOST_TRIPS : value >= LEAST_RATIO;
     fprintf(stderr, "  %-32s %-9s %6.2f %-11s %s %.2f  %-6s  (%.1f us against %.1f us)\n",
-            workload->name, mode_names[mode], value, single ? "round trips" : "of fio's",
+            workload->name, disk_mode_names[mode], value, single ? "round trips" : "of fio's",
             single ? "at most" : "at least", single ? MOST_TRIPS : LEAST_RATIO,
-            met ? "met" : "MISSED", 1e6 / median_of(rows->ours[mode][index], setup->rounds),
-            1e6 / median_of(rows->fio[mode][index], setup->rounds));
+            met ? "met" : "MISSED", 1e6 / median_of(rows->ours[mode][index], setup->contest.rounds),
+            1e6 / median_of(rows->fio[mode][index], setup->contest.rounds));
 }
 
 static void print_table(const struct setup *setup, const struct rows *rows, bool direct)
 {
     fprintf(stderr, "%s\n", direct ? "past the page cache" : "in the page cache");
-    for (unsigned i = 0; i < WORKLOADS; i++)
-        for (enum mode mode = 0; mode < MODES && is_wanted(setup, &workloads[i]); mode++)
+    for (unsigned i = 0; i < DISK_WORKLOADS; i++)
+        for (enum disk_mode mode = 0;
+             mode < DISK_MODES && disk_contest_wants(&setup->contest, &disk_workloads[i]); mode++)
             print_row(setup, rows, mode, i);
-    for (enum mode mode = 0; mode < MODES; mode++)
-        fprintf(stderr, "  a round trip, %s: %.1f us\n", mode_names[mode],
-                median_of(rows->trip_us[mode], setup->rounds));
+    for (enum disk_mode mode = 0; mode < DISK_MODES; mode++)
+        fprintf(stderr, "  a round trip, %s: %.1f us\n", disk_mode_names[mode],
+                median_of(rows->trip_us[mode], setup->contest.rounds));
 }
 
 static void print_json(const struct setup *setup, const struct rows *rows, bool direct)
 {
     printf("\"%s\": {", direct ? "direct" : "cached");
-    for (enum mode mode = 0; mode < MODES; mode++) {
-        printf("%s\"%s\": {\"trip_us\": %.2f", mode ? ", " : "", mode_names[mode],
-               median_of(rows->trip_us[mode], setup->rounds));
-        for (unsigned i = 0; i < WORKLOADS; i++) {
-            const struct workload *workload = &workloads[i];
+    for (enum disk_mode mode = 0; mode < DISK_MODES; mode++) {
+        printf("%s\"%s\": {\"trip_us\": %.2f", mode ? ", " : "", disk_mode_names[mode],
+               median_of(rows->trip_us[mode], setup->contest.rounds));
+        for (unsigned i = 0; i < DISK_WORKLOADS; i++) {
+            const struct workload *workload = &disk_workloads[i];
             bool single = workload->depth == 1;
-            if (!is_wanted(setup, workload))
+            if (!disk_contest_wants(&setup->contest, workload))
                 continue;
             printf(", \"%s_%u%s\": %.3f", workload->pattern, workload->depth,
                    single ? "_added_trips" : "",
@@ -249,17 +221,17 @@ static void print_json(const struct setup *setup, const struct rows *rows, bool 
 static void run(const struct setup *setup)
 {
     static struct rows rows;
-    workload_make_file(setup->path);
-    bench_bind(setup->processors.client);
+    workload_make_file(setup->contest.path);
+    bench_bind(setup->contest.processors.client);
     printf("{\"bench\": \"disk\", \"wire\": \"%s\", \"doorbells\": \"%s\", \"rounds\": %u, ",
-           setup->wire->name, setup->registers ? "registers" : "shadow", setup->rounds);
+           setup->wire->name, setup->registers ? "registers" : "shadow", setup->contest.rounds);
     for (int direct = 0; direct < 2; direct++) {
         measure(setup, direct, &rows);
         print_table(setup, &rows, direct);
         print_json(setup, &rows, direct);
         printf("%s", direct ? "}\n" : ", ");
     }
-    unlink(setup->path);
+    unlink(setup->contest.path);
 }
 
 static void usage(void)
@@ -273,58 +245,32 @@ static void usage(void)
 static bool apply(struct setup *setup, int option, const char *value)
 {
     switch (option) {
-    case 'd':
-        setup->device = value;
-        return true;
-    case 'f':
-        setup->path = value;
-        return true;
-    case 'r':
-        setup->rounds = (unsigned)strtoul(value, NULL, 10);
-        return setup->rounds >= 1 && setup->rounds <= MAX_ROUNDS;
-    case 's':
-        setup->seconds = strtod(value, NULL);
-        return setup->seconds > 0;
-    case 'p':
-        if (strcmp(value, "any") == 0)
-            setup->processors = (struct bench_processors){.client = -1, .server = -1};
-        return strcmp(value, "any") == 0 || strcmp(value, "2") == 0;
     case 'b':
         setup->registers = strcmp(value, "registers") == 0;
         return setup->registers || strcmp(value, "shadow") == 0;
-    case 'o':
-        setup->only = value;
-        return true;
     case 'w':
         setup->wire = strcmp(value, "mpqemu") == 0 ? &bench_mpqemu : &bench_vfio_user;
         return strcmp(value, setup->wire->name) == 0;
     default:
-        return false;
+        return disk_contest_apply(&setup->contest, option, value);
     }
 }
 
 int main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"device", required_argument, NULL, 'd'},
-        {"file", required_argument, NULL, 'f'},
-        {"rounds", required_argument, NULL, 'r'},
-        {"seconds", required_argument, NULL, 's'},
-        {"processors", required_argument, NULL, 'p'},
+        DISK_CONTEST_OPTIONS,
         {"doorbells", required_argument, NULL, 'b'},
-        {"only", required_argument, NULL, 'o'},
         {"wire", required_argument, NULL, 'w'},
         {0},
     };
-    struct setup setup = {.wire = &bench_vfio_user,
-                          .rounds = 7,
-                          .seconds = 0.5,
-                          .processors = bench_two_processors()};
+    struct setup setup = {.wire = &bench_vfio_user};
+    disk_contest_init(&setup.contest);
     bool good = true;
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
         good = good && apply(&setup, option, optarg);
-    if (!good || optind < argc || !setup.device || !setup.path)
+    if (!good || optind < argc || !setup.contest.device || !setup.contest.path)
         usage();
     run(&setup);
     return 0;
