@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import tempfile
 
 import comparison
 import pytest
@@ -68,6 +69,14 @@ def cleanup():
     """An ExitStack for whatever must end with the test."""
     with contextlib.ExitStack() as stack:
         yield stack
+
+
+@pytest.fixture
+def folder(cleanup):
+    """A short path, for sockets."""
+    path = pathlib.Path(tempfile.mkdtemp(prefix="ob-"))
+    cleanup.callback(shutil.rmtree, path)
+    return path
 
 
 @pytest.fixture

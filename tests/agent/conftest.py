@@ -1,20 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
-import pathlib
-import shutil
 import socket
-import tempfile
 
 import proxylab
 import pytest
 from agentlab import AGENT, PATIENCE_S, Client
-
-
-@pytest.fixture
-def folder(cleanup):
-    """A short path, for sockets."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="ob-"))
-    cleanup.callback(shutil.rmtree, path)
-    return path
 
 
 @pytest.fixture

@@ -15,6 +15,14 @@ def faults():
 
 
 @pytest.fixture
+def runtime(tmp_path_factory, monkeypatch):
+    """The folder in which control sockets are made that no configuration names."""
+    folder = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
 def machine(tmp_path, spawn):
     return Machine(tmp_path, spawn)
 

@@ -44,6 +44,12 @@ class Control:
             if event.get("event") == name:
                 return event["data"]
 
+    def wait_until_ready(self):
+        """Until no device is starting any more. Events are wanted from now on."""
+        self.want_events()
+        while any(device["state"] == "starting" for device in self.ask("list")):
+            self.wait_for_event("DEVICE_READY")
+
     def __enter__(self):
         return self
 

@@ -11,16 +11,11 @@ from guestlab import paths
 from guestlab.process import tail
 from machinelab import OUTBOARD
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 COUNTER = paths.BUILD / "release/examples/counter"
 TESTS = pathlib.Path(__file__).parent.parent
 LAB = TESTS / "supervisor/restartlab.py"
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("r")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
 
 
 @pytest.fixture

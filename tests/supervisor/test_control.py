@@ -17,6 +17,8 @@ import pytest
 from controllab import Control, Refused
 from machinelab import OUTBOARD
 
+pytestmark = pytest.mark.usefixtures("runtime")
+
 # A VMM that ends when it is told to.
 VMM = """
 [machine]
@@ -34,13 +36,6 @@ notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 notify.connect(os.environ["NOTIFY_SOCKET"].replace("@", chr(0)))
 notify.send(b"READY=1\\nSTATUS=hello\\x1b[2J")
 """
-
-
-@pytest.fixture(autouse=True)
-def runtime(tmp_path_factory, monkeypatch):
-    folder = tmp_path_factory.mktemp("r")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
-    return folder
 
 
 @pytest.fixture

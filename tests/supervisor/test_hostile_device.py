@@ -82,9 +82,7 @@ def start(machine, cleanup, monkeypatch, tmp_path_factory):
         process = machine.start()
         cleanup.callback(lambda: process.running and process.terminate())
         client = cleanup.enter_context(Control(machine.folder / "control", process))
-        client.want_events()
-        while any(device["state"] == "starting" for device in client.ask("list")):
-            client.wait_for_event("DEVICE_READY")
+        client.wait_until_ready()
         return process, client
 
     return run

@@ -37,9 +37,7 @@ def start(machine, cleanup, monkeypatch, tmp_path_factory):
         while not list(folder.glob("outboard-*/.control")):
             assert process.running, process.log_tail()
         client = cleanup.enter_context(Control(next(folder.glob("outboard-*/.control")), process))
-        client.want_events()
-        while any(device["state"] == "starting" for device in client.ask("list")):
-            client.wait_for_event("DEVICE_READY")
+        client.wait_until_ready()
         return process, client
 
     return run

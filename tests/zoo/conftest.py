@@ -59,7 +59,7 @@ def stopped():
 @pytest.fixture
 def offering(animals, stopped):
     """offering(process): a function that sends bytes to a socket of the process, with animals that it alone has then if the
-    kernel lets us."""
+    kernel lets us. It returns a zoo.Stopwatch, which runs since the process does again."""
 
     def make(process):
         def send(sock, data):
@@ -75,6 +75,7 @@ def offering(animals, stopped):
                     if animal.fd >= 0 and not isinstance(animal, zoo.Fuse):
                         animal.close()  # ours is the last copy
                 animal.let_go()
+                return zoo.Stopwatch(process.pid)
 
         return send
 

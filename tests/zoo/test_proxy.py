@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Every Unix socket of `outboard proxy`, none of which wants descriptors, with each animal of the zoo on what is sent
 there: on a kernel that refuses descriptors for the program (Linux 6.16), and on one that does not."""
-import array
 import contextlib
-import errno
 import functools
 import itertools
 import os
@@ -27,24 +25,12 @@ def lab(spawn, cleanup, request, old_kernel):
 
 
 @pytest.fixture
-def offer(animals, stopped):
+def offer(offering):
     """offer(end, sock, data): sends bytes with an animal that the proxy alone has then, if the kernel lets us. The proxy goes
     on; what is no proxy does once the test says offer.answered(). offer.waited_s: how long that took at most."""
 
     def send(end, sock, data, is_proxy=True):
-        animal = animals()
-        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [animal.fd] * 3))]
-        with stopped(end.process):
-            try:
-                sock.sendmsg([data], rights)
-            except OSError as error:
-                if error.errno != errno.EPERM:
-                    raise
-                sock.sendall(data)
-                if animal.fd >= 0 and not isinstance(animal, zoo.Fuse):
-                    animal.close()  # ours is the last copy
-            animal.let_go()
-            watch = zoo.Stopwatch(end.process.pid)
+        watch = offering(end.process)(sock, data)
 
         def answered():
             send.waited_s = max(send.waited_s, watch.waited_s())

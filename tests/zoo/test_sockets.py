@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
-import tempfile
 
 import pytest
 from agentlab import AGENT
@@ -30,14 +28,6 @@ MACHINE = """
   program = "rng"
   socket-path = "{folder}/rng"
 """
-
-
-@pytest.fixture
-def folder(cleanup):
-    """A short path, for sockets."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="ob-"))
-    cleanup.callback(shutil.rmtree, path)
-    return path
 
 
 @pytest.fixture
