@@ -162,6 +162,12 @@ void fixture_poll(struct fixture *f)
     listen(f);
 }
 
+void fixture_kick(struct fixture *f)
+{
+    fake_fire(&f->fake, f->kick);
+    fixture_poll(f);
+}
+
 void fixture_add_memory(struct fixture *f, uint64_t gpa, uint64_t inode, uint32_t flags)
 {
     uint8_t payload[VHOST_USER_MEM_REG_LEN] = {0};

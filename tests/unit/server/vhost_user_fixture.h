@@ -4,6 +4,8 @@
 #ifndef OUTBOARD_TESTS_VHOST_USER_FIXTURE_H
 #define OUTBOARD_TESTS_VHOST_USER_FIXTURE_H
 
+#include <linux/virtio_config.h>
+
 #include "device/virtio.h"
 #include "fake/server_host.h"
 #include "server/engine.h"
@@ -16,6 +18,10 @@
 #define USED       UINT64_C(0x3000)
 #define DATA       UINT64_C(0x4000)
 #define CONFIG_LEN 8u
+
+#define BIT(number) (UINT64_C(1) << (number))
+#define WIRE        BIT(VHOST_USER_F_PROTOCOL_FEATURES)
+#define MODERN      (WIRE | BIT(VIRTIO_F_VERSION_1))
 
 #define NEED_REPLY (VHOST_USER_VERSION | VHOST_USER_NEED_REPLY)
 
@@ -49,6 +55,8 @@ uint64_t fixture_answer(struct fixture *f);
 uint32_t fixture_answer_num(struct fixture *f);
 /* The device works, and messages that waited for it are carried out. */
 void fixture_poll(struct fixture *f);
+/* The driver notifies the queue. */
+void fixture_kick(struct fixture *f);
 
 /* Features, protocol features and the memory: FAKE_FILE_LEN bytes at guest address 0. */
 void fixture_negotiate(struct fixture *f, uint64_t features);

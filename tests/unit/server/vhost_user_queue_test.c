@@ -6,15 +6,6 @@
 #include "server/vhost_user_fixture.h"
 #include "support.h"
 
-#define BIT(number) (UINT64_C(1) << (number))
-#define MODERN      (BIT(VHOST_USER_F_PROTOCOL_FEATURES) | BIT(VIRTIO_F_VERSION_1))
-
-static void kick(struct fixture *f)
-{
-    fake_fire(&f->fake, f->kick);
-    fixture_poll(f);
-}
-
 /* The first of two that were taken is given back unused, and the second is completed: no index of the
  * ring tells that the first is missing. */
 static void the_base_waits_for_what_was_given_back_before_others(void **state)
@@ -26,7 +17,7 @@ static void the_base_waits_for_what_was_given_back_before_others(void **state)
     fixture_start_ring(&f, 0);
     fixture_offer(&f, 0, DATA, 16);
     fixture_offer(&f, 1, DATA + 64, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(f.num_chains, 2);
     fixture_send_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
     fixture_offer(&f, 2, DATA + 128, 16); /* is not taken any more */
@@ -70,7 +61,7 @@ static void a_kick_is_wanted_only_before_the_server_sleeps(void **state)
     assert_int_equal(wanted_kick(&f), 1);
     fixture_offer(&f, 1, DATA + 64, 16);
     assert_false(device_poll(f.device)); /* it comes with a kick */
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(fixture_get16(&f, USED + 2), 2);
     assert_int_equal(wanted_kick(&f), 2);
     fixture_stop(&f);
@@ -101,7 +92,7 @@ static void another_front_end_is_served_after_one_that_has_gone(void **state)
         fixture_negotiate(&f, round == 1 ? MODERN | BIT(VIRTIO_RING_F_EVENT_IDX) : MODERN);
         fixture_start_ring(&f, 0);
         fixture_offer(&f, 0, DATA, 16);
-        kick(&f);
+        fixture_kick(&f);
         assert_int_equal(fixture_get16(&f, USED + 2), 1);
         while (!engine_leave(f.engine))
             device_poll(f.device);

@@ -8,16 +8,7 @@
 #include "base/cursor.h"
 #include "support.h"
 
-#define BIT(number) (UINT64_C(1) << (number))
-#define WIRE        BIT(VHOST_USER_F_PROTOCOL_FEATURES)
-#define MODERN      (WIRE | BIT(VIRTIO_F_VERSION_1))
-#define IOMMU       (MODERN | BIT(VIRTIO_F_ACCESS_PLATFORM))
-
-static void kick(struct fixture *f)
-{
-    fake_fire(&f->fake, f->kick);
-    fixture_poll(f);
-}
+#define IOMMU (MODERN | BIT(VIRTIO_F_ACCESS_PLATFORM))
 
 static void a_ring_is_served_from_its_start_to_its_base(void **state)
 {
@@ -31,7 +22,7 @@ static void a_ring_is_served_from_its_start_to_its_base(void **state)
     assert_memory_equal(fixture_at(&f, DATA), "done", 4);
     assert_int_equal(fake_signals(&f.fake, f.call), 1);
     fixture_offer(&f, 0, DATA + 64, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(fixture_get16(&f, USED + 2), 2);
 
     /* QEMU 7.2 sets the status to 0 first when it stops a device. */
@@ -54,7 +45,7 @@ static void the_base_waits_for_what_was_taken(void **state)
     fixture_negotiate(&f, MODERN);
     fixture_start_ring(&f, 0);
     fixture_offer(&f, 0, DATA, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(f.num_chains, 1);
     fixture_send_state(&f, VHOST_USER_GET_VRING_BASE, 0, 0);
     assert_int_equal(f.said_len, 0);
@@ -193,7 +184,7 @@ static void slots_come_and_go_while_a_ring_runs(void **state)
         fixture_add_memory(&f, FAKE_FILE_LEN, 8 + round, NEED_REPLY);
         assert_int_equal(fixture_answer(&f), 0);
         fixture_offer(&f, 0, FAKE_FILE_LEN + 64, 16);
-        kick(&f);
+        fixture_kick(&f);
         assert_int_equal(fixture_get16(&f, USED + 2), round + 1);
         assert_memory_equal(fixture_at(&f, FAKE_FILE_LEN + 64), "done", 4);
         remove_memory(&f, FAKE_FILE_LEN);
@@ -215,7 +206,7 @@ static void a_slot_in_use_goes_when_it_was_given_back(void **state)
     fixture_start_ring(&f, 0);
     fixture_add_memory(&f, FAKE_FILE_LEN, 8, NEED_REPLY);
     fixture_offer(&f, 0, FAKE_FILE_LEN, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(f.num_chains, 1);
     remove_memory(&f, FAKE_FILE_LEN);
     assert_int_equal(f.said_len, 0);
@@ -226,7 +217,7 @@ static void a_slot_in_use_goes_when_it_was_given_back(void **state)
     assert_int_equal(fixture_answer(&f), 0);
     f.holds = false;
     fixture_offer(&f, 1, DATA, 16); /* and the ring still works */
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(fixture_get16(&f, USED + 2), 2);
     fixture_stop(&f);
 }
@@ -374,7 +365,7 @@ static void what_is_not_translated_is_asked_for(void **state)
     iotlb(&f, VHOST_USER_IOTLB_INVALIDATE, IOVA + DATA, 0, 0);
     assert_int_equal(fixture_answer(&f), 0);
     fixture_offer(&f, 1, IOVA + DATA, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(last_miss(&f).iova, IOVA + DATA);
     iotlb(&f, VHOST_USER_IOTLB_UPDATE, IOVA + DATA, DATA + 4096, 3);
     fixture_poll(&f);
@@ -390,7 +381,7 @@ static void a_buffer_of_many_pages_is_asked_for_in_turns(void **state)
     begin_behind_an_iommu(&f);
     answer_misses(&f, 4);
     fixture_offer(&f, 1, IOVA + FAKE_FILE_LEN, (uint32_t)pages * 4096);
-    kick(&f);
+    fixture_kick(&f);
     for (uint64_t i = 0; i < pages; i++) {
         assert_int_equal(fixture_get16(&f, USED + 2), 1);
         iotlb(&f, VHOST_USER_IOTLB_UPDATE, IOVA + FAKE_FILE_LEN + i * 4096, DATA, 3);
@@ -417,7 +408,7 @@ static void an_invalidation_waits_for_what_is_in_use(void **state)
     assert_int_equal(fixture_answer(&f), 0);
     f.holds = false;
     fixture_offer(&f, 1, IOVA + DATA + 4096, 16); /* the device works again */
-    kick(&f);
+    fixture_kick(&f);
     answer_misses(&f, 1);
     assert_int_equal(fixture_get16(&f, USED + 2), 2);
     fixture_stop(&f);
@@ -491,7 +482,7 @@ static void writes_are_logged_while_the_log_is_on(void **state)
     bits = device_memory(f.device)->dirty.shared;
     memset(bits, 0, 4096);
     fixture_offer(&f, 0, DATA + 4096, 16);
-    kick(&f);
+    fixture_kick(&f);
     assert_int_equal(bits[0], 1u << USED / 4096 | 1u << (DATA / 4096 + 1));
     fixture_send_u64(&f, VHOST_USER_SET_FEATURES, NEED_REPLY, MODERN, -1);
     assert_null(device_memory(f.device)->dirty.shared);
@@ -510,7 +501,7 @@ static void resets_stop_all_rings(void **state)
         fixture_negotiate(&f, MODERN);
         fixture_start_ring(&f, 0);
         fixture_offer(&f, 0, DATA, 16);
-        kick(&f);
+        fixture_kick(&f);
         fixture_send(&f, requests[i], NEED_REPLY, NULL, 0, -1);
         assert_int_equal(f.said_len, 0); /* waits for the chain */
         ob_virtio_complete(f.chains[--f.num_chains], 0);

@@ -11,9 +11,6 @@
 #include "device/device_vault.h"
 #include "support.h"
 
-#define BIT(number) (UINT64_C(1) << (number))
-#define MODERN      (BIT(VHOST_USER_F_PROTOCOL_FEATURES) | BIT(VIRTIO_F_VERSION_1))
-
 struct life {
     struct fixture f; /* first */
     struct vault vault;
@@ -51,8 +48,7 @@ static void live(struct life *life, struct vault_shared *shared)
     fixture_start_ring(f, 0);
     f->holds = true;
     fixture_offer(f, 0, DATA, 16);
-    fake_fire(&f->fake, f->kick);
-    fixture_poll(f);
+    fixture_kick(f);
     assert_int_equal(f->num_chains, 1);
     /* A message commits all that there is. */
     assert_int_equal(fixture_send_u64(f, VHOST_USER_SET_STATUS, VHOST_USER_VERSION, 15, -1), 0);
