@@ -10,10 +10,11 @@ import subprocess
 import pytest
 from guestlab import paths
 from guestlab.process import tail
-from machinelab import OUTBOARD
+from machinelab import OUTBOARD, Machine
 
 HOSTILE = '[device "bad"]\nprogram = "{FOLDER}/bad"\n'
 LED = paths.BUILD / "release/examples/led"
+NOBODY = 65534
 GONE = "outboard-nvme: the peer has gone, ending\n"
 LOOK = '[machine]\nprogram = "{OUTBOARD}"\narguments = "inspect --fd=%fd:disk0%"\n'
 DISK = '[device "disk0"]\nprogram = "nvme"\nimage = "{FOLDER}/disk.img"\n'
@@ -36,6 +37,19 @@ def has_ended(pid):
 def test_a_vmm_finds_its_device(machine):
     machine.image()
     done = machine.write(LOOK + DISK).run()
+    assert (done.returncode, done.stderr) == (0, f"outboard run: disk0: {GONE}")
+    assert "mass storage" in done.stdout
+
+
+def test_an_ordinary_user_runs_a_machine(folder, spawn):
+    machine = Machine(folder, spawn).write(LOOK + DISK)
+    image, as_user = machine.image(), []
+    if os.geteuid() == 0:
+        as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        for path in (folder, image):
+            os.chown(path, NOBODY, NOBODY)
+    done = subprocess.run([*as_user, OUTBOARD, "run", machine.file], cwd=folder, env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+                          capture_output=True, text=True, check=False)  # fmt: skip
     assert (done.returncode, done.stderr) == (0, f"outboard run: disk0: {GONE}")
     assert "mass storage" in done.stdout
 

@@ -9,8 +9,8 @@
  * tried again when something comes in.
  *
  * A front end that continues a guest gives back the base that GET_VRING_BASE has told it. Another base
- * is that of a driver that has begun again: the guest was reset, of which QEMU sends no other message
- * before version 9. So the device is reset before its rings start.
+ * is that of a driver that has begun again: the guest was reset, of which QEMU 7.2 sends no other
+ * message. So the device is reset before its rings start.
  *
  * GET_VRING_BASE takes the kick away, and is answered when the device has completed all that it had
  * taken. Disabling waits in the same way.

@@ -520,7 +520,7 @@ static void resets_stop_all_rings(void **state)
     }
 }
 
-/* QEMU before version 9 stops the rings of a guest that is reset as if it was paused. */
+/* QEMU 7.2 stops the rings of a guest that is reset as if it was paused. */
 static void another_base_is_that_of_another_driver(void **state)
 {
     struct fixture f;
