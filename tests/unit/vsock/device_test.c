@@ -418,6 +418,30 @@ static void test_messages(void **state)
     driver_end(&driver);
 }
 
+/* A stream of messages has no gaps. */
+static void test_a_message_that_the_guest_has_no_room_for(void **state)
+{
+    const struct packet update = {.src_cid = DRIVER_CID,
+                                  .dst_cid = VSOCK_CID_HOST,
+                                  .src_port = GUEST,
+                                  .dst_port = HOST,
+                                  .type = PACKET_SEQPACKET,
+                                  .op = PACKET_CREDIT_UPDATE,
+                                  .buf_alloc = 100};
+    static const uint8_t large[101];
+    driver_begin(&driver, 8);
+    int host = connected(GUEST, SOCK_SEQPACKET);
+    driver_send(&driver, &update, NULL, 0);
+    assert_int_equal(send(host, "first", 5, 0), 5);
+    assert_int_equal(send(host, large, sizeof(large), 0), sizeof(large));
+    assert_int_equal(send(host, "behind", 6, 0), 6);
+    expect_op(PACKET_RW);
+    expect_op(PACKET_SHUTDOWN);
+    expect_nothing();
+    close(host);
+    driver_end(&driver);
+}
+
 /* Nobody that has much to send keeps another from its turn. */
 static void test_turns(void **state)
 {
@@ -552,6 +576,7 @@ int main(void)
         TEST(test_a_client_of_the_host),
         TEST(test_a_client_that_the_guest_refuses_or_ignores),
         TEST(test_messages),
+        TEST(test_a_message_that_the_guest_has_no_room_for),
         TEST(test_turns),
         TEST(test_a_guest_that_takes_no_packets),
         TEST(test_packets_that_are_none),
