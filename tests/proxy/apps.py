@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What applications do with a connection: send, receive, and compare by checksum."""
 import hashlib
+import signal
 import socket
 import threading
 
 CHUNK = 1 << 16
+
+
+def heed_hangups():
+    """In a child process: the tests may run under nohup(1)."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pattern(seed, size):

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from agentlab import AGENT
-from apps import receive
+from apps import heed_hangups, receive
 from celllab import check_print_cell, children_of, status_of
 from proxylab import PATIENCE_S, PROGRAM, STATIC
 
@@ -245,11 +245,6 @@ def test_a_command_without_a_cell(serving, lab, cleanup):
     process.stdin.flush()
     assert process.stdout.readline() == b"question\n"
     assert cell_of(process.pid) == ("0", "0")
-
-
-def heed_hangups():
-    """The tests may run under nohup(1)."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

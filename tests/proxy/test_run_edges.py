@@ -15,7 +15,7 @@ import tty
 import pytest
 from guestlab import paths
 
-from apps import pattern, receive
+from apps import heed_hangups, pattern, receive
 
 OUTBOARD = paths.BUILD / "root/bin/outboard"
 PATIENCE_S = 30
@@ -41,6 +41,7 @@ def argv(guest, *words, command="run"):
 def start(guest, *words, command="run", **options):
     """A client that runs, which ends with the block in any case."""
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
+    options = {"preexec_fn": heed_hangups} | options
     client = subprocess.Popen(argv(guest, *words, command=command), **pipes, **options)
     try:
         yield client
