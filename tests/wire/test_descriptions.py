@@ -52,12 +52,14 @@ def options(library, tmp_path):
 def test_started_as_the_convention_says_it_serves_either_wire(entry, options, spawn):
     """With --fd=N and nothing of ours: the peer's first message tells what it speaks."""
     ours, theirs = socket.socketpair()
-    spawn([entry["binary"], f"--fd={theirs.fileno()}", *options[entry["type"]]], name="vfio-user", inherit=[theirs])
+    first = spawn([entry["binary"], f"--fd={theirs.fileno()}", *options[entry["type"]]], name="vfio-user", inherit=[theirs])
     client = vfio_user.Client(ours)
     client.negotiate()
     ids = client.read(vfio_user.CONFIG, 0, 4)
     assert ids[:2] == b"\xf4\x1a"
     client.close()
+    theirs.close()
+    first.wait()  # its paths are free then
 
     ours, theirs = socket.socketpair()
     spawn([entry["binary"], f"--fd={theirs.fileno()}", *options[entry["type"]]], name="mpqemu", inherit=[theirs])
