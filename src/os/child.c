@@ -69,12 +69,18 @@ static void drop(struct child *child)
     free(child);
 }
 
+/* exec has succeeded, or has failed for the reason that stands in the pipe. False: not yet. */
+static bool learn_exec(struct child *child)
+{
+    ssize_t got = read(child->failure_fd, &child->exec_error, sizeof(child->exec_error));
+    return got >= 0 || errno != EAGAIN;
+}
+
 /* The status of a child that has ended, with the errno of exec. */
 static int whole_status(struct child *child, int status)
 {
-    if (child->failure_fd >= 0 &&
-        read(child->failure_fd, &child->exec_error, sizeof(child->exec_error)) < 0)
-        child->exec_error = 0;
+    if (child->failure_fd >= 0)
+        learn_exec(child);
     return child->exec_error ? NOT_STARTED << 8 | child->exec_error << EXEC_ERROR_SHIFT : status;
 }
 
@@ -280,14 +286,11 @@ int child_spawn_reported(struct children *children, const struct child_spec *spe
     return 0;
 }
 
-/* exec has succeeded, or has failed for the reason that stands in the pipe. */
 static void on_exec(void *argument, uint32_t events)
 {
     struct child *child = argument;
-    ssize_t got = read(child->failure_fd, &child->exec_error, sizeof(child->exec_error));
-    if (got < 0 && errno == EAGAIN)
-        return;
-    stop_reading(child);
+    if (learn_exec(child))
+        stop_reading(child);
 }
 
 int child_spawn(struct children *children, const struct child_spec *spec, struct child **ret_child)
@@ -346,14 +349,13 @@ static void on_adopted_end(void *argument, uint32_t events)
     child_ended(argument, 0);
 }
 
-int child_adopt_process(struct children *children, struct loop *loop, pid_t pid, int pidfd,
-                        struct child **ret_child)
+int child_adopt_process(struct children *children, pid_t pid, int pidfd, struct child **ret_child)
 {
     struct child *child;
     int err = add(children, &child);
     if (err < 0)
         return err;
-    err = loop_add(loop, pidfd, EPOLLIN, on_adopted_end, child, &child->end_source);
+    err = loop_add(children->loop, pidfd, EPOLLIN, on_adopted_end, child, &child->end_source);
     if (err < 0) {
         drop(child);
         return err;

@@ -64,8 +64,7 @@ void child_ended(struct child *child, int status);
 
 /* A process that another one has started, and that is nobody's child: pidfd, which is taken over, tells
  * its end. Its status is not known; it is told as 0. 0 or a negative errno. */
-int child_adopt_process(struct children *children, struct loop *loop, pid_t pid, int pidfd,
-                        struct child **ret_child);
+int child_adopt_process(struct children *children, pid_t pid, int pidfd, struct child **ret_child);
 /* Whether it is such a process. */
 bool child_is_adopted(const struct child *child);
 /* A pidfd of a child, which stays the child's; or a negative errno. */

@@ -475,8 +475,7 @@ static int adopt_process(struct device_process *device, const struct ledger_devi
                                  &device->ready);
     if (err < 0 || record->pid == 0)
         return err;
-    err = child_adopt_process(host->children, host->loop, record->pid, fd[LEDGER_PROCESS],
-                              &device->child);
+    err = child_adopt_process(host->children, record->pid, fd[LEDGER_PROCESS], &device->child);
     if (err < 0)
         return err;
     order_sender_begin(&device->orders, host->timers, fd[LEDGER_ORDERS]);

@@ -445,8 +445,7 @@ static int adopt_vmm(struct supervisor *supervisor, const struct adoption *adopt
     if (state->vmm_pid > 0)
         err = adoption_fetch(adoption, state->vmm_fd, &fd);
     if (err == 0 && fd >= 0)
-        err = child_adopt_process(supervisor->children, supervisor->loop, state->vmm_pid, fd,
-                                  &supervisor->vmm);
+        err = child_adopt_process(supervisor->children, state->vmm_pid, fd, &supervisor->vmm);
     if (err < 0)
         return ob_fault_set(fault, err, "can't take the VMM over: %s", strerror(-err));
     if (supervisor->vmm)

@@ -100,6 +100,14 @@ class Asker(threading.Thread):
             self.answer = self.deed(self, control)
 
 
+def count_during(wire, place, control, deed):
+    """Counts until the deed is done, and prints its answer."""
+    registers = connect(wire, place)
+    asker = Asker(control, deed)
+    count(registers, asker)
+    print(asker.answer)
+
+
 def the_device(control):
     return control.ask("list", device="device")[0]
 
@@ -233,10 +241,7 @@ def refusals(wire, place, control, program, words):
         asker.progress.wait()
         return "refused"
 
-    registers = connect(wire, place)
-    asker = Asker(control, deed)
-    count(registers, asker)
-    print(asker.answer)
+    count_during(wire, place, control, deed)
 
 
 def spare_pid(control, *not_these):
@@ -263,10 +268,7 @@ def spares(wire, place, control, times):
         spare_pid(control, idle)
         return "spared"
 
-    registers = connect(wire, place)
-    asker = Asker(control, deed)
-    count(registers, asker)
-    print(asker.answer)
+    count_during(wire, place, control, deed)
 
 
 def hang(wire, place, control):
@@ -282,10 +284,7 @@ def hang(wire, place, control):
         asker.progress.wait()
         return "continued"
 
-    registers = connect(wire, place)
-    asker = Asker(control, deed)
-    count(registers, asker)
-    print(asker.answer)
+    count_during(wire, place, control, deed)
 
 
 def until_it_fails(wire, place, kills):

@@ -195,7 +195,7 @@ static void adopted_process_is_watched(void **state)
             pause();
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     assert_true(pidfd >= 0);
-    assert_int_equal(child_adopt_process(party.children, party.loop, pid, pidfd, &child), 0);
+    assert_int_equal(child_adopt_process(party.children, pid, pidfd, &child), 0);
     assert_true(child_is_adopted(child));
     assert_int_equal(child_pid(child), pid);
     assert_int_equal(child_pidfd(child), pidfd);
