@@ -6,12 +6,14 @@
 #include "exchange.h"
 
 struct bench_process peers_start_device(const struct peers *peers, const struct bench_wire *wire,
-                                        const char *option, const char *notify_path)
+                                        const char *const options[PEERS_OPTIONS],
+                                        const char *notify_path)
 {
     char library[512], wire_option[64];
     snprintf(library, sizeof(library), "--library=%s", peers->library);
     snprintf(wire_option, sizeof(wire_option), "--wire=%s", wire->name);
-    char *argv[] = {(char *)peers->device, "--fd=3", library, wire_option, (char *)option, NULL};
+    char *argv[] = {(char *)peers->device, "--fd=3",           library, wire_option,
+                    (char *)options[0],    (char *)options[1], NULL};
     return bench_start(argv, peers->processor, notify_path);
 }
 
@@ -32,9 +34,9 @@ static struct bench_peer ready(const struct bench_process *process, const struct
 }
 
 struct bench_peer peers_device(const struct peers *peers, const struct bench_wire *wire,
-                               const char *option)
+                               const char *const options[PEERS_OPTIONS])
 {
-    const struct bench_process process = peers_start_device(peers, wire, option, NULL);
+    const struct bench_process process = peers_start_device(peers, wire, options, NULL);
     return ready(&process, wire, &peers->where);
 }
 

@@ -14,12 +14,16 @@ struct peers {
     struct bench_register where; /* what is read of the device, in BAR 0 */
 };
 
-/* outboard-backdoor. option: one more, or NULL. notify_path as in bench_start(). */
+#define PEERS_OPTIONS 2
+
+/* outboard-backdoor. options: more of them, up to the first that is NULL. notify_path as in
+ * bench_start(). */
 struct bench_process peers_start_device(const struct peers *peers, const struct bench_wire *wire,
-                                        const char *option, const char *notify_path);
+                                        const char *const options[PEERS_OPTIONS],
+                                        const char *notify_path);
 /* The same, ready to be asked. */
 struct bench_peer peers_device(const struct peers *peers, const struct bench_wire *wire,
-                               const char *option);
+                               const char *const options[PEERS_OPTIONS]);
 /* QEMU's x-remote with a 53C895A, over mpqemu. */
 struct bench_peer peers_qemu(const struct peers *peers);
 /* The bare ping-pong, with messages of the same sizes. */

@@ -44,15 +44,15 @@ enum mode {
 static const struct {
     const char *name;
     bool polls; /* the client does */
-    const char *poll_option;
+    const char *options[PEERS_OPTIONS];
     bool over_floor;
     double over_given; /* a server that is given takes at least so many times as long; 0: not asked
                         */
 } modes[MODE_COUNT] = {
-    [POLLING] = {"polling", true, "--poll-us=1000", .over_floor = true},
-    [BLOCKING] = {"blocking", false, "--poll-us=0", .over_floor = true, .over_given = 1.3},
-    [DEFAULT] = {"default", false, NULL, .over_given = 2.5},
-    [DEFAULT_POLLED] = {"default_polled", true, NULL, .over_given = 4},
+    [POLLING] = {"polling", true, {"--poll-us=1000"}, .over_floor = true},
+    [BLOCKING] = {"blocking", false, {"--poll-us=0"}, .over_floor = true, .over_given = 1.3},
+    [DEFAULT] = {"default", false, {NULL}, .over_given = 2.5},
+    [DEFAULT_POLLED] = {"default_polled", true, {NULL}, .over_given = 4},
 };
 
 struct setup {
@@ -95,7 +95,7 @@ static void add_rivals(struct contest *contest, const struct setup *setup, enum 
         contest_add(contest,
                     &(struct contest_rival){
                         .name = "mpqemu",
-                        .peer = peers_device(&setup->peers, &bench_mpqemu, modes[mode].poll_option),
+                        .peer = peers_device(&setup->peers, &bench_mpqemu, modes[mode].options),
                         .target = 1.05});
     if (given && modes[mode].over_given > 0)
         contest_add(contest, &(struct contest_rival){.name = "peer",
@@ -109,10 +109,10 @@ static void hold_contest(struct findings *findings, const struct setup *setup, e
                          const struct bench_peer *given)
 {
     struct contest *contest = &findings->contests[findings->count++];
-    *contest = (struct contest){
-        .mode = modes[mode].name,
-        .polls = modes[mode].polls,
-        .device = peers_device(&setup->peers, setup->wire, modes[mode].poll_option)};
+    *contest =
+        (struct contest){.mode = modes[mode].name,
+                         .polls = modes[mode].polls,
+                         .device = peers_device(&setup->peers, setup->wire, modes[mode].options)};
     add_rivals(contest, setup, mode, given);
     contest_run(contest, setup->rounds);
     if (mode == DEFAULT) {
@@ -143,7 +143,7 @@ static double measure_ready_ms(const struct setup *setup)
     bench_ready_open(&ready);
     for (int i = 0; i < STARTS; i++) {
         struct bench_process device =
-            peers_start_device(&setup->peers, setup->wire, NULL, ready.path);
+            peers_start_device(&setup->peers, setup->wire, modes[DEFAULT].options, ready.path);
         ms[i] = bench_ready_wait(&ready, &device);
         bench_end(&device);
     }
