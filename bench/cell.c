@@ -34,8 +34,8 @@
 static const char *const how[] = {"--cell=none", "--cell=required"};
 
 /* Of the round trip of a register: what both ends do, so that the reply meets a client in one state.
- * By default a device polls and a VMM blocks. What a reply costs then is decided by whether it comes
- * before or after the client's processor has halted, where 0.3 us more or less can make 3 us. */
+ * By default a device polls and a VMM blocks. The reply then meets a processor that is about to halt,
+ * and whether it comes before or after that counts for more than the cell does. */
 static const struct mode {
     const char *name;
     bool polls; /* the client */
