@@ -322,7 +322,10 @@ static void learn_credit(struct connection *connection, const struct packet *pac
 {
     connection->credit.peer_buf_alloc = packet->buf_alloc;
     connection->credit.peer_fwd_cnt = packet->fwd_cnt;
-    connection->credit_asked = false;
+    /* An answer without room is no reason to ask at once: it would be answered the same way, without end,
+     * while the guest's program does not read. The guest tells when there is room. */
+    if (credit_room(&connection->credit) > 0)
+        connection->credit_asked = false;
 }
 
 enum connection_verdict vsock_connection_receive(struct connection *connection,

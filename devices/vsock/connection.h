@@ -83,7 +83,7 @@ struct connection {
     uint8_t host_shutdown;  /* enum packet_shutdown, of the host's end */
     bool readable;          /* the socket may have bytes */
     bool blocked;           /* the socket takes no bytes at present */
-    bool credit_asked;      /* a CREDIT_REQUEST waits for its answer */
+    bool credit_asked;      /* a CREDIT_REQUEST was sent, and the guest has told of no room yet */
     bool announced;         /* the host's client waits for "OK" and the number of its port */
     bool queued;            /* in the table's queue */
     uint8_t watched;        /* for which events of its socket (enum ob_watch_event) */

@@ -62,7 +62,7 @@ static bool needs_ticks(const struct connection *connection)
 {
     bool half_closed =
         connection->state == CONNECTION_OPEN && connection->host_shutdown == PACKET_NO_SEND;
-    return half_closed || connection->deadline_ns != 0;
+    return half_closed || connection->credit_asked || connection->deadline_ns != 0;
 }
 
 static void begin_ticks(struct vsock *vsock)
@@ -163,6 +163,7 @@ void vsock_on_tick(void *argument)
         if (connection->state == CONNECTION_FREE)
             continue;
         vsock_connection_look_for_hangup(connection);
+        connection->credit_asked = false; /* once a second, in case that the guest has not told */
         if (connection->deadline_ns != 0 && connection->deadline_ns <= now_ns)
             expire(vsock, connection);
         else
