@@ -71,7 +71,7 @@ static void free_list(struct fake_chain **list)
 
 void fake_virtio_end(void)
 {
-    for (unsigned i = 0; i < QUEUES; i++) {
+    for (unsigned i = 0; i < fake.desc.num_queues; i++) {
         free_list(&fake.queues[i].available);
         free_list(&fake.queues[i].completed);
     }
@@ -136,7 +136,7 @@ void fake_virtio_poll(void)
     bool worked = true;
     for (unsigned i = 0; worked && i < POLLS_MAX; i++) {
         worked = false;
-        for (unsigned queue = 0; queue < QUEUES; queue++)
+        for (unsigned queue = 0; queue < fake.desc.num_queues; queue++)
             fake.queues[queue].share = ROUND_MAX;
         for (unsigned queue = 0; queue < fake.desc.num_queues; queue++) {
             if (!fake.queues[queue].kicked || fake.paused)

@@ -303,29 +303,38 @@ void driver_give(struct driver *driver, unsigned buffers)
     driver->device->ops.notified(driver->device->state, 0);
 }
 
+/* The watched descriptors, for poll(). */
+static unsigned list_watches(const struct ob_device *device, struct pollfd *ret_looks)
+{
+    unsigned count = 0;
+    for (int fd = 0; fd <= device->last; fd++) {
+        const unsigned events = device->watches[fd].events;
+        if (events)
+            ret_looks[count++] =
+                (struct pollfd){.fd = fd,
+                                .events = (short)((events & OB_WATCH_READABLE ? POLLIN : 0) |
+                                                  (events & OB_WATCH_WRITABLE ? POLLOUT : 0))};
+    }
+    return count;
+}
+
 static bool turn_sockets(struct driver *driver)
 {
-    bool did = false;
-    for (int fd = 0; fd <= driver->device->last; fd++) {
-        struct watch watch = driver->device->watches[fd];
-        struct pollfd look = {.fd = fd};
-        if (!watch.events)
-            continue;
-        if (watch.events & OB_WATCH_READABLE)
-            look.events |= POLLIN;
-        if (watch.events & OB_WATCH_WRITABLE)
-            look.events |= POLLOUT;
-        if (poll(&look, 1, 0) <= 0)
-            continue;
+    struct pollfd looks[WATCHES];
+    const unsigned count = list_watches(driver->device, looks);
+    if (count == 0 || poll(looks, count, 0) <= 0)
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        const struct watch watch = driver->device->watches[looks[i].fd];
         unsigned ready = 0;
-        if (look.revents & (POLLIN | POLLHUP | POLLERR))
+        if (looks[i].revents & (POLLIN | POLLHUP | POLLERR))
             ready |= OB_WATCH_READABLE;
-        if (look.revents & (POLLOUT | POLLHUP | POLLERR))
+        if (looks[i].revents & (POLLOUT | POLLHUP | POLLERR))
             ready |= OB_WATCH_WRITABLE;
-        watch.ready(watch.argument, ready & watch.events);
-        did = true;
+        if (ready & watch.events) /* a socket before it may have ended this one */
+            watch.ready(watch.argument, ready & watch.events);
     }
-    return did;
+    return true;
 }
 
 void driver_turn(struct driver *driver)
