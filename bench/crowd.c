@@ -268,7 +268,7 @@ static void print(const struct crowd_kind *kind, unsigned rounds, struct rows *r
 {
     static const char *const names[] = {"throughput", "latency"};
     for (enum measure i = 0; i < MEASURES; i++) {
-        double scratch[ROUNDS_MAX];
+        double scratch[ROUNDS_MAX] = {0};
         const double ratio =
             statistics_median_ratio(rows->idle[i], rows->blocked[i], scratch, rounds);
         const double s = statistics_median(rows->blocked[i], rounds);

@@ -166,8 +166,8 @@ void virtio_driver_add(struct virtio_driver *driver, struct virtio_ring *ring, u
     set(driver, VIRTIO_PCI_COMMON_Q_SELECT, 2, number);
     set(driver, VIRTIO_PCI_COMMON_Q_SIZE, 2, size);
     set(driver, VIRTIO_PCI_COMMON_Q_MSIX, 2, VECTOR_RINGS);
-    ring->doorbell = driver->notify +
-                     get(driver, VIRTIO_PCI_COMMON_Q_NOFF, 2) * driver->notify_multiplier;
+    ring->doorbell =
+        driver->notify + get(driver, VIRTIO_PCI_COMMON_Q_NOFF, 2) * driver->notify_multiplier;
     set_address(driver, VIRTIO_PCI_COMMON_Q_DESCLO, vring.desc);
     set_address(driver, VIRTIO_PCI_COMMON_Q_AVAILLO, vring.avail);
     set_address(driver, VIRTIO_PCI_COMMON_Q_USEDLO, vring.used);

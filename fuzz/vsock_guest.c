@@ -186,8 +186,9 @@ static void host_sends(struct run *run, struct peer *peer, uint32_t len)
     if (peer->fd < 0)
         return;
     uint8_t flags = len % 8 ? PACKET_END_OF_MESSAGE : (uint8_t)(len / 8);
-    const struct iovec pieces[] = {{.iov_base = &flags, .iov_len = 1},
-                                   {.iov_base = (uint8_t *)bytes_at(peer->host_sent), .iov_len = len}};
+    const struct iovec pieces[] = {
+        {.iov_base = &flags, .iov_len = 1},
+        {.iov_base = (uint8_t *)bytes_at(peer->host_sent), .iov_len = len}};
     const size_t head = has_fragments(peer) ? 1 : 0;
     const struct msghdr message = {.msg_iov = (struct iovec *)&pieces[1 - head],
                                    .msg_iovlen = 1 + head};
@@ -208,9 +209,8 @@ static void host_reads(struct peer *peer, size_t len)
     if (got > head) {
         const size_t kept = (size_t)got < sizeof(bytes) ? (size_t)got : sizeof(bytes);
         CHECK(memcmp(bytes + head, bytes_at(peer->host_got), kept - (size_t)head) == 0);
-    }
-    if (got > head)
         peer->host_got += (uint64_t)(got - head);
+    }
     CHECK(peer->host_got <= peer->sent);
 }
 

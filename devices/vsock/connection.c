@@ -29,6 +29,12 @@ void vsock_connection_begin(struct connection *connection, enum connection_state
                                       .credit = {.buf_alloc = buf_alloc}};
 }
 
+static void drop_message(struct connection *connection)
+{
+    free(connection->message.bytes);
+    connection->message = (struct connection_message){0};
+}
+
 static void close_socket(struct connection *connection)
 {
     if (connection->fd >= 0)
@@ -36,8 +42,7 @@ static void close_socket(struct connection *connection)
     connection->fd = -1;
     connection->readable = connection->blocked = false;
     backlog_clear(&connection->backlog);
-    free(connection->message.bytes);
-    connection->message = (struct connection_message){0};
+    drop_message(connection);
 }
 
 void vsock_connection_end(struct connection *connection)
@@ -313,6 +318,7 @@ static enum connection_verdict receive_shutdown(struct connection *connection, u
         return CONNECTION_RESET; /* the rest of its bytes still go to the host */
     if (connection->guest_shutdown & PACKET_NO_RECEIVE) {
         connection->readable = false;
+        drop_message(connection); /* an end of sending would wait for it */
         shutdown(connection->fd, SHUT_RD);
     }
     return finish_sending(connection);
@@ -369,9 +375,15 @@ void vsock_connection_ask(struct connection *connection)
         connection->owes |= OWES_CREDIT_REQUEST;
 }
 
+/* What of the owed packets may go now: an end of sending goes behind the message that is on its way. */
+static uint8_t owes_now(const struct connection *connection)
+{
+    return connection->owes & (uint8_t) ~(connection->message.bytes ? OWES_SHUTDOWN : 0);
+}
+
 bool vsock_connection_has_packet(const struct connection *connection)
 {
-    if (connection->owes || connection->state == CONNECTION_RESETTING)
+    if (owes_now(connection) || connection->state == CONNECTION_RESETTING)
         return true;
     return may_send(connection) &&
            (credit_room(&connection->credit) > 0 || !connection->credit_asked);
@@ -507,6 +519,8 @@ static size_t fill_data(struct connection *connection, uint64_t guest_cid,
     if (!may_send(connection) || chain->writable_len <= PACKET_HEADER_LEN)
         return 0;
     if (room == 0) {
+        if (connection->credit_asked)
+            return 0;
         connection->credit_asked = true;
         return put_header(connection, guest_cid, PACKET_CREDIT_REQUEST, 0, 0, chain);
     }
@@ -514,28 +528,29 @@ static size_t fill_data(struct connection *connection, uint64_t guest_cid,
                                     : fill_stream(connection, guest_cid, room, chain);
 }
 
-/* A packet without payload that is owed and may go now: an end of sending goes behind the data. */
+/* The next packet without payload that is owed and may go now, or 0. */
 static uint16_t next_owed(struct connection *connection, uint32_t *ret_flags)
 {
+    const uint8_t now = owes_now(connection);
     static const struct {
         uint8_t owes;
         uint16_t op;
     } order[] = {{OWES_REQUEST, PACKET_REQUEST}, {OWES_RESPONSE, PACKET_RESPONSE}};
     for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-        if (connection->owes & order[i].owes) {
+        if (now & order[i].owes) {
             connection->owes &= (uint8_t)~order[i].owes;
             return order[i].op;
         }
-    if ((connection->owes & OWES_SHUTDOWN) && !connection->message.bytes) {
+    if (now & OWES_SHUTDOWN) {
         connection->owes &= (uint8_t)~OWES_SHUTDOWN;
         *ret_flags = connection->host_shutdown;
         return PACKET_SHUTDOWN;
     }
-    if (connection->owes & OWES_CREDIT_REQUEST) {
+    if (now & OWES_CREDIT_REQUEST) {
         connection->owes &= (uint8_t)~OWES_CREDIT_REQUEST;
         return PACKET_CREDIT_REQUEST;
     }
-    return connection->owes & OWES_CREDIT_UPDATE ? PACKET_CREDIT_UPDATE : 0;
+    return now & OWES_CREDIT_UPDATE ? PACKET_CREDIT_UPDATE : 0;
 }
 
 enum connection_verdict vsock_connection_fill(struct connection *connection, uint64_t guest_cid,
@@ -546,10 +561,10 @@ enum connection_verdict vsock_connection_fill(struct connection *connection, uin
         *ret_written = put_header(connection, guest_cid, PACKET_RST, 0, 0, chain);
         return CONNECTION_OVER;
     }
-    uint16_t op = connection->owes ? next_owed(connection, &flags) : 0;
+    uint16_t op = next_owed(connection, &flags);
     *ret_written = op ? put_header(connection, guest_cid, op, flags, 0, chain)
                       : fill_data(connection, guest_cid, chain);
-    if (*ret_written == 0 && connection->owes) { /* the look for bytes has found the end */
+    if (*ret_written == 0) { /* the look for bytes has found the end */
         op = next_owed(connection, &flags);
         *ret_written = op ? put_header(connection, guest_cid, op, flags, 0, chain) : 0;
     }

@@ -128,7 +128,8 @@ static size_t put_reset(struct vsock *vsock, struct ob_virtio_chain *chain)
 static size_t put_next(struct vsock *vsock, struct ob_virtio_chain *chain)
 {
     size_t written = 0;
-    while (written == 0 && vsock->table.queued > 0) {
+    /* Each has one turn at most: one without a packet must not bring the loop round for ever. */
+    for (uint32_t turns = vsock->table.queued; turns > 0 && written == 0; turns--) {
         struct connection *connection = table_dequeue(&vsock->table);
         if (connection->state == CONNECTION_FREE || !vsock_connection_has_packet(connection))
             continue;

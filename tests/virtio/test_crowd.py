@@ -62,7 +62,8 @@ def open_ports(driver, folder, cleanup):
 
 def test_one_port_of_500(attach, folder, cleanup):
     options = [f"--port=port-{number},listen:{folder}/{number}" for number in range(PORTS)]
-    driver = Driver(attach("vfio-user-doorbells", PROGRAMS / "outboard-vmchannel", *options, f"--max-ports={PORTS + 1}"))
+    pci = attach("vfio-user-doorbells", PROGRAMS / "outboard-vmchannel", *options, f"--max-ports={PORTS + 1}")
+    driver = Driver(pci)
     socks = open_ports(driver, folder, cleanup)
     blocked = socks[PORTS // 2]
     ring = 5 + 2 * (PORTS // 2)
@@ -87,13 +88,15 @@ def test_one_port_of_500(attach, folder, cleanup):
     while written:
         driver.offer(ring - 1, 4096)
         written -= len(driver.receive(ring - 1))
+    assert pci.process.terminate() == 0  # its paths are removed then
 
 
 def test_one_connection_of_1000(attach, folder, cleanup):
     """The guest answers each question for its room, as Linux does; so the device must not ask again at once."""
     host = HostSockets(folder / "host", cleanup)
     options = [f"--guest-cid={CID}", f"--host-socket={host.path}", f"--connections={CONNECTIONS}"]
-    guest = VsockDriver(attach("vfio-user-doorbells", PROGRAMS / "outboard-vsock", *options), CID)
+    pci = attach("vfio-user-doorbells", PROGRAMS / "outboard-vsock", *options)
+    guest = VsockDriver(pci, CID)
     listener = host.listen(80)
     socks = []
     for number in range(CONNECTIONS):
@@ -117,3 +120,4 @@ def test_one_connection_of_1000(attach, folder, cleanup):
             assert packet.op == CREDIT_REQUEST
             packet = guest.take()
         assert (packet.op, packet.dst_port, packet.payload) == (RW, 1000 + number, word)
+    assert pci.process.terminate() == 0

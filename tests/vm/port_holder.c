@@ -3,7 +3,7 @@
  * A program of a guest that holds a port open: port_holder NAME. A peer of the host sends its letter, a
  * capital one, and gets more of the small letter than the port's ring holds.
  *
- * It tells "read X" at the first byte of a peer, and "break" if the port's end was seen. If another letter
+ * It tells "read X" at the first byte of a peer, "wrote X" when it has written, and "break" if the port's end was seen. If another letter
  * comes and no break came between, it tells "LIED". It looks every 10 ms, as a poor program does, so that
  * it sees an end of file only if that lasts. It gives up its descriptor only when the port is gone.
  */
@@ -15,10 +15,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CLASS  "/sys/class/virtio-ports"
 #define OUTPUT (3u << 20)
+
+static void rest(void)
+{
+    const struct timespec time = {.tv_nsec = 10000000};
+    nanosleep(&time, NULL);
+}
 
 static bool has_name(const char *port, const char *name)
 {
@@ -36,7 +43,7 @@ static bool has_name(const char *port, const char *name)
 /* Opens the port as soon as it is there. */
 static int open_port(const char *name)
 {
-    for (;; usleep(10000)) {
+    for (;; rest()) {
         DIR *folder = opendir(CLASS);
         const struct dirent *entry;
         int fd = -1;
@@ -74,7 +81,7 @@ int main(int argc, char **argv)
         return 2;
     int fd = open_port(argv[1]);
     puts("holding");
-    for (;; usleep(10000)) {
+    for (;; rest()) {
         char bytes[4096];
         ssize_t got = read(fd, bytes, sizeof(bytes));
         for (ssize_t i = 0; i < got; i++) {
@@ -86,6 +93,7 @@ int main(int argc, char **argv)
             last = bytes[i];
             broken = false;
             send_letter(fd, (char)(last - 'A' + 'a'));
+            printf("wrote %c\n", last);
         }
         if (got > 0 || (got < 0 && errno == EAGAIN))
             continue;

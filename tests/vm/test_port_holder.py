@@ -70,7 +70,7 @@ def next_session(vm, peer):
     while True:
         sock, letter = vm.peer()
         if own_bytes(sock, letter):
-            vm.read_until(f"read {letter}")
+            vm.read_until(f"wrote {letter}")
             return sock
         sock.close()
 
@@ -174,7 +174,7 @@ def test_legacy_shows_the_lie(start):
     vm.read_until("holding")
     first, letter = vm.peer()
     with first:
-        vm.read_until(f"read {letter}")
+        vm.read_until(f"wrote {letter}")
     second, _ = vm.peer()
     with second:
         assert second.recv(1) == letter.lower().encode()
