@@ -39,6 +39,7 @@ def vhost(tmp_path):
             [machine]
               program = "{os.environ.get(OVERRIDE, QEMU)}"
               memory = "256M"
+              control = "{tmp_path}/control"
               arguments = "-nodefaults -no-user-config -display none -serial stdio -machine q35 -accel {accelerator()}"
               arguments = "-cpu {'host' if accelerator() == 'kvm' else 'max'} -kernel {kernel.image}"
               arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 quiet panic=-1 no_timer_check' -no-reboot"
@@ -106,14 +107,29 @@ class Echo:
             thread.join()
 
 
+def exchange_for_ever(vhost, folder):
+    return vhost("vsock_forever", "vsock", "vhost-user-vsock-pci", f'guest-cid = "42"\nhost-socket = "{folder}/host"',
+                 command="vsock_forever 5000", modules=["virtio_pci", "vmw_vsock_virtio_transport"])  # fmt: skip
+
+
 @pytest.mark.parametrize("kills", KILLS)
 def test_connections_end_and_others_begin(vhost, tmp_path, kills):
     """QEMU never connects again to the device of vhost-user-vsock: its socket survives. Connections are reset."""
     with contextlib.closing(Echo(tmp_path / "host_5000")):
-        machine = vhost("vsock_forever", "vsock", "vhost-user-vsock-pci",
-                        f'guest-cid = "42"\nhost-socket = "{tmp_path}/host"', command="vsock_forever 5000",
-                        modules=["virtio_pci", "vmw_vsock_virtio_transport"])  # fmt: skip
+        machine = exchange_for_ever(vhost, tmp_path)
         storm(machine, "exchanging", "exchanged", kills)
+        machine.close()
+
+
+def test_connections_end_with_an_upgrade_and_others_begin(vhost, tmp_path):
+    with contextlib.closing(Echo(tmp_path / "host_5000")):
+        machine = exchange_for_ever(vhost, tmp_path)
+        machine.read_until("exchanging")
+        machine.upgrades(3)
+        machine.stop()
+        assert int(machine.read_until("exchanged").split()[1]) > 0
+        machine.end()
+        assert machine.text().count("another process has taken its place") == 3
         machine.close()
 
 

@@ -17,6 +17,7 @@ from guestlab.machine import OVERRIDE
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
 AGENT = "org.qemu.guest_agent.0"
 LEGACY = "legacy.agent"
+HOOKED = "hooked.agent"
 PATIENCE_S = 240
 
 pytest.importorskip("guestlab.debian_disk", reason="needs a guest with Debian's systemd")
@@ -68,6 +69,15 @@ class World:
     def client(self, name=AGENT):
         return Client(self.folder / name)
 
+    def state(self, name):
+        """Of a port, as the control socket tells it."""
+        with Client(self.folder / "control") as client:
+            client.sock.sendall(b"status\n")
+            while True:
+                told = json.loads(client.line())
+                if told.get("port") == name and "state" in told:
+                    return told["state"]
+
     def check_unit(self):
         assert self.guest.run("systemctl is-active qemu-guest-agent") == "active\n"
         assert self.guest.run("systemctl show -p NRestarts --value qemu-guest-agent") == "0\n"
@@ -78,13 +88,14 @@ def world(shared_logs):
     with tempfile.TemporaryDirectory(prefix="outboard-") as name:
         folder = pathlib.Path(name)
         path = folder / "device"
-        options = [f"--port={AGENT},listen:{folder / AGENT}", f"--port={LEGACY},reconnect=legacy,listen:{folder / LEGACY}"]
+        options = [f"--port={AGENT},listen:{folder / AGENT}", f"--port={LEGACY},reconnect=legacy,listen:{folder / LEGACY}",
+                   f"--port={HOOKED},reconnect=agent,listen:{folder / HOOKED}", f"--control={folder / 'control'}"]  # fmt: skip
         with Process([PROGRAM, *options, f"--socket-path={path}", "--wire=vfio-user"], shared_logs / "vmchannel.log") as process:
             while not path.exists():
                 assert process.running, process.log_tail()
             device = {"driver": "vfio-user-pci", "socket": {"type": "unix", "path": str(path)}}
             with Guest(shared_logs / "guest", debian=True, modules=["virtio_console"], arguments=["-device", json.dumps(device)],
-                       boot_timeout=PATIENCE_S, memory_mib=512) as guest:  # fmt: skip
+                       boot_timeout=PATIENCE_S, memory_mib=1024) as guest:  # fmt: skip
                 yield World(folder, guest)
             assert process.terminate() == 0
 
@@ -109,6 +120,58 @@ def test_clients_that_vanish(world):
 @pytest.mark.long
 def test_a_thousand_clients_that_vanish(world):
     vanish_and_ask(world, 1000)
+
+
+def check_next(world, name=AGENT):
+    """The next client is answered, with nothing else before."""
+    with world.client(name) as client:
+        client.sock.sendall(b"\xff")
+        client.send("guest-sync-delimited", id=4711)
+        assert client.line() == b'\xff{"return": 4711}\n'
+        assert client.ask("guest-info")["version"]
+
+
+def test_64_kib_of_commas_and_a_client_that_vanishes(world):
+    """They are no request, so the agent never sees them: by itself it takes five seconds for them."""
+    with world.client() as gone:
+        gone.sock.sendall(b"," * 65536)
+    check_next(world)
+    world.check_unit()
+
+
+def test_48_mib_of_a_file_that_nobody_reads(world):
+    """The next client waits until the agent has written them, and reads none of them."""
+    world.guest.run("truncate -s 48M /run/large")
+    with world.client() as client:
+        handle = client.ask("guest-file-open", path="/run/large")
+        client.send("guest-file-read", handle=handle, count=48 << 20)
+        while world.state(AGENT) != "busy":
+            pass
+    check_next(world)
+    with world.client() as client:
+        assert client.ask("guest-file-close", handle=handle) == {}
+    world.check_unit()
+
+
+def test_freeze_hook_that_takes_its_time(world):
+    """The port is busy for as long as the hook, however many clients go, and the next one is answered then."""
+    world.guest.run(f"""mkdir /run/hooked; mkfifo /run/hooked/go; echo '#!/bin/sh
+        [ $1 = thaw ] || read -r _ </run/hooked/go' >/run/hooked/hook; chmod +x /run/hooked/hook; systemd-run -q --unit=hooked \
+        qemu-ga -m virtio-serial -p /dev/virtio-ports/{HOOKED} -t /run/hooked -F/run/hooked/hook""")
+    with world.client(HOOKED) as client:
+        assert client.ask("guest-ping") == {}
+        client.send("guest-fsfreeze-freeze")
+        while world.state(HOOKED) != "busy":
+            pass
+    with world.client(HOOKED) as gone:
+        gone.send("guest-fsfreeze-thaw")  # nobody's any more, and never forwarded
+    with world.client(HOOKED) as client:
+        client.send("guest-fsfreeze-status")
+        assert world.state(HOOKED) == "busy"
+        world.guest.run("echo >/run/hooked/go")
+        assert json.loads(client.line()) == {"return": "frozen"}
+        assert client.ask("guest-fsfreeze-thaw") >= 1
+    world.guest.run("systemctl stop hooked")
 
 
 def test_clients_that_vanish_at_once(world):
