@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""One blocked stream among many stops none of the others. It is blocked in both directions: neither end reads, and both
+"""Many streams, and what outboard-vmchannel and outboard-vsock need for them. One blocked stream among many stops none of the others. It is blocked in both directions: neither end reads, and both
 have written as much as goes. ./dev bench crowd measures what it costs the others."""
 import contextlib
 import resource
 import socket
+import subprocess
 
 import pytest
 from guestlab import paths
 from vmchannel_driver import ALL_PORTS, DEVICE_READY, PORT_ADD, PORT_OPEN, PORT_READY, TO_GUEST, Driver
-from vsock_driver import CREDIT_REQUEST, CREDIT_UPDATE, RW, VsockDriver
+from vsock_driver import CREDIT_REQUEST, CREDIT_UPDATE, NO_RECEIVE, NO_SEND, REQUEST, RESPONSE, RW, SHUTDOWN, VsockDriver
 from vsock_host import PATIENCE_S, HostSockets
 
 PROGRAMS = paths.BUILD / "root/libexec/outboard"
@@ -120,4 +121,55 @@ def test_one_connection_of_1000(attach, folder, cleanup):
             assert packet.op == CREDIT_REQUEST
             packet = guest.take()
         assert (packet.op, packet.dst_port, packet.payload) == (RW, 1000 + number, word)
+    assert pci.process.terminate() == 0
+
+
+@pytest.mark.parametrize("options, ports, vectors, ring", [([], 31, 65, 32), (["--max-ports=511", "--ring-size=64"], 511, 128, 64)])
+def test_sizes(attach, folder, options, ports, vectors, ring):
+    """Two queues for each port that there may be and for the messages; Linux takes no more than 128 vectors well."""
+    pci = attach("vfio-user", PROGRAMS / "outboard-vmchannel", f"--port=one,listen:{folder}/one", *options)
+    assert (pci.config(4, 4), pci.num_queues, len(pci.bus.events)) == (ports, 2 * (ports + 1), vectors)
+    for number in range(pci.num_queues):
+        pci.set(22, 2, number)
+        assert pci.get(24, 2) == ring
+    assert pci.process.terminate() == 0
+
+
+def test_limit_of_files_that_ports_need(attach, spawn, folder):
+    """The soft limit is raised, and the hard one is refused with the number."""
+    options = [f"--port=port-{number},listen:{folder}/{number}" for number in range(PORTS)]
+    argv = [PROGRAMS / "outboard-vmchannel", f"--max-ports={PORTS + 1}", *options]
+    pci = attach("vfio-user", "/usr/bin/prlimit", "--nofile=128:8192", *argv)
+    assert pci.num_queues == 2 * (PORTS + 2)
+    assert pci.process.terminate() == 0
+    process = spawn(["/usr/bin/prlimit", "--nofile=128:128", *argv, f"--socket-path={folder}/device"], name="low")
+    assert process.wait(PATIENCE_S) != 0
+    assert "limit of open files: got 128, expected 3074 for these ports" in process.log_tail()
+
+
+def test_programs_of_the_host_by_socat(attach, spawn, folder, cleanup):
+    """At the guest's port of the host, and as a client that sends the line."""
+    host = HostSockets(folder / "host", cleanup)
+    pci = attach("vfio-user", PROGRAMS / "outboard-vsock", f"--guest-cid={CID}", f"--host-socket={host.path}")
+    guest = VsockDriver(pci, CID)
+    listener = spawn(["socat", f"UNIX-LISTEN:{host.path}_80", "EXEC:cat"], name="listener")
+    while not (folder / "host_80").exists():
+        assert listener.running, listener.log_tail()
+    guest.connect(1000, 80)
+    guest.send(RW, 1000, 80, b"there and back")
+    assert guest.read(14) == b"there and back"
+    guest.send(SHUTDOWN, 1000, 80, flags=NO_SEND)
+    assert guest.expect(SHUTDOWN, dst_port=1000).flags & NO_SEND
+    with subprocess.Popen(["socat", "-t", str(PATIENCE_S), "-", f"UNIX-CONNECT:{host.path}"], stdin=subprocess.PIPE,
+                          stdout=subprocess.PIPE) as client:  # fmt: skip
+        client.stdin.write(b"CONNECT 22\nquestion")
+        client.stdin.close()
+        packet = guest.take()
+        while packet.op != REQUEST:
+            packet = guest.take()
+        guest.send(RESPONSE, 22, packet.src_port)
+        assert guest.read(8) == b"question"
+        guest.send(RW, 22, packet.src_port, b"answer")
+        guest.send(SHUTDOWN, 22, packet.src_port, flags=NO_SEND | NO_RECEIVE)
+        assert client.stdout.read() == b"OK %d\nanswer" % packet.src_port
     assert pci.process.terminate() == 0
