@@ -22,29 +22,17 @@ static int check_server(const struct image_option *option, struct ob_fault *faul
                         foreign ? option->format : "");
 }
 
-/* Another process of the device may have the image until this one is ready. */
-static int open_file(const struct block_options *options, struct block **ret_block,
-                     struct ob_fault *fault)
-{
-    struct block_options own = *options;
-    own.succeeds = ob_vault_role() == OB_VAULT_SUCCESSOR;
-    return block_uring_open(&own, ret_block, fault);
-}
-
 int image_open(const struct image_option *option, struct block **ret_block, struct ob_fault *fault)
 {
-    const struct block_options *options = &option->block;
+    struct block_options own = option->block;
+    const struct block_options *options = &own;
     struct block *block = NULL;
     int err = check_server(option, fault);
-    if (err == 0 && ob_vault_role() != OB_VAULT_NONE && image_is_nbd(options->path))
-        err =
-            ob_fault_set(fault, -ENOTSUP,
-                         "%.80s: got on-death = \"restart\", expected a file or a block device: "
-                         "requests of a process that has died can't be waited for at an NBD server",
-                         options->path);
+    /* Another process of the device may have the image until this one is ready. */
+    own.succeeds = ob_vault_role() == OB_VAULT_SUCCESSOR;
     if (err == 0)
         err = image_is_nbd(options->path) ? block_nbd_open(options, &block, fault)
-                                          : open_file(options, &block, fault);
+                                          : block_uring_open(options, &block, fault);
     if (err < 0)
         return err;
     if (block->size < options->block_size) {

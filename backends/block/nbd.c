@@ -5,7 +5,7 @@
  * The connection is made at start, then used asynchronously. NBD knows no scattered data, so a read
  * or write is one command for each piece of memory, or more if the server takes less in one,
  * straight from or to it; pieces that are not whole blocks of the export go through a buffer.
- * libnbd's callbacks, which may not call libnbd, only count; deliver() then continues the operations
+ * Callbacks, which may not call libnbd, only count; deliver() then continues the operations
  * that have more to do (further zeroes, a flush where the export has no FUA) and ends the others.
  *
  * A lost connection is made again, and meanwhile the image is away: its operations end with
@@ -22,6 +22,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <outboard/vault.h>
+
+#include "block/nbd_before.h"
 #include "block/nbd_link.h"
 
 #define ZEROES_LEN 65536u
@@ -43,8 +46,11 @@ struct nbd {
     struct nbd_link link;
     struct ob_device *device;
     struct block_io *settled;   /* no command of theirs is in flight */
-    uint64_t acknowledged;      /* writes that are not stable by themselves */
-    uint64_t covered;           /* how many of them a flush has made so */
+    struct nbd_writes own;      /* unless the device outlives its process */
+    struct nbd_writes *writes;  /* those that count */
+    struct nbd_before before;   /* the connection of the process before... */
+    bool succeeds;              /* ...which has not come to its end */
+    bool kept;                  /* the vault has this connection */
     bool refused;               /* an export that came back as another; said once */
     bool rests;                 /* no VM is there: the connection is not made again */
     bool let_go;                /* it has not gone by itself, so nothing is said of it */
@@ -62,9 +68,9 @@ static void note_success(struct nbd *nbd, const struct block_io *io)
 {
     bool writes = io->op == BLOCK_WRITE || io->op == BLOCK_WRITE_ZEROES;
     if (writes && !(io->flags & BLOCK_FUA))
-        nbd->acknowledged++;
-    if (io->op == BLOCK_FLUSH && io->progress > nbd->covered)
-        nbd->covered = io->progress;
+        nbd->writes->acknowledged++;
+    if (io->op == BLOCK_FLUSH && io->progress > nbd->writes->covered)
+        nbd->writes->covered = io->progress;
 }
 
 static void part_done(struct block_io *io, int err)
@@ -80,7 +86,7 @@ static void part_done(struct block_io *io, int err)
     nbd->settled = io;
 }
 
-/* libnbd's callback. Returns 1: the command needs no further word. */
+/* Returns 1: the command needs no further word. */
 // cppcheck-suppress constParameter ; libnbd gives the type of a callback
 static int completed(void *argument, int *error) // NOLINT(readability-non-const-parameter)
 {
@@ -91,28 +97,25 @@ static int completed(void *argument, int *error) // NOLINT(readability-non-const
     return 1;
 }
 
-/* Counts a command that libnbd has taken, or has refused since the connection is gone. */
-static void count_part(struct block_io *io, int64_t cookie)
-{
-    if (cookie < 0)
-        part_done(io, -ENOTCONN);
-}
-
-static nbd_completion_callback callback_for(struct block_io *io)
+/* Sends a command, which counts as a part of the operation, also if the connection is gone. */
+static void ask(struct nbd *nbd, struct block_io *io, const struct nbd_command *command)
 {
     io->parts++;
-    return (nbd_completion_callback){.callback = completed, .user_data = io};
+    if (nbd_link_ask(&nbd->link, command, io) < 0)
+        part_done(io, -ENOTCONN);
 }
 
 static void transfer_piece(struct nbd *nbd, struct block_io *io, void *data, size_t len,
                            uint64_t offset)
 {
-    nbd_completion_callback callback = callback_for(io);
-    uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
-    if (io->op == BLOCK_READ)
-        count_part(io, nbd_aio_pread(nbd->link.handle, data, len, offset, callback, 0));
-    else
-        count_part(io, nbd_aio_pwrite(nbd->link.handle, data, len, offset, callback, fua));
+    bool is_read = io->op == BLOCK_READ;
+    bool fua = !is_read && io->flags & BLOCK_FUA && nbd->link.export.has_fua;
+    ask(nbd, io,
+        &(struct nbd_command){.type = is_read ? NBD_READ : NBD_WRITE,
+                              .flags = fua ? NBD_FUA : 0,
+                              .offset = offset,
+                              .len = len,
+                              .data = data});
 }
 
 static void transfer(struct nbd *nbd, struct block_io *io, uint8_t *data, size_t len,
@@ -182,17 +185,22 @@ static void zero_or_trim(struct nbd *nbd, struct block_io *io)
     io->method = nbd->link.export.has_zero ? ZERO_COMMAND : ZERO_WRITE;
     uint64_t limit = longest_effect(nbd, io);
     uint64_t len = left < limit ? left : limit;
-    uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? LIBNBD_CMD_FLAG_FUA : 0;
-    uint32_t hole = (io->flags & BLOCK_MAY_UNMAP) ? 0 : LIBNBD_CMD_FLAG_NO_HOLE;
-    nbd_completion_callback callback = callback_for(io);
+    uint32_t fua = io->flags & BLOCK_FUA && nbd->link.export.has_fua ? NBD_FUA : 0;
+    uint32_t hole = (io->flags & BLOCK_MAY_UNMAP) ? 0 : NBD_NO_HOLE;
+    struct nbd_command command = {.offset = offset, .len = len};
     io->piece = len;
     io->progress += len;
-    if (io->op == BLOCK_DISCARD)
-        count_part(io, nbd_aio_trim(nbd->link.handle, len, offset, callback, 0));
-    else if (io->method == ZERO_COMMAND)
-        count_part(io, nbd_aio_zero(nbd->link.handle, len, offset, callback, fua | hole));
-    else
-        count_part(io, nbd_aio_pwrite(nbd->link.handle, nbd->zeroes, len, offset, callback, fua));
+    if (io->op == BLOCK_DISCARD) {
+        command.type = NBD_TRIM;
+    } else if (io->method == ZERO_COMMAND) {
+        command.type = NBD_ZERO;
+        command.flags = fua | hole;
+    } else {
+        command.type = NBD_WRITE;
+        command.flags = fua;
+        command.data = nbd->zeroes;
+    }
+    ask(nbd, io, &command);
 }
 
 /* Sends the next commands of an operation. It can't settle in between: it holds a part itself. */
@@ -202,7 +210,7 @@ static void issue(struct nbd *nbd, struct block_io *io)
     if (nbd->link.state != NBD_UP)
         io->err = -ENOTCONN;
     else if (io->step == STEP_SYNC || io->op == BLOCK_FLUSH)
-        count_part(io, nbd_aio_flush(nbd->link.handle, callback_for(io), 0));
+        ask(nbd, io, &(struct nbd_command){.type = NBD_FLUSH});
     else if (io->op == BLOCK_WRITE_ZEROES || io->op == BLOCK_DISCARD)
         zero_or_trim(nbd, io);
     else if (whole_blocks(nbd, io))
@@ -226,7 +234,7 @@ static void begin(struct block *block, struct block_io *io)
     struct nbd *nbd = nbd_of(block);
     io->block = block;
     io->progress =
-        io->op == BLOCK_FLUSH ? nbd->acknowledged : 0; /* the writes that it will cover */
+        io->op == BLOCK_FLUSH ? nbd->writes->acknowledged : 0; /* the writes that it will cover */
     io->step = STEP_WORK;
     io->err = 0;
     io->bounce = NULL;
@@ -327,13 +335,14 @@ static void deliver(struct nbd *nbd)
 /* The server has gone, maybe together with writes that it had acknowledged. */
 static void lose(struct nbd *nbd)
 {
-    nbd->block.away = nbd->acknowledged == nbd->covered;
+    nbd->block.away = nbd->writes->acknowledged == nbd->writes->covered;
     ob_device_warn(nbd->device, "%.100s: the connection is lost; %s", nbd->block.name,
                    nbd->block.away ? "connecting again"
                                    : "writes that no flush had covered may be lost, so all its "
                                      "commands fail until the guest reenables the controller");
     deliver(nbd);
     nbd_link_close(&nbd->link);
+    nbd->kept = false;
 }
 
 /* Requests of the time in which the connection was made have settled as refused, and are delivered while
@@ -349,6 +358,20 @@ static void come_back(struct nbd *nbd)
     nbd->let_go = false;
 }
 
+/* The vault gets a connection before any request is sent on it. */
+static void keep(struct nbd *nbd)
+{
+    const unsigned number = nbd->link.options.number;
+    if (!nbd->link.data || nbd->kept || nbd->succeeds || nbd->link.state != NBD_UP)
+        return;
+    ob_vault_keep_fd(nbd->device, NBD_VAULT_SOCKET(number), nbd_link_socket(&nbd->link));
+    ob_vault_keep_fd(nbd->device, NBD_VAULT_MEMORY(number), nbd->link.memory.fd);
+    if (ob_vault_commit(nbd->device) < 0)
+        return; /* a message ends with a commit; then comes another turn */
+    nbd->kept = true;
+    nbd_data_open(nbd->link.data);
+}
+
 /* Lets libnbd work, and handles the results. As nbd_link_work(). */
 static bool work(struct nbd *nbd)
 {
@@ -356,6 +379,7 @@ static bool work(struct nbd *nbd)
     bool was_up = nbd->link.state == NBD_UP;
     bool any = nbd_link_work(&nbd->link, &fault);
     nbd->block.signs += was_up && any;
+    keep(nbd);
     if (nbd->link.state == NBD_LOST)
         lose(nbd);
     else if (nbd->link.state == NBD_UP && nbd->block.away)
@@ -384,6 +408,7 @@ static void ready(void *argument, unsigned events)
 static bool submit(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
+    keep(nbd);
     if (block->in_flight > 0)
         nbd_link_update_watch(&nbd->link);
     return nbd->settled; /* refused at once */
@@ -403,8 +428,9 @@ static void let_go(struct nbd *nbd)
     if (nbd->link.state != NBD_UP)
         return;
     nbd_link_close(&nbd->link);
+    nbd->kept = false;
     nbd->let_go = true;
-    nbd->block.away = nbd->acknowledged == nbd->covered;
+    nbd->block.away = nbd->writes->acknowledged == nbd->writes->covered;
 }
 
 /* Also if the flush has failed, as it does with a server that is told to end: keeping it up would
@@ -422,7 +448,7 @@ static void rest(struct block *block)
     nbd->rests = true;
     if (nbd->link.state != NBD_UP || block->in_flight > 0)
         return;
-    if (nbd->acknowledged == nbd->covered) {
+    if (nbd->writes->acknowledged == nbd->writes->covered) {
         let_go(nbd);
         return;
     }
@@ -462,27 +488,59 @@ static bool resized(struct block *block)
 static void restart(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
-    nbd->covered = nbd->acknowledged;
+    nbd->writes->covered = nbd->writes->acknowledged;
     block->away = nbd->link.state != NBD_UP;
     wake(nbd);
 }
 
+/* The server has all requests of the process before behind it. What that one knew of writes counts further:
+ * a flush on this connection covers them. */
+static bool barrier(struct block *block)
+{
+    struct nbd *nbd = nbd_of(block);
+    if (!nbd->succeeds)
+        return true;
+    struct nbd_writes writes = {0};
+    if (!nbd_before_step(&nbd->before, nbd->device, nbd->link.options.number, &writes))
+        return false;
+    nbd->succeeds = false;
+    *nbd->writes = writes;
+    keep(nbd);
+    if (nbd->link.data && !nbd->kept) {
+        nbd->succeeds = nbd->link.state == NBD_UP;
+        return !nbd->succeeds;
+    }
+    if (nbd->before.lost && writes.acknowledged != writes.covered)
+        nbd_link_shut(&nbd->link); /* which loses it: the guest has to hear of it */
+    nbd_before_done(&nbd->before);
+    work(nbd);
+    return true;
+}
+
+/* The first process's connection is in the vault as soon as that is there. A later one's has no requests until
+ * barrier(). */
 static int watch(struct block *block, struct ob_device *device)
 {
     struct nbd *nbd = nbd_of(block);
     nbd->device = device;
+    if (nbd->succeeds)
+        nbd_data_open(nbd->link.data);
+    else
+        keep(nbd);
     return nbd_link_watch(&nbd->link, device, ready, nbd);
 }
 
 static void close_block(struct block *block)
 {
     struct nbd *nbd = nbd_of(block);
+    nbd_before_done(&nbd->before);
     nbd_link_done(&nbd->link);
     free(nbd);
 }
 
 static const struct block_ops ops = {
     .watch = watch,
+    .barrier = barrier,
     .start = start,
     .submit = submit,
     .reap = reap,
@@ -499,7 +557,7 @@ int block_nbd_open(const struct block_options *options, struct block **ret_block
     struct nbd *nbd = calloc(1, sizeof(*nbd));
     if (!nbd)
         return ob_fault_set(fault, -ENOMEM, "no memory for %s", options->path);
-    int err = nbd_link_open(&nbd->link, options, fault);
+    int err = nbd_link_open(&nbd->link, options, completed, fault);
     if (err < 0) {
         free(nbd);
         return err;
@@ -509,6 +567,8 @@ int block_nbd_open(const struct block_options *options, struct block **ret_block
                                 .size = nbd->link.export.size,
                                 .readonly = options->readonly,
                                 .can_discard = !options->readonly && nbd->link.export.can_trim};
+    nbd->writes = nbd->link.memory.shared ? &nbd->link.memory.shared->writes : &nbd->own;
+    nbd->succeeds = options->succeeds && nbd->link.data;
     *ret_block = &nbd->block;
     return 0;
 }

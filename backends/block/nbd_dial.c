@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <outboard/vault.h>
+
 /* Threads of this process. */
 static atomic_uint running;
 
@@ -61,7 +63,10 @@ static bool show_socket(struct nbd_dial *dial, int copy)
 static struct nbd_handle *negotiate(const struct nbd_dial *dial, int socket_fd)
 {
     struct nbd_handle *handle = nbd_create();
-    if (!handle || nbd_set_export_name(handle, dial->export) < 0) {
+    bool is_set = handle && nbd_set_export_name(handle, dial->export) == 0;
+    if (is_set && ob_vault_role() != OB_VAULT_NONE) /* nbd_data.h reads simple ones */
+        is_set = nbd_set_request_structured_replies(handle, false) == 0;
+    if (!is_set) {
         close(socket_fd);
         return handle;
     }

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include <outboard/vault.h>
+
 /* The lengths of zeroes and trims are multiples of this, unless the server prefers more. */
 #define EFFECT_BLOCK UINT64_C(65536)
 
@@ -28,6 +30,11 @@ static int refuse_export(const struct block_options *options, const struct nbd_e
         return ob_fault_set(fault, -ENOTSUP,
                             "%s: the server can't flush, so writes would never be durable; give "
                             "'readonly', or use a server that can flush",
+                            options->path);
+    if (ob_vault_role() != OB_VAULT_NONE && nbd_can_multi_conn(handle) != 1)
+        return ob_fault_set(fault, -ENOTSUP,
+                            "%s: got on-death = \"restart\", and the server does not let a second "
+                            "connection share the export; start qemu-nbd with --shared=0",
                             options->path);
     return 0;
 }
@@ -83,6 +90,10 @@ void nbd_link_close(struct nbd_link *link)
 {
     unwatch(link);
     nbd_dial_free(link->dial);
+    if (link->memory.shared)
+        link->memory.shared->connected = 0;
+    nbd_data_free(link->data);
+    link->data = NULL;
     nbd_close(link->handle);
     link->dial = NULL;
     link->handle = NULL;
@@ -94,6 +105,19 @@ void nbd_link_done(struct nbd_link *link)
     nbd_link_close(link);
     nbd_connector_free(link->connector);
     link->connector = NULL;
+    nbd_memory_done(&link->memory);
+}
+
+/* Has our own data phase begin, if there is memory for it. */
+static int begin_data(struct nbd_link *link, struct ob_fault *fault)
+{
+    if (!link->memory.shared)
+        return 0;
+    if (nbd_get_structured_replies_negotiated(link->handle) != 0)
+        return ob_fault_set(fault, -EPROTO, "%s: the server insists on structured replies",
+                            link->options.path);
+    link->data = nbd_data_new(nbd_aio_get_fd(link->handle), link->memory.shared, link->completed);
+    return link->data ? 0 : ob_fault_set(fault, -ENOMEM, "no memory for %s", link->options.path);
 }
 
 /* The dial has ended: its handle is UP, or the link is closed, with the fault filled. */
@@ -104,6 +128,8 @@ static int end_dial(struct nbd_link *link, struct ob_fault *fault)
     nbd_dial_free(link->dial);
     link->dial = NULL;
     int err = link->handle ? learn(link, fault) : -ECONNREFUSED;
+    if (err == 0)
+        err = begin_data(link, fault);
     if (err < 0)
         nbd_link_close(link);
     else
@@ -133,10 +159,19 @@ static int open_first(struct nbd_link *link, struct ob_fault *fault)
 }
 
 int nbd_link_open(struct nbd_link *link, const struct block_options *options,
-                  struct ob_fault *fault)
+                  nbd_completed_fn completed, struct ob_fault *fault)
 {
-    *link = (struct nbd_link){.options = *options, .watched_fd = -1};
+    *link = (struct nbd_link){.options = *options,
+                              .completed = completed,
+                              .memory = {.fd = -1, .lock_fd = -1},
+                              .watched_fd = -1};
     int err = nbd_connector_start(options->path, &link->connector, fault);
+    if (err == 0 && ob_vault_role() != OB_VAULT_NONE) {
+        err = nbd_memory_new(&link->memory);
+        if (err < 0)
+            ob_fault_set(fault, err, "%s: can't make memory for its connection: %s", options->path,
+                         strerror(-err));
+    }
     if (err == 0)
         err = open_first(link, fault);
     if (err < 0)
@@ -144,8 +179,46 @@ int nbd_link_open(struct nbd_link *link, const struct block_options *options,
     return err;
 }
 
+int nbd_link_socket(const struct nbd_link *link)
+{
+    return link->state == NBD_UP ? nbd_aio_get_fd(link->handle) : -1;
+}
+
+static nbd_completion_callback callback_of(const struct nbd_link *link, void *argument)
+{
+    return (nbd_completion_callback){.callback = link->completed, .user_data = argument};
+}
+
+static int64_t ask_libnbd(struct nbd_link *link, const struct nbd_command *command, void *argument)
+{
+    const nbd_completion_callback callback = callback_of(link, argument);
+    struct nbd_handle *handle = link->handle;
+    switch (command->type) {
+    case NBD_READ:
+        return nbd_aio_pread(handle, command->data, command->len, command->offset, callback, 0);
+    case NBD_WRITE:
+        return nbd_aio_pwrite(handle, command->data, command->len, command->offset, callback,
+                              command->flags);
+    case NBD_TRIM:
+        return nbd_aio_trim(handle, command->len, command->offset, callback, 0);
+    case NBD_ZERO:
+        return nbd_aio_zero(handle, command->len, command->offset, callback, command->flags);
+    default:
+        return nbd_aio_flush(handle, callback, 0);
+    }
+}
+
+int nbd_link_ask(struct nbd_link *link, const struct nbd_command *command, void *argument)
+{
+    if (link->data)
+        return nbd_data_send(link->data, command, argument) < 0 ? -1 : 0;
+    return ask_libnbd(link, command, argument) < 0 ? -1 : 0;
+}
+
 static bool is_gone(const struct nbd_link *link)
 {
+    if (link->data)
+        return nbd_data_is_gone(link->data);
     return nbd_aio_is_dead(link->handle) == 1 || nbd_aio_is_closed(link->handle) == 1;
 }
 
@@ -171,6 +244,8 @@ int nbd_link_watch(struct nbd_link *link, struct ob_device *device, ob_watch_fn 
 
 static unsigned wanted_events(const struct nbd_link *link)
 {
+    if (link->data)
+        return OB_WATCH_READABLE | (nbd_data_wants_to_send(link->data) ? OB_WATCH_WRITABLE : 0);
     unsigned direction = nbd_aio_get_direction(link->handle);
     unsigned events = 0;
     if (direction & LIBNBD_AIO_DIRECTION_READ)
@@ -206,6 +281,8 @@ void nbd_link_update_watch(struct nbd_link *link)
 /* Returns whether anything happened. */
 static bool take_steps(struct nbd_link *link)
 {
+    if (link->data)
+        return nbd_data_work(link->data);
     unsigned steps = 0;
     int worked = 0;
     do {

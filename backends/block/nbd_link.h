@@ -9,6 +9,8 @@
  *
  * An UP link does a bounded number of steps at a time: libnbd takes one reply, or one chunk of one,
  * in each, and a server can send chunks without end.
+ *
+ * If the device outlives its process, libnbd makes the connection and nbd_data.h uses it.
  */
 #ifndef OUTBOARD_BACKENDS_BLOCK_NBD_LINK_H
 #define OUTBOARD_BACKENDS_BLOCK_NBD_LINK_H
@@ -18,6 +20,7 @@
 #include <outboard/watch.h>
 
 #include "block/block.h"
+#include "block/nbd_data.h"
 #include "block/nbd_dial.h"
 
 /* Steps of libnbd before the loop has its turn again. */
@@ -54,7 +57,10 @@ struct nbd_export {
 struct nbd_link {
     enum nbd_link_state state;
     struct nbd_handle *handle; /* UP, LOST */
-    struct nbd_dial *dial;     /* OPENING */
+    struct nbd_data *data;     /* likewise, with memory */
+    struct nbd_memory memory;  /* .shared: NULL if the device ends with its process */
+    nbd_completed_fn completed;
+    struct nbd_dial *dial; /* OPENING */
     struct nbd_connector *connector;
     struct block_options options;
     struct nbd_export export;
@@ -69,7 +75,11 @@ struct nbd_link {
 /* Opens the link and waits for it, NBD_START_MS at most. 0, or a negative errno with the fault
  * filled. */
 int nbd_link_open(struct nbd_link *link, const struct block_options *options,
-                  struct ob_fault *fault);
+                  nbd_completed_fn completed, struct ob_fault *fault);
+/* Sends a command over a link that is UP; completed(argument, ...) tells of its end. 0, or -1 if it can't be sent. */
+int nbd_link_ask(struct nbd_link *link, const struct nbd_command *command, void *argument);
+/* The connection's socket, or -1. */
+int nbd_link_socket(const struct nbd_link *link);
 /* Begins to open a link that is DOWN, or gives one up that has been OPENING for too long; to be
  * called now and then. */
 void nbd_link_retry(struct nbd_link *link);

@@ -89,6 +89,7 @@ static int open_images(void *argument, struct ob_fault *fault)
     int err = check_serials(config, fault);
     while (config->opened < config->count && err == 0) {
         unsigned next = config->opened;
+        config->options[next].block.number = next;
         err = nvme_image_open(&config->options[next], &config->images[next], fault);
         config->opened += err == 0;
     }

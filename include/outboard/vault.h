@@ -98,6 +98,30 @@ OB_API int ob_vault_commit(struct ob_device *device);
  */
 OB_API bool ob_vault_begin_effect(struct ob_device *device);
 
+/** Numbers of the descriptors that a device keeps. */
+#define OB_VAULT_FDS 64u
+
+/**
+ * From the next commit on, the next process of the device can have this descriptor, in place of the
+ * one with the same number. It stays the device's, and must stay open until then. It is for
+ * connections whose requests are in flight, and for memory that the device shares.
+ *
+ * @number: below OB_VAULT_FDS.
+ * @fd:     -1: no descriptor is kept under this number any more.
+ *
+ * Returns 0, also without a vault, -EINVAL, or -ENOMEM.
+ */
+OB_API int ob_vault_keep_fd(struct ob_device *device, unsigned number, int fd);
+
+/**
+ * The descriptor that a process before has kept under this number, from ob_vault_state.resumed() on.
+ * Each call returns the same one, which is the caller's to close when another was kept and
+ * committed. Check its kind: the process that kept it may have been taken over.
+ *
+ * Returns -ENOENT if there is no such descriptor.
+ */
+OB_API int ob_vault_kept_fd(const struct ob_device *device, unsigned number);
+
 #ifdef __cplusplus
 }
 #endif

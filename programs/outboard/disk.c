@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "base/vault_head.h"
 #include "command.h"
 #include "os/log.h"
 #include "supervisor/program_path.h"
@@ -112,6 +113,13 @@ static int start_servers(struct disk *disk, int argc, char **argv, struct ob_fau
         struct disk_server *server = &disk->servers[disk->server_count];
         if (!disk_server_is_needed(option))
             continue;
+        if (getenv(VAULT_VARIABLE))
+            return ob_fault_set(
+                fault, -ENOTSUP,
+                "%.80s: got on-death = \"restart\", but its qemu-nbd ends with "
+                "'outboard disk'; start a qemu-nbd --persistent --shared=0, and give "
+                "'outboard-nvme' its name",
+                option->block.path);
         int err = disk_server_start(option, server, fault);
         if (err < 0)
             return err;

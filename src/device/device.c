@@ -52,6 +52,7 @@ void device_free(struct ob_device *device)
         virtio_inflight_free(device->virtio, device->host);
     virtio_part_free(device->virtio);
     device_pci_free(device);
+    free(device->files);
     free(device->name);
     free(device);
 }

@@ -88,6 +88,7 @@ int device_use_vault(struct ob_device *device, struct vault *vault, struct ob_fa
     for (unsigned i = 0; i < OB_BAR_COUNT; i++)
         if (device->pci->bar_memory[i].address)
             device_keep(device, VAULT_BAR, i, 0, device->pci->bar_memory[i].fd);
+    device_keep_files(device);
     device_vault_put(device);
     device_vault_save(device);
     vault_commit(vault);

@@ -103,10 +103,14 @@ struct ob_device {
     struct device_told told;
     struct vault *vault;        /* NULL: the device ends with its process */
     struct ob_vault_state kept; /* .bytes is NULL: the author has named nothing */
+    int *files; /* OB_VAULT_FDS that wait for the vault, each -1 or a descriptor; or NULL */
 };
 
 /* dma.c: whether the device may do DMA now: 0, -ENOTCONN or -EPERM. */
 int device_may_master(const struct ob_device *device);
+
+/* keep.c: the author's descriptors go into a vault that is there now. */
+void device_keep_files(struct ob_device *device);
 
 /* dormant.c: the peer has taken the device over. */
 void device_wake(struct ob_device *device);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* Descriptors of a device that outlive its process, if there is a vault. */
+#include <outboard/vault.h>
+
 #include "device/device_vault.h"
 #include "device/internal.h"
 
@@ -45,4 +47,11 @@ unsigned device_kept_memory(const struct vault *vault, enum vault_kind kind,
                                                              .writable = role->flag};
     }
     return count;
+}
+
+void device_keep_files(struct ob_device *device)
+{
+    for (unsigned i = 0; device->files && i < OB_VAULT_FDS; i++)
+        if (device->files[i] >= 0)
+            device_keep(device, VAULT_FILE, i, 0, device->files[i]);
 }

@@ -54,6 +54,7 @@ enum vault_kind {
     VAULT_RING,        /* a: number of the ring and of its eventfd */
     VAULT_BACKEND,     /* the back-end channel */
     VAULT_LOG,         /* the dirty log; a: offset, b: length */
+    VAULT_FILE,        /* the author's; a: number */
     VAULT_KINDS,
 };
 

@@ -232,11 +232,12 @@ static int succeed(struct life *life, struct ob_fault *fault)
     return 0;
 }
 
-/* No VMM was connected: nothing that is kept is of use. */
+/* No VMM was connected: nothing that is kept is of use, but the device's own descriptors. */
 static void start_afresh(struct vault *vault)
 {
     for (unsigned kind = 0; kind < VAULT_KINDS; kind++)
-        vault_forget(vault, (enum vault_kind)kind, NULL);
+        if (kind != VAULT_FILE)
+            vault_forget(vault, (enum vault_kind)kind, NULL);
     vault->now = (struct vault_record){0};
     vault_commit(vault);
 }

@@ -101,6 +101,16 @@ int nbd_can_flush(struct nbd_handle *handle)
     return 1;
 }
 
+int nbd_can_multi_conn(struct nbd_handle *handle)
+{
+    return 1;
+}
+
+int nbd_get_structured_replies_negotiated(struct nbd_handle *handle)
+{
+    return 0;
+}
+
 int nbd_is_read_only(struct nbd_handle *handle)
 {
     return 0;

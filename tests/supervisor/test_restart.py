@@ -235,9 +235,3 @@ def test_without_restart_one_kill_ends_the_disk(disk_restarted, empty_image):
     done = disk_restarted("storm", 1, empty_image, settings='on-death = "fail"')
     assert "verified" not in done.stdout
     assert "mpqemu.Gone" in done.stderr
-
-
-def test_a_disk_at_an_nbd_server_is_not_restarted(disk_restarted):
-    done = disk_restarted("storm", 1, "nbd+unix:///?socket=/none")
-    assert done.returncode == 3
-    assert "requests of a process that has died can't be waited for at an NBD server" in done.stderr
