@@ -5,6 +5,7 @@
  * it and connects by /proc/self/fd/N. So nothing is left behind, however we end.
  */
 #include "disk.h"
+#include "disk_cell.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,7 +174,9 @@ static void become_server(const struct image_option *option, int listening, cons
     setenv("LISTEN_FDS", "1", 1);
     unsetenv("LISTEN_FDNAMES");
     unsetenv("NOTIFY_SOCKET");
-    log_end(); /* its descriptor could be that one */
+    disk_cell_enter(option, path, format_of(option));
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* other rights have ended it */
+    log_end();                        /* its descriptor could be that one */
     if (listening == LISTEN_FD)
         fcntl(listening, F_SETFD, 0);
     else
