@@ -234,8 +234,10 @@
 #define LIMIT_STOP_MS  10000u
 /* How long a guest may wait for an upgrade, milliseconds: until the old process stands still, and until
  * the new one is ready. Spare processes that end are replaced after a while. */
-#define LIMIT_UPGRADE_MS     4000u
-#define LIMIT_SPARE_AGAIN_MS 1000u
+#define LIMIT_UPGRADE_MS      4000u
+#define LIMIT_DRAIN_MS        1000u /* requests in flight may take, before an upgrade */
+#define LIMIT_DRAIN_ANSWER_MS 1500u /* and until a process tells that they have ended */
+#define LIMIT_SPARE_AGAIN_MS  1000u
 
 /* How long an order to a device process may take, milliseconds, such as to come to rest and be saved. */
 #define LIMIT_ORDER_MS 30000u

@@ -23,6 +23,7 @@ enum order_code {
     ORDER_SAVE,      /* rests, and writes its state to the descriptor; the answer has the length */
     ORDER_LOAD,      /* rests, and takes `number` bytes of state from the descriptor */
     ORDER_RESUME,    /* rests no more */
+    ORDER_DRAIN, /* ends what is in flight within `number` ms, and takes no message then, until number is 0 */
 };
 
 struct order {

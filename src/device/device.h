@@ -32,6 +32,8 @@ struct device_messenger {
     void (*cancel)(void *context, struct ob_dma_request *request);
     /* Ends all requests with this errno. */
     void (*cancel_all)(void *context, int err);
+    /* Whether no request is there, and no answer is awaited. */
+    bool (*is_idle)(void *context);
     void *context;
 };
 
@@ -92,6 +94,10 @@ bool device_leave(struct ob_device *device);
 void device_pause(struct ob_device *device, bool paused);
 /* Whether device_pause() was asked last to pause it. */
 bool device_is_stopped(const struct ob_device *device);
+/* Pauses it too, until another process continues: that one is not paused. */
+void device_drain(struct ob_device *device, bool drains);
+/* As device_at_rest(), and no message to the VMM is on its way. */
+int device_is_drained(struct ob_device *device, struct ob_fault *fault);
 /* As ob_device_ops.at_rest(). */
 int device_at_rest(struct ob_device *device, struct ob_fault *fault);
 

@@ -4,9 +4,10 @@
 
 static void update_pause(struct ob_device *device)
 {
-    if (device->paused == device->stopped || (device->dormant && !device->stopped))
+    const bool pauses = device->stopped || device->draining;
+    if (device->paused == pauses || (device->dormant && !pauses))
         return;
-    device->paused = device->stopped;
+    device->paused = pauses;
     if (device->ops.pause)
         device->ops.pause(device->state, device->paused);
 }
@@ -15,6 +16,19 @@ void device_pause(struct ob_device *device, bool paused)
 {
     device->stopped = paused;
     update_pause(device);
+}
+
+void device_drain(struct ob_device *device, bool drains)
+{
+    device->draining = drains;
+    update_pause(device);
+}
+
+int device_is_drained(struct ob_device *device, struct ob_fault *fault)
+{
+    const struct device_messenger *messenger = device->messenger;
+    int rests = device_at_rest(device, fault);
+    return rests > 0 && messenger && !messenger->is_idle(messenger->context) ? 0 : rests;
 }
 
 bool device_is_stopped(const struct ob_device *device)

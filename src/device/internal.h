@@ -96,7 +96,8 @@ struct ob_device {
     bool served;                   /* a peer has been served: its view of the device stays */
     bool dormant;                  /* the peer has gone, and no other has taken the device over */
     bool stopped;                  /* the peer wants it paused */
-    bool paused;                   /* the device was told so */
+    bool draining;  /* its process is about to hand it over: paused, but not in the vault */
+    bool paused;    /* the device was told so */
     bool quiescing; /* it was asked to let go of memory, and has not said that it has */
     bool leaving;   /* on account of the peer, which has gone */
     bool resetting; /* before a reset */

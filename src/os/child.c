@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/child.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -408,16 +410,52 @@ void child_signal(struct child *child, int number)
 
 void child_stop(struct child *child, void (*stopped)(void *argument), void *argument)
 {
+    if (child->end_source) {
+        child_signal(child, SIGSTOP);
+        return;
+    }
     child->stopped = stopped;
     child->stop_argument = argument;
     kill(child->pid, SIGSTOP);
     kill(getpid(), SIGCHLD); /* one that stands still already tells nothing more */
 }
 
+/* The third field of proc(5)'s stat, behind a name that may hold anything. */
+static char state_of(int folder_fd, const char *task)
+{
+    char path[32], text[256];
+    snprintf(path, sizeof(path), "%.20s/stat", task);
+    AUTO_FD fd = openat(folder_fd, path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (len < 0)
+        return 'X'; /* the thread has ended */
+    text[len] = '\0';
+    const char *behind = strrchr(text, ')');
+    return behind && behind[1] ? behind[2] : '?';
+}
+
+bool child_stands_still(const struct child *child)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)child->pid);
+    DIR *folder = opendir(path);
+    bool still = folder != NULL;
+    for (const struct dirent *entry; still && (entry = readdir(folder));) {
+        const char state = entry->d_name[0] == '.' ? 'T' : state_of(dirfd(folder), entry->d_name);
+        still = state == 'T' || state == 'X';
+    }
+    if (folder)
+        closedir(folder);
+    return still;
+}
+
 void child_continue(struct child *child)
 {
     child->stopped = NULL;
-    kill(child->pid, SIGCONT);
+    if (child->end_source)
+        child_signal(child, SIGCONT);
+    else
+        kill(child->pid, SIGCONT);
 }
 
 void child_hang_up(struct child *child)

@@ -79,8 +79,10 @@ pid_t child_pid(const struct child *child);
 void child_signal(struct child *child, int number);
 
 /* Stops it, but not the group that it leads. When no thread of it runs, stopped() is called once.
- * SIGCONT lets it continue. Not for a child of another process. */
+ * SIGCONT lets it continue. Of an adopted process nobody tells: ask child_stands_still(). */
 void child_stop(struct child *child, void (*stopped)(void *argument), void *argument);
+/* Whether no thread of it runs, on account of a signal. */
+bool child_stands_still(const struct child *child);
 /* SIGCONT; stopped() is not called any more. */
 void child_continue(struct child *child);
 

@@ -28,8 +28,17 @@ static void socket_ready(void *argument, uint32_t events)
 static bool can_receive(struct connection *connection)
 {
     size_t room;
+    if (connection->hold && connection->hold->wanted)
+        return false;
     engine_receive_space(connection->engine, &room);
     return room > 0;
+}
+
+static void update_hold(struct connection *connection)
+{
+    struct hold *hold = connection->hold;
+    if (hold)
+        hold->is_held = hold->wanted && engine_is_settled(connection->engine);
 }
 
 /* Waits until bytes can go one way. A peer that pipelines many commands may send for long before it reads,
@@ -197,6 +206,7 @@ static int block(struct connection *connection)
     struct engine *engine = connection->engine;
     connection->ready = connection->hung_up = false;
     int err = poke(connection);
+    update_hold(connection);
     if (err == 0)
         err = choose_events(connection);
     if (err == 0) {
@@ -309,13 +319,16 @@ static void leave(struct connection *connection)
 }
 
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
-                     const bool *stop, struct ob_fault *fault)
+                     const bool *stop, struct hold *hold, struct ob_fault *fault)
 {
     struct connection connection;
     int err = connection_begin(&connection, fd, loop, engine, fault);
     if (err < 0)
         return err;
     connection.stop = stop;
+    connection.hold = hold;
+    if (hold)
+        *hold = (struct hold){.wanted = hold->wanted, .served = true};
     poll_tuner_init(&connection.idle, poll_limit_us);
     poll_tuner_init(&connection.waiting, poll_limit_us);
     connection.tuner = &connection.idle;
@@ -323,5 +336,7 @@ int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned 
     err = explain(&connection, serve(&connection), fault);
     connection_end(&connection);
     leave(&connection);
+    if (hold)
+        hold->served = false;
     return err == -ENOTCONN ? 0 : err;
 }

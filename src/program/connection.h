@@ -18,6 +18,13 @@
 #include "program/poll_tuner.h"
 #include "server/engine.h"
 
+/* Between the orders of a launcher and the connection: that takes no message as long as `wanted`. */
+struct hold {
+    bool wanted;
+    bool is_held; /* it takes none, and has sent all replies */
+    bool served;  /* there is a connection */
+};
+
 struct connection {
     int fd;
     struct loop *loop;
@@ -28,18 +35,20 @@ struct connection {
     struct poll_tuner waiting;     /* and while it waits for something else besides */
     struct poll_tuner *tuner;      /* the one of these two that counts now */
     const bool *stop;
-    unsigned rounds; /* of polling, ever */
-    uint32_t events; /* the events of the source */
-    bool ready;      /* the loop has called for the socket */
-    bool hung_up;    /* and the peer has gone */
+    struct hold *hold; /* NULL: nobody asks for it */
+    unsigned rounds;   /* of polling, ever */
+    uint32_t events;   /* the events of the source */
+    bool ready;        /* the loop has called for the socket */
+    bool hung_up;      /* and the peer has gone */
 };
 
 /* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop,
- * then runs the loop until the device has let go of the peer's memory, as far as it can.
+ * then runs the loop until the device has let go of the peer's memory, as far as it can. While
+ * hold->wanted is set, it takes no message; hold may be NULL.
  * fd stays the caller's. Returns 0 when the peer has gone or *stop was set, else a negative errno
  * with the fault filled. */
 int connection_serve(int fd, struct loop *loop, struct engine *engine, unsigned poll_limit_us,
-                     const bool *stop, struct ob_fault *fault);
+                     const bool *stop, struct hold *hold, struct ob_fault *fault);
 
 /* The same in steps, for an owner who waits himself. The connection must stay where it is until its
  * end. */

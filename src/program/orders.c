@@ -17,6 +17,7 @@
 #include "base/number.h"
 #include "base/printable.h"
 #include "device/state.h"
+#include "os/clock.h"
 #include "os/notify.h"
 #include "os/ticker.h"
 
@@ -136,6 +137,36 @@ static void resume(struct orders *orders)
     ob_vault_commit(orders->device);
 }
 
+static void end_drain(struct orders *orders)
+{
+    orders->hold->wanted = false;
+    device_drain(orders->device, false);
+}
+
+/* Requests in flight end first, as messages of the VMM may be part of them. Then no message is taken, and
+ * all replies are sent: nothing is left that a process which continues would have to do again. */
+static int drain(struct orders *orders, struct ob_fault *fault)
+{
+    struct hold *hold = orders->hold;
+    const uint64_t ms = orders->now.number, now_ns = clock_now_ns();
+    if (!orders->is_busy)
+        orders->deadline_ns = now_ns + (ms < LIMIT_ORDER_MS ? ms : LIMIT_ORDER_MS) * 1000000u;
+    device_drain(orders->device, ms > 0);
+    int rests = ms > 0 ? device_is_drained(orders->device, fault) : 0;
+    hold->wanted = rests > 0;
+    if (hold->wanted && (hold->is_held || !hold->served)) {
+        ob_vault_commit(orders->device);
+        return 0;
+    }
+    if (ms > 0 && rests >= 0 && now_ns < orders->deadline_ns)
+        return LATER;
+    end_drain(orders);
+    if (ms == 0 || rests < 0)
+        return rests;
+    return ob_fault_set(fault, -ETIMEDOUT, "requests in flight have not ended within %llu ms",
+                        (unsigned long long)ms);
+}
+
 /* Lines go to the file that came with the order, or to the log. */
 static int trace(struct orders *orders)
 {
@@ -162,6 +193,8 @@ static int carry_out(struct orders *orders, uint64_t *ret_len, struct ob_fault *
     case ORDER_RESUME:
         resume(orders);
         return 0;
+    case ORDER_DRAIN:
+        return drain(orders, fault);
     default:
         return -ENOSYS;
     }

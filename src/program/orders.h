@@ -11,6 +11,7 @@
 #include "base/orders.h"
 #include "device/device.h"
 #include "os/loop.h"
+#include "program/connection.h"
 #include "program/trace.h"
 
 struct orders {
@@ -21,6 +22,8 @@ struct orders {
     int notify_fd;
     struct ob_device *device; /* NULL: not made yet */
     struct trace *trace;      /* NULL: likewise */
+    struct hold *hold;        /* of the connection */
+    uint64_t deadline_ns;     /* of ORDER_DRAIN */
     struct order now;
     int file_fd;      /* that came with it, or -1 */
     bool is_busy;     /* with `now` */

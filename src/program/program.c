@@ -91,6 +91,7 @@ struct program {
     int signal_fd;
     struct watchdog watchdog;
     struct orders orders;
+    struct hold hold;
     struct statistics *statistics; /* NULL: the launcher wants none */
     struct ob_device *device;
     bool stop; /* SIGTERM or SIGINT came */
@@ -219,6 +220,7 @@ static int create(struct program *program, struct ob_fault *fault)
     device_trace(program->device, program->options.trace);
     program->orders.device = program->device;
     program->orders.trace = &program->trace;
+    program->orders.hold = &program->hold;
     err = program_host_use_loop(program->device, program->loop);
     if (err < 0)
         return ob_fault_set(fault, err, "can't watch the device's descriptors: %s", strerror(-err));
@@ -248,7 +250,7 @@ static int serve_further(struct program *program, int fd, const struct engine_op
         notify(program, "READY=1\n", "serving further");
     }
     err = connection_serve(fd, program->loop, engine, program->options.poll_us, &program->stop,
-                           fault);
+                           &program->hold, fault);
     engine_free(engine);
     return err;
 }

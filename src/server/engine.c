@@ -207,6 +207,11 @@ int engine_received(struct engine *engine, size_t len, const int *fds, unsigned 
     return handle_frames(engine);
 }
 
+bool engine_is_settled(const struct engine *engine)
+{
+    return !engine->later && engine_pending(engine).len == 0;
+}
+
 struct engine_output engine_pending(const struct engine *engine)
 {
     struct engine_output output = {.bytes = engine->tx + engine->tx_sent,

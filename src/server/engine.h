@@ -173,6 +173,9 @@ struct engine_output engine_pending(const struct engine *engine);
 /* Says how much was sent; continues with frames that waited for room. As engine_received(). */
 int engine_sent(struct engine *engine, size_t len);
 
+/* Whether no reply and no whole frame waits. */
+bool engine_is_settled(const struct engine *engine);
+
 /* Says that something has happened besides the connection (a callback of the device has been):
  * continues with frames that waited for it. As engine_received(). */
 int engine_poke(struct engine *engine);

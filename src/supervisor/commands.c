@@ -61,6 +61,8 @@ static void put_device(struct json_out *out, const struct device_process *device
         put_end(out, device->status);
     if (device->status_text[0])
         json_out_member_string(out, "status", device->status_text);
+    if (upgrade_stage_name(&device->next.upgrading.upgrade))
+        json_out_member_string(out, "upgrade", upgrade_stage_name(&device->next.upgrading.upgrade));
     if (device->traces)
         json_out_member_bool(out, "trace", true);
     if (device->restart.poisons > 0)
@@ -280,9 +282,17 @@ static void trace(struct supervisor *supervisor, struct monitor_call *call)
                        monitor_text(call, "file"), strerror(-fd));
 }
 
-static void on_upgraded(void *argument, const char *error)
+static void on_upgraded(void *argument, bool drained, const char *error)
 {
-    on_asked(argument, NULL, error);
+    struct json_out *out = monitor_out(argument);
+    if (error) {
+        monitor_refuse(argument, MONITOR_GENERIC, "%s", error);
+        return;
+    }
+    json_out_begin(out, '{');
+    json_out_member_bool(out, "drained", drained);
+    json_out_end(out, '}');
+    monitor_answer(argument);
 }
 
 static void upgrade(struct supervisor *supervisor, struct monitor_call *call)

@@ -23,6 +23,14 @@ static void set_patience(struct device_process *device, unsigned ms)
     timer_set(device->host->timers, &device->patience, clock_now_ns() + ms * 1000000ull);
 }
 
+/* A process that stands still for an upgrade tells nothing. */
+static void watch_over(struct device_process *device)
+{
+    if (device->plan->watchdog_ms > 0 && !device->expects_end &&
+        !upgrade_holds(&device->next.upgrading.upgrade))
+        set_patience(device, device->plan->watchdog_ms);
+}
+
 static void tell(const struct device_process *device, enum device_event event)
 {
     device->host->told(device->host->argument, device, event);
@@ -67,8 +75,7 @@ static void on_told(void *argument, const struct ready_told *told)
         return;
     if (!device->expects_end)
         timer_cancel(&device->patience);
-    if (device->plan->watchdog_ms > 0 && !device->expects_end)
-        set_patience(device, device->plan->watchdog_ms);
+    watch_over(device);
     if (device->hung)
         revive(device);
     if (becomes_ready) {
@@ -351,13 +358,7 @@ static void tell_upgraded(struct device_process *device, const char *error)
     device_upgraded_fn done = device->next.upgrading.done;
     device->next.upgrading.done = NULL;
     if (done)
-        done(device->next.upgrading.argument, error);
-}
-
-static void watch_over(struct device_process *device)
-{
-    if (device->plan->watchdog_ms > 0 && !device->expects_end)
-        set_patience(device, device->plan->watchdog_ms);
+        done(device->next.upgrading.argument, device->next.upgrading.upgrade.drained, error);
 }
 
 static void on_upgrade_succeeded(void *argument)
@@ -417,18 +418,12 @@ int device_process_upgrade(struct device_process *device, const char *program,
                             "%s: got on-death = \"fail\", or a device that can't be restarted any "
                             "more; an upgrade needs on-death = \"restart\"",
                             id);
-    if (device->child && child_is_adopted(device->child))
-        return ob_fault_set(
-            fault, -ENOTSUP,
-            "%s: its process was adopted, and can't be stopped for an upgrade; kill "
-            "it, and the next one can",
-            id);
     if (device->state != DEVICE_PROCESS_READY || device->stopping || device->expects_end ||
         upgrading->upgrade.stage != UPGRADE_NONE)
         return ob_fault_set(fault, -EBUSY,
                             "%s: is starting, ending or being upgraded; try again later", id);
     int err = upgrade_begin(&upgrading->upgrade, &spec, program ? program : device->next.program,
-                            device->child, &device->restart);
+                            device->child, &device->orders, &device->restart);
     if (err < 0)
         return ob_fault_set(fault, err, "%s: can't start another process: %s", id, strerror(-err));
     upgrading->done = done;
@@ -480,7 +475,8 @@ static int adopt_process(struct device_process *device, const struct ledger_devi
         return err;
     order_sender_begin(&device->orders, host->timers, fd[LEDGER_ORDERS]);
     child_watch(device->child, on_end, device);
-    child_continue(device->child); /* an upgrade may have stopped it */
+    child_continue(device->child); /* an upgrade may have drained and stopped it */
+    order_sender_send(&device->orders, &(struct order){.code = ORDER_DRAIN}, -1, NULL, NULL);
     return device->ready ? ready_socket_trust(device->ready, record->pid) : 0;
 }
 
@@ -489,6 +485,7 @@ int device_process_adopt(struct device_process *device, const struct plan_device
                          struct ob_fault *fault)
 {
     init(device, plan, host);
+    auto_close(&(int){record->fd[LEDGER_NEXT]});
     device->statistics_fd = record->fd[LEDGER_STATISTICS];
     device->on_hang = record->on_hang <= PLAN_RESTART ? record->on_hang : plan->on_hang;
     device->has_client = record->has_client;

@@ -62,7 +62,8 @@ struct spare {
     struct timer again; /* when the next is started */
 };
 
-typedef void (*device_upgraded_fn)(void *argument, const char *error);
+/* drained: nothing of the old process is done again. error: NULL, or why the old process continues. */
+typedef void (*device_upgraded_fn)(void *argument, bool drained, const char *error);
 
 struct device_upgrade {
     struct upgrade upgrade;
@@ -117,8 +118,8 @@ int device_process_adopt(struct device_process *device, const struct plan_device
                          const struct ledger_device *record, const struct device_process_host *host,
                          struct ob_fault *fault);
 
-/* Another process, of `program` or of the same, is to continue. done() is called once, with NULL or with
- * the reason why the old process continues, as long as the device is there. 0, or a negative errno with
+/* Another process, of `program` or of the same, is to continue. done() is called once, as long as the
+ * device is there. 0, or a negative errno with
  * the fault filled. */
 int device_process_upgrade(struct device_process *device, const char *program,
                            device_upgraded_fn done, void *argument, struct ob_fault *fault);

@@ -144,6 +144,13 @@ static bool is_needed(const struct guardian *guardian, int fd)
     return needed;
 }
 
+/* A process of an upgrade can't take its place any more. The one of before continues. */
+static void end_upgrades(const struct guardian *guardian)
+{
+    for (unsigned i = 0; i < guardian->state->count; i++)
+        send_signal(guardian->state->devices[i].fd[LEDGER_NEXT], SIGKILL);
+}
+
 /* Clients of the control socket, QMP and spare processes see at once that the supervisor has gone. */
 static void close_the_rest(const struct guardian *guardian)
 {
@@ -162,6 +169,7 @@ static _Noreturn void guard(struct guardian *guardian, const struct ledger *ledg
     while (!has_ended(supervisor))
         socket_wait(supervisor, POLLIN, UINT64_MAX);
     guardian->state = ledger_state(ledger);
+    end_upgrades(guardian);
     close_the_rest(guardian);
     if (guardian->plan->ends_with_supervisor)
         end_all(guardian);

@@ -28,6 +28,13 @@ int ledger_new(const char *file, struct ledger **ret_ledger, int *ret_fd)
     return 0;
 }
 
+static int next_pidfd(const struct device_process *device)
+{
+    const struct upgrade *upgrade = &device->next.upgrading.upgrade;
+    struct child *child = upgrade->stage == UPGRADE_NONE ? NULL : upgrade->next.life.child;
+    return child ? child_pidfd(child) : -1;
+}
+
 static void put_device(const struct device_process *device, struct ledger_device *ret_device)
 {
     const struct restart *restart = &device->restart;
@@ -42,7 +49,8 @@ static void put_device(const struct device_process *device, struct ledger_device
                [LEDGER_SOCKET] = restarts ? restart->socket_fd : -1,
                [LEDGER_OWNER] = restarts ? restart->owner_fd : -1,
                [LEDGER_NEWEST] = restarts ? restart->newest_fd : -1,
-               [LEDGER_ORDERS] = device->child ? device->orders.fd : -1},
+               [LEDGER_ORDERS] = device->child ? device->orders.fd : -1,
+               [LEDGER_NEXT] = next_pidfd(device)},
         .owner = restart->owner,
         .newest = restart->newest,
         .on_hang = device->on_hang,

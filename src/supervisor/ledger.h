@@ -14,7 +14,7 @@
 #include "base/limits.h"
 
 #define LEDGER_MAGIC   0x474c424fu /* "OBLG" */
-#define LEDGER_VERSION 1u
+#define LEDGER_VERSION 2u
 
 enum ledger_fd {
     LEDGER_PROCESS, /* a pidfd */
@@ -26,6 +26,7 @@ enum ledger_fd {
     LEDGER_OWNER,
     LEDGER_NEWEST,
     LEDGER_ORDERS,
+    LEDGER_NEXT, /* a pidfd: of a process that an upgrade has started, and that has no place yet */
     LEDGER_FDS,
 };
 

@@ -9,8 +9,10 @@
 
 #include "base/auto.h"
 #include "os/clock.h"
+#include "os/log.h"
 
 #define NS_PER_MS 1000000ull
+#define LOOK_MS   1
 
 static void set_patience(struct upgrade *upgrade, unsigned ms)
 {
@@ -21,6 +23,7 @@ static void set_patience(struct upgrade *upgrade, unsigned ms)
 static void reset(struct upgrade *upgrade)
 {
     timer_cancel(&upgrade->patience);
+    timer_cancel(&upgrade->look);
     successor_end(&upgrade->next);
     free(upgrade->program);
     upgrade->program = NULL;
@@ -29,19 +32,23 @@ static void reset(struct upgrade *upgrade)
     upgrade->stage = UPGRADE_NONE;
 }
 
+/* It may have been asked to drain, may stand still, or neither. */
 static void let_old_continue(struct upgrade *upgrade)
 {
-    restart_take_back(upgrade->restart);
-    if (upgrade->old)
-        child_continue(upgrade->old);
+    const struct order order = {.code = ORDER_DRAIN, .number = 0};
+    if (upgrade_holds(upgrade))
+        restart_take_back(upgrade->restart);
+    if (upgrade->stage < UPGRADE_DRAINING || !upgrade->old)
+        return;
+    child_continue(upgrade->old);
+    order_sender_send(upgrade->orders, &order, -1, NULL, NULL);
 }
 
 static void fail(struct upgrade *upgrade, const char *reason)
 {
     char text[OB_FAULT_TEXT_LEN];
     snprintf(text, sizeof(text), "%s", reason);
-    if (upgrade_holds(upgrade))
-        let_old_continue(upgrade);
+    let_old_continue(upgrade);
     reset(upgrade);
     upgrade->events->failed(upgrade->events->argument, text);
 }
@@ -58,22 +65,6 @@ static void kill_next(struct upgrade *upgrade, const char *reason)
     child_signal(upgrade->next.life.child, SIGKILL);
 }
 
-static void on_patience(void *argument)
-{
-    struct upgrade *upgrade = argument;
-    switch (upgrade->stage) {
-    case UPGRADE_STARTING:
-        kill_next(upgrade, "the new process has not been ready to continue for 30 s");
-        break;
-    case UPGRADE_STOPPING:
-        kill_next(upgrade, "the old process has not stopped for 4 s of SIGSTOP");
-        break;
-    default:
-        kill_next(upgrade, "the new process has not continued for 4 s");
-        break;
-    }
-}
-
 /* The old process stands still: its vault is complete. */
 static void on_stopped(void *argument)
 {
@@ -87,12 +78,80 @@ static void on_stopped(void *argument)
         upgrade->stage = UPGRADE_TAKING;
 }
 
+static void look_at_old(void *argument)
+{
+    struct upgrade *upgrade = argument;
+    if (upgrade->stage != UPGRADE_STOPPING || !upgrade->old)
+        return;
+    if (child_stands_still(upgrade->old))
+        on_stopped(upgrade);
+    else
+        timer_set(upgrade->spec.timers, &upgrade->look, clock_now_ns() + LOOK_MS * NS_PER_MS);
+}
+
 static void stop_old(struct upgrade *upgrade)
 {
     upgrade->stage = UPGRADE_STOPPING;
     upgrade->events->stops(upgrade->events->argument);
     set_patience(upgrade, LIMIT_UPGRADE_MS);
     child_stop(upgrade->old, on_stopped, upgrade);
+    if (child_is_adopted(upgrade->old))
+        look_at_old(upgrade);
+}
+
+/* What it did not end is done again by the new process, as after a death. */
+static void stop_undrained(struct upgrade *upgrade, const char *reason)
+{
+    log_line("%s: is not drained before its upgrade: %s", upgrade->spec.plan->id, reason);
+    stop_old(upgrade);
+}
+
+/* May come late, when another process serves or another upgrade is under way. */
+static void on_drained(void *argument, int err, uint64_t len, const char *why)
+{
+    struct upgrade *upgrade = argument;
+    upgrade->asked = false;
+    if (upgrade->stage != UPGRADE_DRAINING)
+        return;
+    upgrade->drained = err == 0;
+    if (err == -ENOTCONN)
+        return; /* it has ended, which upgrade_old_ended() tells */
+    if (err < 0)
+        stop_undrained(upgrade, why);
+    else
+        stop_old(upgrade);
+}
+
+static void drain_old(struct upgrade *upgrade)
+{
+    const struct order order = {.code = ORDER_DRAIN, .number = LIMIT_DRAIN_MS};
+    upgrade->stage = UPGRADE_DRAINING;
+    set_patience(upgrade, LIMIT_DRAIN_ANSWER_MS);
+    int err = upgrade->asked ? -EBUSY
+                             : order_sender_send(upgrade->orders, &order, -1, on_drained, upgrade);
+    if (err < 0)
+        stop_undrained(upgrade, strerror(-err));
+    else
+        upgrade->asked = true;
+}
+
+static void on_patience(void *argument)
+{
+    struct upgrade *upgrade = argument;
+    switch (upgrade->stage) {
+    case UPGRADE_STARTING:
+        kill_next(upgrade, "the new process has not been ready to continue for 30 s");
+        break;
+    case UPGRADE_DRAINING:
+        stop_undrained(upgrade, "the old process does not answer");
+        break;
+    case UPGRADE_STOPPING:
+        kill_next(upgrade, "the old process has not stopped for 4 s of SIGSTOP");
+        break;
+    default:
+        kill_next(upgrade, "the new process has not continued for 4 s");
+        break;
+    }
 }
 
 /* Ready or killed meanwhile: its first word counts, since it may have read bytes of the VMM. */
@@ -101,7 +160,7 @@ static void on_told(void *argument, const struct ready_told *told)
     struct upgrade *upgrade = argument;
     bool takes = upgrade->stage == UPGRADE_TAKING || upgrade->stage == UPGRADE_ENDING;
     if (told->waiting && upgrade->stage == UPGRADE_STARTING)
-        stop_old(upgrade);
+        drain_old(upgrade);
     else if (told->ready && takes)
         upgrade->events->succeeded(upgrade->events->argument);
 }
@@ -126,15 +185,18 @@ void upgrade_init(struct upgrade *upgrade, const struct upgrade_events *events)
     *upgrade = (struct upgrade){.events = events, .vault_fd = -1};
     successor_init(&upgrade->next);
     timer_init(&upgrade->patience, on_patience, upgrade);
+    timer_init(&upgrade->look, look_at_old, upgrade);
 }
 
 int upgrade_begin(struct upgrade *upgrade, const struct device_life_spec *spec, const char *program,
-                  struct child *old, struct restart *restart)
+                  struct child *old, struct order_sender *orders, struct restart *restart)
 {
     upgrade->program = program ? strdup(program) : NULL;
     if (program && !upgrade->program)
         return -ENOMEM;
     upgrade->old = old;
+    upgrade->orders = orders;
+    upgrade->drained = false;
     upgrade->restart = restart;
     upgrade->spec = *spec;
     upgrade->spec.program = upgrade->program;
@@ -163,6 +225,16 @@ struct device_life upgrade_take(struct upgrade *upgrade, char **ret_program)
     return life;
 }
 
+const char *upgrade_stage_name(const struct upgrade *upgrade)
+{
+    static const char *const names[] = {[UPGRADE_STARTING] = "starting",
+                                        [UPGRADE_DRAINING] = "draining",
+                                        [UPGRADE_STOPPING] = "stopping",
+                                        [UPGRADE_TAKING] = "continuing",
+                                        [UPGRADE_ENDING] = "ending"};
+    return names[upgrade->stage];
+}
+
 bool upgrade_old_ended(struct upgrade *upgrade)
 {
     upgrade->old = NULL;
@@ -177,7 +249,6 @@ void upgrade_cancel(struct upgrade *upgrade)
 {
     if (upgrade->stage == UPGRADE_NONE)
         return;
-    if (upgrade_holds(upgrade))
-        let_old_continue(upgrade);
+    let_old_continue(upgrade);
     reset(upgrade);
 }

@@ -35,6 +35,14 @@ class Killer(restartlab.Killer):
             os.close(end)
 
 
+def disturber(times, name):
+    """What the device goes through meanwhile: so many kills, or, for "CONTROL:N", upgrades."""
+    control, _, number = times.rpartition(":")
+    if control:
+        return restartlab.Asker(control, restartlab.upgrade_often(int(number)))
+    return Killer(int(number), name)
+
+
 def connect(wire, place, **options):
     """The machine around the device, with INTx."""
     if wire == "mpqemu":
@@ -53,7 +61,7 @@ def take_interrupt(bus):
 def fifo(wire, place, kills):
     """No number is lost, none comes twice, and the interrupt is up while there are some."""
     bus = connect(wire, place)
-    killer = Killer(int(kills), "fifo")
+    killer = disturber(kills, "fifo")
     model, number = collections.deque(), 0
     while killer.is_alive():
         for _ in range(random.randrange(1, 8)):
@@ -75,7 +83,7 @@ def fifo(wire, place, kills):
 def sums(wire, place, kills):
     """devices/template adds up what it is told to, whenever its process dies."""
     bus = connect(wire, place)
-    killer = Killer(int(kills), "sum")
+    killer = disturber(kills, "sum")
     buffer = bus.memory.take(65536)
     while killer.is_alive():
         data = random.randbytes(random.randrange(1, 65537))
@@ -118,7 +126,7 @@ def random_bytes(wire, place, kills, kind):
     pci = VirtioPci(bus)
     packed, event = RING_PACKED if "packed" in kind else 0, EVENT_IDX if "event" in kind else 0
     (queue,) = pci.start(VERSION_1 | packed | event)
-    killer = Killer(int(kills), "outboard-rng")
+    killer = disturber(kills, "outboard-rng")
     length, mark = 32, b"\xee" * 32
     buffers = [bus.memory.take(length) for _ in range(queue.size)]
     free, busy = list(buffers), {}
@@ -205,7 +213,7 @@ class Disk:
 def disk(wire, place, kills, kind):
     options = {"msix": True, "doorbells": "doorbells" in kind} if wire == "vfio-user" else {}
     storm = Disk(connect(wire, place, **options), kind)
-    killer = Killer(int(kills), "outboard-blk")
+    killer = disturber(kills, "outboard-blk")
     while killer.is_alive() or storm.outstanding:
         if killer.is_alive() and storm.free:
             for _ in range(random.randint(1, len(storm.free))):
@@ -263,15 +271,19 @@ def ports(wire, place, kills, folder):
     print("kept")
 
 
-def call(wire, place, command, when):
-    """A call of door.c that dies, then one that does not; the words that cut() and the code have written."""
+def door(wire, place):
+    """read() and write() of a backdoor's BARs."""
     if wire == "mpqemu":
         bus = connect(wire, place)
-        read, write = bus.read, bus.write
-    else:  # it has no interrupt that VfioBus could ask for
-        client = restartlab.VfioUser(place).client
-        read = lambda bar, offset, size: int.from_bytes(client.read(bar, offset, size), "little")
-        write = lambda bar, offset, size, value: client.write(bar, offset, value.to_bytes(size, "little"))
+        return bus.read, bus.write
+    client = restartlab.VfioUser(place).client  # it has no interrupt that VfioBus could ask for
+    return (lambda bar, offset, size: int.from_bytes(client.read(bar, offset, size), "little"),
+            lambda bar, offset, size, value: client.write(bar, offset, value.to_bytes(size, "little")))  # fmt: skip
+
+
+def call(wire, place, command, when):
+    """A call of door.c that dies, then one that does not; the words that cut() and the code have written."""
+    read, write = door(wire, place)
 
     def run(command, when):
         write(1, 0, 8, when)

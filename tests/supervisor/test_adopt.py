@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard run is killed: the VMM and its devices go on and outboard adopt takes them over, or they end, as the file says."""
+import json
 import os
 import pathlib
 import signal
 import subprocess
 
 import pytest
-from controllab import Control
+from controllab import Control, Refused
 from guestlab import paths
 from guestlab.process import tail
 from machinelab import OUTBOARD
@@ -14,6 +15,7 @@ from machinelab import OUTBOARD
 pytestmark = pytest.mark.usefixtures("runtime")
 
 COUNTER = paths.BUILD / "release/examples/counter"
+HEIR = paths.BUILD / "release/tests/supervisor/heir"
 TESTS = pathlib.Path(__file__).parent.parent
 LAB = TESTS / "supervisor/restartlab.py"
 
@@ -140,18 +142,57 @@ def test_an_adopted_device_with_a_spare_process_and_a_watchdog(machine, spawn, s
     finish(machine, process)
 
 
-def test_an_adopted_process_is_upgraded_after_its_death(machine, spawn, start):
+def test_an_adopted_process_is_upgraded(machine, spawn, start):
+    """It is nobody's child. The next one is the adopter's, and can be upgraded too."""
     process = start()
     orphan(machine, process)
     process, control = adopt(machine, spawn)
     with control:
-        done = subprocess.run([OUTBOARD, "upgrade", f"--vm={machine.folder}/control", "device"], capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and "was adopted, and can't be stopped" in done.stderr
-        control.want_events()
-        os.kill(control.ask("list")[0]["pid"], signal.SIGKILL)
-        control.wait_for_event("DEVICE_READY")
-        control.ask("upgrade", device="device")
-    progress(machine)
+        for _ in range(2):
+            before = control.ask("list")[0]["pid"]
+            assert control.ask("upgrade", device="device") == {"drained": True}
+            assert control.ask("list")[0]["pid"] != before
+            while not has_ended(before):
+                pass
+            progress(machine)
+    finish(machine, process)
+
+
+def test_an_adopted_process_that_was_being_upgraded_continues(machine, spawn, start):
+    """Its supervisor dies while it stands still and takes no message."""
+    heir = machine.folder / "heir-hangs"
+    heir.symlink_to(HEIR)
+    process = start()
+    with Control(machine.folder / "control", process) as control:
+        request = {"execute": "upgrade", "arguments": {"device": "device", "program": str(heir)}}
+        control.socket.sendall(json.dumps(request).encode() + b"\n")
+        with Control(machine.folder / "control", process) as other:
+            while other.ask("list")[0].get("upgrade") != "continuing":
+                pass
+        new = next(pid for pid in children(process) if b"heir-hangs" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes())
+    orphan(machine, process)
+    while not has_ended(new):
+        pass
+    process, control = adopt(machine, spawn)
+    with control:
+        progress(machine)
+        assert control.ask("list")[0]["state"] == "ready"
+    finish(machine, process)
+
+
+def test_orders_to_an_adopted_process(machine, spawn, start):
+    """Its socket of orders is the adopter's: it is traced, and saved."""
+    process = start()
+    orphan(machine, process)
+    process, control = adopt(machine, spawn)
+    with control:
+        control.ask("trace", device="device", state="on", file=f"{machine.folder}/trace")
+        progress(machine)
+        control.ask("trace", device="device", state="off")
+        assert (machine.folder / "trace").read_text().count("BAR_READ") > 0
+        with pytest.raises(Refused, match="counter can't save its state"):
+            control.ask("save")
+        progress(machine)
     finish(machine, process)
 
 

@@ -89,10 +89,22 @@ static void cancel_all(void *context, int err)
     }
 }
 
+static bool is_idle(void *context)
+{
+    const struct vfio_user_dma *dma = &((struct vfio_user_server *)context)->dma;
+    for (unsigned i = 0; i < LIMIT_VFIO_USER_DMA_MESSAGES; i++)
+        if (dma->slots[i].busy)
+            return false;
+    return !dma->first;
+}
+
 void vfio_user_dma_start(struct vfio_user_server *server)
 {
-    server->messenger = (struct device_messenger){
-        .submit = submit, .cancel = cancel, .cancel_all = cancel_all, .context = server};
+    server->messenger = (struct device_messenger){.submit = submit,
+                                                  .cancel = cancel,
+                                                  .cancel_all = cancel_all,
+                                                  .is_idle = is_idle,
+                                                  .context = server};
     device_set_messenger(server->engine.device, &server->messenger);
 }
 

@@ -199,6 +199,13 @@ static void adopted_process_is_watched(void **state)
     assert_true(child_is_adopted(child));
     assert_int_equal(child_pid(child), pid);
     assert_int_equal(child_pidfd(child), pidfd);
+    assert_false(child_stands_still(child));
+    child_stop(child, NULL, NULL);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WSTOPPED), 0);
+    assert_true(child_stands_still(child));
+    child_continue(child);
+    assert_int_equal(waitid(P_PID, (id_t)pid, &info, WCONTINUED), 0);
+    assert_false(child_stands_still(child));
     child_watch(child, exited, &party);
     child_signal(child, SIGKILL);
     assert_int_equal(wait_for_end(&party), 0);

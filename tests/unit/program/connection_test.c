@@ -143,7 +143,8 @@ static void check_flood(unsigned poll_us)
     struct ob_fault fault = {0};
     set_up(&f);
     assert_int_equal(send(f.pair[1], "x", 1, 0), 1);
-    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, poll_us, &f.stop, &fault), 0);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, poll_us, &f.stop, NULL, &fault),
+                     0);
     assert_true(f.stop);
     assert_in_range(((struct flood *)f.engine)->messages, SIGNAL_AT, SIGNAL_AT + 100);
     assert_int_equal(fault.code, 0);
@@ -163,7 +164,8 @@ static void a_refusal_ends_the_connection(void **state)
     struct ob_fault fault = {0};
     set_up(&f);
     assert_int_equal(send(f.pair[1], "!", 1, 0), 1);
-    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), -EPROTO);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, NULL, &fault),
+                     -EPROTO);
     assert_string_equal(fault.text, "test: refused");
     tear_down(&f);
 }
@@ -174,7 +176,7 @@ static void the_end_of_the_stream_is_no_fault(void **state)
     struct ob_fault fault = {0};
     set_up(&f);
     shutdown(f.pair[1], SHUT_WR);
-    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), 0);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, NULL, &fault), 0);
     assert_false(f.stop);
     assert_int_equal(fault.code, 0);
     tear_down(&f);
@@ -190,7 +192,7 @@ static void a_busy_device_is_polled_without_waiting(void **state)
         set_up(&f);
         f.work = 1000;
         assert_int_equal(
-            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, &fault), 0);
+            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, NULL, &fault), 0);
         assert_true(f.stop);
         tear_down(&f);
     }
@@ -203,7 +205,7 @@ static void a_device_that_hears_of_work_is_not_waited_for(void **state)
     struct ob_fault fault = {0};
     set_up(&f);
     f.late_work = 1000;
-    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, &fault), 0);
+    assert_int_equal(connection_serve(f.pair[0], f.loop, f.engine, 50, &f.stop, NULL, &fault), 0);
     assert_true(f.stop);
     assert_int_equal(f.listened, 1);
     tear_down(&f);
@@ -220,7 +222,7 @@ static void what_a_device_puts_off_is_polled_for(void **state)
         f.held = put_off;
         f.late_work = 1;
         assert_int_equal(
-            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, &fault), 0);
+            connection_serve(f.pair[0], f.loop, f.engine, windows_us[i], &f.stop, NULL, &fault), 0);
         assert_int_equal(f.held_at_listen, windows_us[i] > 0 ? 0 : put_off);
         tear_down(&f);
     }

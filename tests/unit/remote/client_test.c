@@ -91,7 +91,7 @@ static void *serve(void *argument)
     struct fixture *f = argument;
     const bool stop = false;
     struct ob_fault fault = {0};
-    connection_serve(f->server_fd, f->loop, f->engine, 0, &stop, &fault);
+    connection_serve(f->server_fd, f->loop, f->engine, 0, &stop, NULL, &fault);
     return NULL;
 }
 
