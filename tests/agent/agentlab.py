@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Clients of an agent: each speaks qemu-ga's wire at a Unix socket."""
 import base64
+import collections
 import contextlib
 import json
+import random
+import selectors
 import socket
 
 from guestlab import paths
@@ -112,3 +115,74 @@ class Caller(Client):
         """Arguments have _ for -. What it returns; an AgentError."""
         self.send(command, {name.replace("_", "-"): value for name, value in arguments.items()})
         return self.answer()
+
+
+KINDS = ("kept", "delimited", "per-command")
+Storm = collections.namedtuple("Storm", "requests vanished")
+
+
+class Asker:
+    """A client that asks by its own numbers, vanishes at times in the midst of a request, and comes again."""
+
+    def __init__(self, path, number, kind, requests, patience_s):
+        self.path, self.number, self.kind, self.left = path, number, kind, requests
+        self.patience_s = patience_s
+        self.random = random.Random(number)
+        self.client, self.expected = None, None
+        self.asked, self.vanished = 0, 0
+        self.vanishes = number % 2 == 0
+
+    def ask(self):
+        """Sends the next request; afterwards an answer is expected, unless the client has vanished."""
+        self.left -= 1
+        self.asked += 1
+        if self.client is None:
+            self.client = Client(self.path)
+            self.client.sock.settimeout(self.patience_s)
+        self.expected = self.number * 1_000_000 + self.left
+        command = "guest-sync-delimited" if self.kind == "delimited" else "guest-sync"
+        request = json.dumps({"execute": command, "arguments": {"id": self.expected}}).encode() + b"\n"
+        if self.vanishes and self.random.random() < 0.2:
+            self.client.sock.sendall(request[: self.random.randrange(len(request) + 1)])
+            self.vanished += 1
+            self.leave()
+            return
+        self.client.sock.sendall((b"\xff" if self.kind == "delimited" else b"") + request)
+
+    def leave(self):
+        self.client.close()
+        self.client = None
+
+    def check(self):
+        assert self.client.answer() == self.expected
+        if self.kind == "per-command":
+            self.leave()
+
+
+def ask_as_many(path, requests, clients=100, patience_s=PATIENCE_S):
+    """Clients of three kinds, of which half vanish at times, ask at once, and each checks its answers; how many requests there
+    were, and after how many a client had gone."""
+    askers = [Asker(path, number, KINDS[number % 3], requests // clients, patience_s) for number in range(clients)]
+    with selectors.DefaultSelector() as selector:
+        waiting = 0
+        pending = list(askers)
+        while pending or waiting:
+            for asker in pending:
+                while asker.left > 0:
+                    asker.ask()
+                    if asker.client:
+                        selector.register(asker.client.sock, selectors.EVENT_READ, asker)
+                        waiting += 1
+                        break
+            pending = []
+            ready = selector.select(patience_s) if waiting else ()
+            assert ready or not waiting, f"{waiting} clients have no answer"
+            for key, _ in ready:
+                selector.unregister(key.fileobj)
+                waiting -= 1
+                key.data.check()
+                pending.append(key.data)
+    for asker in askers:
+        if asker.client:
+            asker.leave()
+    return Storm(sum(asker.asked for asker in askers), sum(asker.vanished for asker in askers))

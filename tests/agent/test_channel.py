@@ -2,13 +2,11 @@
 """The agent as a service over a channel: many clients, and the command line of the host."""
 import json
 import os
-import random
-import selectors
 import signal
 import subprocess
 
 import pytest
-from agentlab import AGENT, PATIENCE_S, PROGRAM, AgentError, Client
+from agentlab import AGENT, PATIENCE_S, PROGRAM, AgentError, ask_as_many
 from proxylab import End
 
 
@@ -61,64 +59,9 @@ def test_callers_name_is_logged(lab, connect, cell):
     assert f"guest-exec by the other end, uid {os.getuid()}, pid {os.getpid()}\n" in guest.log()
 
 
-class Asker:
-    """A client that asks by its own numbers, vanishes at times in the midst of a request, and comes again."""
-
-    def __init__(self, path, number, kind, requests):
-        self.path, self.number, self.kind, self.left = path, number, kind, requests
-        self.random = random.Random(number)
-        self.client, self.expected = None, None
-        self.vanishes = number % 2 == 0
-
-    def ask(self):
-        """Sends the next request; afterwards an answer is expected, unless the client has vanished."""
-        self.left -= 1
-        if self.client is None:
-            self.client = Client(self.path)
-        self.expected = self.number * 1_000_000 + self.left
-        command = "guest-sync-delimited" if self.kind == "delimited" else "guest-sync"
-        request = json.dumps({"execute": command, "arguments": {"id": self.expected}}).encode() + b"\n"
-        if self.vanishes and self.random.random() < 0.2:
-            self.client.sock.sendall(request[: self.random.randrange(len(request) + 1)])
-            self.leave()
-            return
-        self.client.sock.sendall((b"\xff" if self.kind == "delimited" else b"") + request)
-
-    def leave(self):
-        self.client.close()
-        self.client = None
-
-    def check(self):
-        assert self.client.answer() == self.expected
-        if self.kind == "per-command":
-            self.leave()
-
-
 def test_each_answer_is_the_askers(qga):
     """100 clients of three kinds, of which half vanish at times; 10,000 requests."""
-    path = qga()[1]
-    kinds = ("kept", "delimited", "per-command")
-    askers = [Asker(path, number, kinds[number % 3], 100) for number in range(100)]
-    with selectors.DefaultSelector() as selector:
-        waiting = 0
-        pending = list(askers)
-        while pending or waiting:
-            for asker in pending:
-                while asker.left > 0:
-                    asker.ask()
-                    if asker.client:
-                        selector.register(asker.client.sock, selectors.EVENT_READ, asker)
-                        waiting += 1
-                        break
-            pending = []
-            for key, _ in selector.select(PATIENCE_S) if waiting else ():
-                selector.unregister(key.fileobj)
-                waiting -= 1
-                key.data.check()
-                pending.append(key.data)
-    for asker in askers:
-        if asker.client:
-            asker.leave()
+    assert ask_as_many(qga()[1], 10_000).requests == 10_000
 
 
 def test_slow_command_holds_up_nobody(qga, connect, tmp_path):

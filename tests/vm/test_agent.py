@@ -290,7 +290,7 @@ def test_snapshot_is_restored_in_the_midst_of_commands(boot_machine, lab, cleanu
         assert client.ask("sync", id=5) == 5
 
 
-# All but those that end or pause the guest.
+# In a guest that tame() has dealt with.
 EACH = [
     ("sync", {"id": 1}), ("sync-delimited", {"id": 2}), ("ping", {}), ("info", {}), ("hello", {}), ("get-osinfo", {}),
     ("get-host-name", {}), ("get-time", {}), ("set-time", {}), ("get-timezone", {}), ("get-users", {}), ("get-load", {}),
@@ -304,20 +304,31 @@ EACH = [
     ("set-user-password", {"username": "bob", "password": "eA==", "crypted": False}),
     ("ssh-get-authorized-keys", {"username": "bob"}), ("ssh-add-authorized-keys", {"username": "bob", "keys": ["ssh-rsa A"]}),
     ("ssh-remove-authorized-keys", {"username": "bob", "keys": ["ssh-rsa A"]}), ("fsfreeze-freeze-list", {"mountpoints": []}),
-    ("fsfreeze-thaw", {}), ("fsfreeze-freeze", {"timeout": 60}),
+    ("suspend-disk", {}), ("suspend-ram", {}), ("suspend-hybrid", {}), ("shutdown", {}), ("fsfreeze-thaw", {}),
+    ("fsfreeze-freeze", {"timeout": 60}),
 ]  # fmt: skip
 
 
-def ask_each(path, cleanup):
-    """A client for each command, whose request is under way; its id is the command."""
+def tame(guest):
+    """What ends or pauses the guest has no effect."""
+    guest.run("mkdir -p /usr/local/sbin; echo '#!/bin/sh' >/usr/local/sbin/poweroff; chmod 755 /usr/local/sbin/poweroff")
+    guest.run("mount --bind /dev/null /sys/power/state")
+
+
+def ask_each(guest, path, cleanup, is_stopped):
+    """A client for each command, whose request is under way; its id is the command. is_stopped: none has been carried out."""
+    with Client(path) as client:
+        assert {f"guest-{name}" for name, _ in EACH} == set(client.ask("hello")["capabilities"])
+    if is_stopped:
+        guest.run("kill -STOP $(pidof outboard-agent)")
     clients = {name: cleanup.enter_context(Client(path)) for name, _ in EACH}
     for name, arguments in EACH:
         clients[name].send(f"guest-{name}", arguments, id=name)
     return clients
 
 
-def check_each(clients):
-    """Each has had its own answer, or the end of its connection; how many answers there were."""
+def check_each(clients, is_stopped):
+    """Each has had its own answer, or the end of its connection."""
     answers = 0
     for name, client in clients.items():
         try:
@@ -325,29 +336,33 @@ def check_each(clients):
             answers += 1
         except ConnectionError:
             pass
-    return answers
+    assert answers == 0 or not is_stopped
 
 
-def test_guest_is_reset_in_the_midst_of_each_command(world, cleanup):
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["runs", "stopped"])
+def test_guest_is_reset_in_the_midst_of_each_command(world, cleanup, is_stopped):
     guest, end, path = world()
+    tame(guest)
     tag = end.wait_up()
-    clients = ask_each(path, cleanup)
+    clients = ask_each(guest, path, cleanup, is_stopped)
     guest.qmp.execute("system_reset")
     guest.reset_shell()
     start_program(guest)
-    check_each(clients)
+    check_each(clients, is_stopped)
     while end.wait_up() == tag:
         pass
     with Client(path) as client:
         assert client.ask("sync", id=6) == 6 and client.ask("fsfreeze-status") == "thawed"
 
 
-def test_vmm_is_killed_in_the_midst_of_each_command(world, boot_machine, cleanup):
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["runs", "stopped"])
+def test_vmm_is_killed_in_the_midst_of_each_command(world, boot_machine, cleanup, is_stopped):
     guest, end, path = world()
+    tame(guest)
     tag = end.wait_up()
-    clients = ask_each(path, cleanup)
+    clients = ask_each(guest, path, cleanup, is_stopped)
     guest.kill()
-    check_each(clients)
+    check_each(clients, is_stopped)
     again = boot_machine(name="again")
     again.run("mkdir -p /run; mount -t tmpfs tmpfs /run")
     start_program(again)
@@ -357,19 +372,23 @@ def test_vmm_is_killed_in_the_midst_of_each_command(world, boot_machine, cleanup
         assert client.ask("sync", id=7) == 7
 
 
-def test_snapshot_in_the_midst_of_each_command(boot_machine, lab, cleanup):
+@pytest.mark.parametrize("is_stopped", [False, True], ids=["runs", "stopped"])
+def test_snapshot_in_the_midst_of_each_command(boot_machine, lab, cleanup, is_stopped):
     state = cleanup.enter_context(tempfile.TemporaryFile())
     guest = boot_machine(has_disk=False)
     guest.run("mkdir -p /run; mount -t tmpfs tmpfs /run")
     start_program(guest)
     path = lab.folder / "qga"
     end = lab.start("host", f"--channel=unix:{lab.channel},line", f"--qga-socket={path}")
+    tame(guest)
     tag = end.wait_up()
-    clients = ask_each(path, cleanup)
+    clients = ask_each(guest, path, cleanup, is_stopped)
     guest.save(state)
     guest.kill()
-    check_each(clients)
-    boot_machine(has_disk=False, name="restored", state=state)
+    check_each(clients, is_stopped)
+    restored = boot_machine(has_disk=False, name="restored", state=state)
+    if is_stopped:
+        restored.run("kill -CONT $(pidof outboard-agent)")
     while end.wait_up() == tag:
         pass
     with Client(path) as client:
