@@ -7,6 +7,7 @@
  * These must hold: the engine sends whole messages; each reply has the number of a request that was
  * sent; a refusal is final; and when all is over, nothing is open, mapped or allocated.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,17 +75,37 @@ static void config(void *state, uint8_t *ret_config)
     memset(ret_config, 0x5a, 8);
 }
 
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    memset(ret_buf, 0x33, 16);
+    return 16;
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    CHECK(version <= 1);
+    return len == 16 ? 0 : -EINVAL;
+}
+
 static void make_device(struct run *run)
 {
-    static const struct ob_virtio_ops ops = {
-        .size = sizeof(ops), .notified = notified, .let_go = let_go, .config = config};
+    static const struct ob_virtio_ops ops = {.size = sizeof(ops),
+                                             .notified = notified,
+                                             .let_go = let_go,
+                                             .config = config,
+                                             .save = save,
+                                             .load = load};
     static const struct ob_virtio_queue queues[QUEUES] = {{.size = 16}, {.size = 16}};
     static const struct ob_virtio_desc desc = {.size = sizeof(desc),
                                                .name = "fuzz",
                                                .type = 4,
                                                .queues = queues,
                                                .num_queues = QUEUES,
-                                               .config_len = 8};
+                                               .config_len = 8,
+                                               .migratable = true,
+                                               .state_len = 16,
+                                               .state_version = 1};
     fake_host_init(&run->fake);
     CHECK(device_virtio_new(&desc, &ops, run, &run->fake.host, &run->device, NULL) == 0);
     CHECK(engine_new(&vhost_user_engine, run->device, &run->engine, NULL) == 0);
@@ -156,7 +177,7 @@ static void send_u64(struct run *run)
         wr_u64(&wr, request == VHOST_USER_SET_FEATURES
                         ? UINT64_C(0x140000000) | (uint64_t)(rd_u8(&run->input) % 16) << 33 |
                               (uint64_t)(rd_u8(&run->input) & 1) << 26
-                        : 0x1b22b);
+                        : 0x9b22b);
     }
     const bool has_fd = request >= 12 && request <= 14;
     deliver(run, request, rd_u8(&run->input) & 1 ? 9 : 1, payload, sizeof(payload),
@@ -217,6 +238,29 @@ static void send_shared(struct run *run)
     deliver(run, VHOST_USER_SET_INFLIGHT_FD, 9, payload, sizeof(payload), FAKE_FILE, 8);
 }
 
+/* A pipe with some bytes in it, or with some room. */
+static void send_transfer(struct run *run)
+{
+    uint8_t payload[VHOST_USER_TRANSFER_LEN];
+    const uint8_t what = rd_u8(&run->input);
+    struct fake_pipe *pipe = &run->fake.pipe;
+    const struct vhost_user_transfer transfer = {.direction = what & 1, .phase = what >> 7};
+    vhost_user_transfer_put(payload, sizeof(payload), &transfer);
+    if (what & 2)
+        deliver(run, VHOST_USER_SET_DEVICE_STATE_FD, 1, payload, sizeof(payload),
+                what & 4 ? FAKE_FILE : FAKE_PIPE, 0);
+    else
+        deliver(run, VHOST_USER_CHECK_DEVICE_STATE, 1, (const uint8_t *)"", 0, FAKE_CLOSED, 0);
+    if (!(what & 8))
+        pipe->len = 0;
+    pipe->room = what & 16 ? 4096 : what % 8u;
+    pipe->ended = what & 32;
+    for (uint8_t more = what >> 6 & 1 ? rd_u8(&run->input) % 64 : 0; more > 0; more--)
+        if (pipe->len < sizeof(pipe->bytes))
+            pipe->bytes[pipe->len++] = rd_u8(&run->input);
+    fake_pipe_ready(&run->fake);
+}
+
 static void send_empty(struct run *run)
 {
     static const uint32_t requests[] = {1, 3, 4, 15, 17, 21, 34, 36, 40};
@@ -260,8 +304,8 @@ static void work(struct run *run)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const steps[])(struct run * run) = {
-        send_raw,    send_u64,   send_memory,  send_addr, send_iotlb,
-        send_shared, send_empty, write_memory, work,      work,
+        send_raw,   send_u64,     send_memory, send_addr, send_iotlb,    send_shared,
+        send_empty, write_memory, work,        work,      send_transfer,
     };
     struct run *run = calloc(1, sizeof(*run));
     CHECK(run);

@@ -363,11 +363,13 @@ static void drive_directly(struct guest *guest, uint8_t how)
     if (how & 1)
         ob_virtio_fail(guest->device, "it was told to");
     virtio_set_wire(guest->device, how & 2 ? &guest->wire : NULL);
-    if (how & 4 && virtio_queue_is_running(guest->device, 1))
-        virtio_queue_resubmit(guest->device, 1, how >> 3);
-    if (how & 8 && virtio_queue_stop(guest->device, 0)) {
-        virtio_queue_place(guest->device, 0, &place);
-        virtio_queue_start(guest->device, 0, &place);
+    if (how & 8 && virtio_queue_stop(guest->device, how >> 4 & 1)) {
+        const struct virtio_desc desc = {.iova = DATA_AT, .len = 16, .flags = 2, .next = how};
+        const struct virtio_flight flights[] = {
+            {.id = how >> 5, .num_descs = how & 1, .descs = how & 1 ? &desc : NULL},
+            {.id = how >> 6, .num_descs = how & 1, .descs = how & 1 ? &desc : NULL}};
+        virtio_queue_place(guest->device, how >> 4 & 1, &place);
+        virtio_queue_restart(guest->device, how >> 4 & 1, &place, flights, how & 4 ? 2 : 0);
     }
     virtio_retry(guest->device);
 }

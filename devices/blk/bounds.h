@@ -10,8 +10,9 @@
  * room for more (backends/block/ring.c). */
 #define BLK_REQUESTS 512u
 
-/* Chains taken from one queue before the others have their turn. */
-#define BLK_BURST 32u
+/* Chains taken from one queue before the others have their turn. Those that the page cache answers are
+ * shown to the driver then: it works on them, and makes more available, while the device has the rest. */
+#define BLK_BURST 8u
 
 /* Descriptors of data in one request (seg_max), and pieces of memory that they may fall into: pages,
  * behind an IOMMU. The kernel takes no more at once (IOV_MAX). */

@@ -7,6 +7,8 @@
 #ifndef OUTBOARD_DEVICE_HOST_H
 #define OUTBOARD_DEVICE_HOST_H
 
+#include <sys/types.h>
+
 #include <outboard/watch.h>
 
 #include "memory/memory.h"
@@ -39,6 +41,10 @@ struct server_host {
     /* Sends all bytes to a peer's socket, without waiting. 0; -EAGAIN when there is no room for them;
      * or another negative errno. After a failure some of them may have been sent. */
     int (*send)(void *context, int fd, const uint8_t *bytes, size_t len);
+    /* A pipe that the peer has passed; as src/os/pipe.h. */
+    int (*pipe_check)(void *context, int fd);
+    ssize_t (*pipe_read)(void *context, int fd, uint8_t *ret_bytes, size_t len);
+    ssize_t (*pipe_write)(void *context, int fd, const uint8_t *bytes, size_t len);
     /* Milliseconds of a clock that never runs backward. */
     uint64_t (*now_ms)(void *context);
     /* Calls engine_poke() once after that time, if not before. */

@@ -83,10 +83,10 @@ static bool poll(void *state)
     struct device_virtio *virtio = state;
     virtio_pci_poll(virtio);
     bool works = virtio_queues_notify(virtio);
-    if (!virtio->device->vault || virtio_kept_post(virtio))
-        virtio_queues_signal(virtio);
     if (virtio->ops.poll)
         works |= virtio->ops.poll(virtio->state);
+    if (!virtio->device->vault || virtio_kept_post(virtio))
+        virtio_queues_signal(virtio);
     return works;
 }
 

@@ -39,7 +39,7 @@ int device_virtio_new(const struct ob_virtio_desc *desc, const struct ob_virtio_
 bool device_is_virtio(const struct ob_device *device);
 
 /* The bytes that the marks of requests in flight take (vhost-user, "Inflight I/O tracking"). */
-uint64_t virtio_inflight_len(unsigned num_queues, uint16_t queue_size);
+uint64_t virtio_inflight_len(unsigned num_queues, uint16_t queue_size, bool packed);
 /* Memory for them, with zeroes in its first len bytes, for a front end to keep. Its descriptor, which
  * stays the device's, or -EINVAL: it is not that long. The fourth front end after this one gets it again. */
 int virtio_inflight_take(struct ob_device *device, uint64_t len);
@@ -80,10 +80,10 @@ bool virtio_queue_is_running(const struct ob_device *device, unsigned queue);
 /* How far a stopped queue has come. */
 void virtio_queue_place(const struct ob_device *device, unsigned queue,
                         struct virtio_place *ret_place);
-/* A split chain that an earlier process has taken and not completed is to be taken again, before
- * those of the ring. Right after virtio_queue_start(). -EINVAL for a head beyond the size or a
- * packed ring, -ENOSPC, -ENOMEM. */
-int virtio_queue_resubmit(struct ob_device *device, unsigned queue, uint16_t head);
+/* Likewise, with chains in flight that an earlier process has taken and not completed, oldest first:
+ * they are taken again, before those of the ring. -EINVAL for one that can't be, -ENOSPC, -ENOMEM. */
+int virtio_queue_restart(struct ob_device *device, unsigned queue, const struct virtio_place *place,
+                         const struct virtio_flight *flights, unsigned num_flights);
 
 /* The driver has notified a queue; one that does not run is fine. */
 void virtio_queue_kick(struct ob_device *device, unsigned queue);

@@ -13,13 +13,14 @@
 #include "device/internal.h"
 #include "device/virtio_part.h"
 
+/* The header and each entry have the same length. */
 #define ALIGNMENT  64u
-#define HEADER_LEN 16u
-#define ENTRY_LEN  16u
+#define SPLIT_LEN  16u
+#define PACKED_LEN 32u
 
-uint64_t virtio_inflight_len(unsigned num_queues, uint16_t queue_size)
+uint64_t virtio_inflight_len(unsigned num_queues, uint16_t queue_size, bool packed)
 {
-    uint64_t len = HEADER_LEN + (uint64_t)queue_size * ENTRY_LEN;
+    uint64_t len = (1 + (uint64_t)queue_size) * (packed ? PACKED_LEN : SPLIT_LEN);
     return num_queues * ((len + ALIGNMENT - 1) & ~(uint64_t)(ALIGNMENT - 1));
 }
 
@@ -28,7 +29,7 @@ int virtio_inflight_make(struct device_virtio *virtio, const struct server_host 
     struct virtio_inflight *inflight = &virtio->inflight;
     unsigned num_queues =
         virtio->num_queues < LIMIT_VHOST_USER_RINGS ? virtio->num_queues : LIMIT_VHOST_USER_RINGS;
-    inflight->len = virtio_inflight_len(num_queues, OB_VIRTIO_QUEUE_SIZE);
+    inflight->len = virtio_inflight_len(num_queues, OB_VIRTIO_QUEUE_SIZE, true);
     for (; inflight->count < VIRTIO_INFLIGHT_MEMORIES; inflight->count++) {
         struct virtio_inflight_memory *memory = &inflight->memories[inflight->count];
         int err = host->memory_new(host->context, inflight->len, &memory->address, &memory->fd);

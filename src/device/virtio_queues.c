@@ -332,7 +332,30 @@ bool virtio_queues_are_quiet(const struct device_virtio *virtio)
     return true;
 }
 
+/* A chain that another process has taken. It is at no place of the ring that the queue could go back to. */
+static int resubmit(struct virtqueue *ring, const struct virtio_flight *flight)
+{
+    const bool packed = ring->ring.packed;
+    const struct virtio_chain like = {.state = CHAIN_RETURNED,
+                                      .id = flight->id,
+                                      .mark = flight->mark,
+                                      .at = packed ? VIRTIO_MAX_RING : 0,
+                                      .at_wrap = true,
+                                      .count = packed ? flight->num_descs : 1,
+                                      .num_descs = flight->num_descs,
+                                      .descs = (struct virtio_desc *)flight->descs};
+    if (packed ? !flight->descs : flight->descs || flight->id >= ring->ring.size)
+        return -EINVAL;
+    return virtqueue_restore(ring, &like);
+}
+
 int virtio_queue_start(struct ob_device *device, unsigned queue, const struct virtio_place *place)
+{
+    return virtio_queue_restart(device, queue, place, NULL, 0);
+}
+
+int virtio_queue_restart(struct ob_device *device, unsigned queue, const struct virtio_place *place,
+                         const struct virtio_flight *flights, unsigned num_flights)
 {
     struct device_virtio *virtio = device->virtio;
     struct virtio_part_queue *started = queue_of(device, queue);
@@ -354,8 +377,13 @@ int virtio_queue_start(struct ob_device *device, unsigned queue, const struct vi
         .event_idx = virtio->accepted & VIRTIO_EVENT_IDX,
         .indirect = virtio->accepted & VIRTIO_INDIRECT_DESC,
     };
-    if (virtio_ring_check(ring) < 0)
-        return -EINVAL;
+    int err = virtio_ring_check(ring);
+    for (unsigned i = 0; err == 0 && i < num_flights; i++)
+        err = resubmit(&started->ring, &flights[i]);
+    if (err < 0) {
+        virtqueue_forget(&started->ring);
+        return err;
+    }
     /* Used elements of a packed ring are written over descriptors of older chains, which another process
      * may have to read again: with a vault they keep their order. */
     started->ring.in_order = virtio->accepted & VIRTIO_IN_ORDER || (packed && device->vault);
@@ -445,17 +473,6 @@ void virtio_queue_place(const struct ob_device *device, unsigned queue,
                                        .used = ring->used,
                                        .next_wrap = ring->next_wrap,
                                        .used_wrap = ring->used_wrap};
-}
-
-int virtio_queue_resubmit(struct ob_device *device, unsigned queue, uint16_t head)
-{
-    struct virtio_part_queue *resubmitted = queue_of(device, queue);
-    /* A split ring has no wrap counters: this place is one that it never goes back to. */
-    const struct virtio_chain like = {
-        .state = CHAIN_RETURNED, .id = head, .count = 1, .at_wrap = true};
-    if (head >= resubmitted->ring.ring.size || resubmitted->ring.ring.packed)
-        return -EINVAL;
-    return virtqueue_restore(&resubmitted->ring, &like);
 }
 
 /* Calls notified() for the queues that were kicked, each once. */

@@ -179,6 +179,15 @@ static bool polls(struct connection *connection)
     return true;
 }
 
+/* Whether to try the socket in a round of polling. On a wire whose guest notifies by eventfds, messages are
+ * rare, and the loop tells of them. */
+static bool tries_socket(struct connection *connection)
+{
+    const bool was_ready = connection->ready;
+    connection->ready = false;
+    return was_ready || !connection->engine->ops->only_virtio;
+}
+
 /* Polls while that pays or the device is busy. Returns as turn(), -EAGAIN once it is time to
  * block. The rounds are counted across messages: a peer that never pauses must not keep signals,
  * interrupts and I/O waiting. */
@@ -190,7 +199,7 @@ static int poll_socket(struct connection *connection)
             if (err < 0)
                 return err;
         }
-        int err = turn(connection);
+        int err = tries_socket(connection) ? turn(connection) : -EAGAIN;
         if (err != -EAGAIN)
             return err;
         if (connection->statistics)

@@ -11,6 +11,7 @@
 #include "os/closer.h"
 #include "os/event.h"
 #include "os/log.h"
+#include "os/pipe.h"
 #include "os/shared_memory.h"
 #include "os/socket.h"
 #include "program/watches.h"
@@ -113,6 +114,21 @@ static int send_bytes(void *context, int fd, const uint8_t *bytes, size_t len)
     return (size_t)sent == len ? 0 : -EAGAIN;
 }
 
+static int check_pipe(void *context, int fd)
+{
+    return pipe_check(fd);
+}
+
+static ssize_t read_pipe(void *context, int fd, uint8_t *ret_bytes, size_t len)
+{
+    return pipe_read(fd, ret_bytes, len);
+}
+
+static ssize_t write_pipe(void *context, int fd, const uint8_t *bytes, size_t len)
+{
+    return pipe_write(fd, bytes, len);
+}
+
 static uint64_t now_ms(void *context)
 {
     return clock_now_ns() / NS_PER_MS;
@@ -169,6 +185,9 @@ static void init_host(struct program_host *host)
         .memory_adopt = adopt_memory,
         .memory_free = free_memory,
         .send = send_bytes,
+        .pipe_check = check_pipe,
+        .pipe_read = read_pipe,
+        .pipe_write = write_pipe,
         .now_ms = now_ms,
         .look_again = look_again,
         .close = close_descriptor,

@@ -107,6 +107,14 @@ bool virtio_ring_is_behind(const struct virtio_ring *ring, uint16_t at, bool at_
     return there.next == ring->next && there.next_wrap == ring->next_wrap;
 }
 
+struct virtio_used_place virtio_ring_behind_used(const struct virtio_ring *ring, uint16_t count)
+{
+    const unsigned behind = (unsigned)ring->used + (ring->packed ? count : 1u);
+    const bool wraps = ring->packed && behind >= ring->size;
+    return (struct virtio_used_place){.at = (uint16_t)(wraps ? behind - ring->size : behind),
+                                      .wrap = ring->used_wrap ^ wraps};
+}
+
 int virtio_ring_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint32_t written,
                      bool has_writable)
 {

@@ -26,6 +26,7 @@
 #include <outboard/fault.h>
 
 #include "memory/memory.h"
+#include "virtio/wire.h"
 
 /* A part of the ring, or a table beside it. */
 struct virtio_range {
@@ -57,14 +58,6 @@ struct virtio_segment {
     uint64_t iova;
     uint32_t len;
     bool write;
-};
-
-/* A descriptor as it was copied. */
-struct virtio_desc {
-    uint64_t iova;
-    uint32_t len;
-    uint16_t flags;
-    uint16_t next; /* the id, in a packed ring */
 };
 
 /* A chain as it was read: the segments that it consists of, those that write last. */
@@ -106,6 +99,8 @@ int virtio_ring_push(struct virtio_ring *ring, uint16_t id, uint16_t count, uint
 /* Whether another process has written the next used element, of a chain of count steps: 1, and the ring
  * has moved behind it; 0; or the errno of a look-up. Right after the ring was set up. */
 int virtio_ring_pass_shown(struct virtio_ring *ring, uint16_t count);
+/* The place behind the next used element, of a chain of count steps. */
+struct virtio_used_place virtio_ring_behind_used(const struct virtio_ring *ring, uint16_t count);
 /* Whether the driver wants an interrupt for the elements since the last call. */
 bool virtio_ring_wants_interrupt(struct virtio_ring *ring);
 

@@ -163,20 +163,19 @@ static int map(struct virtio_chain *chain, const struct virtio_fetched *fetched)
 }
 
 /* Keeps the descriptors of a packed ring for take_again(). 0 or -ENOMEM. */
-static int keep_descs(struct virtio_chain *chain, const struct virtio_fetched *fetched)
+static int keep_descs(struct virtio_chain *chain, const struct virtio_desc *from, unsigned count)
 {
-    const size_t len = fetched->num_descs * sizeof(chain->descs[0]);
-    if (!chain->queue->ring.packed)
-        return 0;
-    if (chain->descs_room < fetched->num_descs) {
+    const size_t len = count * sizeof(chain->descs[0]);
+    if (chain->descs_room < count) {
         struct virtio_desc *descs = realloc(chain->descs, len);
         if (!descs)
             return -ENOMEM;
         chain->descs = descs;
-        chain->descs_room = fetched->num_descs;
+        chain->descs_room = count;
     }
-    chain->num_descs = fetched->num_descs;
-    memcpy(chain->descs, fetched->descs, len);
+    chain->num_descs = count;
+    if (count > 0)
+        memcpy(chain->descs, from, len);
     return 0;
 }
 
@@ -232,6 +231,16 @@ static int peek(struct virtqueue *queue, struct virtio_fetched *scratch, struct 
     return found;
 }
 
+static void tell_taken(struct virtio_chain *chain)
+{
+    const struct virtqueue *queue = chain->queue;
+    const struct virtio_flight flight = {.id = chain->id,
+                                         .num_descs = (uint16_t)chain->num_descs,
+                                         .descs = queue->ring.packed ? chain->descs : NULL};
+    if (queue->wire && queue->wire->taken)
+        chain->mark = queue->wire->taken(queue->wire->context, queue->index, &flight);
+}
+
 static int take_next(struct virtqueue *queue, struct virtio_fetched *scratch,
                      struct virtio_chain **ret_chain, struct ob_fault *fault)
 {
@@ -241,7 +250,7 @@ static int take_next(struct virtqueue *queue, struct virtio_fetched *scratch,
     struct virtio_chain *chain = make(queue);
     if (!chain)
         return -ENOMEM;
-    int err = keep_descs(chain, scratch);
+    int err = queue->ring.packed ? keep_descs(chain, scratch->descs, scratch->num_descs) : 0;
     if (err == 0)
         err = map(chain, scratch);
     if (err < 0) {
@@ -260,8 +269,7 @@ static int take_next(struct virtqueue *queue, struct virtio_fetched *scratch,
     queue->listens = false;
     if (!queue->quiet)
         queue->quiet = virtio_ring_want_notification(&queue->ring, false) == 0;
-    if (queue->wire && queue->wire->taken)
-        queue->wire->taken(queue->wire->context, queue->index, chain->id);
+    tell_taken(chain);
     *ret_chain = chain;
     return 1;
 }
@@ -279,15 +287,17 @@ static int show(struct virtio_chain *chain)
 {
     struct virtqueue *queue = chain->queue;
     const struct virtio_wire *wire = queue->wire;
-    const uint16_t id = chain->id, shown = (uint16_t)(queue->ring.used + 1);
+    const uint16_t mark = chain->mark;
+    const struct virtio_used_place behind = virtio_ring_behind_used(&queue->ring, chain->count);
     if (wire && wire->completing)
-        wire->completing(wire->context, queue->index, id, shown);
-    int err = virtio_ring_push(&queue->ring, id, chain->count, chain->written, chain->has_writable);
+        wire->completing(wire->context, queue->index, mark, behind);
+    int err = virtio_ring_push(&queue->ring, chain->id, chain->count, chain->written,
+                               chain->has_writable);
     if (err < 0)
         return err;
     spare(chain);
     if (wire && wire->completed)
-        wire->completed(wire->context, queue->index, id, shown);
+        wire->completed(wire->context, queue->index, mark, behind);
     return 0;
 }
 
@@ -325,13 +335,14 @@ int virtqueue_pass_shown(struct virtqueue *queue)
     const struct virtio_wire *wire = queue->wire;
     struct virtio_chain *chain;
     while ((chain = next_done(queue))) {
-        const uint16_t id = chain->id;
+        const uint16_t mark = chain->mark;
+        const struct virtio_used_place behind = virtio_ring_behind_used(&queue->ring, chain->count);
         int passed = virtio_ring_pass_shown(&queue->ring, chain->count);
         if (passed <= 0)
             return passed;
         spare(chain);
         if (wire && wire->completed)
-            wire->completed(wire->context, queue->index, id, queue->ring.used);
+            wire->completed(wire->context, queue->index, mark, behind);
     }
     return 0;
 }
@@ -386,7 +397,12 @@ int virtqueue_restore(struct virtqueue *queue, const struct virtio_chain *like)
     struct virtio_chain *chain = make(queue);
     if (!chain)
         return -ENOMEM;
-    chain->num_descs = 0; /* they are in the ring, if nowhere else */
+    /* Without any, they are in the ring. */
+    if (keep_descs(chain, like->descs, like->num_descs) < 0) {
+        list_append(&queue->spare, &chain->link);
+        return -ENOMEM;
+    }
+    chain->mark = like->mark;
     chain->id = like->id;
     chain->at = like->at;
     chain->at_wrap = like->at_wrap;

@@ -32,6 +32,7 @@ struct virtio_chain {
     struct virtqueue *queue;
     enum chain_state state;
     uint16_t id, at, count; /* as struct virtio_fetched */
+    uint16_t mark;          /* the wire's */
     bool at_wrap;
     uint32_t written; /* DONE: bytes, and if there was room for any */
     bool has_writable;
@@ -88,8 +89,8 @@ int virtqueue_flush(struct virtqueue *queue);
  * be called before anything else changes the queue. 0 or the errno of memory, and nothing has happened. */
 int virtqueue_pass_shown(struct virtqueue *queue);
 
-/* Puts a chain there that another process has taken: it is RETURNED, or DONE. 0, -ENOSPC when the
- * ring has no room for it, -ENOMEM. */
+/* Puts a chain there that another process has taken: it is RETURNED, or DONE. Its descriptors, if it
+ * has any, are copied. 0, -ENOSPC when the ring has no room for it, -ENOMEM. */
 int virtqueue_restore(struct virtqueue *queue, const struct virtio_chain *like);
 
 #endif

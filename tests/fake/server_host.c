@@ -108,7 +108,7 @@ static int memory_new(void *context, uint64_t len, uint8_t **ret_address, int *r
 static void close_descriptor(void *context, int fd)
 {
     struct fake_descriptor *closing = descriptor(context, fd);
-    must(!closing->fired);
+    must(!closing->fired && !closing->ready);
     *closing = (struct fake_descriptor){.kind = FAKE_CLOSED};
 }
 
@@ -142,6 +142,72 @@ static int send_bytes(void *context, int fd, const uint8_t *bytes, size_t len)
     memcpy(fake->sent + fake->sent_len, bytes, len);
     fake->sent_len += len;
     return 0;
+}
+
+static int pipe_check(void *context, int fd)
+{
+    return descriptor(context, fd)->kind == FAKE_PIPE ? 0 : -EINVAL;
+}
+
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static ssize_t pipe_read(void *context, int fd, uint8_t *ret_bytes, size_t len)
+{
+    struct fake_host *fake = context;
+    struct fake_pipe *pipe = &fake->pipe;
+    must(descriptor(fake, fd)->kind == FAKE_PIPE);
+    const size_t got = least(len, pipe->len);
+    if (got == 0)
+        return pipe->ended ? 0 : -EAGAIN;
+    memcpy(ret_bytes, pipe->bytes, got);
+    pipe->len -= got;
+    memmove(pipe->bytes, pipe->bytes + got, pipe->len);
+    return (ssize_t)got;
+}
+
+static ssize_t pipe_write(void *context, int fd, const uint8_t *bytes, size_t len)
+{
+    struct fake_host *fake = context;
+    struct fake_pipe *pipe = &fake->pipe;
+    must(descriptor(fake, fd)->kind == FAKE_PIPE);
+    const size_t sent = least(len, least(pipe->room, FAKE_PIPE_LEN - pipe->len));
+    if (pipe->ended)
+        return -EPIPE;
+    memcpy(pipe->bytes + pipe->len, bytes, sent);
+    pipe->len += sent;
+    return sent > 0 ? (ssize_t)sent : -EAGAIN;
+}
+
+static int watch(void *context, int fd, unsigned events, ob_watch_fn ready, void *argument)
+{
+    struct fake_host *fake = context;
+    if (fake->refuses_watch)
+        return -ENOMEM;
+    struct fake_descriptor *watched = descriptor(fake, fd);
+    must(watched->kind == FAKE_PIPE && !watched->ready);
+    watched->ready = ready;
+    watched->argument = argument;
+    return 0;
+}
+
+static void unwatch(void *context, int fd)
+{
+    struct fake_descriptor *watched = descriptor(context, fd);
+    must(watched->ready);
+    watched->ready = NULL;
+}
+
+bool fake_pipe_ready(struct fake_host *fake)
+{
+    for (unsigned fd = 0; fd < FAKE_DESCRIPTORS; fd++)
+        if (fake->descriptors[fd].ready) {
+            fake->descriptors[fd].ready(fake->descriptors[fd].argument, 0);
+            return true;
+        }
+    return false;
 }
 
 static uint64_t now_ms(void *context)
@@ -190,7 +256,12 @@ void fake_host_init(struct fake_host *fake)
                                    .memory_new = memory_new,
                                    .memory_adopt = memory_adopt,
                                    .memory_free = memory_free,
+                                   .watch = watch,
+                                   .unwatch = unwatch,
                                    .send = send_bytes,
+                                   .pipe_check = pipe_check,
+                                   .pipe_read = pipe_read,
+                                   .pipe_write = pipe_write,
                                    .now_ms = now_ms,
                                    .look_again = look_again,
                                    .close = close_descriptor,

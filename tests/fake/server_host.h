@@ -19,13 +19,15 @@
 #define FAKE_DESCRIPTORS 128u /* more than an engine may hold at a time */
 #define FAKE_TRACE_LEN   8192u
 #define FAKE_SENT_LEN    4096u
+#define FAKE_PIPE_LEN    4096u
 #define FAKE_FILE_LEN    UINT64_C(0x10000)
 
 enum fake_kind {
     FAKE_CLOSED,
     FAKE_EVENT,
     FAKE_FILE,
-    FAKE_OTHER, /* neither an event nor a file */
+    FAKE_PIPE,
+    FAKE_OTHER, /* none of these */
 };
 
 struct fake_descriptor {
@@ -34,9 +36,19 @@ struct fake_descriptor {
     unsigned signals; /* FAKE_EVENT: how often it was signalled */
     void (*fired)(void *argument);
     void *argument;
+    ob_watch_fn ready; /* FAKE_PIPE, while it is watched */
+};
+
+/* The one pipe of the world, whose other end is the test's. */
+struct fake_pipe {
+    uint8_t bytes[FAKE_PIPE_LEN];
+    size_t len;  /* in it */
+    size_t room; /* bytes that it takes at a time; 0: none */
+    bool ended;  /* the test writes, or reads, no more */
 };
 
 struct fake_host {
+    struct fake_pipe pipe;
     struct server_host host;
     struct fake_descriptor descriptors[FAKE_DESCRIPTORS];
     unsigned mappings;          /* alive */
@@ -69,6 +81,8 @@ static inline int fake_file(struct fake_host *fake, uint64_t inode)
 unsigned fake_open_count(const struct fake_host *fake);
 /* Whether nothing is open, mapped or allocated. */
 bool fake_is_empty(const struct fake_host *fake);
+/* Tells whoever watches a pipe that it can go on. Whether it is watched. */
+bool fake_pipe_ready(struct fake_host *fake);
 /* Signals an event from outside: calls whoever watches it. */
 void fake_fire(struct fake_host *fake, int fd);
 unsigned fake_signals(const struct fake_host *fake, int fd);

@@ -17,14 +17,15 @@ class Disk:
         self.image, self.options, self.name = image, options, name
         self.path = folder / f"{name}.socket"
         self.trace_path = folder / f"{name}.trace" if trace else None
-        self._spawn, self._lives = spawn, 0
+        self._traces, self._spawn, self._lives = trace, spawn, 0
         self.process = None
 
     def start(self):
         """Starts a process, the first or the next one; it takes the path when it is ready for a VMM."""
         self._lives += 1
         options = [f"--socket-path={self.path}", f"--image={self.image},serial={self.name.upper()}", *self.options]
-        if self.trace_path:
+        if self._traces:
+            self.trace_path = self.trace_path.with_name(f"{self.name}-{self._lives}.trace")
             options.append(f"--trace={self.trace_path}")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         # The notify socket tells when it listens: an abstract name, which no path has to be left behind for.

@@ -97,15 +97,19 @@ def test_the_guest_discards_zeroes_switches_the_cache_and_sees_a_new_size(boot, 
     assert guest.shutdown() == 0
 
 
-def test_a_killed_process_is_replaced_and_no_request_is_lost(boot, disk):
+@pytest.mark.parametrize("packed", ["off", "on"])
+def test_a_killed_process_is_replaced_and_no_request_is_lost(boot, disk, packed):
     """QEMU connects again and hands the successor the requests that were in flight; the guest waits meanwhile."""
-    made = disk()
-    guest = boot(**guest_options(made.arguments(chardev=["reconnect=1"])))
+    made = disk(trace=True)
+    guest = boot(**guest_options(made.arguments(f"packed={packed}", chardev=["reconnect=1"])))
+    assert guest.read("/sys/bus/virtio/devices/virtio0/features")[34] == str(int(packed == "on"))
     guest.run(MAKE)
     guest.run("(" + WRITE + ") >/tmp/log 2>&1; echo $? >/tmp/status &")
     for _ in range(3):
         guest.run("set -- $(cat /sys/block/vda/stat); from=$5; until set -- $(cat /sys/block/vda/stat);"
                   " [ $5 -gt $((from + 20)) ] || [ -f /tmp/status ]; do :; done")  # fmt: skip
+        while "got SET_VRING_ENABLE" not in made.trace():
+            pass  # QEMU 7.2 never connects again after a back end that dies while it is being asked for its features
         made.process.signal(signal.SIGKILL)
         made.process.wait()
         made.start()

@@ -4,10 +4,9 @@
  *
  * It has a mark for each chain that was taken and not completed, in memory that the front end keeps
  * and hands to the next process after this one has died. That one takes the marked chains again, in
- * their old order. Section "Inflight I/O tracking", for split rings; the one for packed rings is not
- * kept, and so they are not resumed.
+ * their old order. Section "Inflight I/O tracking"; the part of a packed ring is in inflight_packed.c.
  *
- * Per queue, from a multiple of 64 bytes on: 0 features, 8 version, 10 descriptors, 12 head of the
+ * A split ring, per queue, from a multiple of 64 bytes on: 0 features, 8 version, 10 descriptors, 12 head of the
  * last batch, 14 used index; from 16 on for each descriptor 16 bytes: 0 in flight, 6 next of the
  * batch, 8 counter. A batch here is one chain.
  *
@@ -16,7 +15,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/virtio_config.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/vhost_user/vhost_user.h"
@@ -43,7 +41,7 @@ struct entry {
 _Static_assert(sizeof(struct header) == HEADER_LEN && sizeof(struct entry) == ENTRY_LEN,
                "the layout of the specification");
 
-/* One queue's part of the buffer. */
+/* A split queue's part of the buffer. */
 struct part {
     struct header *header;
     struct entry *entries;
@@ -55,17 +53,20 @@ static const struct server_host *host_of(const struct vhost_user_server *server)
     return device_host(server->engine.device);
 }
 
-/* False: the buffer has nothing for this queue. */
+static bool is_packed(const struct vhost_user_server *server)
+{
+    return server->features & UINT64_C(1) << VIRTIO_F_RING_PACKED;
+}
+
+/* False: the buffer has nothing for this queue, or nothing for a split one. */
 static bool find_part(const struct vhost_user_server *server, unsigned queue, struct part *ret_part)
 {
-    const struct vhost_user_inflight_state *inflight = &server->inflight;
-    if (!inflight->buffer.bytes || queue >= inflight->num_queues ||
-        server->features & UINT64_C(1) << VIRTIO_F_RING_PACKED)
+    uint8_t *at = vhost_user_inflight_part(server, queue, false);
+    if (!at)
         return false;
-    uint8_t *at = inflight->buffer.bytes + virtio_inflight_len(queue, inflight->queue_size);
     *ret_part = (struct part){.header = (struct header *)at,
                               .entries = (struct entry *)(at + HEADER_LEN),
-                              .count = inflight->queue_size};
+                              .count = server->inflight.queue_size};
     return true;
 }
 
@@ -91,6 +92,12 @@ static bool is_size_ok(const struct vhost_user_server *server,
            inflight->queue_size <= OB_VIRTIO_QUEUE_SIZE;
 }
 
+/* Before a driver has accepted features, its rings may become packed ones. */
+static bool may_be_packed(const struct vhost_user_server *server)
+{
+    return is_packed(server) || !server->has_features;
+}
+
 /* As long as the one that was asked for: QEMU takes no other. */
 int vhost_user_get_inflight_fd(struct vhost_user_message *message)
 {
@@ -104,7 +111,8 @@ int vhost_user_get_inflight_fd(struct vhost_user_message *message)
                        inflight.num_queues, inflight.queue_size);
         return 0;
     }
-    inflight.mmap_size = virtio_inflight_len(inflight.num_queues, inflight.queue_size);
+    inflight.mmap_size =
+        virtio_inflight_len(inflight.num_queues, inflight.queue_size, may_be_packed(server));
     inflight.mmap_offset = 0;
     message->reply_fd = virtio_inflight_take(message->device, inflight.mmap_size);
     vhost_user_inflight_put(to, VHOST_USER_INFLIGHT_LEN, &inflight);
@@ -119,7 +127,10 @@ int vhost_user_set_inflight_fd(struct vhost_user_message *message)
     struct vhost_user_shared buffer = {0};
     struct memory_file file;
     vhost_user_inflight_get(message->payload, message->len, &inflight);
-    buffer.len = virtio_inflight_len(inflight.num_queues, inflight.queue_size);
+    buffer.len =
+        virtio_inflight_len(inflight.num_queues, inflight.queue_size, may_be_packed(server));
+    if (!is_packed(server) && inflight.mmap_size < buffer.len)
+        buffer.len = virtio_inflight_len(inflight.num_queues, inflight.queue_size, false);
     if (!is_size_ok(server, &inflight) || inflight.mmap_size < buffer.len ||
         inflight.mmap_offset % MEMORY_PAGE || message->fds->count != 1)
         return vhost_user_refuse(message, -EINVAL,
@@ -140,47 +151,33 @@ int vhost_user_set_inflight_fd(struct vhost_user_message *message)
     return 0;
 }
 
-/* A chain that was marked, in a copy that nobody else changes. */
-struct marked {
-    uint16_t head;
-    uint64_t counter;
-};
-
-static int compare(const void *left, const void *right)
+static int list_marked(struct vhost_user_server *server, const struct part *part,
+                       struct virtio_place *place, struct vhost_user_past *past)
 {
-    const struct marked *a = left, *b = right;
-    return (a->counter > b->counter) - (a->counter < b->counter);
-}
-
-static int resubmit(struct vhost_user_server *server, unsigned queue, const struct part *part,
-                    struct virtio_place *place)
-{
-    struct marked list[OB_VIRTIO_QUEUE_SIZE];
+    struct vhost_user_marked list[OB_VIRTIO_QUEUE_SIZE];
     uint16_t count = 0;
     for (uint16_t head = 0; head < part->count; head++)
         if (__atomic_load_n(&part->entries[head].inflight, __ATOMIC_RELAXED))
-            list[count++] = (struct marked){
+            list[count++] = (struct vhost_user_marked){
                 head, __atomic_load_n(&part->entries[head].counter, __ATOMIC_RELAXED)};
     if (count == 0) /* then the place is as the front end says */
         return 0;
     if (count > place->size)
         return -ERANGE;
-    qsort(list, count, sizeof(list[0]), compare);
-    for (uint16_t i = 0; i < count; i++) {
-        int err = virtio_queue_resubmit(server->engine.device, queue, list[i].head);
-        if (err < 0)
-            return err;
-        if (list[i].counter >= server->inflight.counter)
-            server->inflight.counter = list[i].counter + 1;
-    }
+    vhost_user_marked_sort(server, list, count);
+    for (uint16_t i = 0; i < count; i++)
+        past->flights[i] = (struct virtio_flight){.id = list[i].mark, .mark = list[i].mark};
+    past->count = count;
     place->next = (uint16_t)(place->used + count);
     return 0;
 }
 
 int vhost_user_inflight_resume(struct vhost_user_server *server, unsigned queue,
-                               struct virtio_place *place)
+                               struct virtio_place *place, struct vhost_user_past *past)
 {
     struct part part;
+    if (is_packed(server))
+        return vhost_user_packed_resume(server, queue, place, past);
     if (!find_part(server, queue, &part))
         return 0;
     if (part.count < place->size)
@@ -197,7 +194,7 @@ int vhost_user_inflight_resume(struct vhost_user_server *server, unsigned queue,
     if (part.header->used_idx != place->used && last < part.count)
         part.entries[last].inflight = 0;
     part.header->used_idx = place->used;
-    return resubmit(server, queue, &part, place);
+    return list_marked(server, &part, place, past);
 }
 
 /* Another process relies on this order of stores. */
@@ -206,35 +203,47 @@ static void ordered(void)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-void vhost_user_inflight_taken(void *context, unsigned queue, uint16_t head)
+uint16_t vhost_user_inflight_taken(void *context, unsigned queue,
+                                   const struct virtio_flight *flight)
 {
     struct vhost_user_server *server = context;
     struct part part;
-    if (!find_part(server, queue, &part) || head >= part.count)
-        return;
-    part.entries[head].counter = server->inflight.counter++;
+    if (flight->descs)
+        return vhost_user_packed_taken(server, queue, flight);
+    if (!find_part(server, queue, &part) || flight->id >= part.count)
+        return flight->id;
+    part.entries[flight->id].counter = server->inflight.counter++;
     ordered();
-    part.entries[head].inflight = 1;
+    part.entries[flight->id].inflight = 1;
     ordered();
+    return flight->id;
 }
 
-void vhost_user_inflight_completing(void *context, unsigned queue, uint16_t head, uint16_t used)
+void vhost_user_inflight_completing(void *context, unsigned queue, uint16_t mark,
+                                    struct virtio_used_place used)
 {
+    struct vhost_user_server *server = context;
     struct part part;
-    if (!find_part(context, queue, &part) || head >= part.count)
-        return;
-    part.entries[head].next = part.header->last_batch_head;
-    part.header->last_batch_head = head;
-    ordered();
+    if (is_packed(server)) {
+        vhost_user_packed_completing(server, queue, mark, used);
+    } else if (find_part(server, queue, &part) && mark < part.count) {
+        part.entries[mark].next = part.header->last_batch_head;
+        part.header->last_batch_head = mark;
+        ordered();
+    }
 }
 
-void vhost_user_inflight_completed(void *context, unsigned queue, uint16_t head, uint16_t used)
+void vhost_user_inflight_completed(void *context, unsigned queue, uint16_t mark,
+                                   struct virtio_used_place used)
 {
+    struct vhost_user_server *server = context;
     struct part part;
-    if (!find_part(context, queue, &part) || head >= part.count)
-        return;
-    ordered();
-    part.entries[head].inflight = 0;
-    ordered();
-    part.header->used_idx = used;
+    if (is_packed(server)) {
+        vhost_user_packed_completed(server, queue, mark, used);
+    } else if (find_part(server, queue, &part) && mark < part.count) {
+        ordered();
+        part.entries[mark].inflight = 0;
+        ordered();
+        part.header->used_idx = used.at;
+    }
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "device/device_vault.h"
+#include "device/state.h"
 #include "server/vhost_user/vhost_user.h"
 
 #define BIT(number) (UINT64_C(1) << (number))
@@ -41,11 +42,21 @@ int vhost_user_take_fd(struct vhost_user_message *message)
     return fd;
 }
 
+size_t vhost_user_transfer_limit(const struct vhost_user_server *server)
+{
+    const struct ob_device *device = server->engine.device;
+    return state_limit(device) > 0 ? state_head_len(device) + virtio_own_state_len(device) : 0;
+}
+
 /* A device in a vault needs no front end to keep its requests in flight. */
 uint64_t vhost_user_protocol_offered(const struct vhost_user_server *server)
 {
-    return PROTOCOL_FEATURES &
-           ~(server->engine.vault ? BIT(VHOST_USER_F_INFLIGHT_SHMFD) : UINT64_C(0));
+    uint64_t offered = PROTOCOL_FEATURES;
+    if (server->engine.vault)
+        offered &= ~BIT(VHOST_USER_F_INFLIGHT_SHMFD);
+    if (vhost_user_transfer_limit(server) > 0)
+        offered |= BIT(VHOST_USER_F_DEVICE_STATE);
+    return offered;
 }
 
 bool vhost_user_has_protocol(const struct vhost_user_server *server,

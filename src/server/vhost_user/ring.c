@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/auto.h"
 #include "device/device_vault.h"
 #include "server/vhost_user/vhost_user.h"
 
@@ -79,6 +80,7 @@ void vhost_user_rings_stop(struct vhost_user_server *server)
         drop_kick(&server->rings[i]);
         set_event(&server->rings[i], VHOST_USER_CALL, -1);
         set_event(&server->rings[i], VHOST_USER_ERR, -1);
+        free(server->rings[i].marks);
     }
     free(server->rings);
     server->rings = NULL;
@@ -158,11 +160,16 @@ static int try_start(struct vhost_user_ring *ring)
     struct virtio_place place;
     if (!is_ready(ring))
         return 0;
+    AUTO_FREE struct vhost_user_past *past = malloc(sizeof(*past));
+    if (!past)
+        return -ENOMEM;
+    past->count = past->num_descs = 0;
     int err = find_place(ring, &place);
     if (err == 0)
-        err = vhost_user_inflight_resume(server, index_of(ring), &place);
+        err = vhost_user_inflight_resume(server, index_of(ring), &place, past);
     if (err == 0)
-        err = virtio_queue_start(server->engine.device, index_of(ring), &place);
+        err = virtio_queue_restart(server->engine.device, index_of(ring), &place, past->flights,
+                                   past->count);
     ring->runs = err == 0;
     if (ring->runs)
         virtio_wake(server->engine.device);
@@ -204,9 +211,11 @@ static int stop_ring(struct vhost_user_ring *ring)
     ring->runs = false;
     virtio_queue_place(device, index_of(ring), &place);
     ring->base = place.next;
-    if (is_packed(ring->server))
-        ring->base = place.next | (place.next_wrap ? WRAP : 0) | (uint32_t)place.used << 16 |
-                     (place.used_wrap ? WRAP << 16 : 0);
+    if (!is_packed(ring->server))
+        return 0;
+    vhost_user_packed_forget(ring->server, index_of(ring));
+    ring->base = place.next | (place.next_wrap ? WRAP : 0) | (uint32_t)place.used << 16 |
+                 (place.used_wrap ? WRAP << 16 : 0);
     return 0;
 }
 

@@ -12,8 +12,8 @@
  * the front end takes it for done.
  *
  * When a ring runs is in ring.c, guest memory in memory.c, the guest's IOMMU in iotlb.c, the log of
- * migration in log.c, the requests that survive this process in inflight.c, and the session that does
- * so in a vault in session.c. Status is kept for the front end
+ * migration in log.c, its state in transfer.c, the requests that survive this process in inflight.c, and
+ * the session that does so in a vault in session.c. Status is kept for the front end
  * and has no effect: QEMU 7.2 sets it to 0 first when it stops a device, and asks for the rings'
  * indices afterwards.
  */
@@ -223,6 +223,8 @@ static const struct row rows[VHOST_USER_REQUEST_COUNT] = {
     [VHOST_USER_REM_MEM_REG] = {40, 40, 1, ANSWER_ACK, vhost_user_rem_mem_reg},
     [VHOST_USER_SET_STATUS] = {8, 8, 0, ANSWER_ACK, set_status},
     [VHOST_USER_GET_STATUS] = {0, 0, 0, ANSWER_OWN, get_status},
+    [VHOST_USER_SET_DEVICE_STATE_FD] = {8, 8, 1, ANSWER_OWN, vhost_user_set_device_state_fd},
+    [VHOST_USER_CHECK_DEVICE_STATE] = {0, 0, 0, ANSWER_OWN, vhost_user_check_device_state},
 };
 
 static const struct row *find_row(uint32_t request)
@@ -363,6 +365,7 @@ static int start(struct engine *engine, struct ob_fault *fault)
 {
     struct vhost_user_server *server = server_of(engine);
     server->backend_fd = -1;
+    server->transfer = (struct vhost_user_transfer_state){.fd = -1, .result = -ENODATA};
     server->num_rings = virtio_num_queues(engine->device);
     server->wire = (struct virtio_wire){.signal_queue = vhost_user_signal_queue,
                                         .signal_config = signal_config,
@@ -385,6 +388,7 @@ static void stop(struct engine *engine)
 {
     struct vhost_user_server *server = server_of(engine);
     virtio_set_wire(engine->device, NULL);
+    vhost_user_transfer_stop(server);
     vhost_user_rings_stop(server);
     vhost_user_log_stop(server);
     vhost_user_inflight_stop(server);

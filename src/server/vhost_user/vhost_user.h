@@ -29,6 +29,7 @@ struct vhost_user_ring {
     uint32_t base; /* of the last stop, or set by the front end */
     bool told;     /* the front end knows it by GET_VRING_BASE */
     struct vhost_user_vring_addr addr;
+    struct vhost_user_marks *marks; /* of a packed ring in the inflight buffer; NULL: none */
 };
 
 /* A region of the table, as the front end addresses it. */
@@ -76,6 +77,15 @@ struct vhost_user_inflight_state {
     uint64_t counter;
 };
 
+/* The device's own state on its way; transfer.c. */
+struct vhost_user_transfer_state {
+    int fd; /* a pipe; -1: nothing is on its way */
+    bool loads;
+    int result; /* of the last one; -ENODATA: there was none */
+    uint8_t *bytes;
+    size_t at, len, room;
+};
+
 struct vhost_user_server {
     struct engine engine;            /* first: an engine of this wire is one of these */
     struct vhost_user_header header; /* the one that was read last */
@@ -91,6 +101,7 @@ struct vhost_user_server {
     struct vhost_user_iotlb_state iotlb;
     struct vhost_user_shared log;
     struct vhost_user_inflight_state inflight;
+    struct vhost_user_transfer_state transfer;
 };
 
 static inline bool vhost_user_any_ring_runs(const struct vhost_user_server *server)
@@ -125,6 +136,8 @@ int vhost_user_refuse(struct vhost_user_message *message, int err, const char *f
 uint64_t vhost_user_u64(const struct vhost_user_message *message);
 /* Takes the descriptor of a message; -1: it has no descriptor. */
 int vhost_user_take_fd(struct vhost_user_message *message);
+/* The most bytes of the device's own state, with its head; 0: the device can't be saved. */
+size_t vhost_user_transfer_limit(const struct vhost_user_server *server);
 /* Features of the protocol that are offered. */
 uint64_t vhost_user_protocol_offered(const struct vhost_user_server *server);
 bool vhost_user_has_protocol(const struct vhost_user_server *server,
@@ -202,13 +215,52 @@ int vhost_user_log_resume(struct vhost_user_server *server, struct ob_fault *fau
 void vhost_user_inflight_stop(struct vhost_user_server *server);
 int vhost_user_get_inflight_fd(struct vhost_user_message *message);
 int vhost_user_set_inflight_fd(struct vhost_user_message *message);
-/* A ring is about to start at a place whose `used` is the ring's. The device takes the chains of an
- * earlier process again, and the place moves behind them. 0 or a negative errno. */
+/* Chains of an earlier process, oldest first. */
+struct vhost_user_past {
+    unsigned count, num_descs;
+    struct virtio_flight flights[OB_VIRTIO_QUEUE_SIZE];
+    struct virtio_desc descs[OB_VIRTIO_QUEUE_SIZE];
+};
+/* A ring is about to start at a place whose `used`, of a split ring, is the ring's. The chains of an
+ * earlier process are listed, and the place moves behind them. 0 or a negative errno. */
 int vhost_user_inflight_resume(struct vhost_user_server *server, unsigned queue,
-                               struct virtio_place *place);
+                               struct virtio_place *place, struct vhost_user_past *past);
 /* struct virtio_wire */
-void vhost_user_inflight_taken(void *context, unsigned queue, uint16_t head);
-void vhost_user_inflight_completing(void *context, unsigned queue, uint16_t head, uint16_t used);
-void vhost_user_inflight_completed(void *context, unsigned queue, uint16_t head, uint16_t used);
+uint16_t vhost_user_inflight_taken(void *context, unsigned queue,
+                                   const struct virtio_flight *flight);
+void vhost_user_inflight_completing(void *context, unsigned queue, uint16_t mark,
+                                    struct virtio_used_place used);
+void vhost_user_inflight_completed(void *context, unsigned queue, uint16_t mark,
+                                   struct virtio_used_place used);
+
+/* inflight_part.c */
+/* A queue's part of the buffer, if its rings are of that kind; NULL: none. */
+uint8_t *vhost_user_inflight_part(const struct vhost_user_server *server, unsigned queue,
+                                  bool packed);
+/* A chain that is marked, in a copy that nobody else changes. */
+struct vhost_user_marked {
+    uint16_t mark;
+    uint64_t counter;
+};
+/* Oldest first. New chains are younger than all of them. */
+void vhost_user_marked_sort(struct vhost_user_server *server, struct vhost_user_marked *list,
+                            unsigned count);
+
+/* inflight_packed.c: likewise, of a packed ring */
+int vhost_user_packed_resume(struct vhost_user_server *server, unsigned queue,
+                             struct virtio_place *place, struct vhost_user_past *past);
+uint16_t vhost_user_packed_taken(struct vhost_user_server *server, unsigned queue,
+                                 const struct virtio_flight *flight);
+void vhost_user_packed_completing(struct vhost_user_server *server, unsigned queue, uint16_t mark,
+                                  struct virtio_used_place used);
+void vhost_user_packed_completed(struct vhost_user_server *server, unsigned queue, uint16_t mark,
+                                 struct virtio_used_place used);
+/* The ring has stopped with nothing in flight: the front end knows its place. */
+void vhost_user_packed_forget(struct vhost_user_server *server, unsigned queue);
+
+/* transfer.c */
+void vhost_user_transfer_stop(struct vhost_user_server *server);
+int vhost_user_set_device_state_fd(struct vhost_user_message *message);
+int vhost_user_check_device_state(struct vhost_user_message *message);
 
 #endif

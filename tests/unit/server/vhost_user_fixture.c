@@ -45,6 +45,23 @@ static void config_written(void *state, size_t offset, const uint8_t *bytes, siz
     memcpy(((struct fixture *)state)->config + offset, bytes, len);
 }
 
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    memcpy(ret_buf, ((struct fixture *)state)->own, OWN_LEN);
+    return OWN_LEN;
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    struct fixture *f = state;
+    if (len != OWN_LEN)
+        return -EINVAL;
+    memcpy(f->own, buf, len);
+    f->loads++;
+    return 0;
+}
+
 void fixture_make(struct fixture *f)
 {
     static const struct ob_virtio_ops ops = {.size = sizeof(ops),
@@ -52,7 +69,9 @@ void fixture_make(struct fixture *f)
                                              .negotiated = negotiated,
                                              .reset = reset,
                                              .config = config,
-                                             .config_written = config_written};
+                                             .config_written = config_written,
+                                             .save = save,
+                                             .load = load};
     static const struct ob_virtio_queue queues[2] = {{.size = 16}, {.size = 16}};
     static const struct ob_virtio_desc desc = {.size = sizeof(desc),
                                                .name = "unit",
@@ -61,6 +80,9 @@ void fixture_make(struct fixture *f)
                                                .queues = queues,
                                                .num_queues = 2,
                                                .config_len = CONFIG_LEN,
+                                               .migratable = true,
+                                               .state_len = OWN_LEN,
+                                               .state_version = 1,
                                                .unordered_queues = true};
     *f = (struct fixture){.kick = -1, .call = -1};
     fake_host_init(&f->fake);
@@ -194,8 +216,8 @@ void fixture_negotiate(struct fixture *f, uint64_t features)
     memset(fixture_at(f, 0), 0, DATA);
 }
 
-void fixture_set_up_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint64_t used,
-                         uint16_t base)
+void fixture_describe_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint64_t used,
+                           uint32_t base)
 {
     uint8_t payload[VHOST_USER_VRING_ADDR_LEN];
     const struct vhost_user_vring_addr addr = {.desc = desc, .avail = avail, .used = used};
@@ -211,10 +233,16 @@ void fixture_set_up_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint6
                      0);
     assert_int_equal(fixture_send_u64(f, VHOST_USER_SET_VRING_KICK, VHOST_USER_VERSION, 0, f->kick),
                      0);
+}
+
+void fixture_set_up_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint64_t used,
+                         uint32_t base)
+{
+    fixture_describe_ring(f, desc, avail, used, base);
     assert_int_equal(fixture_send_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
 }
 
-void fixture_start_ring(struct fixture *f, uint16_t base)
+void fixture_start_ring(struct fixture *f, uint32_t base)
 {
     fixture_set_up_ring(f, USER + DESC, USER + AVAIL, USER + USED, base);
 }

@@ -18,6 +18,7 @@
 #define USED       UINT64_C(0x3000)
 #define DATA       UINT64_C(0x4000)
 #define CONFIG_LEN 8u
+#define OWN_LEN    100u
 
 #define BIT(number) (UINT64_C(1) << (number))
 #define WIRE        BIT(VHOST_USER_F_PROTOCOL_FEATURES)
@@ -34,6 +35,8 @@ struct fixture {
     unsigned num_chains;
     unsigned negotiations, resets; /* that the device was told of */
     uint8_t config[CONFIG_LEN];
+    uint8_t own[OWN_LEN]; /* the device's state */
+    unsigned loads;
     uint8_t said[1024]; /* of the engine, since the last message */
     size_t said_len;
     unsigned said_fds;
@@ -62,9 +65,12 @@ void fixture_kick(struct fixture *f);
 void fixture_negotiate(struct fixture *f, uint64_t features);
 void fixture_add_memory(struct fixture *f, uint64_t gpa, uint64_t inode, uint32_t flags);
 /* The rest of a ring 0 that runs. */
-void fixture_start_ring(struct fixture *f, uint16_t base);
+void fixture_start_ring(struct fixture *f, uint32_t base);
+/* All of a ring but that it is enabled. */
+void fixture_describe_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint64_t used,
+                           uint32_t base);
 void fixture_set_up_ring(struct fixture *f, uint64_t desc, uint64_t avail, uint64_t used,
-                         uint16_t base);
+                         uint32_t base);
 
 /* The guest's memory. */
 uint8_t *fixture_at(struct fixture *f, uint64_t address);

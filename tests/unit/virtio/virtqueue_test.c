@@ -38,19 +38,22 @@ static void note(struct fixture *f, const char *what, uint16_t head, unsigned us
     snprintf(f->events[f->num_events++], sizeof(f->events[0]), "%s %u %u", what, head, used);
 }
 
-static void on_taken(void *context, unsigned queue, uint16_t head)
+static uint16_t on_taken(void *context, unsigned queue, const struct virtio_flight *flight)
 {
-    note(context, "taken", head, 0);
+    note(context, "taken", flight->id, 0);
+    return flight->id;
 }
 
-static void on_completing(void *context, unsigned queue, uint16_t head, uint16_t used)
+static void on_completing(void *context, unsigned queue, uint16_t mark,
+                          struct virtio_used_place used)
 {
-    note(context, "completing", head, used);
+    note(context, "completing", mark, used.at);
 }
 
-static void on_completed(void *context, unsigned queue, uint16_t head, uint16_t used)
+static void on_completed(void *context, unsigned queue, uint16_t mark,
+                         struct virtio_used_place used)
 {
-    note(context, "completed", head, used);
+    note(context, "completed", mark, used.at);
 }
 
 static void on_signal(void *context, unsigned queue)
@@ -132,10 +135,15 @@ static void tear_down(struct fixture *f)
     assert_true(fake_is_empty(&f->fake));
 }
 
+static struct virtio_place place_of(uint16_t next)
+{
+    return (struct virtio_place){
+        .desc = DESC, .driver = AVAIL, .device = USED, .size = SIZE, .next = next, .used = next};
+}
+
 static void start(struct fixture *f, uint16_t next)
 {
-    const struct virtio_place place = {
-        .desc = DESC, .driver = AVAIL, .device = USED, .size = SIZE, .next = next, .used = next};
+    const struct virtio_place place = place_of(next);
     assert_int_equal(virtio_negotiate(f->device, VIRTIO_VERSION_1), 0);
     assert_int_equal(virtio_queue_start(f->device, 0, &place), 0);
     assert_int_equal(virtio_queue_start(f->device, 0, &place), -EBUSY);
@@ -214,9 +222,11 @@ static void chains_of_a_process_before_are_taken_first(void **unused)
     set_up(&f);
     for (uint16_t head = 0; head < 3; head++)
         show(&f, head, DATA + head);
-    start(&f, 2);
-    assert_int_equal(virtio_queue_resubmit(f.device, 0, 1), 0);
-    assert_int_equal(virtio_queue_resubmit(f.device, 0, SIZE), -EINVAL);
+    const struct virtio_place place = place_of(2);
+    const struct virtio_flight one = {.id = 1}, beyond[] = {{.id = 1}, {.id = SIZE}};
+    assert_int_equal(virtio_negotiate(f.device, VIRTIO_VERSION_1), 0);
+    assert_int_equal(virtio_queue_restart(f.device, 0, &place, beyond, 2), -EINVAL);
+    assert_int_equal(virtio_queue_restart(f.device, 0, &place, &one, 1), 0);
     device_poll(f.device);
     assert_int_equal(f.num_held, 2);
     assert_ptr_equal(f.held[0]->writable->address, f.memory + DATA + 1);
