@@ -36,6 +36,10 @@ def device(name="counter"):
             try:
                 if os.readlink(f"/proc/{pid}/exe").endswith(f"/{name}"):
                     return pid
+            except PermissionError:  # an ordinary user may not look at a process in a cell
+                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # one that has ended has none
+                if words[0].endswith(name.encode()):
+                    return pid
             except FileNotFoundError:
                 pass
 

@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Requests of a dead process come to their end before its successor begins any, at an NBD server that is slow."""
+import os
+import pathlib
+import subprocess
+import tempfile
+
 import nbd_server
 import pytest
+from guestlab import paths
+from machinelab import OUTBOARD, Machine
+from restartlab import LAB_PATH
 from test_barrier import FOREVER_S, check, late, rounds  # noqa: F401
+from test_kept import check_storm, kept  # noqa: F401
 from test_restart import disk_restarted, empty_image  # noqa: F401
+
+NOBODY = 65534
+DISK_LAB = paths.TREE / "tests/supervisor/disklab.py"
 
 # A server that has one request in its hands at a time would do the work of the barrier.
 QEMU_NBD = ["qemu-nbd", "--shared=0", "--persistent", "-f", "raw", "--cache=none", "--aio=native"]
@@ -94,3 +106,38 @@ def test_a_server_that_ends_with_the_disk_is_refused(machine):
     done = machine.run()
     assert done.returncode == 3
     assert "its qemu-nbd ends with 'outboard disk'" in done.stderr
+
+
+@pytest.mark.parametrize("wire", ["mpqemu", "vfio-user"])
+def test_a_virtio_disk_is_killed_while_a_guest_uses_it(kept, export, wire):  # noqa: F811
+    check_storm(kept("disk", wire, "blk", 20, "split-event", settings=f'image = "{export("qemu-nbd")}"'), 20)
+
+
+def test_an_ordinary_user_s_disk_is_killed(spawn):
+    """Its server is the user's too."""
+    if os.geteuid() != 0:
+        pytest.skip("the other tests run as an ordinary user here")
+    as_user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        machine = Machine(pathlib.Path(name), spawn)
+        image = machine.image()
+        with open(image, "r+b") as file:
+            file.truncate(8 << 20)
+        socket_path = machine.folder / "nbd"
+        uri, _ = nbd_server.start(spawn, socket_path, [*as_user, "qemu-nbd", "--shared=0", "--persistent", "-f", "raw", image])
+        machine.write(f"""
+            [machine]
+              program = "{{PYTHON}}"
+              arguments = "{DISK_LAB} storm %fd:device% 10"
+              control = "{{FOLDER}}/control"
+            [device "device"]
+              program = "nvme"
+              image = "{uri}"
+              on-death = "restart"
+              restart-limit = "100000"
+        """)
+        for path in (machine.folder, image, socket_path):
+            os.chown(path, NOBODY, NOBODY)
+        done = subprocess.run([*as_user, OUTBOARD, "run", machine.file], cwd=machine.folder, capture_output=True, text=True, check=False,
+                              env=os.environ | {"PYTHONPATH": LAB_PATH})  # fmt: skip
+    assert done.stdout == "verified True through 10\n", done.stderr
