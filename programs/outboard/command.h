@@ -12,6 +12,7 @@ int cmd_cells(int argc, char **argv);
 int cmd_ctl(int argc, char **argv);
 int cmd_disk(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_keep(int argc, char **argv);
 int cmd_pair(int argc, char **argv);
 int cmd_poke(int argc, char **argv);
 int cmd_proxy(int argc, char **argv);

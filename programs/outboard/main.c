@@ -23,6 +23,7 @@ static const struct {
     {"ctl", "ask a running machine, and change its devices", cmd_ctl},
     {"disk", "serve disk images of any format as an NVMe controller", cmd_disk},
     {"inspect", "describe a device, as lspci -vv does", cmd_inspect},
+    {"keep", "become a device that systemd starts again when its process dies", cmd_keep},
     {"pair", "start devices and their VMM on socket pairs", cmd_pair},
     {"poke", "read and write registers of a device", cmd_poke},
     {"proxy", "carry many connections between host and guest over one channel", cmd_proxy},
