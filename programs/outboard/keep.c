@@ -321,18 +321,21 @@ static int send_all(const struct keep *keep, int notify_fd, const struct store *
 /* The process has died. */
 static int store_all(struct keep *keep, int notify_fd)
 {
-    AUTO_FREE struct vault_shared *copy = malloc(sizeof(*copy));
-    AUTO_FREE struct store *fresh = calloc(1, sizeof(*fresh));
-    if (!copy || !fresh)
-        return -ENOMEM;
-    if (pread(keep->vault_fd, copy, sizeof(*copy), 0) != sizeof(*copy))
-        return -EIO;
-    const uint64_t life = keep->store.table.life;
-    if (copy->owner >> 1 != life) /* it has not taken over: the store counts further */
-        return keep->succeeds ? send_all(keep, notify_fd, &keep->store) : 0;
-    fresh->table.life = life;
-    int err = collect(keep, copy, fresh);
-    return err < 0 ? err : send_all(keep, notify_fd, fresh);
+    struct store fresh = {.table.life = keep->store.table.life};
+    struct vault_shared *copy =
+        mmap(NULL, sizeof(*copy), PROT_READ | PROT_WRITE, MAP_PRIVATE, keep->vault_fd, 0);
+    if (copy == MAP_FAILED)
+        return -errno;
+    int err = 0;
+    if (copy->owner >> 1 == fresh.table.life) {
+        err = collect(keep, copy, &fresh);
+        if (err == 0)
+            err = send_all(keep, notify_fd, &fresh);
+    } else if (keep->succeeds) { /* it has not taken over: the store counts further */
+        err = send_all(keep, notify_fd, &keep->store);
+    }
+    munmap(copy, sizeof(*copy));
+    return err;
 }
 
 static bool has_taken_over(const struct keep *keep)
@@ -386,7 +389,7 @@ static _Noreturn void hold(struct keep *keep, int device, int notify_fd, int loc
     }
     if (lock_fd >= 0)
         close(lock_fd);
-    _exit(err < 0);
+    _exit(err < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* The number of a descriptor that the program is started with. */
