@@ -54,6 +54,7 @@ NOT_RUN = {
     "docs/control.md: S → C": "messages; tests/supervisor/controllab.py sends and expects them",
     "docs/proxy.md: systemctl enable --now outboard-proxy": "needs a guest with systemd; test_the_unit_file reads it",
     "docs/proxy.md: ssh -o ProxyCommand": "needs an sshd; tests/proxy/test_run_edges.py has one",
+    "man/outboard-keep.8: systemctl start": "needs systemd; tests/supervisor/test_keep.py has a scripted one",
     "docs/session-protocol.md: proof =": "a formula; tests/session/independent_peer.py stands on it",
     "docs/session-protocol.md: A → B  HELLO": "bytes; tests/session/independent_peer.py stands on them",
     "docs/testing.md: OUTBOARD_FAULTS=": "a setting; tests/supervisor/test_fault_points.py has such ones",

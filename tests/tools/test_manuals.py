@@ -18,7 +18,7 @@ def reference(page):
 
 def test_there_are_pages_of_each_section():
     assert {page.suffix for page in PAGES} == {".1", ".5", ".7", ".8"}
-    assert {page.stem for page in PAGES if page.suffix == ".8"} == {*DEVICE_PROGRAMS, "outboard-ctl", "outboard-run", "outboard-save", "outboard-top"}
+    assert {page.stem for page in PAGES if page.suffix == ".8"} == {*DEVICE_PROGRAMS, "outboard-ctl", "outboard-keep", "outboard-run", "outboard-save", "outboard-top"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
