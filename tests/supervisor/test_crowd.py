@@ -14,12 +14,15 @@ LED = paths.BUILD / "release/examples/led"
 
 @pytest.fixture
 def crowd(machine, cleanup, monkeypatch, tmp_path_factory):
-    """outboard run with COUNT devices of three kinds, and a client of its control socket; (process, client, seconds of start)."""
+    """outboard run with COUNT devices of six kinds, and a client of its control socket; (process, client, seconds of start)."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("r")))
     sections = []
     for number in range(COUNT):
         machine.image(f"{number}.img")
-        program = [f'program = "nvme"\nimage = "{{FOLDER}}/{number}.img"\n', f'program = "{LED}"\n', 'program = "rng"\n'][number % 3]
+        program = [f'program = "nvme"\nimage = "{{FOLDER}}/{number}.img"\n', f'program = "{LED}"\n', 'program = "rng"\n',
+                   f'program = "blk"\nimage = "{{FOLDER}}/{number}.img"\n',
+                   f'program = "vmchannel"\nport = "p,listen:{{FOLDER}}/port{number}"\n',
+                   f'program = "vsock"\nguest-cid = "{number + 3}"\nhost-socket = "{{FOLDER}}/vsock{number}"\n'][number % 6]  # fmt: skip
         sections.append(f'[device "d{number}"]\n{program}socket-path = "{{FOLDER}}/{number}.sock"\n')
     begin = time.monotonic()
     process = machine.write("".join(sections) + '[machine]\nprogram = "sh"\ncontrol = "{FOLDER}/control"\narguments = "-c \'exec sleep 1000\' '
