@@ -226,9 +226,11 @@ static int succeed(struct life *life, struct ob_fault *fault)
     err = fetch(life, &batch);
     if (err < 0)
         return ob_fault_set(fault, err, "the keeper of the process before: %s", strerror(-err));
+    const bool at_hand = life->shared->looking == life->shared->progress + 1;
     vault_own(vault);
     fault_point("owned");
     look_back(life);
+    life->past.at_hand = at_hand;
     return 0;
 }
 

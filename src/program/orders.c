@@ -258,7 +258,11 @@ static bool receive(struct orders *orders)
     if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
         header->cmsg_len == CMSG_LEN(sizeof(int)))
         memcpy(&orders->file_fd, CMSG_DATA(header), sizeof(int));
-    return len == sizeof(orders->now);
+    if (len == sizeof(orders->now))
+        return true;
+    auto_close(&orders->file_fd);
+    orders->file_fd = -1;
+    return false;
 }
 
 static void on_order(void *argument, uint32_t events)

@@ -165,7 +165,7 @@ static int open_all(struct program *program, struct ob_fault *fault)
     if (err == 0)
         err = author_open(program->author, program->config, fault);
     program->opened = err == 0;
-    if (err == 0 && (trace || program->orders.fd >= 0))
+    if (err == 0 && (trace || program->orders.fd >= 0 || program->life.vault))
         err = trace_open(&program->trace, trace ? trace : "", program->author->name, fault);
     if (err == 0)
         err = open_loop(program, fault);

@@ -106,12 +106,23 @@ uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len)
     return engine->rx + engine->rx_len;
 }
 
+/* For whoever looks for the cause of a crash: wire, command and address. */
+static void tell_what_was_at_hand(struct engine *engine, const uint8_t *frame, size_t len)
+{
+    engine->at_hand = false;
+    ob_device_warn(engine->device,
+                   "the process before died at this message, over %s:", engine->ops->wire);
+    trace_message(engine, true, frame, len, engine->waiting.count);
+}
+
 static int handle_frame(struct engine *engine, const uint8_t *frame, size_t len,
                         bool is_last_received)
 {
     if (is_last_received)
         fd_list_move(&engine->arrived, &engine->waiting);
-    if (trace_is_on(device_traces(engine->device) && !engine->traced))
+    if (engine->at_hand)
+        tell_what_was_at_hand(engine, frame, len);
+    else if (trace_is_on(device_traces(engine->device) && !engine->traced))
         trace_message(engine, true, frame, len, engine->waiting.count);
     if (engine->vault)
         engine_vault_begin_message(engine);

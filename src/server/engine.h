@@ -129,6 +129,7 @@ struct engine {
     struct vault *vault;  /* NULL: a session ends with its process */
     unsigned fds_handled; /* descriptors of the frame that is being handled */
     bool poisoned;        /* the next frame has killed each process before */
+    bool at_hand;         /* the process before died when it looked at the next frame */
 };
 
 /* Serves device over the wire of ops, to one peer. -ENOMEM, or -ENOTSUP when the wire can't carry
@@ -147,6 +148,7 @@ struct engine_past {
     } const *fds;
     unsigned num_fds;
     bool poisoned; /* its next message has killed each process that looked at it */
+    bool at_hand;  /* the process before died when it looked at the next message */
 };
 
 /* A new engine continues from the vault, whose owner the process is. 0, or a negative errno

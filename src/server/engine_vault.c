@@ -226,6 +226,7 @@ int engine_resume(struct engine *engine, struct vault *vault, const struct engin
         return err;
     }
     engine->poisoned = past->poisoned && engine->rx_len > 0;
+    engine->at_hand = past->at_hand && engine->rx_len > 0;
     put(engine);
     engine_vault_slide(engine, 0);
     device_resumed(engine->device);

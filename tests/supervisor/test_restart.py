@@ -2,6 +2,7 @@
 """outboard run with on-death = "restart": a device is killed, another process goes on, and its VMM notices nothing."""
 import os
 import pathlib
+import re
 
 import pytest
 from guestlab import paths
@@ -122,6 +123,8 @@ def test_a_message_that_kills_each_process_gets_an_error(restarted, wire):
     done = restarted("poison", wire, program=CRASHER)
     assert done.stdout == "poisoned\n", done.stderr
     assert done.stderr.count("was ended by signal 6 (Aborted); restarts it") == 3
+    assert done.stderr.count(f"the process before died at this message, over {wire}:") == 3
+    assert len(re.findall(r"got (BAR_READ|REGION_READ) .*\b(0xfe000008|0x8|8)\b", done.stderr)) == 3, done.stderr
     assert done.returncode == 0
 
 
