@@ -153,7 +153,7 @@ def test_ci_is_checks_fuzzing_and_every_test(tree):
     done = subprocess.run([tree / "tools/run-tests", "ci"], capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     assert [line for line in lines if line.startswith("== ")] == [
-        "== check", "== fuzz", "== unit", "== sample", "== nested", "== results"]  # fmt: skip
+        "== check", "== fuzz", "== unit", "== sample", "== nested", "== sanitized", "== results"]  # fmt: skip
     assert "failed: fuzz: codec" in lines
     assert (done.returncode, lines[-1]) == (1, "2 passed, 1 failed, 0 skipped")
 
