@@ -130,6 +130,7 @@ int agent_client_ask(struct client *client, const struct json_out *request, unsi
     struct json_fault fault;
     struct json_document *answer;
     json_frame_init(&frame);
+    frame.max = LIMIT_AGENT_ANSWER;
     int status = send_all(client, request);
     if (status == 0)
         status = hear(client, timeout_s, &frame);

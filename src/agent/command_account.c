@@ -210,7 +210,7 @@ static int set_password(struct job *job)
     ssize_t len = base64_decode(encoded->text.bytes, encoded->text.len, password);
     if (len < 0)
         return job_fail(job, "password is no Base64");
-    if (memchr(password, '\n', (size_t)len))
+    if (memchr(password, '\n', (size_t)len) || memchr(password, '\0', (size_t)len))
         return job_fail(job, "forbidden characters in raw password");
     if (strpbrk(name, ":\n"))
         return job_fail(job, "forbidden characters in username");

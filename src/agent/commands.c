@@ -84,9 +84,12 @@ const char *command_check(const struct command *command, const struct json *argu
     }
     for (const struct json *member = arguments ? arguments->first : NULL; member;
          member = member->next) {
-        if (find(command->arguments, member->name.bytes))
+        const char *name = member->name.bytes;
+        bool is_known = find(command->arguments, name);
+        if (is_known && json_member(arguments, name) == member)
             continue;
-        snprintf(ret_text, CALL_TEXT_MAX, "Parameter '%.200s' is unexpected", member->name.bytes);
+        snprintf(ret_text, CALL_TEXT_MAX, "Parameter '%.200s' is %s", name,
+                 is_known ? "given twice" : "unexpected");
         return ret_text;
     }
     return NULL;

@@ -3,6 +3,9 @@
  * One request after the other: while one is carried out, or its answer has not been taken, nothing
  * more is read, so that a client has one request and one answer in memory at most.
  *
+ * Requests without a break hold up no other client: after the bytes of one read(2), the loop has its
+ * turn.
+ *
  * A client that has ended its own direction still gets its answers (`echo ... | socat`). One that
  * has closed is noticed at once (EPOLLHUP), and its call's answer is dropped.
  */
@@ -120,11 +123,15 @@ static void take_input(struct connection *connection)
         put_fault(connection, connection->frame.fault_at, connection->frame.fault);
 }
 
-/* Whether there is something to look at. */
-static bool has_input(struct connection *connection)
+/* Whether there is something to look at. Reads once in a turn. */
+static bool has_input(struct connection *connection, bool *has_read)
 {
-    bool there = input_fill(&connection->in, connection->fd);
-    connection->dead |= connection->in.failed;
+    bool there = input_left(&connection->in) > 0;
+    if (!there && !*has_read) {
+        *has_read = true;
+        there = input_fill(&connection->in, connection->fd);
+        connection->dead |= connection->in.failed;
+    }
     return there;
 }
 
@@ -151,9 +158,10 @@ static void advance(struct connection *connection)
 {
     if (connection->busy)
         return;
+    bool has_read = false;
     connection->busy = true;
     bool flushed = flush(connection);
-    while (!connection->dead && flushed && !connection->call && has_input(connection)) {
+    while (!connection->dead && flushed && !connection->call && has_input(connection, &has_read)) {
         take_input(connection);
         flushed = flush(connection);
     }

@@ -113,10 +113,35 @@ void execs_free(struct execs *execs)
     free(execs);
 }
 
+static bool forget(struct capture *capture)
+{
+    if (capture->len == 0)
+        return false;
+    capture->exec->execs->kept -= capture->len;
+    capture->len = capture->size = 0;
+    capture->truncated = true;
+    free(take_ptr(&capture->bytes));
+    return true;
+}
+
+/* Of the oldest program that has ended: perhaps nobody will ever ask for it, and what runs would have
+ * no room for ever. False: none has any. */
+static bool forget_an_output(struct execs *execs)
+{
+    for (struct list *link = execs->list.next; link != &execs->list; link = link->next) {
+        struct exec *exec = list_entry(link, struct exec, link);
+        if (!exec->child && (forget(&exec->out) || forget(&exec->err)))
+            return true;
+    }
+    return false;
+}
+
 static void keep(struct capture *capture, const char *bytes, size_t len)
 {
     struct execs *execs = capture->exec->execs;
     size_t room = LIMIT_AGENT_EXEC_OUTPUT - capture->len;
+    while (len > LIMIT_AGENT_EXEC_TOTAL - execs->kept && room > 0 && forget_an_output(execs))
+        ;
     if (room > LIMIT_AGENT_EXEC_TOTAL - execs->kept)
         room = LIMIT_AGENT_EXEC_TOTAL - execs->kept;
     capture->truncated |= len > room;
@@ -171,10 +196,10 @@ static void on_input(void *argument, uint32_t events)
 static void on_exit_status(void *argument, int status)
 {
     struct exec *exec = argument;
-    exec->child = NULL;
     exec->status = status;
     read_output(&exec->out, LIMIT_AGENT_EXEC_OUTPUT / READ_LEN);
     read_output(&exec->err, LIMIT_AGENT_EXEC_OUTPUT / READ_LEN);
+    exec->child = NULL;
     close_watched(&exec->out.fd, &exec->out.source);
     close_watched(&exec->err.fd, &exec->err.source);
     close_watched(&exec->in, &exec->in_source);
@@ -226,10 +251,29 @@ static void fail_start(struct exec *exec, const char *why)
     call_fail(call, "Guest agent command failed, error was: can't start: %s", why);
 }
 
+static struct exec *find(const struct execs *execs, int64_t pid)
+{
+    for (struct list *link = execs->list.next; link != &execs->list; link = link->next) {
+        struct exec *exec = list_entry(link, struct exec, link);
+        if (exec->pid == pid && !exec->call)
+            return exec;
+    }
+    return NULL;
+}
+
+/* The kernel has given a program's number to this one: nobody can ask for the former any more. */
+static void forget_namesake(struct exec *exec)
+{
+    struct exec *former = find(exec->execs, exec->pid);
+    if (former)
+        drop(former);
+}
+
 static void tell_pid(struct exec *exec)
 {
-    struct call *call = take_ptr(&exec->call);
     char text[32];
+    forget_namesake(exec);
+    struct call *call = take_ptr(&exec->call);
     close_watched(&exec->failure, &exec->failure_source);
     timer_cancel(&exec->limit);
     snprintf(text, sizeof(text), "{\"pid\": %d}", exec->pid);
@@ -413,16 +457,6 @@ static void put_status(struct json_out *out, const struct exec *exec)
         put_output(out, &exec->err, "err-data", "err-truncated");
     }
     json_out_end(out, '}');
-}
-
-static struct exec *find(const struct execs *execs, int64_t pid)
-{
-    for (struct list *link = execs->list.next; link != &execs->list; link = link->next) {
-        struct exec *exec = list_entry(link, struct exec, link);
-        if (exec->pid == pid && !exec->call)
-            return exec;
-    }
-    return NULL;
 }
 
 static void start_status(struct agent *agent, struct call *call)

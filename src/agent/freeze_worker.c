@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/helper.h"
@@ -90,16 +91,14 @@ static void make_note(const char *note)
 
 static int run_hook(const struct freeze_order *order, const char *word, struct job *job)
 {
-    char *const argv[] = {(char *)order->hook, (char *)word, NULL};
-    struct helper_result result;
     if (!order->hook || access(order->hook, X_OK) < 0)
         return 0;
-    int err = helper_run(argv, NULL, 0, &result);
-    if (err < 0)
-        return job_fail(job, "the hook %.200s %s: %s", order->hook, word, strerror(-err));
-    if (result.status != 0)
+    int status = helper_run_silent(order->hook, word);
+    if (status < 0)
+        return job_fail(job, "the hook %.200s %s: %s", order->hook, word, strerror(-status));
+    if (status != 0)
         return job_fail(job, "the hook %.200s %s has failed with status %d", order->hook, word,
-                        result.status);
+                        status);
     return 0;
 }
 
@@ -134,10 +133,17 @@ static int hold_frozen(int fd, const struct freeze_order *order, struct hold *ho
                        uint64_t until_ns)
 {
     struct job job = {0};
-    say_count(fd, (unsigned)hold->count);
+    char others[100];
+    unsigned frozen = (unsigned)hold->count;
+    say_count(fd, frozen);
     const char *why = wait_for_end(fd, until_ns);
     unsigned count = thaw(hold);
     unlink(order->note);
+    if (!why && count < frozen) {
+        snprintf(others, sizeof(others), "somebody else has thawed %u of %u", frozen - count,
+                 frozen);
+        why = others;
+    }
     int err = run_hook(order, "thaw", &job);
     if (why)
         return worker_say(fd, WORKER_NOTES, why, strlen(why));
@@ -177,16 +183,39 @@ int freeze_work(int fd, const void *context)
 }
 
 /* If a file system is not frozen, FITHAW returns EINVAL, which is ignored. */
+static void thaw_one(const char *place)
+{
+    AUTO_FD fd = open(place, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0)
+        ioctl(fd, FITHAW, 0);
+}
+
+/* Whether an earlier mount is of the same file system. */
+static bool is_known(const struct mounts *mounts, size_t index)
+{
+    for (size_t i = 0; i < index; i++) {
+        if (mounts->mount[i].major == mounts->mount[index].major &&
+            mounts->mount[i].minor == mounts->mount[index].minor)
+            return true;
+    }
+    return false;
+}
+
+/* Each in a process of its own: one that hangs must not keep the others frozen. */
 static int thaw_all(int fd, const void *context)
 {
     struct mounts mounts;
     if (mounts_read(&mounts) < 0)
         return 1;
     for (size_t i = 0; i < mounts.count; i++) {
-        AUTO_FD place = open(mounts.mount[i].place, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-        if (place >= 0)
-            ioctl(place, FITHAW, 0);
+        pid_t pid = is_known(&mounts, i) ? -1 : fork();
+        if (pid == 0) {
+            thaw_one(mounts.mount[i].place);
+            _exit(0);
+        }
     }
+    while (wait(NULL) > 0)
+        ;
     unlink(context);
     mounts_done(&mounts);
     return 0;

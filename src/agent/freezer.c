@@ -42,6 +42,7 @@ struct freezer {
     struct call *call;
     bool is_held;               /* the worker has said that all are frozen */
     unsigned limit_s;           /* within which they must be */
+    unsigned timeout_s;         /* of the freeze; 0: it has no end of its own */
     char note[FREEZE_NOTE_MAX]; /* path of the note for a successor */
     char ended[200];            /* why the last freeze ended by itself; empty: it did not */
 };
@@ -114,6 +115,15 @@ static void on_gone(struct freezer *freezer)
         call_fail(call, "the process that held the file systems has ended");
 }
 
+/* The worker thaws by itself after the freeze's time. If its hook or a file system hangs then, it does not
+ * say so. */
+static void begin_hold(struct freezer *freezer)
+{
+    become(freezer, FROZEN);
+    if (freezer->timeout_s > 0)
+        worker_expect(freezer->worker, freezer->timeout_s + LIMIT_AGENT_FREEZE_S);
+}
+
 static void on_answer(struct freezer *freezer, bool failed, const char *text, size_t len)
 {
     bool is_of_freeze = !failed && !freezer->is_held;
@@ -124,7 +134,7 @@ static void on_answer(struct freezer *freezer, bool failed, const char *text, si
     }
     struct call *call = take_ptr(&freezer->call);
     if (is_of_freeze)
-        become(freezer, FROZEN);
+        begin_hold(freezer);
     else
         forget_worker(freezer);
     if (!call)
@@ -180,6 +190,7 @@ static void start_freeze(struct agent *agent, struct call *call)
     }
     freezer->ended[0] = '\0';
     freezer->is_held = false;
+    freezer->timeout_s = order.timeout_s;
     freezer->limit_s = timeout_s > 0 && timeout_s < LIMIT_AGENT_FREEZE_S ? (unsigned)timeout_s
                                                                          : LIMIT_AGENT_FREEZE_S;
     freezer->call = call;

@@ -86,12 +86,19 @@ static void read_output(int fd, char *ret_output)
     ret_output[len] = '\0';
 }
 
+static int wait_for(pid_t pid)
+{
+    int status = 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
 int helper_run(char *const *argv, const char *input, size_t input_len,
                struct helper_result *ret_result)
 {
     char path[256];
     int ends[2];
-    int status;
     find(argv[0], path, sizeof(path));
     if (!path[0])
         return -ENOENT;
@@ -106,8 +113,16 @@ int helper_run(char *const *argv, const char *input, size_t input_len,
     if (pid < 0)
         return -errno;
     read_output(out, ret_result->output);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    ret_result->status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    ret_result->status = wait_for(pid);
     return 0;
+}
+
+int helper_run_silent(const char *path, const char *word)
+{
+    char *const argv[] = {(char *)path, (char *)word, NULL};
+    AUTO_FD nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (nothing < 0)
+        return -errno;
+    pid_t pid = start(path, argv, nothing, nothing);
+    return pid < 0 ? -errno : wait_for(pid);
 }

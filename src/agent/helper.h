@@ -17,6 +17,10 @@ struct helper_result {
 int helper_run(char *const *argv, const char *input, size_t input_len,
                struct helper_result *ret_result);
 
+/* Runs a program with one word and nothing at its standard descriptors. A process that it leaves behind is
+ * not waited for. Its exit status as above, or a negative errno. */
+int helper_run_silent(const char *path, const char *word);
+
 /* Whether there is such a program. */
 int helper_exists(const char *name);
 

@@ -19,7 +19,9 @@
 
 #define HEADER_LEN 5
 #define READ_LEN   65536
-#define NS_PER_S   1000000000u
+#define IN_MAX                                                                                     \
+    (LIMIT_AGENT_ANSWER + HEADER_LEN + READ_LEN) /* the longest frame, and room to read */
+#define NS_PER_S 1000000000u
 
 struct worker {
     struct timers *timers;
@@ -101,7 +103,9 @@ static bool make_room(struct worker *worker)
     if (worker->in_size - worker->in_len >= READ_LEN)
         return true;
     size_t size = 2 * worker->in_size + READ_LEN;
-    char *grown = size <= LIMIT_AGENT_ANSWER + 4 * READ_LEN ? realloc(worker->in, size) : NULL;
+    if (size > IN_MAX)
+        size = IN_MAX;
+    char *grown = size - worker->in_len >= READ_LEN ? realloc(worker->in, size) : NULL;
     if (!grown)
         return false;
     worker->in = grown;

@@ -74,6 +74,32 @@ def test_slow_command_holds_up_nobody(qga, connect, tmp_path):
     assert status["exitcode"] == 9
 
 
+def test_clients_of_three_programs_side_by_side(qga, connect):
+    """libvirt keeps its connection and syncs plainly, Proxmox connects for each command, and scripts have socat."""
+    path = qga()[1]
+    kept = connect(path)
+    for number in range(10):
+        assert kept.ask("sync", id=number) == number
+        script = subprocess.Popen(["socat", "-t", str(PATIENCE_S), "-", f"UNIX-CONNECT:{path}"], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE)  # fmt: skip
+        with Client(path) as once:
+            sync = {"execute": "guest-sync-delimited", "arguments": {"id": 1000 + number}}
+            once.sock.sendall(b"\xff" + json.dumps(sync).encode() + b'\n{"execute": "guest-get-host-name"}')
+            assert once.answer() == 1000 + number
+            assert "host-name" in once.answer()
+        assert "kernel-release" in kept.ask("get-osinfo")
+        out, _ = script.communicate(b'{"execute": "guest-sync", "arguments": {"id": %d}}\n' % number, PATIENCE_S)
+        assert json.loads(out) == {"return": number} and script.returncode == 0
+
+
+def test_large_answer_on_the_command_line(qga, tmp_path):
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(13 << 20)  # more than a request may have, in Base64
+    done = outboard_agent(qga()[0], "--json", "get-file", f"path={tmp_path}/file")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["count"] == 13 << 20
+
+
 def outboard_agent(end, *words, **options):
     argv = [PROGRAM, "agent", f"--control={end.control}", *words]
     return subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False, **options)

@@ -64,6 +64,19 @@ def test_large_file(client, tmp_path):
     assert decode(client.ask("get-file", path=str(tmp_path / "file"))["buf-b64"]) == data
 
 
+def test_largest_read(client, tmp_path):
+    """As many bytes as a request may ask for come in one answer."""
+    most = 48 << 20
+    with open(tmp_path / "file", "wb") as file:
+        file.truncate(most + 1)
+    handle = client.ask("file-open", path=str(tmp_path / "file"))
+    for command, arguments in (("get-file", {"path": str(tmp_path / "file")}), ("file-read", {"handle": handle, "count": most})):
+        got = client.ask(command, **arguments)
+        assert (got["count"], len(got["buf-b64"]), got["eof"]) == (most, most // 3 * 4, False)
+    with pytest.raises(AgentError, match="invalid for argument count"):
+        client.ask("file-read", handle=handle, count=most + 1)
+
+
 @pytest.mark.parametrize(
     "arguments, words",
     [
@@ -140,6 +153,23 @@ def test_exec_output_has_a_limit(client):
     assert len(decode(status["out-data"])) == 16 << 20 and status["out-truncated"]
 
 
+def test_output_that_nobody_asks_for_gives_way(start_agent, connect):
+    """64 MiB of outputs are kept. Of what has ended, the oldest output is dropped for what comes; the status stays."""
+    process, path = start_agent()
+    client = connect(path)
+    zeros = {"path": "head", "arg": ["-c", str(16 << 20), "/dev/zero"], "capture-output": True}
+    children = f"/proc/{process.pid}/task/{process.pid}/children"
+    pids = []
+    for _ in range(5):
+        client.send("guest-exec", zeros)
+        pids.append(client.answer()["pid"])
+        while open(children, encoding="ascii").read().split():
+            assert client.ask("ping") == {}
+    assert client.ask("exec-status", pid=pids[0]) == {"exited": True, "exitcode": 0, "out-truncated": True}
+    last = client.ask("exec-status", pid=pids[-1])
+    assert len(decode(last["out-data"])) == 16 << 20 and not last["out-truncated"]
+
+
 def test_exec_refuses(client):
     for arguments, words in (
         ({"path": "/nonexistent"}, "No such file"),
@@ -180,6 +210,7 @@ def test_dmesg(client):
         ("ssh-add-authorized-keys", {"username": "root", "keys": ["a\nb"]}, "invalid OpenSSH key"),
         ("set-user-password", {"username": "a:b", "password": "eA==", "crypted": False}, "forbidden characters"),
         ("set-user-password", {"username": "a", "password": "CQo=", "crypted": False}, "forbidden characters"),
+        ("set-user-password", {"username": "a", "password": "YQBi", "crypted": False}, "forbidden characters"),
         ("shutdown", {"mode": "sideways"}, "expects 'halt', 'powerdown', or 'reboot'"),
         ("set-vcpus", {"vcpus": [{"logical-id": 4000, "online": True}]}, "cpu4000"),
         ("fsfreeze-freeze", {"timeout": -1}, "expected 1 to 86400"),
@@ -240,6 +271,17 @@ def test_freeze_hook(start_agent, connect, folder, fails):
         freeze_and_thaw()
     assert client.ask("fsfreeze-status") == "thawed"
     assert (folder / "calls").read_text().split() == (["freeze"] if fails == "freeze" else ["freeze", "thaw"])
+
+
+def test_freeze_hook_that_leaves_a_process_behind(start_agent, connect, folder):
+    """Such as a database's client that holds a lock until the thaw: the hook's own end counts, whatever is open."""
+    hook = folder / "hook"
+    os.mkfifo(folder / "fifo")
+    hook.write_text(f'#!/bin/sh\n[ "$1" = thaw ] && echo >{folder}/fifo || cat {folder}/fifo &\n')
+    hook.chmod(0o755)
+    client = connect(start_agent(f"--fsfreeze-hook={hook}")[1])
+    assert client.ask("fsfreeze-freeze-list", mountpoints=[]) == 0
+    assert client.ask("fsfreeze-thaw") == 0
 
 
 def test_log_lines_wait_while_frozen(start_agent, connect):

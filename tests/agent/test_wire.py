@@ -75,13 +75,15 @@ def test_client_that_has_no_more_to_say(client):
         (b'{"execute": "guest-sync"}\n', "GenericError", "'id' is missing"),
         (b'{"execute": "guest-sync", "arguments": {"id": "1"}}\n', "GenericError", "expected: integer"),
         (b'{"execute": "guest-exec", "arguments": {"path": "x", "arg": [1]}}\n', "GenericError", "array of strings"),
+        (b'{"execute": "guest-ping", "execute": "guest-info"}\n', "GenericError", "a member twice"),
+        (b'{"execute": "guest-sync", "arguments": {"id": 1, "id": 2}}\n', "GenericError", "'id' is given twice"),
         (b'{"execute": nonsense}\n', "GenericError", "byte 12"),
         (b'{"execute": "guest-ping",}\n', "GenericError", "byte 25"),
         (b"noise\n", "GenericError", "byte 0"),
         (b"[" * 1025 + b"\n", "GenericError", "byte 1024: too many nested values"),
         (b"{" + b" " * (16 << 20) + b"\n", "GenericError", "too long"),
     ],
-    ids=[str(number) for number in range(15)],
+    ids=[str(number) for number in range(17)],
 )
 def test_what_is_wrong_is_told_and_the_next_request_answered(client, request_bytes, kind, words):
     client.sock.sendall(request_bytes)
@@ -89,6 +91,14 @@ def test_what_is_wrong_is_told_and_the_next_request_answered(client, request_byt
         client.answer()
     assert caught.value.kind == kind and words in caught.value.desc
     assert client.ask("ping") == {}
+
+
+def test_what_is_wrong_in_a_whole_value_costs_that_value(client):
+    """Bytes behind its last bracket are the next request, on the same line too."""
+    client.sock.sendall(b'{"execute": ?}{"execute": "guest-sync", "arguments": {"id": 3}}')
+    with pytest.raises(AgentError, match="byte 12"):
+        client.answer()
+    assert client.answer() == 3
 
 
 def test_answer_that_nobody_reads_holds_up_nobody_else(start_agent, connect):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """outboard-agent in guests that have no network device, over QEMU's own ports: what it changes there."""
+import itertools
 import subprocess
 import tempfile
 
@@ -187,6 +188,36 @@ def test_file_system_that_hangs_holds_up_nobody(world):
         assert other.ask("file-close", handle=other.ask("file-open", path="/tmp/other", mode="w")) == {}
         guest.run("/usr/sbin/fsfreeze --unfreeze /mnt")
         assert hangs.answer() > 0
+
+
+def test_somebody_else_thaws(world):
+    """What was written meanwhile may be in the copy: its maker is told, as often as it asks."""
+    guest, _, path = world(files=with_libraries("/usr/sbin/fsfreeze"))
+    with Client(path) as client:
+        assert client.ask("fsfreeze-freeze", timeout=600) == 1
+        guest.run("/usr/sbin/fsfreeze --unfreeze /mnt")
+        for _ in range(2):
+            with pytest.raises(AgentError, match="somebody else has thawed 1 of 1; a copy .* may be inconsistent"):
+                client.ask("fsfreeze-thaw")
+        assert client.ask("fsfreeze-status") == "thawed"
+        assert client.ask("fsfreeze-freeze") == client.ask("fsfreeze-thaw") == 1
+
+
+def test_process_id_that_the_kernel_gives_again(world):
+    """The status is that of the program which was started last."""
+    guest, _, path = world()
+    with Client(path) as client:
+        former = client.ask("exec", path="sh", arg=["-c", "exit 3"])["pid"]  # nobody asks for its status
+        for back in itertools.cycle(range(1, 10)):  # the shell of the guest may start something too
+            guest.run(f"echo {former - back} >/proc/sys/kernel/ns_last_pid")
+            pid = client.ask("exec", path="sh", arg=["-c", "exit 7"])["pid"]
+            if pid == former:
+                break
+            while not client.ask("exec-status", pid=pid)["exited"]:
+                pass
+        while not (status := client.ask("exec-status", pid=former))["exited"]:
+            pass
+        assert status["exitcode"] == 7
 
 
 def test_keys_of_a_user(world):
