@@ -25,20 +25,21 @@ static int check(void *state, const void *bytes, size_t len, struct ob_fault *fa
 }
 
 /* A test build can leave the barrier out, to show its effect (docs/testing.md). */
-static bool has_barrier(void)
-{
+static bool has_barrier = true;
+
 #ifdef OUTBOARD_FAULT_POINTS
-    return !getenv("OUTBOARD_WITHOUT_BARRIER");
-#else
-    return true;
-#endif
+/* A cell forgets the environment. */
+__attribute__((constructor)) static void read_barrier(void)
+{
+    has_barrier = !getenv("OUTBOARD_WITHOUT_BARRIER");
 }
+#endif
 
 /* Whether no request of the process before is in flight. */
 static bool has_passed(struct nvme *nvme)
 {
     bool passed = true;
-    for (unsigned i = 0; i < nvme->namespaces.count && has_barrier(); i++) {
+    for (unsigned i = 0; i < nvme->namespaces.count && has_barrier; i++) {
         struct block *block = nvme->namespaces.list[i].block;
         passed &= !block->ops->barrier || block->ops->barrier(block);
     }

@@ -76,7 +76,9 @@ struct ob_program {
     void (*destroy)(void *config);
     /**
      * Open everything that the device needs and that has a path or a name: files, libraries,
-     * connections. Options have been applied. May be NULL.
+     * connections, variables of the environment. In the cell the environment is empty except for
+     * TZ, and the bytes of the old one are overwritten: copy them. Options have been applied. May be
+     * NULL.
      *
      * Returns 0 or a negative errno. Fill @fault if the errno alone does not name the cause. On
      * failure leave nothing open: neither close() nor create() is called.

@@ -21,9 +21,10 @@ struct client_options {
     const char *control; /* of a proxy that runs; or */
     const char *channel; /* where to run one for this command alone */
     const char *key_file;
-    const char *service; /* run: a declared command */
-    bool terminal;       /* run */
-    bool json;           /* status */
+    const char *service;       /* run: a declared command */
+    bool terminal;             /* run */
+    const char *terminal_type; /* run: $TERM; NULL: not set */
+    bool json;                 /* status */
     bool print_cell;
     enum confine_how cell;
     uint32_t count; /* ping */

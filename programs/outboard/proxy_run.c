@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "base/auto.h"
 #include "command.h"
 #include "os/socket.h"
 #include "proxy/run.h"
@@ -61,7 +62,7 @@ static void put_out(struct session *session, size_t len)
 /* TERM=..., if it is to go along. */
 static bool get_term(const struct client_options *options, char ret_variable[EXEC_VARIABLE_MAX + 1])
 {
-    const char *value = getenv("TERM");
+    const char *value = options->terminal_type;
     return options->terminal && value && *value &&
            snprintf(ret_variable, EXEC_VARIABLE_MAX + 1, "TERM=%s", value) <= EXEC_VARIABLE_MAX;
 }
@@ -370,5 +371,9 @@ int proxy_run_command(int argc, char **argv)
         log_line("give a command, or --service=NAME");
         return EXIT_USAGE;
     }
+    /* A cell forgets the environment. */
+    const char *type = getenv("TERM");
+    AUTO_FREE char *kept = type ? strdup(type) : NULL;
+    options.terminal_type = kept;
     return open_and_run(&options);
 }

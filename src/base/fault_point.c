@@ -26,9 +26,18 @@ static void read_death(const char *text, unsigned long long life)
         deaths[death_count++] = death;
 }
 
-void fault_points_arm(unsigned long long life)
+/* A cell forgets the environment, and a process that waits in its cell is armed there. */
+static char *faults;
+
+__attribute__((constructor)) static void keep_faults(void)
 {
     const char *text = getenv("OUTBOARD_FAULTS");
+    faults = text ? strdup(text) : NULL;
+}
+
+void fault_points_arm(unsigned long long life)
+{
+    const char *text = faults;
     while (text && *text) {
         read_death(text, life);
         const char *comma = strchr(text, ',');

@@ -5,7 +5,7 @@
  * Open. The caller is single-threaded, has opened its files and sockets, and has read no byte of a
  * peer. It may do all that its user may.
  *
- * Leave: cell_leave(). Root takes an own user id. The process gets namespaces of its own (user,
+ * Leave: the environment is forgotten (environment.h). cell_leave(): root takes an own user id. The process gets namespaces of its own (user,
  * mount, network, IPC, host name, cgroup) and an empty read-only root; then it gives up
  * capabilities, memory beyond a bound, core files, inspection by others, new privileges by exec
  * and, by Landlock, all paths, TCP ports, abstract sockets and signals to others. Open descriptors

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
 #include "base/limits.h"
 #include "base/number.h"
 #include "os/log.h"
+#include "sandbox/environment.h"
+#include "sandbox/sanitized.h"
 
 int confine_parse_how(const char *value, enum confine_how *ret_how, struct ob_fault *fault)
 {
@@ -103,19 +104,13 @@ static int judge(const struct confinement *confinement, enum cell_part first, en
     return 0;
 }
 
-/* Functions of the C library that know the time of day read /etc/localtime again and again unless
- * TZ names a file: a library of a user's would end for that. */
-static void keep_time_zone(void)
-{
-    setenv("TZ", ":/etc/localtime", 0);
-    tzset();
-}
-
 int confine_leave(struct confinement *confinement, struct ob_fault *fault)
 {
     if (!confinement->policy)
         return 0;
-    keep_time_zone();
+    if (!SANITIZED &&
+        !confinement->plan.reaches_out) /* name services have variables of their own */
+        environment_forget();
     cell_leave(&confinement->plan, &confinement->report);
     if (confinement->plan.reaches_out)
         log_line("cell: keeps paths and the network: the device connects to a server again later");
