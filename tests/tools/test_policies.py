@@ -65,6 +65,25 @@ def test_a_file_can_be_spare(tool, tmp_path):
     assert differences(tool, tmp_path, policy) == []
 
 
+def test_the_report_ends_with_the_differences(tool, tmp_path, capsys):
+    policy = "close\nmemfd_create\ntgkill\nclone\nsocket\nseccomp\nfcntl\nread\nwrite # spare: for others\n"
+    differences(tool, tmp_path, policy)
+    lines = tool.read_policies(tmp_path)
+    assert tool.report(lines, list(tool.compare(lines, tmp_path))) == 1
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "== differences",
+        "program: no line allows mmap(0x0, 0x1000, 0x3)",
+        "one.policy: no program used 'read'",
+        "9 lines: 7 used, 1 spare for a reason, 1 unused; 1 calls without a line",
+    ]
+
+
+def test_all_parts_of_the_suite_with_programs_are_recorded(tool):
+    folders = {path.parent.name for path in paths.TREE.glob("tests/*/test_*.py")}
+    assert folders - set(tool.PARTS) == {"escape", "models", "session"}  # forbidden calls; no programs in cells
+    assert "irqfd and not long" in tool.command("nested")
+
+
 @pytest.mark.parametrize("condition, holds", [("a0=0x64", True), ("a0=101", False), ("a0&4=4", True), ("a0&4=0", False),
                                               ("a0!=100", False), ("a0!=99", True), ("a0=self", True), ("a1=7", True)])  # fmt: skip
 def test_conditions(tool, condition, holds):

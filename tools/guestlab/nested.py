@@ -30,7 +30,7 @@ PERIODIC_TICK = "nohz=off highres=off"
 KEEP_VM = str(paths.TREE / "tools/guestlab/keep_vm.py")
 
 # What the command finds in its environment as it is here.
-KEPT = ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE", machine.OVERRIDE)
+KEPT = ("PATH", "LANG", "PYTHONDONTWRITEBYTECODE", machine.OVERRIDE, paths.OVERRIDE)
 
 # The command's output goes to a serial line of its own, as it comes. To close that waits until all is sent.
 SCRIPT = """

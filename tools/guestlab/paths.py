@@ -5,7 +5,8 @@ import pathlib
 
 TREE = pathlib.Path(__file__).resolve().parents[2]
 # tools/policies has another one, whose programs are recorded.
-BUILD = pathlib.Path(os.environ.get("OUTBOARD_BUILD", TREE / "build"))
+OVERRIDE = "OUTBOARD_BUILD"
+BUILD = pathlib.Path(os.environ.get(OVERRIDE, TREE / "build"))
 CACHE = BUILD / "cache"
 TEST_LOGS = BUILD / "test-logs"
 
