@@ -232,6 +232,10 @@
  * to, milliseconds. */
 #define LIMIT_START_MS 30000u
 #define LIMIT_STOP_MS  10000u
+
+/* Time for the last processes of a device's control group to end, once the device has ended. */
+#define LIMIT_GROUP_END_MS 500
+
 /* How long a guest may wait for an upgrade, milliseconds: until the old process stands still, and until
  * the new one is ready. Spare processes that end are replaced after a while. */
 #define LIMIT_UPGRADE_MS      4000u

@@ -250,7 +250,9 @@ static _Noreturn void become_program(const struct child_spec *spec, int failure_
     forget_signals();
     limit_files(spec->open_files);
     failure_fd = fcntl(failure_fd, F_DUPFD_CLOEXEC, last + 1); /* out of their way */
-    int err = take_standard_streams(spec);
+    int err = spec->group_fd > 0 && write(spec->group_fd, "0", 1) < 0 ? errno : 0;
+    if (err == 0)
+        err = take_standard_streams(spec);
     if (err == 0)
         err = take_passed(spec);
     dup3(failure_fd, last, O_CLOEXEC);

@@ -29,6 +29,7 @@ struct child_spec {
     rlim_t open_files;    /* its soft limit of open files; 0: ours */
     const int *passed;    /* become its descriptors 3, 4, ...; each is above all of these */
     unsigned passed_count;
+    int group_fd;  /* cgroup.procs of its control group; 0 or -1: ours */
     bool attached; /* stays in our session and process group, so that the terminal is its, too */
 };
 

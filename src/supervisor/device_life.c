@@ -12,6 +12,7 @@
 
 #include "base/auto.h"
 #include "base/statistics.h"
+#include "supervisor/control_group.h"
 
 int device_life_make_statistics(int *ret_fd)
 {
@@ -106,12 +107,19 @@ static int spawn(const struct device_life_spec *spec, const struct device_life_v
         err = argv ? set_environment(spec, life->ready, vault->variable, &environment) : -ENOMEM;
     if (err < 0)
         return err;
+    AUTO_FD group_fd = -1;
+    err = control_group_open(spec->plan->section, &group_fd);
+    if (err < 0) {
+        free_environment(spec, environment);
+        return err;
+    }
     const struct child_spec child = {
         .argv = argv,
         .environment = environment,
         .fd = {-1, log_fd, log_fd},
         .passed = passed,
         .passed_count = count,
+        .group_fd = group_fd,
     };
     err = child_spawn(spec->children, &child, &life->child);
     free_environment(spec, environment);

@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "os/clock.h"
 #include "os/log.h"
+#include "supervisor/control_group.h"
 
 static int continue_device(struct device_process *device);
 static void make_spare(void *argument);
@@ -522,7 +523,10 @@ int device_process_start(struct device_process *device, const struct plan_device
                          struct ob_fault *fault)
 {
     init(device, plan, host);
-    int err = device_life_make_statistics(&device->statistics_fd);
+    int err = control_group_make(plan->section, fault);
+    if (err < 0)
+        return err;
+    err = device_life_make_statistics(&device->statistics_fd);
     if (err == 0 && plan->on_death == PLAN_DEATH_RESTART) {
         err = restart_begin(&device->restart, socket_fd, plan->restart_limit, host->spare_fd);
         device->restarts = err == 0;
@@ -588,4 +592,5 @@ void device_process_done(struct device_process *device)
     ready_socket_free(device->ready);
     auto_close(&device->statistics_fd);
     auto_close(&device->trace_fd);
+    control_group_remove(device->plan ? device->plan->section : NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "base/auto.h"
 #include "base/number.h"
+#include "supervisor/control_group.h"
 #include "supervisor/program_path.h"
 #include "supervisor/qemu_device.h"
 
@@ -112,7 +113,8 @@ static int take_own(struct planner *planner, struct plan_device *device,
         device->restart_limit = (unsigned)number;
         return 1;
     }
-    return strcmp(setting->key, "spare") == 0 || strcmp(setting->key, "on-hang") == 0;
+    return strcmp(setting->key, "spare") == 0 || strcmp(setting->key, "on-hang") == 0 ||
+           control_group_has_key(setting->key);
 }
 
 static int add_option(struct planner *planner, struct plan_device *device,
@@ -187,6 +189,7 @@ static int fill_device(struct planner *planner, const struct config_section *sec
 {
     const char *wire = config_value(section, "wire");
     *device = (struct plan_device){.id = section->id,
+                                   .section = section,
                                    .is_channel = section->is_channel,
                                    .vhost_user = wire && strcmp(wire, "vhost-user") == 0,
                                    .restart_limit = LIMIT_RESTARTS_A_MINUTE};

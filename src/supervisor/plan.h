@@ -62,8 +62,9 @@ struct plan_device {
     unsigned watchdog_ms; /* 0: none */
     enum plan_on_hang on_hang;
     enum plan_on_death on_death;
-    unsigned restart_limit; /* restarts within a minute */
-    bool spare;             /* a process waits for the death of the one that serves */
+    unsigned restart_limit;               /* restarts within a minute */
+    bool spare;                           /* a process waits for the death of the one that serves */
+    const struct config_section *section; /* the configuration's */
     struct words command;
 };
 
@@ -94,7 +95,7 @@ void plan_free(struct plan *plan);
 int plan_parse_on_hang(const char *text, enum plan_on_hang *ret_on_hang);
 const char *plan_on_hang_name(enum plan_on_hang on_hang);
 
-/* The settings on-hang and spare of a device, behind its others. 0, or -EINVAL with the fault filled. */
+/* The settings on-hang, spare and cgroup of a device, behind its others. 0, or -EINVAL with the fault filled. */
 int plan_take_policies(const char *path, const struct config_section *section, bool qemu,
                        struct plan_device *device, struct ob_fault *fault);
 /* The setting on-supervisor-death. 0, or -EINVAL with the fault filled. */

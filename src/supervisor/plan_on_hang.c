@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "supervisor/control_group.h"
 #include "supervisor/plan.h"
 
 static const char *const on_hang_names[] = {
@@ -55,7 +56,7 @@ int plan_take_policies(const char *path, const struct config_section *section, b
         return wrong(path, spare, "yes or no", fault);
     if (device->spare && !restarts)
         return wrong(path, spare, "no: its device has no on-death = \"restart\"", fault);
-    return 0;
+    return control_group_check(path, section, fault);
 }
 
 int plan_take_supervisor_death(const struct config *config, bool *ret_ends, struct ob_fault *fault)

@@ -257,8 +257,11 @@ static int start_device(struct supervisor *supervisor, const struct plan_device 
     if (err < 0)
         return ob_fault_set(fault, err, "[device \"%s\"]: can't make its socket: %s", plan->id,
                             strerror(-err));
-    return device_process_start(&supervisor->devices[supervisor->started++], plan, fd,
-                                &supervisor->host, fault);
+    struct device_process *device = &supervisor->devices[supervisor->started++];
+    err = device_process_start(device, plan, fd, &supervisor->host, fault);
+    if (err < 0 && !device->child)
+        device->state = DEVICE_PROCESS_ENDED; /* nobody waits for its end */
+    return err;
 }
 
 static void start_devices(struct supervisor *supervisor)
