@@ -65,6 +65,7 @@ def test_others_serve_under_their_profiles(lab, name):
 
 
 def test_a_disk_elsewhere_is_refused(lab):
+    """Without a cell, so that the profile alone refuses."""
     lab.check_image_is_refused(f"{NVME} --cell=none", "/var/lib/disk.img")
 
 
@@ -97,6 +98,7 @@ def test_a_label_that_is_refused_is_named(lab, program, label, says):
 
 
 def test_disks_of_one_machine_are_separated_by_profiles_of_their_own(lab):
+    """Without a cell, so that the profile alone refuses."""
     command = f"{NVME} --label=outboard-nvme-one --cell=none --image={IMAGES}/"
     lab.run(f"start {command}own.img; stop")
     assert "asked to stop" in lab.log()

@@ -24,7 +24,7 @@ def test_a_kernel_limits_a_device(boot):
     files = {"/bin/outboard": OUTBOARD, "/bin/led": LED, "/etc/vm.conf": CONFIGURATION.encode(), "/bin/vmm": VMM.encode()}
     files |= {path: file for path, file in with_libraries(str(OUTBOARD), str(LED)).items() if ".so" in path}
     guest = boot(files=files)
-    guest.run("chmod 755 /bin/vmm; mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; mkdir /sys/fs/cgroup/machine")
+    guest.run("chmod 755 /bin/vmm; mkdir -p /run -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; mkdir /sys/fs/cgroup/machine")
     guest.run("echo +memory +pids >/sys/fs/cgroup/cgroup.subtree_control")
     limits = guest.run("outboard run /etc/vm.conf 2>/tmp/log || cat /tmp/log").split()
     assert limits[:2] == [str(8 << 20), "7"]
