@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import pathlib
 import select
 import socket
 import subprocess
@@ -56,6 +57,20 @@ def test_a_descriptor_without_a_use_is_closed(tmp_path, name):
     with leaving(PROGRAMS[name], tmp_path) as (process, pipe):
         assert select.select([pipe], [], [], PATIENCE_S)[0] and os.read(pipe, 1) == b""
         assert process.poll() is None
+
+
+# With a cell. The agent at a socket has no channel, and no cell.
+CONFINED = [name for name in PROGRAMS if name not in ("outboard-backdoor without a cell", "outboard-agent at a socket")]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may look into a cell")
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_cell_forgets_the_environment(tmp_path, name, monkeypatch):
+    """The kernel shows the bytes that it has put beside the stack; static programs are no exception."""
+    monkeypatch.setenv("OUTBOARD_TEST_SECRET", "hush")
+    with leaving(PROGRAMS[name], tmp_path) as (process, _):
+        there = b"OUTBOARD_TEST_SECRET=hush" in pathlib.Path(f"/proc/{process.pid}/environ").read_bytes()
+        assert there == (name not in CONFINED)
 
 
 def test_one_that_an_option_names_is_kept(tmp_path):
