@@ -27,7 +27,7 @@ mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 while read -r module; do insmod "/lib/modules/$module"; done </etc/modules
 {commands}
-dmesg | grep -E 'nvme.*(imeout|reset|error|down)' | sed 's/^/COMPLAINT /'
+dmesg | grep -v 'ommand line:' | grep -E 'nvme.*(imeout|reset|error|down)' | sed 's/^/COMPLAINT /'
 echo ended
 poweroff -f
 """
@@ -110,6 +110,30 @@ class Vm:
                 select.select([end], [], [])
             self.killed.add(pid)
 
+    def io_done(self):
+        """How many reads and writes of the guest the device has done, in all its lives."""
+        stats = ctl(self.log_path.parent, "stats")
+        assert stats, "".join(line or "" for line in self.console) + self.text()
+        (stats,) = stats
+        return stats["reads"] + stats["writes"]
+
+    def storm_by_io(self, kills):
+        """As storm(), for a guest that uses a disk and says little: before every second kill the disk gets on."""
+        for number in range(kills):
+            pid = self.device()
+            while pid is None:
+                assert self.process.poll() is None, self.text()
+                pid = self.device()
+            with os.fdopen(os.pidfd_open(pid)) as end:
+                if number % 2 == 0:
+                    before = self.io_done()
+                    while self.io_done() < before + 16:
+                        assert self.process.poll() is None, self.text()
+                select.select([end], [], [], random.uniform(0, 0.03))
+                os.kill(pid, signal.SIGKILL)
+                select.select([end], [], [])
+            self.killed.add(pid)
+
     def upgrades(self, times):
         """Another process takes the device's place, with progress of the guest between."""
         for _ in range(times):
@@ -129,24 +153,25 @@ class Vm:
 
 @pytest.fixture
 def vm(tmp_path):
-    """vm(C program, device's program, settings of the device): a Vm."""
+    """vm(C program or None, device's program, settings of the device, command=, modules=, files=): a Vm."""
     started = []
 
-    def start(name, device, settings, command=None, modules=()):
+    def start(name, device, settings, command=None, modules=(), files=None, memory="256M", append=""):
         kernel = kernels.kernel("cloud")
-        program = tmp_path / name
-        subprocess.run(["cc", "-static", "-O2", "-D_GNU_SOURCE", "-o", program, SOURCES / f"{name}.c"], check=True)
+        programs = [tmp_path / name] if name else []
+        for program in programs:
+            subprocess.run(["cc", "-static", "-O2", "-D_GNU_SOURCE", "-o", program, SOURCES / f"{name}.c"], check=True)
         init = tmp_path / "init"
         init.write_text(INIT.format(commands=command or name))
-        (tmp_path / "initramfs").write_bytes(initramfs.build(kernel, modules, [program], init=init))
+        (tmp_path / "initramfs").write_bytes(initramfs.build(kernel, modules, programs, files, init=init))
         (tmp_path / "vm.conf").write_text(f"""
             [machine]
               program = "{os.environ.get(OVERRIDE, QEMU)}"
-              memory = "256M"
+              memory = "{memory}"
               control = "{tmp_path}/control"
               arguments = "-nodefaults -no-user-config -display none -serial stdio -machine q35 -accel {accelerator()}"
               arguments = "-cpu {'host' if accelerator() == 'kvm' else 'max'} -kernel {kernel.image}"
-              arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 no_timer_check quiet panic=-1' -no-reboot"
+              arguments = "-initrd {tmp_path}/initramfs -append 'console=ttyS0 no_timer_check quiet panic=-1 {append}' -no-reboot"
             [device "device"]
               program = "{device}"
               {settings}
@@ -232,7 +257,7 @@ def verify_under(deed, vm, folder, times):
     machine.stop()
     assert int(machine.read_until("verified").split()[1]) > 0
     machine.end()
-    assert len(machine.killed) == kills
+    assert len(machine.killed) == (times if deed is Vm.storm else 0)
 
 
 @pytest.mark.irqfd
