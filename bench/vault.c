@@ -56,7 +56,7 @@ static struct bench_process start(char *const argv[], int processor, bool with_v
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         bench_die("can't make a vault: %s", strerror(errno));
     int keeper = inheritable(ends[1]); /* ends[0] stays open: the keeper ends with it */
-    snprintf(variable, sizeof(variable), VAULT_FORMAT, vault, keeper, -1, 1ull, 0);
+    snprintf(variable, sizeof(variable), VAULT_FORMAT, vault, keeper, -1, 1ull, 0, 0ull);
     setenv(VAULT_VARIABLE, variable, 1);
     struct bench_process process = bench_start(argv, processor, NULL);
     unsetenv(VAULT_VARIABLE);

@@ -224,6 +224,9 @@
 #define LIMIT_VAULT_BYTES   (8u << 20) /* of the whole vault */
 #define LIMIT_RESTART_LIVES 5u
 #define LIMIT_KEEPER_MS     2000u
+/* A message of vfio-user that has waited for a process has its answer within this time, milliseconds, or
+ * none: QEMU 10.2 gives it up after 5 s, and takes a later answer for that of another message. */
+#define LIMIT_ANSWER_MS 4500u
 /* Restarts of a device within a minute, unless its configuration says otherwise. */
 #define LIMIT_RESTARTS_A_MINUTE 20u
 #define LIMIT_RESTART_LIMIT     1000000u

@@ -8,18 +8,20 @@
 
 #include <stdint.h>
 
-/* The environment variable of a device process that has a vault, five numbers: the vault's descriptor, that of its
+/* The environment variable of a device process that has a vault, six numbers: the vault's descriptor, that of its
  * keeper's channel, that of the channel to the keeper of the process before or -1, the number of its
- * life from 1 on, and whether the next message has killed each process that looked at it.
+ * life from 1 on, whether the next message has killed each process that looked at it, and since when no process
+ * serves (CLOCK_MONOTONIC in ns; 0 in the first life).
  *
  * If the number is 0, the process is to be ready and to wait. Its third descriptor is then a
  * SOCK_SEQPACKET socket. The message that lets it continue is a struct vault_turn, with the channel to
  * the keeper of the process before. */
 #define VAULT_VARIABLE "OUTBOARD_VAULT"
-#define VAULT_FORMAT   "%d,%d,%d,%llu,%d"
+#define VAULT_FORMAT   "%d,%d,%d,%llu,%d,%llu"
 
 struct vault_turn {
     uint64_t number;
+    uint64_t silent_ns; /* since when no process serves */
     uint32_t poisoned, reserved;
 };
 

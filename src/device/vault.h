@@ -36,7 +36,7 @@
 #include "base/vault_head.h"
 
 #define VAULT_MAGIC   0x54564f42u /* "BOVT" */
-#define VAULT_VERSION 2u
+#define VAULT_VERSION 3u
 
 /* Bytes for the counts of transfers, which the program lays out (os/counted.h). */
 #define VAULT_TRANSFER_BYTES 16384u
@@ -115,6 +115,9 @@ struct vault_shared {
     /* Effects that were begun: a message, by the position of its bytes plus 1, and below
      * VAULT_EFFECT_BITS their number. Not committed: it tells more than the commit knows. */
     uint64_t begun;
+    /* CLOCK_MONOTONIC in ns: when bytes of the VMM came last, and since when it may wait for an
+     * answer because processes died (0: it does not). Not committed. */
+    uint64_t received_ns, waiting_ns;
     /* -- */
     _Alignas(4096) uint8_t transfers[VAULT_TRANSFER_BYTES];
     struct vault_entry entries[LIMIT_VAULT_ENTRIES];

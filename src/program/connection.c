@@ -74,6 +74,34 @@ static ssize_t receive(struct connection *connection, uint8_t *to, size_t room,
     return socket_receive(connection->fd, to, room, ret_fds);
 }
 
+static bool has_unanswered(const struct connection *connection)
+{
+    return connection->engine->rx_len > 0 || engine_pending(connection->engine).len > 0;
+}
+
+/* A message from before this process is not answered when the VMM may have given it up: it would take
+ * the answer for that of another message. */
+static int check_age(struct connection *connection)
+{
+    const struct engine *engine = connection->engine;
+    if (connection->answer_by_ns == 0 || clock_now_ns() <= connection->answer_by_ns)
+        return 0;
+    return ob_fault_set(&connection->engine->fault, -ETIMEDOUT,
+                        "no process has served the VMM for %u ms or more, and it may have given "
+                        "its message up; ends the connection instead of an answer that is too late",
+                        engine->ops->answer_ms);
+}
+
+/* Nothing from before this process is unanswered. */
+static void catch_up(struct connection *connection)
+{
+    struct vault *vault = connection->engine->vault;
+    if (!vault || vault->shared->waiting_ns == 0 || has_unanswered(connection))
+        return;
+    connection->answer_by_ns = 0;
+    vault->shared->waiting_ns = 0;
+}
+
 /* Sends replies until none is left or the peer takes no more. 0 or a negative errno. */
 static int send_pending(struct connection *connection)
 {
@@ -82,6 +110,9 @@ static int send_pending(struct connection *connection)
         struct engine_output output = engine_pending(engine);
         if (output.len == 0)
             return 0;
+        int late = check_age(connection);
+        if (late < 0)
+            return late;
         fault_point("before-send");
         ssize_t sent = send_output(connection, &output);
         fault_point("sent");
@@ -124,11 +155,18 @@ static int turn(struct connection *connection)
                             "the peer sent more than %u descriptors at once, or more than this "
                             "process may open",
                             LIMIT_FDS_PER_RECEIVE);
+    if (received == -EAGAIN)
+        catch_up(connection);
     if (received < 0)
         return (int)received;
     fault_point("received");
     uint64_t since_ns = connection->statistics ? clock_now_ns() : 0;
-    int err = engine_received(engine, (size_t)received, fds.fd, fds.count);
+    if (engine->vault)
+        engine->vault->shared->received_ns = since_ns;
+    int err = check_age(connection);
+    if (err < 0)
+        return err;
+    err = engine_received(engine, (size_t)received, fds.fd, fds.count);
     if (shared_memory_was_cut())
         return refuse_cut(connection);
     if (err >= 0 && !engine_has_io_in_flight(engine))
@@ -141,7 +179,10 @@ static int turn(struct connection *connection)
 /* Lets the engine continue after work of the device: memory given back, DMA submitted. */
 static int poke(struct connection *connection)
 {
-    int err = engine_poke(connection->engine);
+    int err = has_unanswered(connection) ? check_age(connection) : 0;
+    if (err < 0)
+        return err;
+    err = engine_poke(connection->engine);
     int send_err = send_pending(connection);
     return err < 0 ? err : send_err;
 }
@@ -215,6 +256,12 @@ static int block(struct connection *connection)
     struct engine *engine = connection->engine;
     connection->ready = connection->hung_up = false;
     int err = poke(connection);
+    if (err == 0 && connection->answer_by_ns > 0 && can_receive(connection)) {
+        err = turn(connection); /* messages that wait from before this process are old ones */
+        if (err != -EAGAIN)
+            return err;
+        err = 0;
+    }
     update_hold(connection);
     if (err == 0)
         err = choose_events(connection);
@@ -269,6 +316,9 @@ int connection_begin(struct connection *connection, int fd, struct loop *loop,
                                       .engine = engine,
                                       .statistics = device_statistics(engine->device),
                                       .events = EPOLLIN};
+    const unsigned answer_ms = engine->ops->answer_ms;
+    if (answer_ms > 0 && engine->vault && engine->vault->shared->waiting_ns > 0)
+        connection->answer_by_ns = engine->vault->shared->waiting_ns + answer_ms * 1000000ull;
     int err = loop_add(loop, fd, EPOLLIN, socket_ready, connection, &connection->source);
     return err < 0
                ? ob_fault_set(fault, err, "can't wait for the peer's socket: %s", strerror(-err))

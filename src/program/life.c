@@ -15,6 +15,7 @@
 
 #include "base/auto.h"
 #include "base/fault_point.h"
+#include "os/clock.h"
 #include "os/keeper.h"
 #include "os/log.h"
 #include "os/socket.h"
@@ -59,7 +60,7 @@ enum ob_vault_role ob_vault_role(void)
 int life_open(struct life *life, struct ob_fault *fault)
 {
     const char *value = getenv(VAULT_VARIABLE);
-    unsigned long long number;
+    unsigned long long number, silent_ns;
     int poisoned;
     *life = (struct life){.vault_fd = -1, .keeper_fd = -1, .before_fd = -1};
     if (!value) {
@@ -67,11 +68,12 @@ int life_open(struct life *life, struct ob_fault *fault)
         return 0;
     }
     if (sscanf(value, VAULT_FORMAT, &life->vault_fd, &life->keeper_fd, &life->before_fd, &number,
-               &poisoned) != 5)
-        return ob_fault_set(fault, -EINVAL, VAULT_VARIABLE ": got '%.60s', expected five numbers",
+               &poisoned, &silent_ns) != 6)
+        return ob_fault_set(fault, -EINVAL, VAULT_VARIABLE ": got '%.60s', expected six numbers",
                             value);
     unsetenv(VAULT_VARIABLE);
     life->number = number;
+    life->silent_ns = silent_ns;
     life->waits = number == 0;
     if (!life->waits)
         fault_points_arm(number);
@@ -108,6 +110,7 @@ int life_wait(struct life *life, struct ob_fault *fault)
     }
     life->before_fd = fds.fd[0];
     life->number = turn.number;
+    life->silent_ns = turn.silent_ns;
     life->poisoned = turn.poisoned;
     fault_points_arm(life->number);
     return 0;
@@ -193,6 +196,25 @@ static int fetch(struct life *life, struct batch *batch)
     return err < 0 ? err : ask(batch);
 }
 
+static void earlier(uint64_t *time_ns, uint64_t other_ns)
+{
+    if (other_ns > 0 && other_ns < *time_ns)
+        *time_ns = other_ns;
+}
+
+/* Since when the VMM may wait: since no process serves, since the bytes that nobody has answered
+ * came, or longer, if the process before has not caught up either. */
+static void note_waiting(struct life *life)
+{
+    const struct vault *vault = life->vault;
+    struct vault_shared *shared = life->shared;
+    uint64_t since_ns = life->silent_ns > 0 ? life->silent_ns : clock_now_ns();
+    earlier(&since_ns, shared->waiting_ns);
+    if (life->past.received > vault->now.rx_consumed || life->past.sent < vault->now.tx_produced)
+        earlier(&since_ns, shared->received_ns);
+    shared->waiting_ns = since_ns;
+}
+
 static void look_back(struct life *life)
 {
     const struct vault *vault = life->vault;
@@ -208,6 +230,7 @@ static void look_back(struct life *life)
     for (unsigned i = 0; i < vault->used; i++)
         life->resumes |=
             vault_is_valid(vault, i) && vault_entry(vault, i)->role.kind == VAULT_CONNECTION;
+    note_waiting(life);
 }
 
 static int succeed(struct life *life, struct ob_fault *fault)
@@ -240,6 +263,7 @@ static void start_afresh(struct vault *vault)
     for (unsigned kind = 0; kind < VAULT_KINDS; kind++)
         if (kind != VAULT_FILE)
             vault_forget(vault, (enum vault_kind)kind, NULL);
+    vault->shared->waiting_ns = 0;
     vault->now = (struct vault_record){0};
     vault_commit(vault);
 }

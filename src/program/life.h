@@ -30,8 +30,9 @@ struct life {
     uint64_t number;
     int vault_fd, keeper_fd, before_fd;
     bool poisoned;
-    bool waits;   /* for its turn: before_fd is where it comes */
-    bool resumes; /* a connection is there */
+    uint64_t silent_ns; /* since when no process serves; 0: in the first life */
+    bool waits;         /* for its turn: before_fd is where it comes */
+    bool resumes;       /* a connection is there */
     struct engine_past past;
     struct engine_past_fd fds[COUNTED_FDS];
 };

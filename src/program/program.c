@@ -252,6 +252,10 @@ static int serve_further(struct program *program, int fd, const struct engine_op
     err = connection_serve(fd, program->loop, engine, program->options.poll_us, &program->stop,
                            &program->hold, fault);
     engine_free(engine);
+    if (err < 0 && past && program->listens) { /* it ends no more than that of another peer does */
+        log_line("dropped the peer: %s", fault->text);
+        return 0;
+    }
     return err;
 }
 

@@ -62,6 +62,8 @@ struct engine_ops {
     size_t reply_limit;  /* the longest reply to one frame, bytes */
     bool has_dma_messages; /* memory that is not shared is reached all the same */
     bool only_virtio;      /* carries no other device */
+    unsigned
+        answer_ms; /* a VMM may give a message up that has no answer after this time; 0: it waits */
 
     /* Once its answer for len bytes is not WIRE_MORE, it is the same for more bytes. */
     enum recognition (*recognises)(const uint8_t *bytes, size_t len);

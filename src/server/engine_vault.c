@@ -46,6 +46,7 @@ void engine_vault_end(struct engine *engine)
     device_forget_memory(engine->device, VAULT_MEMORY, NULL);
     vault->now = (struct vault_record){0};
     vault->shared->begun = 0; /* positions begin again with the next connection */
+    vault->shared->waiting_ns = 0;
     device_vault_put(engine->device);
     device_vault_save(engine->device);
     vault_commit(vault);

@@ -36,6 +36,7 @@ static int read_ledger(int fd, struct adoption *adoption, struct ob_fault *fault
     int err = check_ledger(fd, ledger, fault);
     if (err == 0) {
         adoption->state = *ledger_state(ledger);
+        adoption->orphaned_ns = ledger->orphaned_ns;
         snprintf(adoption->file, sizeof(adoption->file), "%.*s", (int)sizeof(ledger->file) - 1,
                  ledger->file);
     }
@@ -89,6 +90,13 @@ int adoption_fetch(const struct adoption *adoption, int number, int *ret_fd)
     return err;
 }
 
+/* Its process has ended. Nobody saw when, but the supervisor had not. */
+static bool has_ended(const struct ledger_device *device)
+{
+    struct pollfd process = {.fd = device->fd[LEDGER_PROCESS], .events = POLLIN};
+    return process.fd < 0 || poll(&process, 1, 0) > 0;
+}
+
 int adoption_device(const struct adoption *adoption, const char *id,
                     struct ledger_device *ret_device)
 {
@@ -100,6 +108,8 @@ int adoption_device(const struct adoption *adoption, const char *id,
         *ret_device = *device;
         for (unsigned fd = 0; fd < LEDGER_FDS && err == 0; fd++)
             err = adoption_fetch(adoption, device->fd[fd], &ret_device->fd[fd]);
+        if (err == 0 && ret_device->silent_ns == 0 && has_ended(ret_device))
+            ret_device->silent_ns = adoption->orphaned_ns;
         return err;
     }
     return -ENOENT;

@@ -10,6 +10,7 @@
 struct adoption {
     int channel; /* to the guardian */
     struct ledger_state state;
+    uint64_t orphaned_ns; /* when the supervisor ended */
     char file[PATH_MAX];
 };
 

@@ -59,6 +59,7 @@ static void take_status(struct device_process *device, const struct ready_told *
 static void revive(struct device_process *device)
 {
     device->hung = false;
+    restart_silent(&device->restart, 0);
     log_line("%s: gives signs of life again", device->plan->id);
     tell(device, DEVICE_ALIVE);
 }
@@ -187,6 +188,7 @@ static void on_silence(struct device_process *device)
     log_line("%s: has given no sign of life for %u ms; %s", device->plan->id,
              device->plan->watchdog_ms, waits ? "pauses the VM" : "sends SIGKILL");
     device->hung = true;
+    restart_silent(&device->restart, clock_now_ns() - device->plan->watchdog_ms * 1000000ull);
     tell(device, DEVICE_HUNG);
     if (!waits)
         child_signal(device->child, SIGKILL);
@@ -351,6 +353,7 @@ static void on_upgrade_stops(void *argument)
     struct device_process *device = argument;
     timer_cancel(&device->patience);
     device->gaps.since_ns = clock_now_ns();
+    restart_silent(&device->restart, device->gaps.since_ns);
 }
 
 /* Its client is told once. */
@@ -399,6 +402,7 @@ static void on_upgrade_failed(void *argument, const char *reason)
         return;
     }
     device->gaps.since_ns = 0;
+    restart_silent(&device->restart, 0);
     watch_over(device);
 }
 
@@ -500,6 +504,7 @@ int device_process_adopt(struct device_process *device, const struct plan_device
                                                           .owner = record->owner,
                                                           .newest = record->newest,
                                                           .limit = plan->restart_limit,
+                                                          .silent_ns = record->silent_ns,
                                                           .spare_fd = host->spare_fd});
     int err = adopt_process(device, record);
     if (err < 0)

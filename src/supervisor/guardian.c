@@ -159,7 +159,7 @@ static void close_the_rest(const struct guardian *guardian)
             close(fd);
 }
 
-static _Noreturn void guard(struct guardian *guardian, const struct ledger *ledger, int supervisor)
+static _Noreturn void guard(struct guardian *guardian, struct ledger *ledger, int supervisor)
 {
     sigset_t all;
     sigfillset(&all);
@@ -168,6 +168,7 @@ static _Noreturn void guard(struct guardian *guardian, const struct ledger *ledg
     setsid();
     while (!has_ended(supervisor))
         socket_wait(supervisor, POLLIN, UINT64_MAX);
+    ledger->orphaned_ns = clock_now_ns();
     guardian->state = ledger_state(ledger);
     end_upgrades(guardian);
     close_the_rest(guardian);
@@ -178,7 +179,7 @@ static _Noreturn void guard(struct guardian *guardian, const struct ledger *ledg
     _exit(0);
 }
 
-int guardian_start(const struct plan *plan, const struct ledger *ledger, int ledger_fd)
+int guardian_start(const struct plan *plan, struct ledger *ledger, int ledger_fd)
 {
     struct guardian guardian = {.plan = plan, .ledger_fd = ledger_fd};
     int supervisor = (int)syscall(SYS_pidfd_open, getpid(), 0);

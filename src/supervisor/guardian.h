@@ -20,7 +20,7 @@
 #define GUARDIAN_DONE (-1)
 
 /* Starts it. Its process id or a negative errno. */
-int guardian_start(const struct plan *plan, const struct ledger *ledger, int ledger_fd);
+int guardian_start(const struct plan *plan, struct ledger *ledger, int ledger_fd);
 /* The supervisor ends: its guardian does too. */
 void guardian_end(int pid);
 

@@ -53,6 +53,7 @@ static void put_device(const struct device_process *device, struct ledger_device
                [LEDGER_NEXT] = next_pidfd(device)},
         .owner = restart->owner,
         .newest = restart->newest,
+        .silent_ns = restart->silent_ns,
         .on_hang = device->on_hang,
         .has_client = device->has_client,
         .is_ready = device->state == DEVICE_PROCESS_READY,

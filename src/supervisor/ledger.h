@@ -35,6 +35,7 @@ struct ledger_device {
     int32_t pid;            /* 0: there is no process */
     int32_t fd[LEDGER_FDS]; /* -1: none */
     uint64_t owner, newest; /* numbers of lives */
+    uint64_t silent_ns;     /* since when no process serves; 0: one does */
     uint32_t on_hang, has_client, is_ready, restarts;
 };
 
@@ -48,6 +49,7 @@ struct ledger {
     uint32_t magic, version;
     uint64_t len;
     uint64_t number;
+    uint64_t orphaned_ns; /* when the supervisor ended, as its guardian saw it */
     struct ledger_state copy[2];
     char file[PATH_MAX]; /* the configuration's */
 };

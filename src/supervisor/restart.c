@@ -126,7 +126,7 @@ int restart_prepare(struct restart *restart, int first_fd, int ret_fds[RESTART_F
         ret_fds[(*ret_count)++] = restart->owner_fd;
     return asprintf(ret_variable, VAULT_VARIABLE "=" VAULT_FORMAT, first_fd, first_fd + 1,
                     has_owner ? first_fd + 2 : -1, (unsigned long long)++restart->newest,
-                    restart->blamed >= POISONED_AFTER) < 0
+                    restart->blamed >= POISONED_AFTER, (unsigned long long)restart->silent_ns) < 0
                ? -ENOMEM
                : 0;
 }
@@ -139,6 +139,7 @@ void restart_started(struct restart *restart)
 int restart_give_turn(struct restart *restart, int turn_fd, int keeper_fd)
 {
     const struct vault_turn turn = {.number = restart->newest + 1,
+                                    .silent_ns = restart->silent_ns,
                                     .poisoned = restart->blamed >= POISONED_AFTER};
     if (restart->owner_fd < 0)
         return -ENOTCONN;
@@ -175,9 +176,16 @@ static int find_owner(struct restart *restart, uint64_t owner)
     return owner == restart->owner && (owner > 0 || restart->owner_fd < 0) ? 0 : -EINVAL;
 }
 
+void restart_silent(struct restart *restart, uint64_t since_ns)
+{
+    if (since_ns == 0 || restart->silent_ns == 0)
+        restart->silent_ns = since_ns;
+}
+
 void restart_ready(struct restart *restart)
 {
     struct vault_head head = {0};
+    restart_silent(restart, 0);
     if (pread(restart->vault_fd, &head, sizeof(head), 0) == sizeof(head))
         find_owner(restart, head.owner >> 1);
 }
@@ -210,6 +218,7 @@ static bool too_often(struct restart *restart, uint64_t now_ns)
 int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason)
 {
     struct vault_head head = {0};
+    restart_silent(restart, now_ns);
     if (pread(restart->vault_fd, &head, sizeof(head), 0) != sizeof(head) ||
         find_owner(restart, head.owner >> 1) < 0) {
         ob_fault_set(reason, -EINVAL, "its vault belongs to no process that there was");

@@ -39,9 +39,10 @@ struct restart {
     unsigned limit;    /* restarts within a minute */
     uint64_t window_ns;
     unsigned in_window;
-    unsigned restarts; /* ever */
-    unsigned poisons;  /* messages that have killed each process, and are answered with an error */
-    int spare_fd;      /* our descriptors are from here on */
+    unsigned restarts;  /* ever */
+    unsigned poisons;   /* messages that have killed each process, and are answered with an error */
+    int spare_fd;       /* our descriptors are from here on */
+    uint64_t silent_ns; /* since when no process serves; 0: one does */
 };
 
 /* Takes a copy of socket_fd; our descriptors are all at spare_fd or above. */
@@ -73,6 +74,9 @@ void restart_use_vault(struct restart *restart, int fd);
 /* It is ready. If the vault is its own, the keeper of the process before ends, and with it the locks
  * that its descriptors have. */
 void restart_ready(struct restart *restart);
+
+/* No process serves since then, or one does (0). A time that is known is kept. */
+void restart_silent(struct restart *restart, uint64_t since_ns);
 
 /* A process has died. Returns how long to wait until the next is started, milliseconds, or -1 with
  * the reason why none is. */

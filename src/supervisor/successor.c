@@ -47,7 +47,7 @@ static int start(struct successor *successor, const struct device_life_spec *spe
     if (err < 0)
         return err;
     if (asprintf(&variable, VAULT_VARIABLE "=" VAULT_FORMAT, first_fd, first_fd + 1, first_fd + 2,
-                 0ull, 0) < 0)
+                 0ull, 0, 0ull) < 0)
         return -ENOMEM;
     const struct device_life_vault vault = {
         .fds = {vault_fd, keeper_fd, turn_fd}, .count = 3, .variable = variable};

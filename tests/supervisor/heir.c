@@ -2,7 +2,7 @@
 /*
  * A counter that can continue for examples/counter.c, as another program in its place. Its register at
  * offset 8 reads 0x68656972. By the name that it is started with, heir-refuses, heir-crashes and
- * heir-hangs do so when they find a state.
+ * heir-hangs do so when they find a state. heir-soon and heir-late take 0.2 s and 7 s then.
  */
 #include <errno.h>
 #include <poll.h>
@@ -44,6 +44,10 @@ static int check(void *state, const void *bytes, size_t len, struct ob_fault *fa
         abort();
     while (is_called("heir-hangs"))
         poll(NULL, 0, -1);
+    if (is_called("heir-soon"))
+        poll(NULL, 0, 200);
+    if (is_called("heir-late"))
+        poll(NULL, 0, 7000);
     return is_called("heir-refuses") ? -EINVAL : 0;
 }
 

@@ -339,6 +339,20 @@ def poison(wire, place):
     print("poisoned")
 
 
+def wait_long(wire, place):
+    """A process dies with a message at hand, and the next one takes its time. A late answer never comes: the connection
+    ends instead, and the next VMM has the device."""
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    kill(device("heir"))
+    try:
+        print("answered", registers.read(0))
+    except (EOFError, ConnectionError):
+        print("ended")
+        registers = connect(wire, place)
+    print("then", registers.read(8) == 0x68656972)
+
+
 def kill_once(wire, place):
     registers = connect(wire, place)
     registers.write(0, 5)

@@ -100,7 +100,7 @@ open("{machine.folder}/fds", "w").write(f"{{fds}} {{os.environ['OUTBOARD_VAULT']
     machine.write('[machine]\nprogram = "true"\narguments = "%fd:x%"\n[device "x"]\n'
                   'program = "{FOLDER}/device"\non-death = "restart"')  # fmt: skip
     machine.run()
-    assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6, 7, 8] 6,7,-1,1,0"  # 8 is the folder's own
+    assert (machine.folder / "fds").read_text() == "[0, 1, 2, 3, 4, 5, 6, 7, 8] 6,7,-1,1,0,0"  # 8 is the folder's own
     assert os.environ.get("OUTBOARD_VAULT") is None
 
 
@@ -168,6 +168,23 @@ def test_a_program_that_can_t_continue_leaves_the_old_process(machine, restarted
     assert done.stdout == "refused\n", done.stderr
     assert reason in done.stderr and "has taken its place" not in done.stderr
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "wire, name, outcome",
+    [
+        ("vfio-user", "heir-soon", "answered 5"),
+        ("vfio-user", "heir-late", "ended"),  # QEMU 10.2 waits for 5 s
+        ("mpqemu", "heir-late", "answered 5"),  # QEMU waits for any time
+    ],
+)
+def test_an_answer_never_comes_too_late(machine, restarted, wire, name, outcome):
+    (machine.folder / name).symlink_to(HEIR)
+    done = restarted("wait_long", wire, program=machine.folder / name)
+    assert done.stdout == f"{outcome}\nthen True\n", done.stderr
+    assert done.returncode == 0
+    told = "dropped the peer: no process has served the VMM for 4500 ms or more" in done.stderr
+    assert told == (outcome == "ended"), done.stderr
 
 
 @pytest.mark.parametrize("wire", PLACES)

@@ -19,7 +19,7 @@ FIO = "/usr/bin/fio"
 # Each pass writes every block of the disk in an order of its own, then reads and verifies every block. Between the two
 # are reads that verify: a block that a dead process's request changed behind that is found as well.
 PASS = (
-    f"{FIO} --name=storm --filename=/dev/nvme0n1 --size=8m --bs=4k --rw=randwrite --direct=1 --ioengine=libaio"
+    f"{FIO} --name=storm --filename=/dev/nvme0n1 --size=2m --bs=4k --rw=randwrite --direct=1 --ioengine=libaio"
     " --iodepth=8 --randrepeat=0 --verify=crc32c --verify_fatal=1 --verify_backlog=64 --thread"
 )
 COMMANDS = f"""
@@ -42,7 +42,7 @@ def boot(vm, folder, settings):
     """A machine whose guest runs fio."""
     image = folder / "disk.img"
     with open(image, "wb") as file:
-        file.truncate(8 << 20)
+        file.truncate(2 << 20)
     # A death that is noticed need not be waited for so long.
     machine = vm(None, restart.NVME, f'{settings}\nimage = "{image}"', command=COMMANDS, modules=["nvme"],
                  files=initramfs.with_libraries(FIO), memory="512M", append="nvme_core.io_timeout=5")  # fmt: skip
@@ -60,7 +60,7 @@ def run(vm, folder, kills):
     assert "fio failed\n" not in machine.console
     machine.end()
     assert len(machine.killed) == kills
-    print(f"fio --verify: {passes} passes of 8 MiB, each written and verified, through {kills} deaths: no error, no time-out, no reset")
+    print(f"fio --verify: {passes} passes of 2 MiB, each written and verified, through {kills} deaths: no error, no time-out, no reset")
 
 
 def check_that_a_death_is_seen(vm, folder):

@@ -16,6 +16,7 @@ from guestlab.machine import OVERRIDE, QEMU
 
 OUTBOARD = paths.BUILD / "root/bin/outboard"
 COUNTER = paths.BUILD / "release/examples/counter"
+HEIR = paths.BUILD / "release/tests/supervisor/heir"
 NVME = paths.BUILD / "root/libexec/outboard/outboard-nvme"
 SOURCES = pathlib.Path(__file__).parent
 RESTARTS = 'on-death = "restart"\nrestart-limit = "100000"'
@@ -279,6 +280,23 @@ def test_a_guest_verifies_its_disk_through_500_kills(vm, tmp_path):
 
 
 if OVERRIDE in os.environ:  # a QEMU of 10.1 or later, whose interrupts need no KVM
+
+    @pytest.mark.parametrize("name, counts", [("heir-soon", True), ("heir-late", False)])
+    def test_a_restart_of_7_s_ends_the_connection(vm, tmp_path, name, counts):
+        """QEMU gives a message up after 5 s. Then the guest reads all ones, and no answer comes later."""
+        (tmp_path / name).symlink_to(HEIR)
+        machine = vm("count_forever", tmp_path / name, RESTARTS)
+        machine.read_until("counting")
+        os.kill(machine.device(), signal.SIGKILL)
+        if counts:
+            machine.wait_for_progress()
+            machine.stop()
+            assert int(machine.read_until("count ").split()[1]) > 0
+            machine.end()
+        else:
+            assert "4294967295" in machine.read_until("round")
+            while "no process has served the VMM for 4500 ms or more" not in machine.text():
+                assert machine.process.poll() is None, machine.text()
 
     def test_a_guest_verifies_its_disk_over_vfio_user(vm, tmp_path):
         verify_under(Vm.storm, vm, tmp_path, 20)

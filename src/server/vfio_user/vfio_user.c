@@ -267,6 +267,7 @@ const struct engine_ops vfio_user_engine = {
     .tx_len = 2 * (size_t)VFIO_USER_FRAME_LEN,
     .reply_limit = VFIO_USER_FRAME_LEN,
     .has_dma_messages = true,
+    .answer_ms = LIMIT_ANSWER_MS,
     .recognises = recognises,
     .first_len = first_len,
     .answer_busy = answer_busy,
