@@ -5,15 +5,28 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fault_point.h"
 #include "base/limits.h"
 #include "os/clock.h"
 #include "os/socket.h"
+
+struct question {
+    uint64_t tag;
+    int numbers[KEEPER_BATCH];
+};
+
+struct answer {
+    uint64_t tag; /* of the question */
+    uint32_t given, reserved;
+};
 
 union control {
     struct cmsghdr align;
@@ -21,11 +34,11 @@ union control {
 };
 
 /* Sends the descriptors, or a message without any when one of them is not open. */
-static void give(int channel, const int *numbers, unsigned count)
+static void give(int channel, const struct question *question, unsigned count)
 {
     union control control = {0};
-    uint8_t given = (uint8_t)count;
-    struct iovec iov = {.iov_base = &given, .iov_len = sizeof(given)};
+    struct answer answer = {.tag = question->tag, .given = count};
+    struct iovec iov = {.iov_base = &answer, .iov_len = sizeof(answer)};
     struct msghdr message = {.msg_iov = &iov,
                              .msg_iovlen = 1,
                              .msg_control = control.bytes,
@@ -34,10 +47,10 @@ static void give(int channel, const int *numbers, unsigned count)
     cmsg->cmsg_level = SOL_SOCKET;
     cmsg->cmsg_type = SCM_RIGHTS;
     cmsg->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(cmsg), numbers, count * sizeof(int));
+    memcpy(CMSG_DATA(cmsg), question->numbers, count * sizeof(int));
     if (sendmsg(channel, &message, MSG_NOSIGNAL) >= 0)
         return;
-    given = 0; // cppcheck-suppress unreadVariable ; the message points to it
+    answer.given = 0; // cppcheck-suppress unreadVariable ; the message points to it
     message.msg_control = NULL;
     message.msg_controllen = 0;
     sendmsg(channel, &message, MSG_NOSIGNAL);
@@ -45,8 +58,8 @@ static void give(int channel, const int *numbers, unsigned count)
 
 int keeper_serve(int channel)
 {
-    int numbers[KEEPER_BATCH];
-    struct iovec iov = {.iov_base = numbers, .iov_len = sizeof(numbers)};
+    struct question question;
+    struct iovec iov = {.iov_base = &question, .iov_len = sizeof(question)};
     for (;;) {
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
         ssize_t len = recvmsg(channel, &message, MSG_CMSG_CLOEXEC);
@@ -54,9 +67,10 @@ int keeper_serve(int channel)
             continue;
         if (len <= 0)
             return -ENOTCONN;
-        if (len >= (ssize_t)sizeof(int) && numbers[0] == -1)
-            return 0;
-        give(channel, numbers, (unsigned)((size_t)len / sizeof(int)));
+        if (len < (ssize_t)offsetof(struct question, numbers))
+            return 0; /* it is done */
+        give(channel, &question,
+             (unsigned)(((size_t)len - offsetof(struct question, numbers)) / sizeof(int)));
     }
 }
 
@@ -77,16 +91,35 @@ int keeper_start(int channel, int (*confine)(void *argument), void *argument)
     _exit(0);
 }
 
+/* The answer to the question with this tag. What a process that has died had asked for may come
+ * before it. */
+static ssize_t take_answer(int channel, uint64_t tag, struct received_fds *ret_fds)
+{
+    const uint64_t deadline_ns = clock_now_ns() + LIMIT_KEEPER_MS * 1000000ull;
+    struct answer answer;
+    for (;;) {
+        int err = socket_wait(channel, POLLIN, deadline_ns);
+        ssize_t len =
+            err < 0 ? err : socket_receive(channel, (uint8_t *)&answer, sizeof(answer), ret_fds);
+        if (len < 0 || (len == sizeof(answer) && answer.tag == tag))
+            return len;
+        while (ret_fds->count > 0)
+            close(ret_fds->fd[--ret_fds->count]);
+    }
+}
+
 int keeper_ask(int channel, const int *numbers, unsigned count, int *ret_fds)
 {
     struct received_fds fds;
-    uint8_t given;
-    if (send(channel, numbers, count * sizeof(int), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+    struct question question = {.tag = clock_now_ns()};
+    const size_t len = offsetof(struct question, numbers) + count * sizeof(int);
+    memcpy(question.numbers, numbers, count * sizeof(int));
+    if (send(channel, &question, len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
         return errno == EPIPE || errno == ECONNRESET ? -ENOTCONN : -errno;
-    int err = socket_wait(channel, POLLIN, clock_now_ns() + LIMIT_KEEPER_MS * 1000000ull);
-    ssize_t len = err < 0 ? err : socket_receive(channel, &given, sizeof(given), &fds);
-    if (len < 0)
-        return (int)len;
+    fault_point("hand-over-asked");
+    ssize_t taken = take_answer(channel, question.tag, &fds);
+    if (taken < 0)
+        return (int)taken;
     if (fds.count != count) {
         while (fds.count > 0)
             close(fds.fd[--fds.count]);

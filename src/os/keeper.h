@@ -2,7 +2,8 @@
 /*
  * Keeper: a process that shares a device process's table of descriptors and does nothing, so that
  * SIGKILL of the device process closes none of them. It gives those that a successor asks for by
- * number, and ends when nobody can ask any more.
+ * number, and ends when nobody can ask any more. A question has a tag, and so has its answer: one who
+ * has asked and died leaves an answer behind, which is not for the next.
  *
  * It is a fork without a copy of the table. Its memory is a copy from before the first byte of a
  * peer was read. It leaves the program's process group, whose signals are not for it.
@@ -18,7 +19,7 @@
 int keeper_start(int channel, int (*confine)(void *argument), void *argument);
 
 /* Gives descriptors of this process to the other end of a channel. 0 when that has said that it wants
- * no more, by the number -1; -ENOTCONN when it has ended. */
+ * no more, by a message without a tag; -ENOTCONN when it has ended. */
 int keeper_serve(int channel);
 
 /* Asks the other end for descriptors by their numbers there, at most KEEPER_BATCH. 0; -ENOTCONN when
