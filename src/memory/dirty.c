@@ -157,6 +157,13 @@ void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len)
         mark(&log->ranges[i], log->page, start, start + (len - 1));
 }
 
+void dirty_mark_everything(struct dirty_log *log)
+{
+    log->lost = log->all;
+    for (unsigned i = 0; i < log->count; i++)
+        dirty_mark(log, log->ranges[i].start, log->ranges[i].len);
+}
+
 static const struct dirty_range *find(const struct dirty_log *log, uint64_t start, uint64_t len)
 {
     for (unsigned i = 0; i < log->count; i++)

@@ -54,6 +54,9 @@ void dirty_share(struct dirty_log *log, uint8_t *bits, uint64_t len);
 /* The device has written there. */
 void dirty_mark(struct dirty_log *log, uint64_t start, uint64_t len);
 
+/* The device may have written anywhere in the log's ranges; of all memory the log loses its track. */
+void dirty_mark_everything(struct dirty_log *log);
+
 /* Bytes of the report about a range, whole words of eight bytes; -EINVAL when the page size is not
  * the log's, or the range is not whole pages of the log. */
 int64_t dirty_report_len(const struct dirty_log *log, uint64_t page, uint64_t start, uint64_t len);

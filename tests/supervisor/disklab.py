@@ -8,10 +8,11 @@ import sys
 import types
 
 import driver
+import migration
 import mpqemu
 import vfio_user
 from controllab import Control
-from restartlab import Asker, Killer, upgrade_often
+from restartlab import Asker, Killer, device, kill, upgrade_often
 from test_shadow import create_shadow_queue
 from vfio_machine import VfioMachine
 
@@ -189,9 +190,20 @@ def admin(fd, kills):
     """Queues are made and deleted, and features set, while the process is killed."""
     disk = Storm(OverMpqemu(fd))
     killer = Killer(int(kills), "outboard-nvme")
+
+    def goes_on():
+        killer.progress.set()
+        return killer.is_alive()
+
+    administrate(disk, goes_on)
+    print(f"verified True through {len(killer.killed)}")
+
+
+def administrate(disk, goes_on):
+    """Queues come and go, features are set, log pages are read and cleared; no effect is there twice."""
     controller, number = disk.controller, 2
-    value = 0
-    while killer.is_alive():
+    value, errors = 0, 0
+    while goes_on():
         queue = controller.create_queue(number)
         assert driver.Disk(queue).read(0, BLOCK) == bytes(BLOCK)
         assert controller.delete_sq(number) == driver.SUCCESS
@@ -199,10 +211,83 @@ def admin(fd, kills):
         value = (value + 1) & 0xFF
         assert controller.admin.run(0x09, d10=0x08, d11=value).status == driver.SUCCESS
         assert controller.admin.run(0x0A, d10=0x08).result & 0xFF == value
+        assert controller.admin.run(0x7F).status != driver.SUCCESS  # there is no such command
+        errors += 1
+        newest = struct.unpack_from("<Q", controller.log_page(1, 64))[0]
+        assert newest == errors, f"got {newest} errors, expected {errors}"
         disk.machine.free = disk.buffers[-1] + 16 * driver.PAGE
         number = 2 + number % 8
-        killer.progress.set()
-    print(f"verified True through {len(killer.killed)}")
+
+
+class Copier:
+    """The VMM's side of a migration: copies the pages that the guest has written, and those that the device tells of."""
+
+    PAGE = 4096
+
+    def __init__(self, machine):
+        self.machine, self.client = machine, machine.client
+        self.written = set()
+        write = machine.write
+
+        def write_and_note(address, data):
+            self.written.update(range(address // self.PAGE, (address + len(data) - 1) // self.PAGE + 1))
+            write(address, data)
+
+        machine.write = write_and_note
+        ranges = struct.pack("<QIIQQ", self.PAGE, 1, 0, 0, driver.MEMORY_LEN)
+        migration.feature(self.client, migration.SET | migration.LOGGING_START, ranges)
+        self.copy = bytearray(machine.read(0, driver.MEMORY_LEN))
+
+    def copy_pages(self):
+        asked = struct.pack("<QQQ", 0, driver.MEMORY_LEN, self.PAGE)
+        bits = migration.feature(self.client, migration.GET | migration.LOGGING_REPORT, asked, argsz=1 << 16)[24:]
+        told = {page for page in range(driver.MEMORY_LEN // self.PAGE) if bits[page // 8] & 1 << page % 8}
+        for page in self.written | told:
+            at = page * self.PAGE
+            self.copy[at : at + self.PAGE] = self.machine.read(at, self.PAGE)
+        self.written.clear()
+
+    def check(self):
+        for at in range(0, driver.MEMORY_LEN, self.PAGE):
+            assert self.copy[at : at + self.PAGE] == self.machine.read(at, self.PAGE), f"page 0x{at:x} was not copied"
+
+
+def read_state(client, deaths):
+    """As migration.read_all(), with deaths between the pieces."""
+    data = b""
+    while part := migration.read_some(client, 100):
+        data += part
+        if deaths > 0:
+            deaths -= 1
+            kill(device("outboard-nvme"))
+    return data
+
+
+def migrate(path, kills):
+    """Deaths while the log is on, while the state of before is read, and while the state is read."""
+    machine = OverVfioUser(path)
+    disk, copier = Storm(machine), Copier(machine)
+    killer = Killer(int(kills), "outboard-nvme")
+
+    def goes_on():
+        killer.note_progress(disk.done)
+        if random.random() < 0.02:
+            copier.copy_pages()
+        return killer.is_alive()
+
+    disk.run(goes_on)
+    copier.copy_pages()
+    copier.check()
+    migration.go(machine.client, migration.PRE_COPY)
+    assert len(read_state(machine.client, 3)) % 512 == 0, "early blocks are whole"
+    migration.go(machine.client, migration.STOP_COPY)
+    data = read_state(machine.client, 3)
+    migration.go(machine.client, migration.STOP)
+    assert migration.save(machine.client) == data
+    copier.check()
+    migration.go(machine.client, migration.RUNNING)
+    disk.verify()
+    print(f"copied {disk.done > 0} through {len(killer.killed)}")
 
 
 class Restarts:
@@ -219,6 +304,11 @@ class Restarts:
 def faults(wire, place, control, deaths, guest):
     """A guest like Linux, with shadow doorbells and interrupts, or one that polls, until the device has died so often."""
     restarts = Restarts(control)
+    if guest == "admin":
+        disk = Storm(MACHINES[wire](place))
+        administrate(disk, lambda: restarts() < int(deaths))
+        print(f"verified through {restarts()}")
+        return
     by_interrupts = guest == "interrupts"
     # Few entries: the queues are full, and a head that moves is room that is needed.
     disk = Storm(MACHINES[wire](place), shadow=by_interrupts, entries=8, depth=7)

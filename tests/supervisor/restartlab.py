@@ -7,7 +7,6 @@ import random
 import select
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
@@ -317,6 +316,30 @@ def kill_the_keeper(wire, place):
     until_it_fails_now(registers, pid)
 
 
+def change_the_vault(wire, place, at):
+    """As a process that was taken over might: the supervisor's own descriptor has the same file."""
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    folder = pathlib.Path(f"/proc/{os.getppid()}/fd")
+    vault = next(path for path in folder.iterdir() if "memfd:outboard-vault" in os.readlink(path))
+    pid = device()
+    os.kill(pid, signal.SIGSTOP)
+    with open(vault, "r+b", buffering=0) as file:
+        byte = os.pread(file.fileno(), 1, int(at))
+        os.pwrite(file.fileno(), bytes([byte[0] ^ 0x40]), int(at))
+    until_it_fails_now(registers, pid)
+
+
+def kill_both(wire, place):
+    """The keeper first, so that nobody can begin to take over in between."""
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    pid = device()
+    os.kill(pid, signal.SIGSTOP)
+    kill(keeper(pid))
+    until_it_fails_now(registers, pid)
+
+
 def until_it_fails_now(registers, pid):
     kill(pid)
     try:
@@ -359,15 +382,11 @@ def kill_once(wire, place):
     until_it_fails_now(registers, device("crasher"))
 
 
-def die_in_migration(wire, place, step):
-    """What a process knew of a migration is gone with it."""
+def die_in_migration(wire, place):
+    """The bytes of a state that a process has got are gone with it."""
     registers = connect(wire, place)
-    if step == "log":
-        control = struct.pack("<QIIQQ", 4096, 1, 0, 0, 1 << 20)
-        migration.feature(registers.client, migration.SET | migration.LOGGING_START, control)
-    else:
-        migration.go(registers.client, migration.STOP_COPY)
-        migration.read_some(registers.client, 100)
+    migration.go(registers.client, migration.RESUMING)
+    migration.write(registers.client, bytes(100))
     until_it_fails_now(registers, device("outboard-nvme"))
 
 

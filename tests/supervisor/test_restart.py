@@ -128,11 +128,48 @@ def test_a_message_that_kills_each_process_gets_an_error(restarted, wire):
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("step", ["log", "state"])
-def test_a_death_in_the_midst_of_a_migration_ends_the_device_with_a_reason(restarted, empty_image, step):
-    done = restarted("die_in_migration", "vfio-user", step, program="nvme", settings=f'image = "{empty_image}"')
+def test_a_death_while_a_state_comes_in_ends_the_device_with_a_reason(restarted, empty_image):
+    done = restarted("die_in_migration", "vfio-user", program="nvme", settings=f'image = "{empty_image}"')
     assert done.stdout == "gone\n", done.stderr
-    assert "the device died in the midst of a migration, which can't be resumed" in done.stderr
+    assert "the device died while it got a state, whose bytes are gone" in done.stderr
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.long)])
+def test_a_migration_with_deaths_in_it_copies_all_memory(machine, empty_image, kills):
+    machine.write(f"""
+        [machine]
+          program = "{{PYTHON}}"
+          arguments = "{LAB.parent / "disklab.py"} migrate %socket:device% {kills}"
+        [device "device"]
+          program = "nvme"
+          image = "{empty_image}"
+          on-death = "restart"
+          restart-limit = "100000"
+    """)
+    done = machine.run(PYTHONPATH=LAB_PATH)
+    assert done.stdout == f"copied True through {kills}\n", done.stderr
+
+
+# Of a vault that its process has changed: the field's name, and its place in the file (src/device/vault.h).
+FIELDS = {"magic": 0, "version": 4, "length": 8, "owner": 17}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_vault_that_was_changed_is_refused(restarted, field):
+    done = restarted("change_the_vault", "mpqemu", FIELDS[field])
+    assert done.stdout == "gone\n", done.stderr
+    reason = "its vault belongs to no process that there was" if field == "owner" else "the vault: got version"
+    assert reason in done.stderr
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("wire", PLACES)
+def test_the_keeper_dies_while_it_hands_over(restarted, wire):
+    """Or with its process: the device has failed, and the supervisor says so."""
+    done = restarted("kill_both", wire)
+    assert done.stdout == "gone\n", done.stderr
+    assert "keep" in done.stderr
+    assert done.returncode == 3
 
 
 def test_a_device_that_crashes_again_and_again_has_failed(restarted):

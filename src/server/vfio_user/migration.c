@@ -223,6 +223,37 @@ void vfio_user_migration_start(struct vfio_user_server *server)
     device_pause(server->engine.device, false);
 }
 
+/* Makes the data again that the client was reading. Of STOP_COPY it begins with the rest of a block
+ * that was begun before; that rest has no other use than its length. */
+static int make_again(struct vfio_user_server *server, uint64_t len, uint64_t taken,
+                      struct ob_fault *fault)
+{
+    struct vfio_user_migration *migration = &server->migration;
+    const bool runs = migration->state == VFIO_USER_MIG_PRE_COPY;
+    int err = runs ? save_early(server) : save(server);
+    uint64_t rest = err == 0 && len >= migration->len ? len - migration->len : 0;
+    if (err == 0 && (len != migration->len + rest || taken > len || taken < rest ||
+                     rest >= STATE_EARLY_BLOCK || (runs && rest > 0)))
+        err = -EBUSY;
+    migration->taken = err == 0 ? taken - rest : 0;
+    return err < 0 ? ob_fault_set(fault, err,
+                                  "the state that the client was reading can't be made again: %s",
+                                  strerror(-err))
+                   : 0;
+}
+
+int vfio_user_migration_resume(struct vfio_user_server *server, uint32_t state, uint64_t len,
+                               uint64_t taken, struct ob_fault *fault)
+{
+    server->migration.state = state;
+    if (state == VFIO_USER_MIG_RESUMING)
+        return ob_fault_set(fault, -EBUSY,
+                            "the device died while it got a state, whose bytes are gone");
+    if (state == VFIO_USER_MIG_STOP_COPY || state == VFIO_USER_MIG_PRE_COPY)
+        return make_again(server, len, taken, fault);
+    return 0;
+}
+
 void vfio_user_migration_stop(struct vfio_user_server *server)
 {
     drop_data(&server->migration);

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * A session in a vault. Requests of the device for the client's memory do not survive, only their
- * messages: the client's replies still come, and are dropped. A session in the midst of a migration
- * is not resumed: the state that was on its way, and the log of dirty pages, are gone.
+ * messages: the client's replies still come, and are dropped.
+ *
+ * Migration. The data that the client was reading is made again, for the device has not changed since, and
+ * the client continues behind the bytes that it has. The log of dirty pages begins again with all
+ * pages marked: the client copies more than it has to, and misses nothing. The bytes that a client
+ * was writing (RESUMING) are gone; such a session is not resumed.
  */
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "device/device_vault.h"
@@ -15,20 +20,45 @@ struct session {
     uint32_t migration_state;
     uint32_t layout;
     uint16_t next_id;
-    uint8_t negotiated, may_be_qemu, logs;
+    uint8_t negotiated, may_be_qemu;
     struct {
         uint8_t busy, probe;
         uint16_t id, command;
         uint32_t count;
     } slots[LIMIT_VFIO_USER_DMA_MESSAGES];
+    uint64_t data_len, data_taken; /* of the data that the client reads */
+    struct {
+        uint64_t page; /* 0: there is no log; the rest is not in the vault then */
+        uint32_t count, all;
+        struct {
+            uint64_t start, len;
+        } ranges[LIMIT_DIRTY_RANGES];
+    } log;
 };
+
+#define LEN_WITHOUT_RANGES offsetof(struct session, log.count)
+
+static size_t put_log(const struct dirty_log *log, struct session *session)
+{
+    session->log.page = log->page;
+    if (log->page == 0)
+        return LEN_WITHOUT_RANGES;
+    memset((uint8_t *)session + LEN_WITHOUT_RANGES, 0, sizeof(*session) - LEN_WITHOUT_RANGES);
+    session->log.count = log->count;
+    session->log.all = log->all;
+    for (unsigned i = 0; i < log->count; i++) {
+        session->log.ranges[i].start = log->ranges[i].start;
+        session->log.ranges[i].len = log->ranges[i].len;
+    }
+    return sizeof(*session);
+}
 
 static void put(struct engine *engine)
 {
     const struct vfio_user_server *server = (struct vfio_user_server *)engine;
     const struct vfio_user_dma *dma = &server->dma;
     struct session session;
-    memset(&session, 0, sizeof(session)); /* padding is compared too */
+    memset(&session, 0, LEN_WITHOUT_RANGES); /* padding is compared too */
     session.capabilities.max_msg_fds = server->capabilities.max_msg_fds;
     session.capabilities.max_data_xfer_size = server->capabilities.max_data_xfer_size;
     session.capabilities.pgsizes = server->capabilities.pgsizes;
@@ -39,7 +69,8 @@ static void put(struct engine *engine)
     session.next_id = dma->next_id;
     session.negotiated = server->negotiated;
     session.may_be_qemu = server->may_be_qemu;
-    session.logs = device_memory(engine->device)->dirty.page != 0;
+    session.data_len = server->migration.len;
+    session.data_taken = server->migration.taken;
     for (unsigned i = 0; i < LIMIT_VFIO_USER_DMA_MESSAGES; i++) {
         if (!dma->slots[i].busy)
             continue;
@@ -49,7 +80,8 @@ static void put(struct engine *engine)
         session.slots[i].command = dma->slots[i].command;
         session.slots[i].count = dma->slots[i].count;
     }
-    vault_put(engine->vault, VAULT_PART_WIRE, &session, sizeof(session), 0);
+    const size_t len = put_log(&device_memory(engine->device)->dirty, &session);
+    vault_put(engine->vault, VAULT_PART_WIRE, &session, len, 0);
 }
 
 /* Values that no process writes. */
@@ -57,7 +89,8 @@ static bool is_impossible(const struct session *session)
 {
     const struct vfio_user_capabilities *capabilities = &session->capabilities;
     if (session->negotiated > 1 || session->may_be_qemu > 1 ||
-        session->layout > VFIO_USER_DMA_QEMU ||
+        session->layout > VFIO_USER_DMA_QEMU || session->log.count > LIMIT_DIRTY_RANGES ||
+        session->log.all > 1 || session->migration_state >= VFIO_USER_MIG_STATE_COUNT ||
         capabilities->max_data_xfer_size > LIMIT_VFIO_USER_DATA ||
         capabilities->max_msg_fds > LIMIT_VFIO_USER_FDS ||
         capabilities->max_dma_maps > LIMIT_MEMORY_REGIONS)
@@ -81,28 +114,46 @@ static void resume_slots(struct vfio_user_dma *dma, const struct session *sessio
                                                     .count = session->slots[i].count};
 }
 
+/* Everything counts as written. */
+static int resume_log(struct memory *memory, const struct session *session)
+{
+    struct dirty_range ranges[LIMIT_DIRTY_RANGES];
+    for (unsigned i = 0; i < session->log.count; i++)
+        ranges[i] = (struct dirty_range){.start = session->log.ranges[i].start,
+                                         .len = session->log.ranges[i].len};
+    if (session->log.page == 0)
+        return 0;
+    if (session->log.all != (session->log.count == 0))
+        return -EINVAL;
+    int err = dirty_start(&memory->dirty, session->log.page, ranges, session->log.count);
+    if (err == 0)
+        dirty_mark_everything(&memory->dirty);
+    return err;
+}
+
 static int resume(struct engine *engine, struct ob_fault *fault)
 {
     struct vfio_user_server *server = (struct vfio_user_server *)engine;
     const struct vault_copy *copy = vault_get(engine->vault, VAULT_PART_WIRE);
-    struct session session;
+    struct session session = {0};
     if (!copy) /* it died before VERSION was done */
         return 0;
-    if (copy->len != sizeof(session))
+    if (copy->len != sizeof(session) && copy->len != LEN_WITHOUT_RANGES)
         return ob_fault_set(fault, -EINVAL, "the vault has no session of vfio-user");
-    memcpy(&session, copy->bytes, sizeof(session));
+    memcpy(&session, copy->bytes, copy->len <= sizeof(session) ? copy->len : 0);
     if (is_impossible(&session))
         return ob_fault_set(fault, -EINVAL, "the vault's session of vfio-user can't be one");
-    if (session.logs || (session.migration_state != VFIO_USER_MIG_RUNNING &&
-                         session.migration_state != VFIO_USER_MIG_STOP && session.negotiated))
-        return ob_fault_set(fault, -EBUSY,
-                            "the device died in the midst of a migration, which can't be resumed");
     server->negotiated = session.negotiated;
     server->may_be_qemu = session.may_be_qemu;
     server->capabilities = session.capabilities;
-    server->migration.state = session.migration_state;
     resume_slots(&server->dma, &session);
-    return 0;
+    if (!session.negotiated)
+        return 0;
+    int err = resume_log(device_memory(engine->device), &session);
+    if (err < 0)
+        return ob_fault_set(fault, err, "the vault's log of dirty pages can't be one");
+    return vfio_user_migration_resume(server, session.migration_state, session.data_len,
+                                      session.data_taken, fault);
 }
 
 static bool answer_error(struct engine *engine, const uint8_t *frame, size_t len)

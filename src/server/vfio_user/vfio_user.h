@@ -91,6 +91,10 @@ int vfio_user_region_write_multi(struct vfio_user_request *request);
 void vfio_user_migration_start(struct vfio_user_server *server);
 /* It ends. A device that was stopped stays so, for it may run elsewhere, until the next begins. */
 void vfio_user_migration_stop(struct vfio_user_server *server);
+/* Continues in another process, where the client has read `taken` of `len` bytes. 0 or a negative errno
+ * with the fault filled. */
+int vfio_user_migration_resume(struct vfio_user_server *server, uint32_t state, uint64_t len,
+                               uint64_t taken, struct ob_fault *fault);
 /* The device was reset, and runs. */
 void vfio_user_migration_reset(struct vfio_user_server *server);
 

@@ -303,12 +303,18 @@ static void test_every_byte_of_a_vault_may_be_a_lie(void **state)
         size_t from, len;
     } places[] = {{0, 512},
                   {offsetof(struct vault_shared, entries), 6 * sizeof(struct vault_entry)},
-                  {parts, 48},
-                  {parts + sizeof(struct vault_copy), 48},
+                  {parts, 48}, /* each part has two copies, and either may count */
+                  {parts + 1 * sizeof(struct vault_copy), 48},
                   {parts + 2 * sizeof(struct vault_copy), 300},
+                  {parts + 3 * sizeof(struct vault_copy), 300},
                   {parts + 4 * sizeof(struct vault_copy), 48},
+                  {parts + 5 * sizeof(struct vault_copy), 48},
+                  {parts + 6 * sizeof(struct vault_copy), 48},
+                  {parts + 7 * sizeof(struct vault_copy), 48},
                   {parts + 8 * sizeof(struct vault_copy), 48},
-                  {parts + 10 * sizeof(struct vault_copy), 48}};
+                  {parts + 9 * sizeof(struct vault_copy), 48},
+                  {parts + 10 * sizeof(struct vault_copy), 48},
+                  {parts + 11 * sizeof(struct vault_copy), 48}};
     memcpy(lie, truth, sizeof(*lie));
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         for (size_t at = places[i].from; at < places[i].from + places[i].len; at++)
