@@ -90,7 +90,7 @@ def test_a_virtqueue_without_a_barrier_loses_one(wishes, missing, tmp_path):
     assert errors("virtqueue.pml", None, {**wishes, missing: None}, tmp_path) > 0
 
 
-@pytest.mark.parametrize("model", ["succession.pml", "completion.pml"])
+@pytest.mark.parametrize("model", ["succession.pml", "keeper.pml", "completion.pml"])
 def test_a_device_outlives_its_process(model, tmp_path):
     assert errors(model, None, {}, tmp_path) == 0
 
@@ -98,6 +98,11 @@ def test_a_device_outlives_its_process(model, tmp_path):
 @pytest.mark.parametrize("rule", ["ARMED", "CLEAR", "COMMIT", "ORDER"])
 def test_a_hand_over_without_a_rule_is_caught(rule, tmp_path):
     assert errors("succession.pml", None, {f"FORGET_{rule}": None}, tmp_path) == 1
+
+
+@pytest.mark.parametrize("rule", ["KEEPER", "COLUMN", "OWNER", "CLOSE", "SIGNAL"])
+def test_descriptors_without_a_rule_are_lost(rule, tmp_path):
+    assert errors("keeper.pml", None, {f"FORGET_{rule}": None}, tmp_path) == 1
 
 
 @pytest.mark.parametrize("rule", ["BARRIER", "INTENT"])
