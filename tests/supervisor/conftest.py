@@ -10,7 +10,7 @@ from machinelab import Machine
 @pytest.fixture(scope="session")
 def faults():
     """The folder of the build whose device programs die where a test says (docs/testing.md)."""
-    subprocess.run([paths.TREE / "dev", "faults"], check=True)
+    subprocess.run([paths.TREE / "dev", "faults", "build"], check=True)
     return paths.BUILD / "faults"
 
 

@@ -304,11 +304,6 @@ class Restarts:
 def faults(wire, place, control, deaths, guest):
     """A guest like Linux, with shadow doorbells and interrupts, or one that polls, until the device has died so often."""
     restarts = Restarts(control)
-    if guest == "admin":
-        disk = Storm(MACHINES[wire](place))
-        administrate(disk, lambda: restarts() < int(deaths))
-        print(f"verified through {restarts()}")
-        return
     by_interrupts = guest == "interrupts"
     # Few entries: the queues are full, and a head that moves is room that is needed.
     disk = Storm(MACHINES[wire](place), shadow=by_interrupts, entries=8, depth=7)
