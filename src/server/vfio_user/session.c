@@ -88,7 +88,9 @@ static void put(struct engine *engine)
 static bool is_impossible(const struct session *session)
 {
     const struct vfio_user_capabilities *capabilities = &session->capabilities;
-    if (session->negotiated > 1 || session->may_be_qemu > 1 ||
+    uint8_t write_multiple; /* a bool that is neither must not be read as one */
+    memcpy(&write_multiple, &capabilities->write_multiple, sizeof(write_multiple));
+    if (write_multiple > 1 || session->negotiated > 1 || session->may_be_qemu > 1 ||
         session->layout > VFIO_USER_DMA_QEMU || session->log.count > LIMIT_DIRTY_RANGES ||
         session->log.all > 1 || session->migration_state >= VFIO_USER_MIG_STATE_COUNT ||
         capabilities->max_data_xfer_size > LIMIT_VFIO_USER_DATA ||
