@@ -24,7 +24,7 @@ PATIENCE_S = 120
 GENERIC = "vhost-user-test-device-pci,virtio-id=3,num_vqs=64,vq_size=32,config_size=12"
 COMMANDS = """port_holder one &
 while read -r line; do [ "$line" = stop ] && break; eval "$line"; done"""
-WIRES = ["vfio-user", "vhost-user"] if OVERRIDE in os.environ else [pytest.param("mpqemu", marks=pytest.mark.irqfd)]
+WIRES = ["vfio-user", "vhost-user"] if OVERRIDE in os.environ else [pytest.param("mpqemu", marks=[pytest.mark.irqfd, pytest.mark.long])]
 
 
 class Vm(restart.Vm):
@@ -168,6 +168,7 @@ def test_program_that_holds_a_port_learns_of_each_break(vm):
     hold_through(vm, DEEDS)
 
 
+@pytest.mark.long
 def test_legacy_shows_the_lie(start):
     """The next peer reads what was written for the one before."""
     vm = start("reconnect=legacy")
