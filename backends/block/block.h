@@ -124,7 +124,7 @@ struct block_options {
     bool readonly;
     bool direct;         /* past the page cache */
     bool succeeds;       /* another process of the device may have it still: barrier() */
-    unsigned number;     /* among the device's images, for what outlives its process */
+    unsigned number;     /* among the device's images; names the parts that outlive its process */
     bool raw;            /* its bytes are the disk's, whatever they look like */
     uint32_t block_size; /* of all offsets and lengths that will come */
 };

@@ -493,7 +493,7 @@ static void restart(struct block *block)
     wake(nbd);
 }
 
-/* The server has all requests of the process before behind it. What that one knew of writes counts further:
+/* The server has all requests of the process before behind it. The writes that that one knew of count further:
  * a flush on this connection covers them. */
 static bool barrier(struct block *block)
 {

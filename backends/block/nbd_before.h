@@ -23,7 +23,7 @@ struct nbd_before {
 #define NBD_VAULT_SOCKET(number) (2u * (number))
 #define NBD_VAULT_MEMORY(number) (2u * (number) + 1u)
 
-/* Receives what is there, and waits for nothing. Whether no request of the process before is at the server. The
+/* Receives the bytes that are there, and does not wait. Whether no request of the process before is at the server. The
  * writes of its time are then in ret_writes, and before->lost says if the server may have lost some. */
 bool nbd_before_step(struct nbd_before *before, struct ob_device *device, unsigned number,
                      struct nbd_writes *ret_writes);

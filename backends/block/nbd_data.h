@@ -42,7 +42,7 @@ typedef int (*nbd_completed_fn)(void *argument, int *error);
 
 /* Begins on a connected socket, which stays the caller's. NULL: no memory. */
 struct nbd_data *nbd_data_new(int fd, struct nbd_shared *shared, nbd_completed_fn completed);
-/* Takes over what another process has begun. -EINVAL when no process can have left it so, -ENOMEM. */
+/* Takes over the requests that another process has begun. -EINVAL when no process can have left it so, -ENOMEM. */
 int nbd_data_take_over(int fd, struct nbd_shared *shared, struct nbd_data **ret_data);
 /* All requests have ended, or nobody is told. NULL is fine. */
 void nbd_data_free(struct nbd_data *data);
@@ -51,7 +51,7 @@ void nbd_data_free(struct nbd_data *data);
 void nbd_data_open(struct nbd_data *data);
 /* Sends a request, or has it wait. It ends by completed(argument, ...), maybe before this returns. 0 or -ENOMEM. */
 int nbd_data_send(struct nbd_data *data, const struct nbd_command *command, void *argument);
-/* Sends and receives what can be, a bounded number of steps. Whether anything happened. */
+/* Sends and receives without waiting, a bounded number of steps. Whether anything happened. */
 bool nbd_data_work(struct nbd_data *data);
 
 /* Whether the server has gone, or has broken the rules: all requests have ended. */

@@ -375,7 +375,7 @@ void vsock_connection_ask(struct connection *connection)
         connection->owes |= OWES_CREDIT_REQUEST;
 }
 
-/* What of the owed packets may go now: an end of sending goes behind the message that is on its way. */
+/* Which of the owed packets may go now: an end of sending goes behind the message that is on its way. */
 static uint8_t owes_now(const struct connection *connection)
 {
     return connection->owes & (uint8_t) ~(connection->message.bytes ? OWES_SHUTDOWN : 0);

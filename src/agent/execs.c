@@ -124,7 +124,7 @@ static bool forget(struct capture *capture)
     return true;
 }
 
-/* Of the oldest program that has ended: perhaps nobody will ever ask for it, and what runs would have
+/* Of the oldest program that has ended: perhaps nobody will ever ask for it, and one that runs would have
  * no room for ever. False: none has any. */
 static bool forget_an_output(struct execs *execs)
 {

@@ -425,7 +425,7 @@ static void signal_if_due(struct virtio_part_queue *queue)
 }
 
 /* Chains that were given back, and lie before others that were completed, are in no index of the
- * ring: whoever continues with it would lose them. So the device has to complete them. */
+ * ring: a process that continues with it would lose them. So the device has to complete them. */
 static bool must_finish(struct virtio_part_queue *queue)
 {
     const struct device_virtio *virtio = queue->virtio;

@@ -91,7 +91,7 @@ int keeper_start(int channel, int (*confine)(void *argument), void *argument)
     _exit(0);
 }
 
-/* The answer to the question with this tag. What a process that has died had asked for may come
+/* The answer to the question with this tag. An answer to a process that has died may come
  * before it. */
 static ssize_t take_answer(int channel, uint64_t tag, struct received_fds *ret_fds)
 {

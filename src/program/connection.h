@@ -41,7 +41,7 @@ struct connection {
     bool ready;        /* the loop has called for the socket */
     bool hung_up;      /* and the peer has gone */
     uint64_t
-        answer_by_ns; /* what came before this process is answered until then; 0: at any time */
+        answer_by_ns; /* messages older than this process are answered until then; 0: at any time */
 };
 
 /* Serves the peer on fd until it goes, breaks the rules or *stop is set by a callback of the loop,

@@ -106,7 +106,7 @@ uint8_t *engine_receive_space(struct engine *engine, size_t *ret_len)
     return engine->rx + engine->rx_len;
 }
 
-/* For whoever looks for the cause of a crash: wire, command and address. */
+/* For the search for the cause of a crash: wire, command and address. */
 static void tell_what_was_at_hand(struct engine *engine, const uint8_t *frame, size_t len)
 {
     engine->at_hand = false;

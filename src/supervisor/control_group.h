@@ -25,7 +25,7 @@ int control_group_check(const char *path, const struct config_section *section,
 /* Makes the group and sets its limits. 0, also for a device without a group, or a negative errno with the
  * fault filled. */
 int control_group_make(const struct config_section *section, struct ob_fault *fault);
-/* What a process writes "0" to, to enter the group. *ret_fd is -1 if there is none. 0 or a negative
+/* The file to which a process writes "0" to enter the group. *ret_fd is -1 without a group. 0 or a negative
  * errno. */
 int control_group_open(const struct config_section *section, int *ret_fd);
 /* NULL is fine. Waits a little for the last processes, which end with their device. */

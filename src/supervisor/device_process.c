@@ -528,10 +528,9 @@ int device_process_start(struct device_process *device, const struct plan_device
                          struct ob_fault *fault)
 {
     init(device, plan, host);
-    int err = control_group_make(plan->section, fault);
-    if (err < 0)
-        return err;
-    err = device_life_make_statistics(&device->statistics_fd);
+    if (control_group_make(plan->section, fault) < 0)
+        return fault->code;
+    int err = device_life_make_statistics(&device->statistics_fd);
     if (err == 0 && plan->on_death == PLAN_DEATH_RESTART) {
         err = restart_begin(&device->restart, socket_fd, plan->restart_limit, host->spare_fd);
         device->restarts = err == 0;

@@ -99,7 +99,7 @@ static void stop_old(struct upgrade *upgrade)
         look_at_old(upgrade);
 }
 
-/* What it did not end is done again by the new process, as after a death. */
+/* A request that it did not end is done again by the new process, as after a death. */
 static void stop_undrained(struct upgrade *upgrade, const char *reason)
 {
     log_line("%s: is not drained before its upgrade: %s", upgrade->spec.plan->id, reason);

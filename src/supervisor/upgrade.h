@@ -74,7 +74,7 @@ bool upgrade_old_ended(struct upgrade *upgrade);
 /* Ends it without another word; the old process continues. */
 void upgrade_cancel(struct upgrade *upgrade);
 
-/* For people; NULL: there is none. */
+/* For people; NULL: no upgrade is under way. */
 const char *upgrade_stage_name(const struct upgrade *upgrade);
 
 /* Whether the old process stands still. */

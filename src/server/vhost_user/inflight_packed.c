@@ -66,7 +66,7 @@ struct part {
     struct vhost_user_marks *marks; /* NULL: the ring has not started */
 };
 
-/* What the entries are used for, as this process knows it. */
+/* The use of each entry, as this process knows it. */
 struct vhost_user_marks {
     uint16_t free;                       /* NO_MARK: none is */
     uint16_t next[OB_VIRTIO_QUEUE_SIZE]; /* of the free list, or within a chain */

@@ -6,7 +6,7 @@
  * The front end passes a pipe while no ring runs. When saving, the state is taken at once, and written as
  * the pipe has room. When loading, it is read until the front end closes its end, and loaded then; the
  * check is answered after that. The rings' places and the features are the front end's matter, so the
- * state is what virtio_save_own() gives, behind the head that each saved state has.
+ * state is that of virtio_save_own(), behind the head that each saved state has.
  *
  * A pipe alone is accepted, since any other file can have somebody behind it who never answers.
  */
