@@ -53,7 +53,8 @@ struct row {
 };
 
 struct table {
-    uint64_t life; /* number of the newest process */
+    uint64_t life;      /* number of the newest process */
+    uint64_t silent_ns; /* since when no process serves; 0: one does */
     uint32_t count, files;
     struct row rows[MAX_STORED];
 };
@@ -221,25 +222,14 @@ static void forget_stored(const struct keep *keep, int notify_fd)
     forget_one(notify_fd, VAULT_NAME);
 }
 
-/* As keeper_serve(), of descriptors that have other numbers by now. */
-static void serve_next(const struct keep *keep)
+/* The descriptors have other numbers by now than in the process that has died. */
+static int stored_as(const void *argument, int number)
 {
-    int numbers[KEEPER_BATCH], fds[KEEPER_BATCH];
-    const struct table *table = &keep->store.table;
-    for (;;) {
-        ssize_t len = recv(keep->give_fd, numbers, sizeof(numbers), 0);
-        if (len < 0 && errno == EINTR)
-            continue;
-        unsigned count = len > 0 ? (unsigned)len / sizeof(int) : 0, found = 0;
-        if (count == 0 || numbers[0] == -1)
-            return;
-        for (unsigned i = 0; i < count; i++)
-            for (unsigned row = 0; row < table->count; row++)
-                if (table->rows[row].number == numbers[i] && found == i)
-                    fds[found++] = keep->store.fd[table->rows[row].file];
-        uint8_t given = found == count ? (uint8_t)count : 0;
-        socket_send_fds(keep->give_fd, &given, sizeof(given), fds, given);
-    }
+    const struct store *store = argument;
+    for (unsigned row = 0; row < store->table.count; row++)
+        if (store->table.rows[row].number == number)
+            return store->fd[store->table.rows[row].file];
+    return -1;
 }
 
 /* Adds a descriptor of ours under its number in the other table. One open file is stored once: the service
@@ -321,7 +311,7 @@ static int send_all(const struct keep *keep, int notify_fd, const struct store *
 /* The process has died. */
 static int store_all(struct keep *keep, int notify_fd)
 {
-    struct store fresh = {.table.life = keep->store.table.life};
+    struct store fresh = {.table = {.life = keep->store.table.life, .silent_ns = clock_now_ns()}};
     struct vault_shared *copy =
         mmap(NULL, sizeof(*copy), PROT_READ | PROT_WRITE, MAP_PRIVATE, keep->vault_fd, 0);
     if (copy == MAP_FAILED)
@@ -370,7 +360,7 @@ static _Noreturn void hold(struct keep *keep, int device, int notify_fd, int loc
         close(keep->before_fd);
     forget_stored(keep, notify_fd);
     if (keep->give_fd >= 0) {
-        serve_next(keep);
+        keeper_serve_as(keep->give_fd, stored_as, &keep->store);
         close(keep->give_fd);
         if (has_taken_over(keep))
             let_go(keep);
@@ -408,7 +398,8 @@ static int prepare_program(const struct keep *keep)
     const int before = place(keep->before_fd, FIRST_FD + 3);
     place(keep->socket_fd, FIRST_FD);
     snprintf(text, sizeof(text), VAULT_FORMAT, vault, keeper, before,
-             (unsigned long long)keep->store.table.life, 0);
+             (unsigned long long)keep->store.table.life, 0,
+             (unsigned long long)keep->store.table.silent_ns);
     snprintf(pid, sizeof(pid), "%d", getpid());
     unsetenv("LISTEN_FDNAMES");
     if (keep->socket_fd < 0)

@@ -56,7 +56,19 @@ static void give(int channel, const struct question *question, unsigned count)
     sendmsg(channel, &message, MSG_NOSIGNAL);
 }
 
+static int same(const void *argument, int number)
+{
+    (void)argument;
+    return number;
+}
+
 int keeper_serve(int channel)
+{
+    return keeper_serve_as(channel, same, NULL);
+}
+
+int keeper_serve_as(int channel, int (*here)(const void *argument, int number),
+                    const void *argument)
 {
     struct question question;
     struct iovec iov = {.iov_base = &question, .iov_len = sizeof(question)};
@@ -69,8 +81,11 @@ int keeper_serve(int channel)
             return -ENOTCONN;
         if (len < (ssize_t)offsetof(struct question, numbers))
             return 0; /* it is done */
-        give(channel, &question,
-             (unsigned)(((size_t)len - offsetof(struct question, numbers)) / sizeof(int)));
+        unsigned count =
+            (unsigned)(((size_t)len - offsetof(struct question, numbers)) / sizeof(int));
+        for (unsigned i = 0; i < count; i++)
+            question.numbers[i] = here(argument, question.numbers[i]);
+        give(channel, &question, count);
     }
 }
 

@@ -22,6 +22,10 @@ int keeper_start(int channel, int (*confine)(void *argument), void *argument);
  * no more, by a message without a tag; -ENOTCONN when it has ended. */
 int keeper_serve(int channel);
 
+/* The same with numbers of another table: here() tells the number that each has in this one, -1: none. */
+int keeper_serve_as(int channel, int (*here)(const void *argument, int number),
+                    const void *argument);
+
 /* Asks the other end for descriptors by their numbers there, at most KEEPER_BATCH. 0; -ENOTCONN when
  * the keeper has ended; -EBADF when it has not all of them; -ETIMEDOUT; or another errno. */
 int keeper_ask(int channel, const int *numbers, unsigned count, int *ret_fds);
