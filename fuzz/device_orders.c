@@ -219,7 +219,7 @@ static bool send_with(int socket, const struct sockaddr_un *to, socklen_t to_len
 {
     union {
         struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int))];
+        char room[CMSG_SPACE(sizeof(int))]; // cppcheck-suppress unusedStructMember ; for its size
     } control = {0};
     struct iovec iov = {.iov_base = (void *)bytes, .iov_len = len};
     struct msghdr message = {

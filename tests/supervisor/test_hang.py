@@ -32,12 +32,10 @@ if sys.argv[1:] == ["-device", "help"]:
     sys.exit()
 fd = int(re.search(r"id=outboard-qmp,fd=(\\d+)", " ".join(sys.argv))[1])
 qmp = socket.socket(fileno=fd).accept()[0]
-lines = qmp.makefile("rw")
 def say(**message):
-    lines.write(json.dumps(message) + "\\n")
-    lines.flush()
+    qmp.sendall(json.dumps(message).encode() + b"\\n")
 say(QMP={"version": {}, "capabilities": []})
-for line in lines:
+for line in qmp.makefile():
     request = json.loads(line)
     command = request["execute"]
     say(**{"return": {"running": True} if command == "query-status" else {}, "id": request.get("id")})
