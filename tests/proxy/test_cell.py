@@ -184,6 +184,26 @@ def test_the_program_of_a_guest_has_a_cell(lab):
     assert cell_of(host.process.pid) == ("1", "2") and len(children_of(host.process.pid)) == 2
 
 
+def kernels_view(pid):
+    """What the kernel tells of a cell, but for the numbers of user and group."""
+    told = subprocess.run([PROGRAM, "cells", str(pid)], capture_output=True, text=True, check=True).stdout
+    return [line for line in told.splitlines()[1:] if not line.startswith(("  user ", "  group ", "  open files "))]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read the filters of a process")
+def test_the_program_of_a_guest_has_the_cell_of_the_command(lab):
+    """It is linked statically, so tests/escape, which preloads a library, takes over the command alone."""
+    options = ["--service=app=tcp:127.0.0.1:1", f"-Lunix:{lab.folder}/forward:app"]
+    cells = []
+    for program in ([STATIC], [PROGRAM, "proxy"]):
+        end = lab.start("host", f"--channel=unix-listen:{lab.channel}", *options, program=program)
+        cells.append(kernels_view(end.process.pid))
+        end.process.terminate()
+        assert end.process.wait(PATIENCE_S) == 0
+    assert cells[0] == cells[1]
+    assert any(line.startswith("  system calls        read") for line in cells[0])
+
+
 COMMANDS = {
     "run": ["proxy", "run", "--", "cat"],
     "run with a terminal": ["proxy", "run", "--terminal", "--", "cat"],

@@ -7,6 +7,7 @@ import random
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ import migration
 import mpqemu
 import vfio_user
 from controllab import Control, Refused
+from guestlab import paths
 
 BAR = 0xFE000000
 TESTS = pathlib.Path(__file__).resolve().parent.parent
@@ -314,6 +316,13 @@ def kill_the_keeper(wire, place):
     kill(keeper(pid))
     registers.write(0, 1)
     until_it_fails_now(registers, pid)
+
+
+def tell_of_the_keeper(wire, place):
+    """What the kernel tells of its cell."""
+    registers = connect(wire, place)
+    registers.write(0, 1)
+    subprocess.run([paths.BUILD / "root/bin/outboard", "cells", str(keeper(device()))], check=True)
 
 
 def change_the_vault(wire, place, at):

@@ -71,6 +71,16 @@ def test_with_its_keeper_the_device_has_failed(restarted):
     assert "device: can't be restarted: the process that keeps its descriptors has ended too" in done.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can read the filters of a process")
+def test_a_keeper_gives_descriptors_and_can_do_nothing_else(restarted):
+    """Beside its calls it can only load a filter, which takes calls away."""
+    told = restarted("tell_of_the_keeper", "mpqemu").stdout
+    assert re.search(r"capabilities +none\n", told)
+    assert re.search(r"own: user mnt net ipc uts cgroup;", told)
+    assert set(re.search(r"system calls +(.*)", told)[1].split()) == {"recvmsg", "sendmsg", "exit_group", "restart_syscall", "rt_sigreturn"}
+    assert re.search(r"by argument +(.*)", told)[1].split() == ["seccomp"]
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -114,6 +114,18 @@ def test_connect_comes_again_after_each_end(start, folder, cleanup):
         assert sock.recv(1) == b""
 
 
+def test_terminal_of_the_console_gets_its_size(attach, folder, cleanup):
+    link, control = folder / "terminal", folder / "control"
+    attach("vfio-user", PROGRAM, f"--console=pty:{link}", f"--control={control}")
+    terminal = cleanup.enter_context(open(os.open(link, os.O_RDWR | os.O_NOCTTY), "r+b", buffering=0))
+    client = cleanup.enter_context(socket.socket(socket.AF_UNIX))
+    client.settimeout(PATIENCE_S)
+    client.connect(str(control))
+    client.sendall(b"resize 90 40\n")
+    assert b'"done"' in client.recv(1000)
+    assert os.get_terminal_size(terminal.fileno()) == (90, 40)
+
+
 def test_terminal(start, folder):
     """It is raw, and each opening is a session."""
     link = folder / "terminal"
