@@ -74,15 +74,15 @@ def test_slow_command_holds_up_nobody(qga, connect, tmp_path):
     assert status["exitcode"] == 9
 
 
-def test_clients_of_three_programs_side_by_side(qga, connect):
+def test_clients_of_three_programs_side_by_side(qga, connect, cleanup):
     """libvirt keeps its connection and syncs plainly, Proxmox connects for each command, and scripts have socat."""
     path = qga()[1]
     kept = connect(path)
     for number in range(10):
         assert kept.ask("sync", id=number) == number
-        script = subprocess.Popen(["socat", "-t", str(PATIENCE_S), "-", f"UNIX-CONNECT:{path}"], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE)  # fmt: skip
-        with Client(path) as once:
+        script = cleanup.enter_context(subprocess.Popen(["socat", "-t", str(PATIENCE_S), "-", f"UNIX-CONNECT:{path}"],
+                                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE))  # fmt: skip
+        with connect(path) as once:
             sync = {"execute": "guest-sync-delimited", "arguments": {"id": 1000 + number}}
             once.sock.sendall(b"\xff" + json.dumps(sync).encode() + b'\n{"execute": "guest-get-host-name"}')
             assert once.answer() == 1000 + number

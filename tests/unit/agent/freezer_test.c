@@ -40,22 +40,25 @@ void __wrap_freeze_thaw_all(const struct agent_config *config, const char *note)
 }
 
 struct world {
-    char folder[64], hook[80], fifo[80];
+    char folder[64], hook[80], says[80], hears[80]; /* the last two are fifos of the hook */
     struct timers timers;
     struct agent_config config;
     struct agent *agent;
     int fd; /* a client's */
 };
 
-/* The hook says what it is called with, and waits at the thaw until the fifo is read. */
+/* At the thaw the hook says a line, and waits for one. */
 static void write_hook(struct world *world)
 {
     snprintf(world->hook, sizeof(world->hook), "%s/hook", world->folder);
-    snprintf(world->fifo, sizeof(world->fifo), "%s/fifo", world->folder);
-    assert_int_equal(mkfifo(world->fifo, 0600), 0);
+    snprintf(world->says, sizeof(world->says), "%s/says", world->folder);
+    snprintf(world->hears, sizeof(world->hears), "%s/hears", world->folder);
+    assert_int_equal(mkfifo(world->says, 0600), 0);
+    assert_int_equal(mkfifo(world->hears, 0600), 0);
     FILE *file = fopen(world->hook, "w");
     assert_non_null(file);
-    fprintf(file, "#!/bin/sh\n[ $1 = freeze ] || { echo thaw; echo thaw; } >%s\n", world->fifo);
+    fprintf(file, "#!/bin/sh\n[ $1 = freeze ] || { echo thaw; read -r line <%s; } >%s\n",
+            world->hears, world->says);
     fclose(file);
     assert_int_equal(chmod(world->hook, 0700), 0);
 }
@@ -86,7 +89,8 @@ static void end(struct world *world)
     closer_stop(0);
     log_end();
     unlink(world->hook);
-    unlink(world->fifo);
+    unlink(world->says);
+    unlink(world->hears);
     assert_int_equal(rmdir(world->folder), 0);
 }
 
@@ -112,9 +116,10 @@ static void hook_that_hangs_at_the_end_of_a_freeze(void **state)
     assert_string_equal(ask(&world, "{'execute': 'guest-fsfreeze-freeze-list', 'arguments': "
                                     "{'mountpoints': [], 'timeout': 1}}"),
                         "{\"return\": 0}\n");
-    int fifo = open(world.fifo,
-                    O_RDONLY | O_CLOEXEC); /* until the hook opens it, the freeze's time over */
-    assert_int_equal(read(fifo, &byte, 1), 1);
+    int hears = open(world.hears, O_RDWR | O_CLOEXEC);
+    /* The hook opens it when the freeze's time is over. */
+    int says = open(world.says, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(read(says, &byte, 1), 1);
     assert_string_equal(ask(&world, "{'execute': 'guest-fsfreeze-status'}"),
                         "{\"return\": \"frozen\"}\n");
     passed_s = 1 + LIMIT_AGENT_FREEZE_S;
@@ -124,7 +129,11 @@ static void hook_that_hangs_at_the_end_of_a_freeze(void **state)
     assert_int_equal(thaws, 1);
     assert_non_null(
         strstr(ask(&world, "{'execute': 'guest-fsfreeze-thaw'}"), "may be inconsistent"));
-    close(fifo);
+    assert_int_equal(write(hears, "\n", 1), 1);
+    while (read(says, &byte, 1) > 0)
+        ; /* until it has ended */
+    close(says);
+    close(hears);
     end(&world);
 }
 
