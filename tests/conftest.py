@@ -75,7 +75,7 @@ def cleanup():
 def folder(cleanup):
     """A short path, for sockets."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="ob-"))
-    cleanup.callback(shutil.rmtree, path)
+    cleanup.callback(shutil.rmtree, path, ignore_errors=True)
     return path
 
 

@@ -31,7 +31,7 @@ class Deaths:
 def kept(name, wire, place, control, deaths, *kind):
     """A storm of keptlab.py."""
     keptlab.Killer = lambda _kills, _name: Deaths(control, deaths)
-    getattr(keptlab, name)(wire, place, 0, *kind)
+    getattr(keptlab, name)(wire, place, "0", *kind)
 
 
 def virtio(wire, place):

@@ -61,6 +61,7 @@ NOT_RUN = {
     "docs/your-virtio-device.md: static const struct ob_vault_state": "a part of a device; devices/rng/main.c has it",
     "docs/testing.md: import socket": "is a test itself, of a guest",
     "docs/testing.md: ./dev test nested": "runs tests",
+    "docs/testing.md: ./dev policies": "runs tests",
     "docs/testing.md: OUTBOARD_QEMU=": "runs tests, with a QEMU that Debian 12 does not have",
     "docs/testing.md: ./dev test vm": "runs tests",
     "docs/vfio-user.md: <domain": "a fragment for libvirt, with a QEMU that Debian 12 does not have",

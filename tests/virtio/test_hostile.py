@@ -96,8 +96,8 @@ def table_with_next(pci, queue):
 
 
 def table_outside_of_memory(pci, queue):
-    queue.add([(MEMORY_LEN - 16, 32, INDIRECT)])
     pci.memory.write(MEMORY_LEN - 16, queue.table_entry(0x1000, 1, NEXT, 1))
+    queue.add([(MEMORY_LEN - 16, 32, INDIRECT)])
     return f"got 0x{MEMORY_LEN:x} with 16 bytes, which is not the guest's memory"
 
 
@@ -114,7 +114,7 @@ def table_in_a_circle(pci, queue):
 
 
 def list_without_end(pci, queue):
-    for at in range(queue.size):
+    for at in reversed(range(queue.size)):  # a device that polls the ring sees the first one last
         pci.memory.write(queue.desc + 16 * at, DESC.pack(0x1000, 1, 0, NEXT | AVAIL))
     return "a chain: got more descriptors than the ring has, 16"
 
