@@ -45,10 +45,19 @@ static int shut_down(struct job *job)
     return job_fail(job, "Parameter 'mode' expects 'halt', 'powerdown', or 'reboot'");
 }
 
+/* Without a swap the kernel finds that out when it has suspended its devices, the channel's too. */
+static bool lacks_swap(void)
+{
+    char text[512]; /* a heading, then a line for each swap */
+    return job_read_file("/proc/swaps", text, sizeof(text)) < 0 || !strchr(text, '/');
+}
+
 /* state: a word of /sys/power/state. */
 static int suspend_by_kernel(struct job *job, const char *state)
 {
     char text[128];
+    if (strcmp(state, "disk") == 0 && lacks_swap())
+        return job_fail(job, "can't suspend to disk: the guest has no swap for its memory");
     AUTO_FD fd = open("/sys/power/state", O_WRONLY | O_CLOEXEC);
     if (fd < 0 || job_read_file("/sys/power/state", text, sizeof(text)) < 0 || !strstr(text, state))
         return job_fail(job, "the requested suspend mode is not supported by the guest");
