@@ -77,7 +77,10 @@ def test_the_control_socket_of_a_machine(machine, offering, connect, end):
 
 def notify_socket(pid):
     """The name of the datagram socket at which outboard run hears its device. A device in its cell has forgotten it."""
-    sockets = {os.readlink(fd) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+    sockets = set()
+    for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            sockets.add(os.readlink(fd))
     rows = [line.split() for line in pathlib.Path("/proc/net/unix").read_text().splitlines()]
     (name,) = {row[7] for row in rows if row[4] == "0002" and len(row) > 7 and f"socket:[{row[6]}]" in sockets}
     return name
