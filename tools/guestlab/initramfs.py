@@ -5,7 +5,7 @@ import pathlib
 import re
 import subprocess
 
-from guestlab import modules
+from guestlab import modules, paths
 from guestlab.cpio import Archive
 from guestlab.errors import LabError
 
@@ -31,7 +31,7 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT, place=Non
     archive.add_file("commands.sh", COMMANDS.read_bytes(), 0o755)
     archive.add_file("bin/busybox", _read(BUSYBOX), 0o755)
     for program in map(pathlib.Path, programs):
-        archive.add_file(place(f"bin/{program.name}"), _read(program), 0o755)
+        archive.add_file(place(f"bin/{program.name}"), _read(_unrecorded(program)), 0o755)
     for applet in _applets():
         archive.add_link(f"bin/{applet}", "busybox")
     order = modules.load_order(kernel, module_names)
@@ -41,6 +41,12 @@ def build(kernel, module_names=(), programs=(), files=None, init=INIT, place=Non
     for path, content in (files or {}).items():
         _add(archive, place(path.lstrip("/")), content)
     return archive.finish()
+
+
+def _unrecorded(program):
+    """The program itself, where tools/policies has a recorder in its place: guests have no strace."""
+    itself = paths.BUILD / "programs" / program.name
+    return itself if itself.exists() else program
 
 
 def with_libraries(*programs):
