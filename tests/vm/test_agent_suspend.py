@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""guest-suspend-ram, -disk and -hybrid in a guest without systemd: what our agent does beside what qemu-ga does."""
+"""guest-suspend-ram, -disk and -hybrid: what our agent does beside what qemu-ga does, with systemd and without."""
 import pytest
-from agentdebian import PATIENCE_S, SmallGuest, Wire
+from agentdebian import PATIENCE_S, DebianGuest, SmallGuest, Wire
 from agentlab import AgentError
 
 AGENTS = ["stock", "ours"]
+SYSTEMS = {"small": SmallGuest, "debian": lambda logs: DebianGuest(logs, has_lines=False)}
 
 
-@pytest.fixture
-def guest(shared_logs):
-    with SmallGuest(shared_logs) as guest:
+@pytest.fixture(params=["small", pytest.param("debian", marks=pytest.mark.long)])
+def guest(request, shared_logs):
+    with SYSTEMS[request.param](shared_logs) as guest:
         guest.start()
         yield guest
 
@@ -29,8 +30,8 @@ def test_ram(guest, name):
 
 
 def test_refused(guest):
-    """There is no swap for an image, and no systemd for both at once. Ours comes first: with stock's the kernel suspends
-    its devices before it refuses, and the channel of ours loses bytes, which ends its session."""
+    """There is no swap for the memory. Ours comes first: with stock's, a kernel without systemd suspends its devices
+    before it refuses, and the channel of ours loses bytes, which ends its session."""
     for mode in ("disk", "hybrid"):
         kinds = {}
         for name in reversed(AGENTS):
