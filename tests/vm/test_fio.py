@@ -53,7 +53,7 @@ def boot(vm, folder, settings):
 
 def run(vm, folder, kills):
     machine = boot(vm, folder, restart.RESTARTS)
-    machine.storm_by_io(kills)
+    machine.storm(kills, machine.wait_for_io)
     machine.wait_for_progress()  # a whole pass behind the last death
     machine.stop()
     passes = int(machine.read_until("passes").split()[1])

@@ -101,8 +101,9 @@ class Vm:
         self.read_until("progress")
         self.read_until("progress")
 
-    def storm(self, kills):
-        """Kills one process of the device after the other, every second one maybe before it continues."""
+    def storm(self, kills, wait=None):
+        """Kills one process of the device after the other, every second one maybe before it continues. wait: what waits
+        for the guest to get on; by default wait_for_progress."""
         for number in range(kills):
             pid = self.device()
             while pid is None:
@@ -110,7 +111,7 @@ class Vm:
                 pid = self.device()
             with os.fdopen(os.pidfd_open(pid)) as end:
                 if number % 2 == 0:
-                    self.wait_for_progress()
+                    (wait or self.wait_for_progress)()
                 select.select([end], [], [], random.uniform(0, 0.03))  # any moment of the guest's loop
                 os.kill(pid, signal.SIGKILL)
                 select.select([end], [], [])
@@ -129,22 +130,11 @@ class Vm:
         (stats,) = json.loads(line)["return"]
         return stats["reads"] + stats["writes"]
 
-    def storm_by_io(self, kills):
-        """As storm(), for a guest that uses a disk and says little: before every second kill the disk gets on."""
-        for number in range(kills):
-            pid = self.device()
-            while pid is None:
-                assert self.process.poll() is None, self.text()
-                pid = self.device()
-            with os.fdopen(os.pidfd_open(pid)) as end:
-                if number % 2 == 0:
-                    before = self.io_done()
-                    while self.io_done() < before + 16:
-                        assert self.process.poll() is None, self.text()
-                select.select([end], [], [], random.uniform(0, 0.03))
-                os.kill(pid, signal.SIGKILL)
-                select.select([end], [], [])
-            self.killed.add(pid)
+    def wait_for_io(self):
+        """For a guest that uses a disk and says little."""
+        before = self.io_done()
+        while self.io_done() < before + 16:
+            assert self.process.poll() is None, self.text()
 
     def upgrades(self, times):
         """Another process takes the device's place, with progress of the guest between."""

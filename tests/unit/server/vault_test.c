@@ -11,6 +11,7 @@
 #include "base/cursor.h"
 #include "fake/server_host.h"
 #include "server/mpqemu_fixture.h"
+#include "server/vault_fixture.h"
 
 #define ADDRESS 0xfe000000u
 
@@ -131,19 +132,10 @@ static struct message access_of(enum mpqemu_command command, uint64_t offset, ui
 }
 
 /* Empty, and aligned as a mapping is. */
-static struct vault_shared *new_shared(void)
-{
-    struct vault_shared *shared =
-        aligned_alloc(_Alignof(struct vault_shared), sizeof(struct vault_shared));
-    assert_non_null(shared);
-    memset(shared, 0, sizeof(*shared));
-    return shared;
-}
-
 /* A first life, whose guest has memory, an interrupt and a BAR. */
 static void live(struct life *life, struct estate *estate)
 {
-    *estate = (struct estate){.shared = new_shared()};
+    *estate = (struct estate){.shared = vault_fixture_new()};
     begin(life);
     vault_begin(&life->vault, estate->shared, 1);
     assert_int_equal(device_use_vault(life->device, &life->vault, NULL), 0);
@@ -165,13 +157,7 @@ static int succeed(struct life *life, const struct estate *estate, struct vault_
     int err = vault_check(&life->vault, shared, 2, fault);
     if (err < 0)
         return err;
-    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES; i++) {
-        struct vault_entry *entry = &shared->entries[i];
-        bool is_file = entry->role.kind == VAULT_MEMORY || entry->role.kind == VAULT_BAR;
-        if (entry->added > 0)
-            entry->fd[life->vault.column] =
-                is_file ? fake_file(&life->fake, 7) : fake_event(&life->fake);
-    }
+    vault_fixture_renumber(shared, life->vault.column, &life->fake, 7);
     vault_own(&life->vault);
     err = engine_new(&mpqemu_engine, life->device, &life->engine, fault);
     return err < 0 ? err : engine_resume(life->engine, &life->vault, &estate->past, fault);
@@ -247,7 +233,7 @@ static void test_an_effect_is_known_to_have_begun(void **state)
     struct life first, second, third;
     struct estate estate;
     live(&first, &estate);
-    struct vault_shared *dying = new_shared();
+    struct vault_shared *dying = vault_fixture_new();
     assert_false(ob_vault_begin_effect(first.device)); /* of no message */
     send(&first, &estate, access_of(MPQEMU_BAR_WRITE, 8, 1), NULL, 0);
     assert_false(first.begun[1]);
@@ -296,7 +282,7 @@ static void test_every_byte_of_a_vault_may_be_a_lie(void **state)
     unsigned refused = 0;
     live(&first, &estate);
     send(&first, &estate, access_of(MPQEMU_BAR_READ, 4, 0), NULL, 0); /* an answer waits */
-    struct vault_shared *lie = new_shared();
+    struct vault_shared *lie = vault_fixture_new();
     const uint8_t *truth = (const uint8_t *)estate.shared;
     const size_t parts = offsetof(struct vault_shared, parts);
     const struct {
@@ -319,11 +305,7 @@ static void test_every_byte_of_a_vault_may_be_a_lie(void **state)
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         for (size_t at = places[i].from; at < places[i].from + places[i].len; at++)
             for (size_t k = 0; k < sizeof(flips); k++) {
-                memcpy(lie, truth, offsetof(struct vault_shared, transfers));
-                memcpy(lie->entries, estate.shared->entries, 8 * sizeof(lie->entries[0]));
-                for (unsigned part = 0; part < VAULT_PARTS; part++)
-                    for (unsigned copy = 0; copy < 2; copy++)
-                        memcpy(&lie->parts[part][copy], &estate.shared->parts[part][copy], 1024);
+                vault_fixture_restore(lie, estate.shared);
                 memcpy(lie->buffers, estate.shared->buffers, 3 * 4096);
                 ((uint8_t *)lie)[at] ^= flips[k];
                 refused += survives(&estate, lie);

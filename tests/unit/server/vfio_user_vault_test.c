@@ -11,6 +11,7 @@
 #include "base/cursor.h"
 #include "device/device_vault.h"
 #include "device/pci.h"
+#include "server/vault_fixture.h"
 #include "support.h"
 
 #define PAGE 4096u
@@ -20,14 +21,6 @@ struct life {
     struct vault vault;
     uint8_t state[16];
 };
-
-static struct vault_shared *new_shared(void)
-{
-    struct vault_shared *shared = aligned_alloc(_Alignof(struct vault_shared), sizeof(*shared));
-    assert_non_null(shared);
-    memset(shared, 0, sizeof(*shared));
-    return shared;
-}
 
 static void begin(struct life *life)
 {
@@ -95,12 +88,7 @@ static int succeed(struct life *life, struct vault_shared *shared, struct ob_fau
     int err = vault_check(&life->vault, shared, 2, fault);
     if (err < 0)
         return err;
-    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES; i++) {
-        struct vault_entry *entry = &shared->entries[i];
-        bool is_file = entry->role.kind == VAULT_MEMORY || entry->role.kind == VAULT_BAR;
-        if (entry->added > 0)
-            entry->fd[life->vault.column] = is_file ? fake_file(&f->fake, 1) : fake_event(&f->fake);
-    }
+    vault_fixture_renumber(shared, life->vault.column, &f->fake, 1);
     const struct engine_past past = {.received = life->vault.now.rx_consumed,
                                      .sent = life->vault.now.tx_produced};
     vault_own(&life->vault);
@@ -114,7 +102,7 @@ static void test_a_log_of_pages_goes_on(void **state)
     static const uint64_t range[] = {0x10000, 16 * PAGE, PAGE};
     struct life first, second;
     struct sent reply;
-    struct vault_shared *shared = new_shared();
+    struct vault_shared *shared = vault_fixture_new();
     live(&first, shared);
     assert_int_equal(succeed(&second, shared, NULL), 0);
     for (unsigned round = 0; round < 2; round++) {
@@ -145,7 +133,7 @@ static void test_every_byte_of_a_session_may_be_a_lie(void **state)
 {
     static const uint8_t flips[] = {0x01, 0x80, 0xff};
     struct life first;
-    struct vault_shared *truth = new_shared(), *lie = new_shared();
+    struct vault_shared *truth = vault_fixture_new(), *lie = vault_fixture_new();
     unsigned refused = 0;
     live(&first, truth);
     const size_t wire =
@@ -157,10 +145,7 @@ static void test_every_byte_of_a_session_may_be_a_lie(void **state)
             offsetof(struct vault_copy, bytes) + truth->parts[VAULT_PART_WIRE][copy].len;
         for (size_t at = from; at < from + len; at++)
             for (size_t k = 0; k < sizeof(flips); k++) {
-                memcpy(lie, truth, offsetof(struct vault_shared, transfers));
-                memcpy(lie->entries, truth->entries, 16 * sizeof(lie->entries[0]));
-                for (unsigned i = 0; i < 2 * VAULT_PARTS; i++)
-                    memcpy(&lie->parts[i / 2][i % 2], &truth->parts[i / 2][i % 2], 2048);
+                vault_fixture_restore(lie, truth);
                 ((uint8_t *)lie)[at] ^= flips[k];
                 refused += survives(lie);
             }

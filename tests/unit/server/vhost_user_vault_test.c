@@ -9,6 +9,7 @@
 #include <outboard/vault.h>
 
 #include "device/device_vault.h"
+#include "server/vault_fixture.h"
 #include "support.h"
 
 struct life {
@@ -17,14 +18,6 @@ struct life {
 };
 
 static const struct ob_vault_state nothing = {.size = sizeof(nothing)};
-
-static struct vault_shared *new_shared(void)
-{
-    struct vault_shared *shared = aligned_alloc(_Alignof(struct vault_shared), sizeof(*shared));
-    assert_non_null(shared);
-    memset(shared, 0, sizeof(*shared));
-    return shared;
-}
 
 /* A front end with a ring, a back-end channel and a log; the device has a chain. */
 static void live(struct life *life, struct vault_shared *shared)
@@ -95,7 +88,7 @@ static void end(struct life *life)
 static void a_front_end_notices_nothing(void **state)
 {
     struct life first, second;
-    struct vault_shared *shared = new_shared(), *dying = new_shared();
+    struct vault_shared *shared = vault_fixture_new(), *dying = vault_fixture_new();
     live(&first, shared);
     memcpy(dying, shared, sizeof(*dying));
     assert_int_equal(succeed(&second, dying, NULL), 0);
@@ -127,7 +120,7 @@ static void a_front_end_notices_nothing(void **state)
 static void requests_in_flight_are_not_the_front_ends(void **state)
 {
     struct life life;
-    struct vault_shared *shared = new_shared();
+    struct vault_shared *shared = vault_fixture_new();
     live(&life, shared);
     fixture_send(&life.f, VHOST_USER_GET_PROTOCOL_FEATURES, VHOST_USER_VERSION, NULL, 0, -1);
     assert_false(fixture_answer(&life.f) & BIT(VHOST_USER_F_INFLIGHT_SHMFD));
@@ -155,7 +148,7 @@ static void every_byte_may_be_a_lie(void **state)
 {
     static const uint8_t flips[] = {0x01, 0x80, 0xff};
     struct life first;
-    struct vault_shared *truth = new_shared(), *lie = new_shared();
+    struct vault_shared *truth = vault_fixture_new(), *lie = vault_fixture_new();
     unsigned refused = 0;
     live(&first, truth);
     const size_t parts = offsetof(struct vault_shared, parts);
@@ -172,11 +165,7 @@ static void every_byte_may_be_a_lie(void **state)
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
         for (size_t at = places[i].from; at < places[i].from + places[i].len; at++)
             for (size_t k = 0; k < sizeof(flips); k++) {
-                memcpy(lie, truth, offsetof(struct vault_shared, transfers));
-                memcpy(lie->entries, truth->entries, 16 * sizeof(lie->entries[0]));
-                for (unsigned part = 0; part < VAULT_PARTS; part++)
-                    for (unsigned copy = 0; copy < 2; copy++)
-                        memcpy(&lie->parts[part][copy], &truth->parts[part][copy], 1024);
+                vault_fixture_restore(lie, truth);
                 ((uint8_t *)lie)[at] ^= flips[k];
                 refused += survives(lie);
             }
