@@ -4,15 +4,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/write_signals.h"
 
 /* Own descriptors lie above those that launchers hand over by number. */
 #define OWN_FD_MIN 64
@@ -116,29 +115,6 @@ static ssize_t splice_line(const struct log_sink *sink, const char *line, size_t
     return done;
 }
 
-/* Signals that a write may send to the thread that makes it: SIGPIPE when the reader has gone, and
- * SIGTTOU, which stops a program in the background of a terminal with "stty tostop". */
-static void hold_signals(sigset_t *ret_before)
-{
-    sigset_t held;
-    sigemptyset(&held);
-    sigaddset(&held, SIGPIPE);
-    sigaddset(&held, SIGTTOU);
-    pthread_sigmask(SIG_BLOCK, &held, ret_before);
-}
-
-/* Takes back a SIGPIPE of ours, so that a program that has it handled never sees it. */
-static void release_signals(const sigset_t *before, bool broke)
-{
-    const struct timespec now = {0};
-    sigset_t pipe_signal;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    if (broke && !sigismember(before, SIGPIPE))
-        sigtimedwait(&pipe_signal, NULL, &now);
-    pthread_sigmask(SIG_SETMASK, before, NULL);
-}
-
 static ssize_t try_once(const struct log_sink *sink, const char *line, size_t len)
 {
     int fd = sink->kind == LOG_SINK_OWN ? sink->own_fd : sink->fd;
@@ -167,10 +143,10 @@ static ssize_t try_once(const struct log_sink *sink, const char *line, size_t le
 static ssize_t try_quietly(const struct log_sink *sink, const char *line, size_t len)
 {
     sigset_t before;
-    hold_signals(&before);
+    write_signals_hold(&before);
     ssize_t done = try_once(sink, line, len);
     int err = done < 0 ? -errno : 0;
-    release_signals(&before, err == -EPIPE);
+    write_signals_release(&before, err == -EPIPE);
     return err < 0 ? err : done;
 }
 

@@ -3,11 +3,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdbool.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "os/write_signals.h"
 
 int pipe_check(int fd)
 {
@@ -25,25 +23,13 @@ ssize_t pipe_read(int fd, void *ret_bytes, size_t len)
     return got < 0 ? -errno : got;
 }
 
-/* Takes back a SIGPIPE of ours, so that a program that has it handled never sees it. */
-static void take_signal(const sigset_t *before, const sigset_t *pipe_signal)
-{
-    const struct timespec now = {0};
-    if (!sigismember(before, SIGPIPE))
-        sigtimedwait(pipe_signal, NULL, &now);
-}
-
 ssize_t pipe_write(int fd, const void *bytes, size_t len)
 {
-    sigset_t pipe_signal, before;
-    sigemptyset(&pipe_signal);
-    sigaddset(&pipe_signal, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe_signal, &before);
+    sigset_t before;
+    write_signals_hold(&before);
     ssize_t sent = write(fd, bytes, len);
     if (sent < 0)
         sent = -errno;
-    if (sent == -EPIPE)
-        take_signal(&before, &pipe_signal);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    write_signals_release(&before, sent == -EPIPE);
     return sent;
 }
