@@ -72,7 +72,8 @@ CHANGING = {
     "get-time": {"return"}, "get-load": {"load1m", "load5m", "load15m"}, "get-fsinfo": {"used-bytes"}, "get-users": {"login-time"},
     "get-cpustats": {"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal", "guest", "guestnice"}, "file": {"return"}, "exec": {"pid"},
     "get-diskstats": {"read-ios", "read-sectors", "read-ticks", "write-ios", "write-merges", "write-sectors", "write-ticks",
-                      "total-ticks", "weight-ticks", "flush-ios", "flush-ticks", "discard-ios", "discard-sectors", "read-merges"},
+                      "total-ticks", "weight-ticks", "flush-ios", "flush-ticks", "discard-ios", "discard-sectors", "discard-merges",
+                      "discard-ticks", "read-merges", "ios-pgr"},
     "fstrim": {"trimmed"},  # what one has trimmed is nothing to trim for the next one
 }  # fmt: skip
 
