@@ -121,6 +121,7 @@ int main(int argc, char **argv)
         .options = option_table,
         .needs_shared_memory = true,
         .is_virtio = true,
+        .takes_sockets = true,
         .open = open_all,
         .close = close_all,
         .create = create,

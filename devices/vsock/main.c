@@ -93,6 +93,7 @@ int main(int argc, char **argv)
         .options = known_options,
         .needs_shared_memory = true,
         .is_virtio = true,
+        .takes_sockets = true,
         .open = open_host,
         .close = close_host,
         .create = create,

@@ -96,6 +96,9 @@ struct ob_program {
     bool (*reaches_out)(void *config);
     /* The device is made by ob_virtio_new() (virtio.h). Then vhost-user is offered too. */
     bool is_virtio;
+    /* Sockets of other families than AF_UNIX may come to the device after open(), as from a process of
+     * its own that connects for it. The cell then checks each reply for an address (0.1 us). */
+    bool takes_sockets;
 };
 
 /**

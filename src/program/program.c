@@ -195,7 +195,7 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
         program->remover_fd = err;
     }
     log_prepare();
-    err = confine_leave(&program->cell, fault);
+    err = program_cell_leave(&program->cell, program->author, fault);
     return err < 0 ? err : life_start_keeper(&program->life, &program->cell, fault);
 }
 

@@ -11,4 +11,8 @@
 int program_cell_prepare(struct confinement *cell, const struct ob_program *author, void *config,
                          const struct options *options, int notify_fd, struct ob_fault *fault);
 
+/* confine_leave(), and the lines that the cell can do without conditions if no address leads out of it. */
+int program_cell_leave(struct confinement *cell, const struct ob_program *author,
+                       struct ob_fault *fault);
+
 #endif

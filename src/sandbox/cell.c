@@ -88,6 +88,12 @@ void cell_leave(const struct cell_plan *plan, struct cell_report *report)
     keep_parent_signal(parent_signal, parent);
 }
 
+bool cell_is_isolated(const struct cell_report *report)
+{
+    return report->part[CELL_NAMESPACES] == 0 && report->part[CELL_ROOT] == 0 &&
+           report->part[CELL_LANDLOCK] == 0 && !report->landlock_gaps;
+}
+
 void cell_close(struct policy *policy, const char *program, struct cell_report *report)
 {
     int err = refusal_prepare(policy, program); /* which keeps both for ever */

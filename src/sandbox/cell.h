@@ -65,6 +65,10 @@ struct cell_report {
 
 void cell_leave(const struct cell_plan *plan, struct cell_report *report);
 
+/* After cell_leave(): whether no name and no abstract name of a socket leads to one outside. Addresses
+ * of other families still do, for who holds a socket of theirs. */
+bool cell_is_isolated(const struct cell_report *report);
+
 /* A refused call is told under the program's name, which is kept. The policy must outlive the
  * process. */
 void cell_close(struct policy *policy, const char *program, struct cell_report *report);

@@ -35,6 +35,8 @@ extern const char policy_client[];
 extern const char policy_vault[];
 /* Calls of commands that use a proxy, besides those of `outboard inspect`. */
 extern const char policy_command[];
+/* The further lines of a device whose cell no address leads out of (cell_is_isolated()). */
+extern const char policy_isolated[];
 /* The further lines of a device that reaches out. */
 extern const char policy_reach[];
 

@@ -156,12 +156,18 @@ static long set_an_option(const struct escape_world *world)
     return CALL(setsockopt, world->stream_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
+/* Of the machine, where somebody listens. */
+static struct sockaddr_in port_of(const struct escape_world *world)
+{
+    return (struct sockaddr_in){.sin_family = AF_INET,
+                                .sin_port = htons(world->port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+}
+
 /* A listener that is shut down is a socket like a new one, and this flag has a message connect it. */
 static long connect_a_listener_by_a_message(const struct escape_world *world)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(world->port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = port_of(world);
     struct iovec iov = {.iov_base = "x", .iov_len = 1};
     const struct msghdr message = {
         .msg_name = &address, .msg_namelen = sizeof(address), .msg_iov = &iov, .msg_iovlen = 1};
@@ -169,11 +175,18 @@ static long connect_a_listener_by_a_message(const struct escape_world *world)
     return err < 0 ? err : CALL(sendmsg, world->listener_fd, &message, MSG_FASTOPEN);
 }
 
+static long connect_a_listener_by_an_address(const struct escape_world *world)
+{
+    const struct sockaddr_in address = port_of(world);
+    long err = CALL(shutdown, world->listener_fd, SHUT_RDWR);
+    return err < 0 ? err
+                   : CALL(sendto, world->listener_fd, "x", 1, MSG_FASTOPEN,
+                          (const struct sockaddr *)&address, sizeof(address));
+}
+
 static long connect_by_tcp(const struct escape_world *world)
 {
-    const struct sockaddr_in address = {.sin_family = AF_INET,
-                                        .sin_port = htons(world->port),
-                                        .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in address = port_of(world);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     return fd < 0 ? -errno : CALL(connect, fd, &address, sizeof(address));
 }
@@ -218,7 +231,10 @@ const struct escape_deed escape_sockets[] = {
     {"send a message to a socket by its path", "sendmsg/ENOENT", send_a_message_to_a_path, 0},
     {"send a message to an abstract socket", "sendmsg/EPERM", send_a_message_to_an_abstract_socket,
      0},
-    {"connect a listener by a message", "sendmsg", connect_a_listener_by_a_message, ESCAPE_DEPENDS},
+    {"connect a listener by a message", "sendmsg", connect_a_listener_by_a_message,
+     ESCAPE_DEPENDS | ESCAPE_LISTENER},
+    {"connect a listener by an address", "sendto", connect_a_listener_by_an_address,
+     ESCAPE_DEPENDS | ESCAPE_LISTENER},
     {"set an option of a socket", "setsockopt", set_an_option, 0},
     {"send several messages", "sendmmsg/EPERM", send_messages, 0},
     {0},

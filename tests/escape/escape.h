@@ -41,7 +41,7 @@ struct escape_world {
     int sibling_fd;             /* a pidfd of it */
     int stream_fd, datagram_fd; /* unconnected Unix sockets */
     int readonly_fd;            /* folder/file, opened read only */
-    int listener_fd;            /* a listening TCP socket */
+    int listener_fd;            /* a listening TCP socket; -1: none */
     uint16_t port;              /* of another one, 127.0.0.1 */
     bool has_cell;
     bool at_wait;  /* the program is no device */
@@ -52,10 +52,11 @@ struct escape_world {
 };
 
 enum escape_flags {
-    ESCAPE_ROOT = 1,    /* only root can do it without a cell */
-    ESCAPE_DEPENDS = 2, /* the kernel, its settings or a container may refuse it to everybody */
-    ESCAPE_LEAVES = 4,  /* success replaces the program */
-    ESCAPE_RING = 8,    /* only a program that has a ring can try it */
+    ESCAPE_ROOT = 1,      /* only root can do it without a cell */
+    ESCAPE_DEPENDS = 2,   /* the kernel, its settings or a container may refuse it to everybody */
+    ESCAPE_LEAVES = 4,    /* success replaces the program */
+    ESCAPE_RING = 8,      /* only a program that has a ring can try it */
+    ESCAPE_LISTENER = 16, /* the program holds a listening TCP socket */
 };
 
 struct escape_deed {

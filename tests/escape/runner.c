@@ -395,7 +395,7 @@ static const char *excuse(const struct runner *runner, const struct escape_deed 
 }
 
 /* Descriptors that the program inherits. */
-static void open_descriptors(struct runner *runner)
+static void open_descriptors(struct runner *runner, const struct escape_deed *deed)
 {
     struct escape_world *world = runner->world;
     char path[128];
@@ -404,7 +404,7 @@ static void open_descriptors(struct runner *runner)
     world->stream_fd = (int)check(socket(AF_UNIX, SOCK_STREAM, 0), "socket");
     world->datagram_fd = (int)check(socket(AF_UNIX, SOCK_DGRAM, 0), "socket");
     struct sockaddr_in address;
-    world->listener_fd = listen_by_tcp(0, &address);
+    world->listener_fd = deed->flags & ESCAPE_LISTENER ? listen_by_tcp(0, &address) : -1;
     unsigned flags = runner->at_wait ? 0 : MFD_CLOEXEC;
     runner->memory_fd = (int)check(memfd_create("guest", MFD_ALLOW_SEALING | flags), "memfd");
     check(ftruncate(runner->memory_fd, MEMORY_LEN), "ftruncate");
@@ -418,7 +418,8 @@ static void close_descriptors(const struct runner *runner)
     close(world->readonly_fd);
     close(world->stream_fd);
     close(world->datagram_fd);
-    close(world->listener_fd);
+    if (world->listener_fd >= 0)
+        close(world->listener_fd);
 }
 
 static void attempt(struct runner *runner, const struct escape_deed *deed)
@@ -429,7 +430,7 @@ static void attempt(struct runner *runner, const struct escape_deed *deed)
     world->state = ESCAPE_UNTRIED;
     restore_files(runner);
     start_sibling(world);
-    open_descriptors(runner);
+    open_descriptors(runner, deed);
     int status = run_program(runner, output);
     judge_end(runner, deed, status, output, outcome, sizeof(outcome));
     close_descriptors(runner);

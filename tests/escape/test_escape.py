@@ -47,6 +47,8 @@ PROGRAMS = {
 PROXY, WITH_AGENT, INSPECT, RUN = "outboard-proxy", "outboard-proxy-agent", "outboard-inspect", "outboard-run"
 AT_WAIT = (PROXY, WITH_AGENT, INSPECT, RUN)
 WITH_A_RING = "outboard-nvme"
+ISOLATED = set(PROGRAMS) - {*AT_WAIT, "outboard-vmchannel", "outboard-vsock"}
+NOWHERE = {"send to a socket by its path": "ENOENT", "send to an abstract socket": "EPERM"}
 # What a program's own policy answers, as its reason there says. These of the proxy and of inspect list less than
 # that of devices, and answer readlink(2) with an errno. The message of inspect is one by a datagram socket of its launcher.
 OTHERWISE = {
@@ -59,6 +61,8 @@ OTHERWISE = {
     **{(program, "punch a hole by madvise(2)"): "killed mmap" for program in (PROXY, WITH_AGENT)},
     **{(program, "send a message to a socket by its path"): "ENOENT" for program in (INSPECT, RUN)},
     **{(program, "send a message to an abstract socket"): "EPERM" if landlock_version() >= 6 else "done" for program in (INSPECT, RUN)},
+    # The policy allows an address where none leads out of the cell.
+    **({(program, deed): answer for program in ISOLATED for deed, answer in NOWHERE.items()} if landlock_version() >= 6 else {}),
     (RUN, "look for the handler of a signal"): "done",
     (RUN, "make a pipe"): "done",
 }

@@ -60,7 +60,7 @@ def newer_library(newer_headers, tmp_path_factory):
     sources = sorted(path for folder in ("base", "wire", "memory", "pci", "virtio", "device", "server", "client", "session", "os",
                                     "sandbox", "program", "remote")
                      for path in (source / folder).rglob("*.c"))  # fmt: skip
-    sources += [paths.BUILD / "release/src" / name for name in ("default_policy.c", "reach_policy.c", "vault_policy.c")]
+    sources += [paths.BUILD / "release/src" / name for name in ("default_policy.c", "isolated_policy.c", "reach_policy.c", "vault_policy.c")]
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-std=gnu17", "-D_GNU_SOURCE", '-DOUTBOARD_VERSION="9"', f"-I{newer_headers}",
                     f"-I{source}", "-Wl,-soname,liboutboard.so.0", f"-Wl,--version-script={source / 'outboard.map'}",
                     "-o", library / "liboutboard.so.0", *sources, "-ljansson", "-lseccomp"], check=True)  # fmt: skip
