@@ -12,16 +12,19 @@ import sys
 import threading
 import time
 
-import migration
-import mpqemu
-import vfio_user
-from controllab import Control, Refused
-from guestlab import paths
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+# What finds our modules and those that they need: here, and for a script that outboard run starts as its VMM.
+LAB_FOLDERS = [*(str(TESTS / folder) for folder in ("wire", "supervisor", "nvme")), str(TESTS.parent / "tools")]
+LAB_PATH = ":".join(LAB_FOLDERS)
+sys.path[:0] = [folder for folder in LAB_FOLDERS if folder not in sys.path]
+
+import migration  # noqa: E402
+import mpqemu  # noqa: E402
+import vfio_user  # noqa: E402
+from controllab import Control, Refused  # noqa: E402
+from guestlab import paths  # noqa: E402
 
 BAR = 0xFE000000
-TESTS = pathlib.Path(__file__).resolve().parent.parent
-# What finds our modules and those that they need, for a script that outboard run starts as its VMM.
-LAB_PATH = ":".join(str(TESTS / folder) for folder in ("wire", "supervisor", "nvme")) + f":{TESTS.parent / 'tools'}"
 PLACES = {"mpqemu": "%fd:device%", "vfio-user": "%socket:device%"}
 
 

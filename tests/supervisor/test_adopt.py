@@ -16,14 +16,12 @@ pytestmark = pytest.mark.usefixtures("runtime")
 
 COUNTER = paths.BUILD / "release/examples/counter"
 HEIR = paths.BUILD / "release/tests/supervisor/heir"
-TESTS = pathlib.Path(__file__).parent.parent
-LAB = TESTS / "supervisor/restartlab.py"
+LAB = pathlib.Path(__file__).parent / "restartlab.py"
 
 
 @pytest.fixture
-def start(machine, spawn, cleanup, monkeypatch):
+def start(machine, spawn, cleanup):
     """start(wire, settings of [machine], settings of the device): outboard run, with a VMM that counts until `stop` is there."""
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}/wire:{TESTS}/supervisor")
     cleanup.callback((machine.folder / "stop").touch)
 
     def run(wire="mpqemu", of_machine="", of_device='on-death = "restart"'):
