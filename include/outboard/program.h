@@ -24,7 +24,7 @@
  * gives the reason when it ends.
  *
  * First it opens each closed descriptor from 0 to 2 on /dev/null. It ignores SIGPIPE and SIGXFSZ
- * unless the program has handlers for them.
+ * unless the program has handlers for them. It takes SIGRTMIN+10 and SIGRTMIN+11.
  */
 #ifndef OUTBOARD_PROGRAM_H
 #define OUTBOARD_PROGRAM_H

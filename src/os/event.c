@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/auto.h"
+#include "os/guarded_event.h"
 
 /* Completions that may lie there until they are thrown away, all at once. */
 #define COMPLETIONS 64
@@ -45,6 +46,12 @@ static void set_up_aio(void)
         return;
     aio.context = context;
     aio.owner = getpid();
+}
+
+void event_prepare_program(void)
+{
+    if (guarded_event_prepare() < 0)
+        event_prepare();
 }
 
 void event_prepare(void)
@@ -108,6 +115,8 @@ int event_check(int fd)
 {
     if (fcntl(fd, F_GETFD) < 0)
         return -errno;
+    if (guarded_event_is_ready())
+        return guarded_event_is_one(fd) ? 0 : -EINVAL;
     return (has_aio() ? is_taken_for_eventfd(fd) : is_called_eventfd(fd)) ? 0 : -EINVAL;
 }
 
@@ -128,7 +137,9 @@ static void signal_by_write(int fd)
 
 void event_signal(int fd)
 {
-    if (!has_aio() || submit_with_room(fd, 0) < 0)
+    if (guarded_event_is_ready())
+        guarded_event_signal(fd);
+    else if (!has_aio() || submit_with_room(fd, 0) < 0)
         signal_by_write(fd);
 }
 

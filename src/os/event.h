@@ -17,6 +17,9 @@
  * forbids it) event_signal() looks for room and then writes, and waits for ever for a peer that
  * fills its eventfd in between. */
 void event_prepare(void);
+/* The same for a program all of whose signals come from this thread (guarded_event.h); if the kernel
+ * has no timer for it, it is set up as above. */
+void event_prepare_program(void);
 
 /* Makes an eventfd at zero. Returns the descriptor or a negative errno. */
 int event_new(void);

@@ -17,3 +17,9 @@ int process_start_threads(void)
     event_prepare();
     return closer_start();
 }
+
+int process_start_program_threads(void)
+{
+    event_prepare_program();
+    return closer_start();
+}

@@ -16,7 +16,7 @@
  * nothing and starts no program. A child removes the socket at the end, since no path leads there
  * any more.
  *
- * Threads: the thread that closes what peers send is started, and aio is set up. Then only calls of
+ * Threads: the thread that closes what peers send is started, and timers for signals to it are made. Then only calls of
  * the policy are left.
  *
  * Create: the device is made from what is open. Then the calls that only this stage needs end.
@@ -202,7 +202,7 @@ static int enter_cell(struct program *program, struct ob_fault *fault)
 static int start_threads(struct program *program, struct ob_fault *fault)
 {
     program->has_closer = true;
-    int err = process_start_threads();
+    int err = process_start_program_threads();
     return err < 0 ? ob_fault_set(fault, err, "can't start a thread: %s", strerror(-err)) : 0;
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "os/event.h"
+#include "os/guarded_event.h"
 
 #include "support.h"
 
@@ -13,6 +14,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -125,6 +127,50 @@ static void aio_is_set_up_once(void **state)
     assert_int_equal(open_descriptors(), open);
 }
 
+/* So does this: what comes behind in the list goes by a guarded write. */
+static void a_guard_is_set_up_once(void **state)
+{
+    event_prepare_program();
+    assert_true(guarded_event_is_ready());
+    int open = open_descriptors();
+    event_prepare_program();
+    assert_int_equal(open_descriptors(), open);
+}
+
+static void a_full_one_is_signalled_and_stays_full(void **state)
+{
+    int fd = eventfd(0, 0); /* it blocks */
+    eventfd_t value;
+    assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+    event_signal(fd);
+    event_signal(fd);
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    assert_true(value == UINT64_MAX - 1);
+    close(fd);
+}
+
+static void do_nothing(int number)
+{
+}
+
+static void a_signal_to_the_process_breaks_no_write(void **state)
+{
+    int fd = eventfd(0, 0);
+    eventfd_t value;
+    struct sigaction handler = {.sa_handler = do_nothing}, before;
+    assert_int_equal(sigaction(SIGALRM, &handler, &before), 0);
+    const struct itimerval often = {.it_interval.tv_usec = 100, .it_value.tv_usec = 100},
+                           never = {0};
+    setitimer(ITIMER_REAL, &often, NULL);
+    for (unsigned i = 0; i < 10000; i++)
+        event_signal(fd);
+    setitimer(ITIMER_REAL, &never, NULL);
+    sigaction(SIGALRM, &before, NULL);
+    assert_int_equal(eventfd_read(fd, &value), 0);
+    assert_int_equal(value, 10000);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +185,13 @@ int main(void)
         TEST(signals_add_up_and_drain),
         TEST(many_signals_all_arrive),
         TEST(a_full_one_is_signalled_without_a_look),
+        cmocka_unit_test(a_guard_is_set_up_once),
+        TEST(an_eventfd_passes_unchanged),
+        TEST(nothing_else_passes),
+        TEST(signals_add_up_and_drain),
+        TEST(many_signals_all_arrive),
+        TEST(a_full_one_is_signalled_and_stays_full),
+        TEST(a_signal_to_the_process_breaks_no_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
