@@ -344,6 +344,46 @@ void port_end_next(struct port_end *end)
         port_hub_set_timer(end->hub, &end->again, clock_now_ns() + rest);
 }
 
+bool port_end_can_be_handed_over(const struct port_end *end)
+{
+    switch (end->source.kind) {
+    case END_LISTEN:
+    case END_CONNECT:
+    case END_FILE:
+    case END_PIPE:
+        return true;
+    case END_COMMAND:
+        return !end->begun || end->reader.source;
+    case END_TERMINAL:
+    case END_DESCRIPTOR:
+        break;
+    }
+    return false;
+}
+
+bool port_end_peers_have_fds(const struct port_end *end)
+{
+    return owns_fd(end);
+}
+
+int port_end_fd(const struct port_end *end)
+{
+    return owns_fd(end) && end->reader.source ? end->reader.fd : -1;
+}
+
+int port_end_adopt(struct port_end *end, int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    if (!owns_fd(end) || end->peer || flags < 0 || !(flags & O_NONBLOCK) ||
+        !descriptor_is_socket(fd))
+        return -EINVAL;
+    if (end->source.kind == END_LISTEN)
+        loop_change(end->listening, end->refuses_others ? EPOLLIN : 0);
+    end->begun = end->source.kind == END_COMMAND;
+    attach(end, fd);
+    return 0;
+}
+
 void port_end_resize(struct port_end *end, unsigned columns, unsigned rows)
 {
     struct winsize size = {.ws_col = (unsigned short)columns, .ws_row = (unsigned short)rows};

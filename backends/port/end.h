@@ -71,6 +71,16 @@ void port_end_next(struct port_end *end);
 /* The window of a terminal has this size. */
 void port_end_resize(struct port_end *end, unsigned columns, unsigned rows);
 
+/* Whether another process of the device can continue with the peer that is there: a socket can be handed over, and
+ * a file or a pipe is opened by each. A terminal can't, nor a command that is being started. */
+bool port_end_can_be_handed_over(const struct port_end *end);
+/* Whether a peer is a descriptor of its own, in a session. */
+bool port_end_peers_have_fds(const struct port_end *end);
+/* The peer's descriptor if it is to be handed over, or -1. It stays the end's. */
+int port_end_fd(const struct port_end *end);
+/* The peer is the one that a process before had. 0, then the descriptor is the end's, or -EINVAL. */
+int port_end_adopt(struct port_end *end, int fd);
+
 /* Where the end is, for status. */
 const char *port_end_description(const struct port_end *end);
 

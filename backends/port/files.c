@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <sys/resource.h>
 
+#include "os/closer.h"
+
 /* Of each device program: the wire's, the log's, the loop's. */
 #define FILES_BESIDE 64u
 
@@ -23,4 +25,9 @@ int port_files_reserve(uint64_t count, const char *options, struct ob_fault *fau
                             options);
     files.rlim_cur = needed;
     return setrlimit(RLIMIT_NOFILE, &files) < 0 ? -errno : 0;
+}
+
+void port_files_close(int fd)
+{
+    closer_close(fd);
 }

@@ -11,4 +11,7 @@
  * the hard limit is lower, or another negative errno. */
 int port_files_reserve(uint64_t count, const char *options, struct ob_fault *fault);
 
+/* Closes a descriptor of a process before, without waiting for whatever its peer may have sent. */
+void port_files_close(int fd);
+
 #endif

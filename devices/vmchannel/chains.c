@@ -186,7 +186,7 @@ static size_t unsent(const struct port_output *output)
     size_t len = 0;
     for (const struct ob_virtio_chain *chain = output->chains.first; chain; chain = chain->context)
         len += chain->readable_len;
-    return len - output->at;
+    return len > output->at ? len - output->at : 0;
 }
 
 static void count_dropped(struct port *port, size_t len)
@@ -208,53 +208,70 @@ void chains_drop(struct port *port)
     count_dropped(port, len);
 }
 
-static void keep(struct port *port, size_t max)
+void chains_return(struct port *port, bool is_input)
+{
+    struct port_chains *chains = is_input ? &port->input.free : &port->output.chains;
+    while (chains->first)
+        ob_virtio_return(pop(chains));
+}
+
+/* Room for the rest and `more` bytes behind it. False: no memory. */
+static bool make_room(struct port_output *output, size_t more)
+{
+    size_t had = output->rest_len - output->rest_at;
+    uint8_t *rest = malloc(had + more);
+    if (!rest)
+        return false;
+    if (had > 0)
+        memcpy(rest, output->rest + output->rest_at, had);
+    free(output->rest);
+    output->rest = rest;
+    output->rest_at = 0;
+    output->rest_len = had;
+    return true;
+}
+
+/* Copies at most `room` bytes of chains, and completes those that were copied. */
+static void copy(struct port_output *output, size_t room)
+{
+    while (output->chains.first && room > 0) {
+        struct ob_virtio_chain *chain = output->chains.first;
+        size_t len = ob_virtio_read(chain, output->at, output->rest + output->rest_len, room);
+        output->rest_len += len;
+        room -= len;
+        output->at += len;
+        if (output->at < chain->readable_len)
+            return;
+        output->at = 0;
+        ob_virtio_complete(pop(&output->chains), 0);
+    }
+}
+
+static void keep(struct port *port, size_t max, bool stays)
 {
     struct port_output *output = &port->output;
     size_t more = output->chains.first ? unsent(output) : 0;
     size_t had = output->rest_len - output->rest_at;
     size_t room = had < max ? max - had : 0;
     size_t kept = more < room ? more : room;
-    uint8_t *rest = kept > 0 ? malloc(had + kept) : NULL;
-    if (!rest) {
+    if (kept > 0 && make_room(output, kept))
+        copy(output, kept);
+    if (stays)
+        chains_return(port, false);
+    else
         chains_drop(port);
-        return;
-    }
-    if (had > 0)
-        memcpy(rest, output->rest + output->rest_at, had);
-    size_t at = had;
-    while (output->chains.first && at < had + kept) {
-        at += ob_virtio_read(output->chains.first, output->at, rest + at, had + kept - at);
-        output->at = 0;
-        ob_virtio_complete(pop(&output->chains), 0);
-    }
-    free(output->rest);
-    output->rest = rest;
-    output->rest_at = 0;
-    output->rest_len = at;
-    output->at = 0;
-    while (output->chains.first)
-        ob_virtio_complete(pop(&output->chains), 0);
-    count_dropped(port, more - kept);
 }
 
-void chains_keep(struct port *port)
+void chains_keep(struct port *port, bool stays)
 {
     if (port->output.chains.first)
-        keep(port, PORT_REST_MAX);
+        keep(port, PORT_REST_MAX, stays);
 }
 
 size_t chains_drain_console(struct port *port, size_t budget)
 {
     size_t moved = port_end_has_peer(port->end) ? chains_drain(port, budget) : 0;
     if (port->output.chains.first)
-        keep(port, CONSOLE_MAX);
+        keep(port, CONSOLE_MAX, false);
     return moved;
-}
-
-void chains_return(struct port *port, bool is_input)
-{
-    struct port_chains *chains = is_input ? &port->input.free : &port->output.chains;
-    while (chains->first)
-        ob_virtio_return(pop(chains));
 }

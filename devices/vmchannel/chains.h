@@ -31,8 +31,9 @@ size_t chains_drain_console(struct port *port, size_t budget);
 
 /* Forgets the guest's bytes, and counts them. */
 void chains_drop(struct port *port);
-/* Keeps a copy of the guest's bytes, for its peer. */
-void chains_keep(struct port *port);
+/* Keeps a copy of the guest's bytes, for its peer. Those beyond PORT_REST_MAX are lost, unless the chains stay: then
+ * they are given back as they are, and taken again later. */
+void chains_keep(struct port *port, bool stays);
 /* Forgets the copy. */
 void chains_forget_rest(struct port *port);
 

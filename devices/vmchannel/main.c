@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <outboard/vault.h>
 
 #include "options.h"
 #include "port/files.h"
@@ -17,6 +21,7 @@ struct program {
     struct port_hub *hub;
     struct vmchannel_port *ports;
     struct port_end *control;
+    int memory_fd; /* -1 without a vault */
     char control_end[4200];
     struct vmchannel *vmchannel;
 };
@@ -50,10 +55,22 @@ static int open_ends(struct program *program, struct ob_fault *fault)
     return err;
 }
 
+/* It costs memory while sessions are handed over only. */
+static int open_memory(struct program *program, struct ob_fault *fault)
+{
+    program->memory_fd = memfd_create("outboard-vmchannel", MFD_CLOEXEC);
+    return program->memory_fd < 0
+               ? ob_fault_set(fault, -errno, "can't make memory for sessions: %s", strerror(errno))
+               : 0;
+}
+
 static void close_all(void *config)
 {
     struct program *program = config;
     port_hub_free(program->hub);
+    if (program->memory_fd >= 0)
+        close(program->memory_fd);
+    program->memory_fd = -1;
     free(program->ports);
     free(program->options.ports);
     program->hub = NULL;
@@ -73,6 +90,8 @@ static int open_all(void *config, struct ob_fault *fault)
         program->ports = calloc(program->options.num_ports, sizeof(*program->ports));
         err = program->ports ? open_ends(program, fault) : -ENOMEM;
     }
+    if (err == 0 && ob_vault_role() != OB_VAULT_NONE)
+        err = open_memory(program, fault);
     if (err == 0)
         err = port_hub_start(program->hub, fault);
     if (err < 0)
@@ -89,6 +108,7 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
         .max_ports = (unsigned)program->options.max_ports,
         .ring_size = (uint16_t)program->options.ring_size,
         .hub = program->hub,
+        .memory_fd = program->memory_fd,
         .control = program->control,
     };
     return vmchannel_new(&vmchannel, &program->vmchannel, ret_device, fault);
@@ -129,6 +149,7 @@ int main(int argc, char **argv)
         .policy = policy_vmchannel,
     };
     static struct program program = {
+        .memory_fd = -1,
         .options = {.max_ports = VMCHANNEL_DEFAULT_PORTS, .ring_size = VMCHANNEL_DEFAULT_RING}};
     return ob_program_main(&description, &program, argc, argv);
 }

@@ -373,10 +373,10 @@ static void guest_closes(struct port *port)
         chains_drain_to_agent(port, SIZE_MAX);
         agent_front_close(port->agent);
     } else if (port->mode == PORT_LEGACY && keeps) {
-        chains_keep(port);
+        chains_keep(port, false);
         port->state = PORT_OFFERED;
     } else if (keeps) {
-        chains_keep(port);
+        chains_keep(port, false);
         port->state = PORT_DRAINING;
         port->due_ns = PORT_NEVER;
         set_host_open(port, false);
@@ -409,7 +409,7 @@ void port_let_go(struct port *port, bool is_input, bool stays)
         chains_return(port, true);
         port->input.full = stays ? port->input.full : 0;
     } else if (keeps) {
-        chains_keep(port);
+        chains_keep(port, stays);
     } else if (stays) {
         chains_return(port, false);
     } else {
@@ -443,23 +443,47 @@ void port_message_sent(struct port *port, unsigned message, uint64_t now_ns)
         port->due_ns = now_ns + REPLUG_NS;
 }
 
+bool port_can_be_handed_over(const struct port *port)
+{
+    return port->mode != PORT_AGENT && port_end_can_be_handed_over(port->end);
+}
+
 void port_keep(const struct port *port, struct port_kept *ret_kept)
 {
+    const struct port_output *output = &port->output;
     *ret_kept = (struct port_kept){.plugged = port->guest.plugged,
                                    .ready = port->guest.ready,
                                    .open = port->guest.open,
                                    .removed = port->state == PORT_REMOVED,
                                    .host_open = port->host_open,
-                                   .to_send = (uint8_t)port->to_send};
+                                   .handed_over = port->handed_over,
+                                   .used = port->guest.used,
+                                   .stale = port->guest.stale,
+                                   .broken = output->broken,
+                                   .replug_again = port->replug_again,
+                                   .to_send = (uint8_t)port->to_send,
+                                   .state = (uint8_t)port->state,
+                                   .full = port->input.full,
+                                   .at = (uint32_t)output->at,
+                                   .rest_len = (uint32_t)(output->rest_len - output->rest_at)};
 }
 
-/* The host's end of each session is gone with the process. A descriptor that the guest has open is told
+static bool is_possible(const struct port_kept *kept)
+{
+    const uint8_t flags = kept->plugged | kept->ready | kept->open | kept->removed |
+                          kept->host_open | kept->handed_over | kept->used | kept->stale |
+                          kept->broken | kept->replug_again;
+    return flags <= 1 && kept->to_send < 2 * PORT_SEND_OPEN && kept->state <= PORT_DRAINING &&
+           kept->rest_len <= PORT_REST_MAX && !(kept->removed && kept->plugged) &&
+           kept->removed == (kept->state == PORT_REMOVED);
+}
+
+/* The host's end of the session is gone with the process. A descriptor that the guest has open is told
  * so by PORT_OPEN 0, and gets no other peer. */
 bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t now_ns)
 {
     const bool has_sessions = port->mode == PORT_REPLUG || port->mode == PORT_HANDSHAKE;
-    if ((kept->plugged | kept->ready | kept->open | kept->removed | kept->host_open) > 1 ||
-        kept->to_send >= 2 * PORT_SEND_OPEN || (kept->removed && kept->plugged))
+    if (!is_possible(kept) || (kept->handed_over && port->mode == PORT_AGENT))
         return false;
     port->guest = (struct port_guest){.plugged = kept->plugged,
                                       .ready = kept->ready,
@@ -467,6 +491,9 @@ bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t no
                                       .used = kept->open && has_sessions,
                                       .stale = kept->removed};
     port->to_send = kept->to_send;
+    port->input.full = kept->full;
+    port->unread = kept->full; /* until the next look */
+    port->read_ns = now_ns;
     if (kept->removed) {
         port->state = PORT_REMOVED;
         port->due_ns = kept->to_send & PORT_SEND_REMOVE ? PORT_NEVER : now_ns + REPLUG_NS;
@@ -474,6 +501,39 @@ bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t no
     if (kept->ready && port->mode != PORT_AGENT && port->mode != PORT_CONSOLE)
         port->to_send |= PORT_SEND_OPEN;
     return true;
+}
+
+/* Times begin again. */
+static uint64_t due_again(const struct port *port, uint64_t now_ns)
+{
+    switch (port->state) {
+    case PORT_REMOVED:
+        return port->due_ns;
+    case PORT_OFFERED:
+        return port->replug_again ? now_ns + REOPEN_NS : PORT_NEVER;
+    case PORT_ENDING:
+        return now_ns + LINGER_NS;
+    case PORT_HELD:
+        return port_end_is_lazy(port->end) ? PORT_NEVER : now_ns + HANDSHAKE_NS;
+    default:
+        return PORT_NEVER;
+    }
+}
+
+void port_take_session(struct port *port, const struct port_kept *kept, uint8_t *rest,
+                       uint64_t now_ns)
+{
+    port->guest.used = kept->used;
+    port->guest.stale = kept->stale;
+    port->to_send = kept->to_send;
+    port->host_open = kept->host_open;
+    port->replug_again = kept->replug_again;
+    port->state = (enum port_state)kept->state;
+    port->due_ns = due_again(port, now_ns);
+    port->output.at = kept->at;
+    port->output.broken = kept->broken;
+    port->output.rest = rest;
+    port->output.rest_len = rest ? kept->rest_len : 0;
 }
 
 void port_resumed(struct port *port)

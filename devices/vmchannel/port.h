@@ -115,6 +115,7 @@ struct port {
     uint64_t read_ns; /* when it has read for the last time, or the session ended */
     unsigned replugs;
     bool replug_again; /* once more, if nobody opens it */
+    bool handed_over;  /* with its session: nothing of it moves any more */
 };
 
 /* Queues of a port. */
@@ -143,14 +144,26 @@ void port_let_go(struct port *port, bool is_input, bool stays);
 /* The driver has gone. */
 void port_guest_gone(struct port *port);
 
-/* A port as it outlives its process, bytes of 0 and 1 but for to_send. No session does: the peers' ends are
- * closed. A descriptor of the guest that is open has had one. */
+/* A port as it outlives its process. The session does if it was handed over. Otherwise the peer's end is
+ * closed, and a descriptor of the guest that is open has had its session. */
 struct port_kept {
-    uint8_t plugged, ready, open, removed, host_open, to_send;
+    /* Of these, 0 or 1. */
+    uint8_t plugged, ready, open, removed, host_open;
+    uint8_t handed_over, used, stale, broken, replug_again;
+    uint8_t to_send, state;
+    uint32_t full;     /* input buffers that are free if the guest has read everything */
+    uint32_t at;       /* in the first chain of output */
+    uint32_t rest_len; /* bytes that lie in no chain any more */
 };
+/* Whether the session can be handed over. */
+bool port_can_be_handed_over(const struct port *port);
+/* Without a session. */
 void port_keep(const struct port *port, struct port_kept *ret_kept);
 /* False: no process writes that. */
 bool port_take_kept(struct port *port, const struct port_kept *kept, uint64_t now_ns);
+/* Takes the session too, with its peer. rest: the bytes that lie in no chain; the callee's. */
+void port_take_session(struct port *port, const struct port_kept *kept, uint8_t *rest,
+                       uint64_t now_ns);
 /* All is in place again. */
 void port_resumed(struct port *port);
 

@@ -7,7 +7,7 @@
  * The driver waits, spinning, until its own control messages were taken, so those are always taken
  * at once, and before anything else: a message of the guest is about the bytes before it.
  */
-#include "vmchannel.h"
+#include "internal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include <outboard/program.h>
-#include <outboard/vault.h>
 
 #include "bytes.h"
 #include "port/hub.h"
@@ -54,34 +53,6 @@ enum control_event {
 
 #define CONTROL_LEN 8
 #define CONTROL_MAX (CONTROL_LEN + VMCHANNEL_NAME_MAX)
-
-/* Ids, each at most once. */
-struct ring {
-    uint16_t ids[VMCHANNEL_PORTS_MAX + 1];
-    bool has[VMCHANNEL_PORTS_MAX + 1];
-    unsigned first, count;
-};
-
-struct vmchannel {
-    struct vmchannel_config config;
-    struct ob_device *device;
-    struct port *ports;        /* config.num_ports; unused ids have no end */
-    struct ring work, control; /* ports with work, ports with messages */
-    struct ob_timer *timer;
-    uint64_t due_ns; /* for which it is set */
-    struct monitor *monitor;
-    unsigned round;
-    bool multiport;
-    bool paused;
-    uint16_t columns, rows;
-    struct kept *kept; /* for the vault; NULL without one */
-};
-
-/* Outlives the process: sizes of the console, and a port each. */
-struct kept {
-    uint16_t columns, rows, num_ports;
-    struct port_kept ports[];
-};
 
 static void ring_add(struct ring *ring, unsigned id)
 {
@@ -273,6 +244,8 @@ static bool poll_ports(void *state)
 {
     struct vmchannel *vmchannel = state;
     bool worked = vmchannel->work.count > 0;
+    if (!succession_settle(vmchannel))
+        return false;
     if (vmchannel->multiport && !vmchannel->paused)
         take_messages(vmchannel);
     unsigned turns = vmchannel->work.count < TURNS_MAX ? vmchannel->work.count : TURNS_MAX;
@@ -329,6 +302,8 @@ static void pause(void *state, bool paused)
 {
     struct vmchannel *vmchannel = state;
     vmchannel->paused = paused;
+    if (!paused)
+        succession_take_back(vmchannel);
     for (unsigned i = 0; i < vmchannel->config.num_ports && !paused; i++)
         if (vmchannel->ports[i].end)
             wake(vmchannel, i);
@@ -353,6 +328,7 @@ static const struct ob_virtio_ops virtio_ops = {
     .config = write_config,
     .poll = poll_ports,
     .pause = pause,
+    .at_rest = succession_hand_over,
     .disconnected = lose_guest,
 };
 
@@ -434,7 +410,18 @@ static int start_port(struct vmchannel *vmchannel, unsigned id, const struct vmc
     port_init(port);
     return port->mode == PORT_AGENT
                ? agent_front_new(vmchannel->config.hub, port->end, on_end, port, &port->agent)
-               : port_end_serve(port->end, on_end, port);
+               : 0;
+}
+
+int vmchannel_serve_ends(struct vmchannel *vmchannel)
+{
+    int err = 0;
+    for (unsigned i = 0; i < vmchannel->config.num_ports && err == 0; i++) {
+        struct port *port = &vmchannel->ports[i];
+        if (port->end && port->mode != PORT_AGENT)
+            err = port_end_serve(port->end, on_end, port);
+    }
+    return err;
 }
 
 static int make_device(struct vmchannel *vmchannel, struct ob_fault *fault)
@@ -462,64 +449,6 @@ static int make_device(struct vmchannel *vmchannel, struct ob_fault *fault)
     return err;
 }
 
-static size_t kept_len(const struct vmchannel *vmchannel)
-{
-    return sizeof(struct kept) + vmchannel->config.num_ports * sizeof(struct port_kept);
-}
-
-static int save(void *state, void *ret_bytes)
-{
-    struct vmchannel *vmchannel = state;
-    struct kept *kept = ret_bytes;
-    *kept = (struct kept){.columns = vmchannel->columns,
-                          .rows = vmchannel->rows,
-                          .num_ports = (uint16_t)vmchannel->config.num_ports};
-    for (unsigned i = 0; i < vmchannel->config.num_ports; i++)
-        port_keep(&vmchannel->ports[i], &kept->ports[i]);
-    return (int)kept_len(vmchannel);
-}
-
-static int check(void *state, const void *bytes, size_t len, struct ob_fault *fault)
-{
-    struct vmchannel *vmchannel = state;
-    const struct kept *kept = bytes;
-    const uint64_t now_ns = ob_timer_now_ns();
-    bool fits = len == kept_len(vmchannel) && kept->num_ports == vmchannel->config.num_ports;
-    for (unsigned i = 0; i < vmchannel->config.num_ports && fits; i++)
-        if (vmchannel->ports[i].end)
-            fits = port_take_kept(&vmchannel->ports[i], &kept->ports[i], now_ns);
-    if (!fits)
-        return ob_fault_set(fault, -EINVAL, "vmchannel: got a state of ports that can't be");
-    vmchannel->columns = kept->columns;
-    vmchannel->rows = kept->rows;
-    return 0;
-}
-
-static void resumed(void *state)
-{
-    struct vmchannel *vmchannel = state;
-    for (unsigned i = 0; i < vmchannel->config.num_ports; i++)
-        if (vmchannel->ports[i].end)
-            port_resumed(&vmchannel->ports[i]);
-}
-
-static int keep(struct vmchannel *vmchannel)
-{
-    if (ob_vault_role() == OB_VAULT_NONE)
-        return 0;
-    vmchannel->kept = malloc(kept_len(vmchannel));
-    if (!vmchannel->kept)
-        return -ENOMEM;
-    const struct ob_vault_state state = {.size = sizeof(state),
-                                         .bytes = vmchannel->kept,
-                                         .len = kept_len(vmchannel),
-                                         .version = 1,
-                                         .check = check,
-                                         .resumed = resumed,
-                                         .save = save};
-    return ob_vault_keep(vmchannel->device, &state);
-}
-
 static int start(struct vmchannel *vmchannel, struct ob_fault *fault)
 {
     const struct vmchannel_config *config = &vmchannel->config;
@@ -533,7 +462,7 @@ static int start(struct vmchannel *vmchannel, struct ob_fault *fault)
     for (unsigned i = 0; i < config->num_ports && err == 0; i++)
         if (config->ports[i].end)
             err = start_port(vmchannel, i, &config->ports[i]);
-    return err < 0 ? err : keep(vmchannel);
+    return err < 0 ? err : succession_start(vmchannel);
 }
 
 int vmchannel_new(const struct vmchannel_config *config, struct vmchannel **ret_vmchannel,
@@ -567,6 +496,6 @@ void vmchannel_free(struct vmchannel *vmchannel)
     monitor_free(vmchannel->monitor);
     ob_timer_free(vmchannel->timer);
     free(vmchannel->ports);
-    free(vmchannel->kept);
+    succession_done(vmchannel);
     free(vmchannel);
 }

@@ -32,6 +32,7 @@ struct vmchannel_config {
     unsigned max_ports; /* that the driver makes queues for */
     uint16_t ring_size;
     struct port_hub *hub;
+    int memory_fd; /* of our own, where bytes are put for a process that continues; -1: none does */
     struct port_end *control; /* where events are told and commands taken; NULL: nowhere */
 };
 

@@ -136,7 +136,8 @@ void guest_start(struct guest *guest, enum port_mode mode, const char *kind)
                                             .num_ports = 2,
                                             .max_ports = 31,
                                             .ring_size = GUEST_RING,
-                                            .hub = guest->hub};
+                                            .hub = guest->hub,
+                                            .memory_fd = -1};
     assert_int_equal(vmchannel_new(&config, &guest->vmchannel, &guest->device, &fault), 0);
     guest_load(guest, 32);
     assert_true(guest->plugged);
