@@ -49,6 +49,8 @@ void succession_done(struct vmchannel *vmchannel);
 int succession_hand_over(void *state, struct ob_fault *fault);
 /* It continues nevertheless. */
 void succession_take_back(struct vmchannel *vmchannel);
+/* Whether bytes may be moved outside of a poll, which does not come without a VMM. */
+bool succession_is_settled(const struct vmchannel *vmchannel);
 /* Before bytes are moved. Whether they may be. */
 bool succession_settle(struct vmchannel *vmchannel);
 

@@ -237,6 +237,12 @@ static bool drain(struct port *port)
     return true;
 }
 
+void port_drain(struct port *port)
+{
+    if (port->state == PORT_DRAINING)
+        drain(port);
+}
+
 static bool step(struct port *port, uint64_t now_ns, bool *ret_more)
 {
     switch (port->state) {

@@ -167,6 +167,8 @@ void port_take_session(struct port *port, const struct port_kept *kept, uint8_t 
 /* All is in place again. */
 void port_resumed(struct port *port);
 
+/* Writes what is left of a guest that has gone, also while there is no VMM. */
+void port_drain(struct port *port);
 /* Does the work that is possible now. Returns true if there is more. */
 bool port_turn(struct port *port, uint64_t now_ns);
 

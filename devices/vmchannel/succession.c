@@ -236,6 +236,11 @@ void succession_take_back(struct vmchannel *vmchannel)
     vmchannel->succession.begins = true;
 }
 
+bool succession_is_settled(const struct vmchannel *vmchannel)
+{
+    return !vmchannel->succession.handed_over && !vmchannel->succession.begins;
+}
+
 bool succession_settle(struct vmchannel *vmchannel)
 {
     struct succession *succession = &vmchannel->succession;

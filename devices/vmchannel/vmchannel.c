@@ -292,8 +292,11 @@ static void lose_guest(void *state)
 {
     struct vmchannel *vmchannel = state;
     for (unsigned i = 0; i < vmchannel->config.num_ports; i++)
-        if (vmchannel->ports[i].end)
+        if (vmchannel->ports[i].end) {
             port_guest_gone(&vmchannel->ports[i]);
+            if (succession_is_settled(vmchannel))
+                port_drain(&vmchannel->ports[i]);
+        }
     vmchannel->control = (struct ring){0};
     vmchannel->multiport = false;
 }
@@ -392,7 +395,9 @@ static void on_command(void *argument, struct monitor_client *client, char *line
 
 static void on_end(void *argument)
 {
-    const struct port *port = argument;
+    struct port *port = argument;
+    if (succession_is_settled(port->device))
+        port_drain(port);
     wake(port->device, port->id);
 }
 

@@ -8,9 +8,10 @@ import tempfile
 
 import pytest
 from guestlab import paths
-from virtio_driver import INDIRECT_DESC, RING_PACKED
+from virtio_bus import MpqemuBus, VfioBus
+from virtio_driver import INDIRECT_DESC, RING_PACKED, VirtioPci
 from vmchannel_driver import (
-    ALL_PORTS, DEVICE_READY, FROM_GUEST, PORT_ADD, PORT_NAME, PORT_OPEN, PORT_READY, PORT_REMOVE, TO_GUEST, Driver)  # fmt: skip
+    ALL_PORTS, DEVICE_READY, FROM_GUEST, PORT_ADD, PORT_NAME, PORT_OPEN, PORT_READY, PORT_REMOVE, TO_GUEST, Driver, OnePort)  # fmt: skip
 
 PROGRAM = paths.BUILD / "root/libexec/outboard/outboard-vmchannel"
 PATIENCE_S = 60
@@ -151,6 +152,39 @@ def test_next_peer_gets_no_old_output(driver, connect, end):
     driver.say(1, PORT_OPEN, 1)
     driver.send(5, b"new")
     assert second.recv(100) == b"new"
+
+
+@pytest.mark.parametrize("wire, bus_of", [("mpqemu", MpqemuBus), ("vfio-user", VfioBus)])
+def test_peer_reads_the_rest_when_the_vmm_has_gone(spawn, connect, folder, wire, bus_of):
+    """Nothing polls the device then. The listener stays, and the next VMM's guest gets the next peer."""
+    process = spawn([PROGRAM, "--max-ports=4", f"--port=one,listen:{folder}/one", f"--socket-path={folder}/device", f"--wire={wire}"])
+    while not os.path.exists(f"{folder}/device"):
+        assert process.running, process.log_tail()
+    bus = bus_of(connect("device"))
+    driver = OnePort(VirtioPci(bus), b"one")
+    first = connect("one")
+    driver.wait_open()
+    driver.open()
+    for _ in range(8):
+        driver.send(driver.OUTPUT, b"f" * 131072)
+    driver.send(FROM_GUEST, b"")  # all above was looked at
+    driver.queues[FROM_GUEST].wait()
+    bus.close()
+    length = 0
+    while data := first.recv(1 << 16):
+        assert set(data) == set(b"f")
+        length += len(data)
+    assert length == 8 * 131072
+    second = connect("one")
+    second.sendall(b"early")
+    bus = bus_of(connect("device"))
+    try:
+        driver = OnePort(VirtioPci(bus), b"one")
+        driver.wait_open()
+        driver.open()
+        assert driver.read(5) == b"early"
+    finally:
+        bus.close()
 
 
 def test_messages_that_mean_nothing(driver, connect):

@@ -21,6 +21,9 @@
 #define CLASS  "/sys/class/virtio-ports"
 #define OUTPUT (3u << 20)
 
+/* A peer's bytes may come before the driver has done its work for PORT_OPEN 1, which lets the port be written to. */
+#define FIRST_TRIES 100u
+
 static void rest(void)
 {
     const struct timespec time = {.tv_nsec = 10000000};
@@ -64,8 +67,13 @@ static void send_letter(int fd, char letter)
 {
     static char bytes[32768];
     memset(bytes, letter, sizeof(bytes));
+    unsigned tries = FIRST_TRIES;
     for (unsigned sent = 0; sent < OUTPUT;) {
         ssize_t put = write(fd, bytes, sizeof(bytes));
+        if (put < 0 && errno == EAGAIN && sent == 0 && tries-- > 0) {
+            rest();
+            continue;
+        }
         if (put <= 0)
             return; /* the ring is full, or the port is gone */
         sent += (unsigned)put;
