@@ -9,11 +9,12 @@ struct kept;
 
 /* How another process continues: succession.c. */
 struct succession {
-    struct kept *kept; /* for the vault; NULL without one */
-    bool waits;        /* the ends take no peers yet */
-    bool handed_over;  /* nothing moves any more */
-    bool begins;       /* what it has taken over is not committed */
-    int *left;         /* descriptors that are not used, to be closed behind the commit */
+    int (*serve)(struct vmchannel *vmchannel); /* has the ends take peers; 0 or a negative errno */
+    struct kept *kept;                         /* for the vault; NULL without one */
+    bool waits;                                /* the ends take no peers yet */
+    bool handed_over;                          /* nothing moves any more */
+    bool begins;                               /* what it has taken over is not committed */
+    int *left; /* descriptors that are not used, to be closed behind the commit */
     unsigned num_left;
 };
 
@@ -38,9 +39,6 @@ struct vmchannel {
     uint16_t columns, rows;
     struct succession succession;
 };
-
-/* Takes peers from now on. */
-int vmchannel_serve_ends(struct vmchannel *vmchannel);
 
 /* 0 or a negative errno. */
 int succession_start(struct vmchannel *vmchannel);

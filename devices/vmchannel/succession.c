@@ -155,7 +155,7 @@ static void resume_port(struct vmchannel *vmchannel, unsigned id, int memory_fd)
 static void serve_ends(struct vmchannel *vmchannel)
 {
     vmchannel->succession.waits = false;
-    if (vmchannel_serve_ends(vmchannel) < 0)
+    if (vmchannel->succession.serve(vmchannel) < 0)
         ob_device_warn(vmchannel->device,
                        "a port has no room for its peers; its end is not served");
 }
@@ -177,7 +177,7 @@ int succession_start(struct vmchannel *vmchannel)
     struct succession *succession = &vmchannel->succession;
     succession->waits = ob_vault_role() == OB_VAULT_SUCCESSOR;
     if (ob_vault_role() == OB_VAULT_NONE)
-        return vmchannel_serve_ends(vmchannel);
+        return vmchannel->succession.serve(vmchannel);
     succession->kept = malloc(kept_len(vmchannel));
     succession->left = calloc(vmchannel->config.num_ports + 1, sizeof(*succession->left));
     if (!succession->kept || !succession->left)
@@ -190,7 +190,7 @@ int succession_start(struct vmchannel *vmchannel)
                                          .resumed = resumed,
                                          .save = save};
     int err = ob_vault_keep(vmchannel->device, &state);
-    return err < 0 || succession->waits ? err : vmchannel_serve_ends(vmchannel);
+    return err < 0 || succession->waits ? err : vmchannel->succession.serve(vmchannel);
 }
 
 void succession_done(struct vmchannel *vmchannel)

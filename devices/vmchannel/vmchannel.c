@@ -418,7 +418,7 @@ static int start_port(struct vmchannel *vmchannel, unsigned id, const struct vmc
                : 0;
 }
 
-int vmchannel_serve_ends(struct vmchannel *vmchannel)
+static int serve_all(struct vmchannel *vmchannel)
 {
     int err = 0;
     for (unsigned i = 0; i < vmchannel->config.num_ports && err == 0; i++) {
@@ -478,6 +478,7 @@ int vmchannel_new(const struct vmchannel_config *config, struct vmchannel **ret_
         return -ENOMEM;
     vmchannel->config = *config;
     vmchannel->due_ns = PORT_NEVER;
+    vmchannel->succession.serve = serve_all;
     vmchannel->ports = calloc(config->num_ports, sizeof(*vmchannel->ports));
     int err = vmchannel->ports ? start(vmchannel, fault) : -ENOMEM;
     if (err < 0) {

@@ -19,8 +19,9 @@ SOURCE = pathlib.Path(__file__).with_name("port_holder.c")
 PATIENCE_S = 300
 GENERIC = {"driver": "vhost-user-test-device-pci", "virtio-id": 3, "num_vqs": 64, "vq_size": 32, "config_size": 12}
 WIRES = ["vfio-user", "vhost-user"] if OVERRIDE in os.environ else [pytest.param("mpqemu", marks=[pytest.mark.irqfd, pytest.mark.long])]
-# QEMU can't plug the device of the third wire.
-PLUGGED = WIRES if OVERRIDE in os.environ else []
+# vfio-user-pci of QEMU 10.2 aborts when it is unplugged (memory_region_del_subregion), and x-pci-proxy-dev can't be plugged with a
+# descriptor that QEMU was not started with.
+PLUGGED = ["vhost-user"]
 
 
 class World:
@@ -58,13 +59,17 @@ class World:
         hold(guest)
         return guest
 
+    def unplug(self, guest):
+        """QEMU says nothing of it to the device. The end of its connection does."""
+        guest.qmp.execute("device_del", {"id": "ports"})
+        guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE_S, device="ports")
+        guest.qmp.execute("chardev-remove", {"id": f"c{self.count}"})
+
     def plug(self, guest):
-        if self.wire == "vhost-user":
-            guest.qmp.execute("chardev-remove", {"id": f"c{self.count}"})
-            self.count += 1
-            address = {"type": "unix", "data": {"path": str(self.path)}}
-            backend = {"type": "socket", "data": {"addr": address, "server": False}}
-            guest.qmp.execute("chardev-add", {"id": f"c{self.count}", "backend": backend})
+        self.count += 1
+        address = {"type": "unix", "data": {"path": str(self.path)}}
+        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        guest.qmp.execute("chardev-add", {"id": f"c{self.count}", "backend": backend})
         guest.qmp.execute("device_add", self.device()[0])
 
     def connect(self, name):
@@ -130,6 +135,7 @@ def test_another_vmm(make, wire):
         assert waiting.recv(1) == b"b"
 
 
+@pytest.mark.skipif(OVERRIDE not in os.environ, reason="needs vhost-user-test-device-pci: OUTBOARD_QEMU names a QEMU of 10.2")
 @pytest.mark.parametrize("wire", PLUGGED)
 def test_device_is_unplugged_and_plugged(make, wire):
     """The program that holds the port is the same one."""
@@ -137,8 +143,7 @@ def test_device_is_unplugged_and_plugged(make, wire):
     with world.boot() as guest:
         for letter, following in ("AB", "BC"):
             first = world.begin(guest, letter)
-            guest.qmp.execute("device_del", {"id": "ports"})
-            guest.qmp.wait_event("DEVICE_DELETED", timeout=PATIENCE_S, device="ports")
+            world.unplug(guest)
             read_to_end(first, letter)
             world.plug(guest)
             world.begin(guest, following).close()
