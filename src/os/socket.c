@@ -340,14 +340,16 @@ int socket_find(const char *path, struct socket_place *ret_place)
     struct stat status;
     if (lstat(path, &status) < 0)
         return -errno;
-    *ret_place = (struct socket_place){.device = status.st_dev, .inode = status.st_ino};
+    *ret_place = (struct socket_place){
+        .device = status.st_dev, .inode = status.st_ino, .made = status.st_mtim};
     return 0;
 }
 
 void socket_remove(const char *path, const struct socket_place *place)
 {
-    struct socket_place now;
-    if (socket_find(path, &now) == 0 && now.device == place->device && now.inode == place->inode)
+    struct socket_place now = {0};
+    if (socket_find(path, &now) == 0 && now.device == place->device && now.inode == place->inode &&
+        now.made.tv_sec == place->made.tv_sec && now.made.tv_nsec == place->made.tv_nsec)
         unlink(path);
 }
 

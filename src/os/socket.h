@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "base/limits.h"
 
@@ -83,6 +84,7 @@ int socket_listen_messages(const char *path, mode_t mode);
 struct socket_place {
     dev_t device;
     ino_t inode;
+    struct timespec made; /* a file system may give the inode's number to the next socket at once */
 };
 /* 0 or a negative errno. */
 int socket_find(const char *path, struct socket_place *ret_place);
