@@ -75,8 +75,9 @@ static const void *map_absent(void)
     AUTO_FD fd = absent ? -1 : memfd_create("outboard-absent", MFD_CLOEXEC);
     if (fd < 0)
         return absent;
-    void *address = mmap(NULL, ABSENT_LEN, PROT_READ, MAP_SHARED, fd, 0);
-    return absent = address == MAP_FAILED ? NULL : address;
+    absent = mmap(NULL, ABSENT_LEN, PROT_READ, MAP_SHARED, fd, 0);
+    absent = absent == MAP_FAILED ? NULL : absent;
+    return absent;
 }
 
 int guarded_event_prepare(void)
