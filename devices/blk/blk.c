@@ -101,14 +101,22 @@ static bool notified(void *state, unsigned queue)
     return blk_requests_take(blk, queue);
 }
 
+static void forget_chains(struct blk_queue *queue)
+{
+    queue->lets_go = queue->starved = false;
+    queue->stopped = 0;
+}
+
 static void queue_started(void *state, unsigned queue)
 {
     struct blk *blk = state;
-    blk->queues[queue].lets_go = blk->queues[queue].starved = false;
+    forget_chains(&blk->queues[queue]);
 }
 
-static bool any_lets_go(const struct blk *blk)
+static bool any_is_awaited(const struct blk *blk)
 {
+    if (blk->hurried > 0)
+        return true;
     for (unsigned i = 0; i < blk->num_queues; i++)
         if (blk->queues[i].lets_go && blk->queues[i].in_flight > 0)
             return true;
@@ -116,12 +124,15 @@ static bool any_lets_go(const struct blk *blk)
 }
 
 /* Queues that let go wait for the image, for BLOCK_DRAIN_MS at most. Then their chains go back,
- * and the image's operations end later, or are given up. */
+ * and the image's operations end later, or are given up. The same limit holds for chains that come again
+ * after they were given back: a queue that ends over vhost-user may need them completed. */
 static void update_drain(struct blk *blk)
 {
+    if (blk->hurried > 0 && !blk->drain.runs)
+        block_drain_begin(&blk->drain, &blk->block, 1, BLOCK_DRAIN_MS, block_clock_ms());
     if (!blk->drain.runs)
         return;
-    if (!any_lets_go(blk)) {
+    if (!any_is_awaited(blk)) {
         block_drain_end(&blk->drain);
         ob_timer_cancel(blk->drain_timer);
     } else if (block_drain_step(&blk->drain, block_clock_ms())) {
@@ -152,7 +163,7 @@ static void let_go(void *state, unsigned queue)
 static void queue_stopped(void *state, unsigned queue)
 {
     struct blk *blk = state;
-    blk->queues[queue].lets_go = blk->queues[queue].starved = false;
+    forget_chains(&blk->queues[queue]);
     update_drain(blk);
 }
 
@@ -200,6 +211,8 @@ static void pause(void *state, bool paused)
 {
     struct blk *blk = state;
     blk->paused = paused;
+    for (unsigned i = 0; i < blk->num_queues && !paused; i++)
+        blk->queues[i].stopped = 0; /* nobody waits for them now */
     if (!paused)
         block_silence_begin(&blk->silence, blk->block, block_clock_ms());
 }

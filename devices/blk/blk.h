@@ -25,6 +25,7 @@ struct blk_request {
     struct blk_request *next;      /* free, or parked */
     uint64_t since_ms;
     uint32_t type;         /* VIRTIO_BLK_T_* */
+    bool hurries;          /* its queue waits for it, with the time limit of a drain */
     unsigned segment;      /* that is under way, of... */
     unsigned num_segments; /* ...this number, of discard and write zeroes */
     uint8_t segments[BLK_SEGMENTS * BLK_SEGMENT_LEN]; /* copied from the guest */
@@ -36,6 +37,7 @@ struct blk_queue {
     bool starved;       /* there was no free request when it was looked at */
     bool lets_go;       /* chains are given back as soon as they can be */
     unsigned in_flight; /* chains that the device has */
+    unsigned stopped;   /* chains that were given back because their operations were stopped */
 };
 
 /* Another process of the device has died; succession.c. */
@@ -56,6 +58,7 @@ struct blk {
     struct blk_request *free;
     struct blk_request *parked; /* to be started when the image is there again, oldest first */
     unsigned in_flight;         /* operations that the image has */
+    unsigned hurried;           /* requests that hurry */
     unsigned turnover;          /* requests that were begun or ended, ever */
     unsigned seen_turnover;
     struct block_silence silence;
@@ -104,7 +107,8 @@ void blk_requests_retry(struct blk *blk);
 void blk_requests_expire(struct blk *blk, uint64_t now_ms);
 /* Gives parked chains of a queue back unused. */
 void blk_requests_return(struct blk *blk, unsigned queue);
-/* Gives chains of queues that let go back with an error, though the image is still at them. */
+/* Gives chains of queues that let go back with an error, and those of requests that hurry, though the
+ * image is still at them. */
 void blk_requests_abandon(struct blk *blk);
 
 #endif

@@ -34,6 +34,12 @@ int blk_requests_init(struct blk *blk)
     return 0;
 }
 
+static void hurry(struct blk_request *request, bool hurries)
+{
+    request->blk->hurried += (unsigned)hurries - (unsigned)request->hurries;
+    request->hurries = hurries;
+}
+
 static void put(struct blk_request *request)
 {
     struct blk *blk = request->blk;
@@ -51,6 +57,7 @@ static void leave_queue(struct blk_request *request)
 static void give_back_unused(struct blk_request *request)
 {
     leave_queue(request);
+    hurry(request, false);
     ob_virtio_return(request->chain);
     put(request);
 }
@@ -70,6 +77,7 @@ static void tell(struct blk_request *request, uint8_t status)
     struct ob_virtio_chain *chain = request->chain;
     const size_t len = chain->writable_len;
     leave_queue(request);
+    hurry(request, false);
     if (status != VIRTIO_BLK_S_OK)
         clear_data(chain);
     ob_virtio_write(chain, len - 1, &status, 1);
@@ -103,6 +111,21 @@ static bool begin_next_segment(struct blk_request *request)
     return true;
 }
 
+/* The operation was stopped, or the image is away, for which there is another limit. */
+static void stopped(struct blk_request *request)
+{
+    struct blk_queue *queue = &request->blk->queues[request->chain->queue];
+    const bool is_away = request->blk->block->away;
+    if (is_away)
+        hurry(request, false);
+    if (!queue->lets_go) {
+        park(request);
+        return;
+    }
+    queue->stopped += !is_away;
+    give_back_unused(request);
+}
+
 /* A device without writes to it may have been opened for reading only. */
 static void done(struct block_io *io, int err)
 {
@@ -111,10 +134,8 @@ static void done(struct block_io *io, int err)
     request->blk->in_flight--;
     if (!request->chain)
         put(request);
-    else if (err == -EAGAIN && request->blk->queues[request->chain->queue].lets_go)
-        give_back_unused(request);
     else if (err == -EAGAIN)
-        park(request);
+        stopped(request);
     else if (err < 0)
         end(request, VIRTIO_BLK_S_IOERR);
     else if (!begin_next_segment(request))
@@ -320,7 +341,10 @@ static void begin_chain(struct blk *blk, struct ob_virtio_chain *chain)
     request->chain = chain;
     request->since_ms = block_clock_ms();
     request->segment = request->num_segments = 0;
-    blk->queues[chain->queue].in_flight++;
+    struct blk_queue *queue = &blk->queues[chain->queue];
+    hurry(request, queue->stopped > 0); /* those that were given back come first */
+    queue->stopped -= request->hurries;
+    queue->in_flight++;
     blk->turnover++;
     if (blk->block->away || blk->succession.waits)
         park(request);
@@ -389,9 +413,17 @@ void blk_requests_return(struct blk *blk, unsigned queue)
 
 void blk_requests_abandon(struct blk *blk)
 {
+    struct blk_request *next;
+    for (struct blk_request *request = unpark(blk); request; request = next) {
+        next = request->next;
+        if (request->hurries)
+            end(request, VIRTIO_BLK_S_IOERR);
+        else
+            park(request);
+    }
     for (unsigned i = 0; i < BLK_REQUESTS; i++) {
         struct blk_request *request = &blk->all[i];
-        if (request->chain && blk->queues[request->chain->queue].lets_go)
+        if (request->chain && (request->hurries || blk->queues[request->chain->queue].lets_go))
             tell(request, VIRTIO_BLK_S_IOERR);
     }
 }
