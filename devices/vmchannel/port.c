@@ -97,6 +97,18 @@ static void offer(struct port *port)
     set_host_open(port, true);
 }
 
+/* The peer for which the port was removed may have gone with the process before. */
+static void offer_if_any(struct port *port)
+{
+    if (port_end_has_peer(port->end)) {
+        offer(port);
+        return;
+    }
+    port->due_ns = PORT_NEVER;
+    port->state = PORT_IDLE;
+    set_host_open(port, false);
+}
+
 static void let_peer_go(struct port *port)
 {
     chains_forget_rest(port);
@@ -168,7 +180,7 @@ static bool plug_again(struct port *port, uint64_t now_ns)
     if (now_ns < port->due_ns)
         return false;
     port_plug(port);
-    offer(port);
+    offer_if_any(port);
     port->due_ns = port->replug_again ? now_ns + REOPEN_NS : PORT_NEVER;
     return true;
 }
@@ -428,7 +440,7 @@ void port_guest_gone(struct port *port)
     if (port->guest.open)
         guest_closes(port);
     if (port->state == PORT_REMOVED || port->state == PORT_HELD)
-        offer(port);
+        offer_if_any(port);
     port->guest = (struct port_guest){0};
     port->to_send = 0;
     port->replug_again = false;
@@ -474,13 +486,16 @@ void port_keep(const struct port *port, struct port_kept *ret_kept)
                                    .rest_len = (uint32_t)(output->rest_len - output->rest_at)};
 }
 
+/* A removed port is nothing to the driver, and one that is open or set up is plugged. */
 static bool is_possible(const struct port_kept *kept)
 {
     const uint8_t flags = kept->plugged | kept->ready | kept->open | kept->removed |
                           kept->host_open | kept->handed_over | kept->used | kept->stale |
                           kept->broken | kept->replug_again;
+    const bool is_there = kept->plugged || (!kept->ready && !kept->open);
+    const bool is_gone = kept->removed ? !kept->plugged : !(kept->to_send & PORT_SEND_REMOVE);
     return flags <= 1 && kept->to_send < 2 * PORT_SEND_OPEN && kept->state <= PORT_DRAINING &&
-           kept->rest_len <= PORT_REST_MAX && !(kept->removed && kept->plugged) &&
+           kept->rest_len <= PORT_REST_MAX && is_there && is_gone &&
            kept->removed == (kept->state == PORT_REMOVED);
 }
 
