@@ -15,85 +15,38 @@
 
 #include "base/limits.h"
 #include "check.h"
-#include "device/device.h"
 #include "device/pci.h"
-#include "device/state.h"
-#include "device/virtio.h"
-#include "fake/server_host.h"
-#include "virtio/spec.h"
+#include "guest_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define STEPS      400
-#define BAR        0
-#define CONFIG_AT  0x2000u
-#define NOTIFY_AT  0x3000u
-#define QUEUES     2u
-#define RING_AT(q) (0x1000u * (1 + (q))) /* descriptors, 0x800 behind them the driver's part... */
-#define DEVICE_AT  0xc00u                /* ...and the device's */
-#define DATA_AT    0x4000u
 #define MAX_HELD   64u
 #define CONFIG_LEN 12u
 
 struct guest {
-    struct fake_host fake;
-    struct ob_device *device;
-    const uint8_t *at;
-    size_t left;
-    int file;
+    struct guest_model model; /* first */
     struct ob_virtio_chain *held[MAX_HELD];
     unsigned num_held;
-    uint16_t size[QUEUES]; /* of the rings as the driver made them */
-    uint16_t avail[QUEUES];
-    bool packed;
-    bool wrap[QUEUES];
     uint8_t config[CONFIG_LEN];
-    bool paused;
     unsigned taken; /* chains, in this turn of the loop */
     uint8_t kept;   /* the device's own state */
-    struct virtio_wire wire;
 };
 
 static uint8_t take(struct guest *guest)
 {
-    if (guest->left == 0)
-        return 0;
-    guest->left--;
-    return *guest->at++;
-}
-
-static uint64_t take_bytes(struct guest *guest, unsigned count)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < count; i++)
-        value |= (uint64_t)take(guest) << (8 * i);
-    return value;
-}
-
-/* Guest memory, or NULL while it is gone. */
-static uint8_t *memory(struct guest *guest)
-{
-    uint8_t *at = NULL;
-    memory_at(device_memory(guest->device), 0, FAKE_FILE_LEN, true, &at);
-    return at;
-}
-
-static void put(struct guest *guest, uint32_t address, const void *bytes, size_t len)
-{
-    uint8_t *at = memory(guest);
-    if (at && address + len <= FAKE_FILE_LEN)
-        memcpy(at + address, bytes, len);
+    return guest_take(&guest->model);
 }
 
 static void check_spans(struct guest *guest, const struct ob_dma_span *spans, unsigned count,
                         size_t len, int fill)
 {
-    const uint8_t *all = memory(guest);
+    const uint8_t *all = guest_memory(&guest->model);
     size_t total = 0;
     for (unsigned i = 0; i < count; i++) {
         const uint8_t *at = spans[i].address;
         CHECK(all && at >= all && at + spans[i].len <= all + FAKE_FILE_LEN);
-        CHECK(ob_dma_is_current(guest->device, &spans[i]));
+        CHECK(ob_dma_is_current(guest->model.device, &spans[i]));
         total += spans[i].len;
         if (fill >= 0 && spans[i].len > 0)
             memset(spans[i].address, fill, spans[i].len);
@@ -116,10 +69,10 @@ static bool notified(void *state, unsigned queue)
 {
     struct guest *guest = state;
     struct ob_virtio_chain *chain;
-    CHECK(queue < QUEUES);
-    while (guest->num_held < MAX_HELD && (chain = ob_virtio_take(guest->device, queue))) {
+    CHECK(queue < GUEST_QUEUES);
+    while (guest->num_held < MAX_HELD && (chain = ob_virtio_take(guest->model.device, queue))) {
         CHECK(chain->queue == queue && !chain->context);
-        CHECK(++guest->taken <= QUEUES * LIMIT_VIRTIO_TURN);
+        CHECK(++guest->taken <= GUEST_QUEUES * LIMIT_VIRTIO_TURN);
         check_chain(guest, chain);
         if (queue == 1)
             guest->held[guest->num_held++] = chain;
@@ -168,8 +121,10 @@ static void let_go(void *state, unsigned queue)
 {
     struct guest *guest = state;
     if (queue == 1 && take(guest) & 1)
-        while (guest->num_held > 0)
-            give_back(guest, take(guest), take(guest));
+        while (guest->num_held > 0) {
+            const uint8_t which = take(guest);
+            give_back(guest, which, take(guest));
+        }
 }
 
 static void config(void *state, uint8_t *ret_config)
@@ -191,167 +146,34 @@ static void poll(struct guest *guest)
     unsigned turns = 0;
     do
         guest->taken = 0;
-    while (turns++ < 20 && (device_poll(guest->device) || device_before_sleep(guest->device)));
+    while (turns++ < 20 &&
+           (device_poll(guest->model.device) || device_before_sleep(guest->model.device)));
 }
 
-static uint64_t get(struct guest *guest, uint64_t offset, unsigned size)
-{
-    return device_bar_read(guest->device, BAR, offset, size);
-}
-
-static void set(struct guest *guest, uint64_t offset, unsigned size, uint64_t value)
-{
-    device_bar_write(guest->device, BAR, offset, size, value);
-}
-
-static void enable(struct guest *guest, unsigned queue)
-{
-    const uint16_t size = (uint16_t)(1u << (1 + take(guest) % 5));
-    static const uint8_t zeroes[0x1000];
-    put(guest, RING_AT(queue), zeroes, sizeof(zeroes));
-    set(guest, 22, 2, queue);
-    set(guest, 24, 2, size);
-    set(guest, 32, 8, RING_AT(queue));
-    set(guest, 40, 8, RING_AT(queue) + 0x800);
-    set(guest, 48, 8, RING_AT(queue) + DEVICE_AT);
-    set(guest, 28, 2, 1);
-    guest->size[queue] = size;
-    guest->avail[queue] = 0;
-    guest->wrap[queue] = true;
-}
-
-/* The steps of a driver that does it right, but for the features that it may take. */
 static void start(struct guest *guest)
 {
     const uint8_t kind = take(guest);
-    const uint64_t features =
-        VIRTIO_VERSION_1 | (kind & 1 ? VIRTIO_RING_PACKED : 0) | (kind & 2 ? VIRTIO_EVENT_IDX : 0) |
-        (kind & 4 ? VIRTIO_INDIRECT_DESC : 0) | (kind & 8 ? VIRTIO_RING_RESET : 0) |
-        (kind & 16 ? VIRTIO_IN_ORDER : 0) | (uint64_t)(kind >> 6);
-    set(guest, 20, 1, 0);
+    guest_set(&guest->model, 20, 1, 0);
     poll(guest);
-    CHECK(get(guest, 20, 1) == 0 || guest->num_held > 0);
-    set(guest, 20, 1, VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER);
-    for (unsigned half = 0; half < 2; half++) {
-        set(guest, 8, 4, half);
-        set(guest, 12, 4, features >> (32 * half));
-    }
-    set(guest, 20, 1, VIRTIO_ACKNOWLEDGE | VIRTIO_DRIVER | VIRTIO_FEATURES_OK);
-    guest->packed = features & VIRTIO_RING_PACKED;
-    for (unsigned queue = 0; queue < QUEUES; queue++)
-        enable(guest, queue);
-    set(guest, 20, 1, 15);
+    CHECK(guest_get(&guest->model, 20, 1) == 0 || guest->num_held > 0);
+    guest_start(&guest->model, kind, kind >> 6);
 }
 
-static void put_descriptor(struct guest *guest, uint32_t address, uint64_t iova, uint32_t len,
-                           uint16_t flags, uint16_t next)
+static void waits(struct guest_model *model)
 {
-    uint8_t bytes[VIRTIO_DESC_LEN];
-    memcpy(bytes, &iova, 8);
-    memcpy(bytes + 8, &len, 4);
-    memcpy(bytes + 12, guest->packed ? &next : &flags, 2);
-    memcpy(bytes + 14, guest->packed ? &flags : &next, 2);
-    put(guest, address, bytes, sizeof(bytes));
-}
-
-/* A chain of one descriptor, or of a table of up to four. */
-static void add_chain(struct guest *guest, unsigned queue)
-{
-    const uint8_t kind = take(guest);
-    const uint16_t size = guest->size[queue] ? guest->size[queue] : 2;
-    const uint16_t at = guest->avail[queue] & (size - 1);
-    uint16_t flags = kind & 1 ? VIRTIO_DESC_WRITE : 0;
-    uint32_t len = take(guest), address = DATA_AT + 64u * take(guest);
-    if (kind & 2) {
-        const unsigned entries = 1 + take(guest) % 4;
-        for (unsigned i = 0; i < entries; i++)
-            put_descriptor(guest, address + i * VIRTIO_DESC_LEN, DATA_AT + take(guest), take(guest),
-                           (uint16_t)(take(guest) & (kind & 4 ? 7 : 3)), (uint16_t)(i + 1));
-        len = entries * VIRTIO_DESC_LEN;
-        flags |= VIRTIO_DESC_INDIRECT;
-    }
-    if (guest->packed)
-        flags |= guest->wrap[queue] ? VIRTIO_DESC_AVAIL : VIRTIO_DESC_USED;
-    put_descriptor(guest, RING_AT(queue) + at * VIRTIO_DESC_LEN, address, len, flags, at);
-    guest->avail[queue]++;
-    if (guest->packed) {
-        guest->wrap[queue] ^= at + 1 == size;
-    } else {
-        put(guest, RING_AT(queue) + 0x800 + VIRTIO_AVAIL_RING + 2u * at, &at, 2);
-        put(guest, RING_AT(queue) + 0x800 + VIRTIO_AVAIL_IDX, &guest->avail[queue], 2);
-    }
-    if (kind & 8)
-        set(guest, NOTIFY_AT + 4 * queue, 2, queue);
-}
-
-static void scribble(struct guest *guest)
-{
-    uint8_t bytes[32];
-    const uint32_t address = (uint32_t)take_bytes(guest, 2);
-    const unsigned len = 1 + take(guest) % sizeof(bytes);
-    for (unsigned i = 0; i < len; i++)
-        bytes[i] = take(guest);
-    put(guest, address, bytes, len);
-}
-
-static void map(struct guest *guest)
-{
-    const struct memory_region_desc desc = {
-        .len = FAKE_FILE_LEN, .fd = guest->file, .writable = true};
-    memory_add(device_memory(guest->device), &desc, 4, NULL);
-}
-
-/* All memory goes, and comes back at once or later. */
-static void unmap(struct guest *guest)
-{
-    struct ob_dma_region *region;
-    int err = memory_remove_any(device_memory(guest->device), &region);
-    if (err < 0) {
-        map(guest);
-        return;
-    }
-    if (err == MEMORY_HELD)
-        device_quiesce(guest->device);
-    while (err == MEMORY_HELD && !device_is_quiet(guest->device))
-        give_back(guest, 0, take(guest));
-    CHECK(!memory_is_held(region));
-    memory_drop(device_memory(guest->device), region);
-    if (take(guest) & 1)
-        map(guest);
-}
-
-static void save_and_load(struct guest *guest)
-{
-    static uint8_t bytes[65536];
-    struct ob_fault fault = {0};
-    device_pause(guest->device, true);
-    while (device_at_rest(guest->device, &fault) == 0)
-        give_back(guest, 0, take(guest));
-    int len = state_save(guest->device, bytes, sizeof(bytes));
-    CHECK(len > 0 && (size_t)len <= state_limit(guest->device));
-    for (unsigned i = take(guest) % 4; i > 0; i--)
-        bytes[(uint32_t)take_bytes(guest, 2) % (uint32_t)len] = take(guest);
-    state_load(guest->device, bytes, (size_t)len, &fault);
-    device_pause(guest->device, guest->paused);
-}
-
-static void reset(struct guest *guest)
-{
-    while (!device_reset_when_quiet(guest->device))
-        give_back(guest, 0, take(guest));
-    CHECK(get(guest, 20, 1) == 0 && get(guest, 12, 4) == 0);
-    device_config_write(guest->device, 4, 2, 6);
+    struct guest *guest = (struct guest *)model;
+    give_back(guest, 0, take(guest));
 }
 
 static void signal_queue(void *context, unsigned queue)
 {
     const struct guest *guest = context;
-    CHECK(queue < QUEUES && guest->device);
+    CHECK(queue < GUEST_QUEUES && guest->model.device);
 }
 
 static bool miss(void *context, uint64_t iova, uint64_t len, bool write)
 {
-    return take(context) & 1;
+    return guest_take(context) & 1;
 }
 
 /* What an engine does that knows virtio itself. */
@@ -359,89 +181,57 @@ static void drive_directly(struct guest *guest, uint8_t how)
 {
     const struct virtio_wire wire = {.signal_queue = signal_queue, .miss = miss, .context = guest};
     struct virtio_place place;
-    guest->wire = wire;
+    guest->model.wire = wire;
     if (how & 1)
-        ob_virtio_fail(guest->device, "it was told to");
-    virtio_set_wire(guest->device, how & 2 ? &guest->wire : NULL);
-    if (how & 8 && virtio_queue_stop(guest->device, how >> 4 & 1)) {
-        const struct virtio_desc desc = {.iova = DATA_AT, .len = 16, .flags = 2, .next = how};
+        ob_virtio_fail(guest->model.device, "it was told to");
+    virtio_set_wire(guest->model.device, how & 2 ? &guest->model.wire : NULL);
+    if (how & 8 && virtio_queue_stop(guest->model.device, how >> 4 & 1)) {
+        const struct virtio_desc desc = {.iova = GUEST_DATA_AT, .len = 16, .flags = 2, .next = how};
         const struct virtio_flight flights[] = {
             {.id = how >> 5, .num_descs = how & 1, .descs = how & 1 ? &desc : NULL},
             {.id = how >> 6, .num_descs = how & 1, .descs = how & 1 ? &desc : NULL}};
-        virtio_queue_place(guest->device, how >> 4 & 1, &place);
-        virtio_queue_restart(guest->device, how >> 4 & 1, &place, flights, how & 4 ? 2 : 0);
+        virtio_queue_place(guest->model.device, how >> 4 & 1, &place);
+        virtio_queue_restart(guest->model.device, how >> 4 & 1, &place, flights, how & 4 ? 2 : 0);
     }
-    virtio_retry(guest->device);
+    virtio_retry(guest->model.device);
 }
 
-/* Steps that a driver has no part in, or only by configuration space. */
-static void step_of_others(struct guest *guest, uint8_t what)
+/* The steps of the model, by the numbers that this target has for them; 0: none of them. */
+static uint8_t step_of_model(uint8_t what)
 {
-    switch (what) {
-    case 8:
-        guest->paused = take(guest) & 1;
-        device_pause(guest->device, guest->paused);
-        break;
-    case 9:
-        unmap(guest);
-        break;
-    case 10:
-        save_and_load(guest);
-        break;
-    case 11:
-        reset(guest);
-        break;
-    case 12:
-        device_config_write(guest->device, take(guest), 1u << take(guest) % 3,
-                            (uint32_t)take_bytes(guest, 4));
-        break;
-    case 14:
-        guest->config[0]++;
-        ob_virtio_config_changed(guest->device);
-        break;
-    case 15:
-        drive_directly(guest, take(guest));
-        break;
-    default:
-        set(guest, NOTIFY_AT + take(guest) % 64, 2, 0);
-        break;
-    }
+    static const uint8_t steps[17] = {[3] = 1, [4] = 4,  [5] = 5,   [6] = 6,  [8] = 8,
+                                      [9] = 3, [10] = 9, [11] = 10, [12] = 7, [13] = 2};
+    return steps[what];
 }
 
 static void step(struct guest *guest)
 {
     const uint8_t what = take(guest);
+    uint8_t how;
     switch (what % 17) {
     case 0:
         start(guest);
         break;
     case 1:
     case 2:
-        add_chain(guest, what >> 7);
-        break;
-    case 3:
-        scribble(guest);
-        break;
-    case 4:
-        set(guest, take(guest) % 64, 1u << take(guest) % 4, take_bytes(guest, 4));
-        break;
-    case 5:
-        get(guest, take(guest) % 64, 1u << take(guest) % 4);
-        get(guest, 0x1000, 1);
-        break;
-    case 6:
-        set(guest, CONFIG_AT + take(guest) % 16, 1u << take(guest) % 4, take_bytes(guest, 4));
-        get(guest, CONFIG_AT + take(guest) % 16, 1u << take(guest) % 4);
+        guest_add_any(&guest->model, what >> 7);
         break;
     case 7:
-        give_back(guest, take(guest), take(guest));
+        how = take(guest);
+        give_back(guest, how, take(guest));
         break;
-    case 13:
-        set(guest, 22, 2, take(guest) % 3);
-        set(guest, 58, 2, 1);
+    case 14:
+        guest->config[0]++;
+        ob_virtio_config_changed(guest->model.device);
+        break;
+    case 15:
+        drive_directly(guest, take(guest));
+        break;
+    case 16:
+        guest_set(&guest->model, GUEST_NOTIFY_AT + take(guest) % 64, 2, 0);
         break;
     default:
-        step_of_others(guest, what % 17);
+        guest_step(&guest->model, step_of_model(what % 17));
         break;
     }
     if (what & 64)
@@ -471,22 +261,22 @@ static void refuse(struct guest *guest, const struct ob_virtio_desc *right,
         struct ob_fault fault = {0};
         struct ob_device *device = NULL;
         int err = device_virtio_new(i < 8 ? &wrong[i] : right, i < 8 ? ops : &nothing, guest,
-                                    &guest->fake.host, &device, &fault);
+                                    &guest->model.fake.host, &device, &fault);
         CHECK(err == -EINVAL && !device && fault.text[0]);
     }
 }
 
 static void make(struct guest *guest, bool in_order)
 {
-    static const struct ob_virtio_queue queues[QUEUES] = {{.size = 32},
-                                                          {.size = 32, .max_segments = 6}};
+    static const struct ob_virtio_queue queues[GUEST_QUEUES] = {{.size = 32},
+                                                                {.size = 32, .max_segments = 6}};
     const struct ob_virtio_desc desc = {.size = sizeof(desc),
                                         .name = "fuzzed",
                                         .type = 42,
                                         .features = 3,
                                         .in_order = in_order,
                                         .queues = queues,
-                                        .num_queues = QUEUES,
+                                        .num_queues = GUEST_QUEUES,
                                         .config_len = CONFIG_LEN,
                                         .migratable = true,
                                         .state_len = 1};
@@ -498,35 +288,37 @@ static void make(struct guest *guest, bool in_order)
                                              .negotiated = negotiated,
                                              .save = save,
                                              .load = load};
-    fake_host_init(&guest->fake);
     refuse(guest, &desc, &ops);
-    guest->file = fake_file(&guest->fake, 1);
-    CHECK(device_virtio_new(&desc, &ops, guest, &guest->fake.host, &guest->device, NULL) == 0);
-    CHECK(device_is_virtio(guest->device) && virtio_type(guest->device) == desc.type);
-    CHECK(virtio_num_queues(guest->device) == QUEUES);
-    CHECK(virtio_queue_max_size(guest->device, 1) == queues[1].size);
-    CHECK(virtio_config_len(guest->device) == CONFIG_LEN && !virtio_has_failed(guest->device));
-    CHECK((virtio_offered(guest->device) & 7) == 3 && !ob_virtio_features(guest->device));
-    device_begin_serving(guest->device);
-    device_config_write(guest->device, 4, 2, 6);
-    map(guest);
+    CHECK(device_virtio_new(&desc, &ops, guest, &guest->model.fake.host, &guest->model.device,
+                            NULL) == 0);
+    CHECK(device_is_virtio(guest->model.device) && virtio_type(guest->model.device) == desc.type);
+    CHECK(virtio_num_queues(guest->model.device) == GUEST_QUEUES);
+    CHECK(virtio_queue_max_size(guest->model.device, 1) == queues[1].size);
+    CHECK(virtio_config_len(guest->model.device) == CONFIG_LEN &&
+          !virtio_has_failed(guest->model.device));
+    CHECK((virtio_offered(guest->model.device) & 7) == 3 &&
+          !ob_virtio_features(guest->model.device));
+    guest->model.waits = waits;
+    guest_connect(&guest->model, GUEST_QUEUES);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct guest guest;
-    guest = (struct guest){.at = data, .left = size};
+    guest.num_held = guest.taken = 0;
+    guest.kept = 0;
+    memset(guest.config, 0, sizeof(guest.config));
+    guest_init(&guest.model, data, size);
     make(&guest, take(&guest) & 1);
-    for (unsigned i = 0; i < STEPS && guest.left > 0; i++)
+    for (unsigned i = 0; i < STEPS && guest.model.left > 0; i++)
         step(&guest);
-    guest.left = 0;
+    guest.model.left = 0;
     while (guest.num_held > 0)
         give_back(&guest, 0, 0);
-    set(&guest, 20, 1, 0);
+    guest_set(&guest.model, 20, 1, 0);
     poll(&guest);
-    CHECK(get(&guest, 20, 1) == 0);
-    device_free(guest.device);
-    guest.fake.host.close(guest.fake.host.context, guest.file);
-    CHECK(fake_is_empty(&guest.fake));
+    CHECK(guest_get(&guest.model, 20, 1) == 0);
+    device_free(guest.model.device);
+    guest_done(&guest.model);
     return 0;
 }

@@ -13,18 +13,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <outboard/vault.h>
+
 #include "check.h"
 #include "fake/virtio.h"
 #include "vmchannel.h"
 
 #define STEPS      300
-#define PORTS      4u
+#define PORTS      5u
 #define TO_GUEST   2
 #define FROM_GUEST 3
 #define BUFFER_MAX 4096
 #define BUFFERS    64u
 #define NS_PER_MS  UINT64_C(1000000)
 #define LEGACY     3u /* the port's id: its peers share descriptors */
+#define AGENT      4u
+#define AGENT_BYTE 0xa5
 #define NOBODY     0
 
 struct input {
@@ -55,6 +59,12 @@ static struct {
     struct ob_device *device;
     port_end_fn changed[PORTS];
     void *arguments[PORTS];
+    monitor_fn command; /* of the control socket */
+    void *commanded;
+    struct ob_vault_state kept;
+    bool succeeds;      /* there was a process before */
+    bool agent_is_open; /* as the front was told */
+    size_t agent_bytes; /* that it has for the guest */
 } world;
 
 static uint8_t take(struct input *input)
@@ -159,6 +169,121 @@ void __wrap_port_end_next(struct port_end *end)
     end->has_peer = end->closed = false;
 }
 
+/* The front of the agent's clients, which has bytes for the guest while that has the port open. */
+int __wrap_agent_front_new(struct port_hub *hub, struct port_end *end, port_end_fn woken,
+                           void *argument, struct agent_front **ret_front);
+int __wrap_agent_front_new(struct port_hub *hub, struct port_end *end, port_end_fn woken,
+                           void *argument, struct agent_front **ret_front)
+{
+    world.changed[end->id] = woken;
+    world.arguments[end->id] = argument;
+    *ret_front = (struct agent_front *)&world; /* only its address is used */
+    return 0;
+}
+
+void __wrap_agent_front_free(struct agent_front *front);
+void __wrap_agent_front_free(struct agent_front *front)
+{
+}
+
+void __wrap_agent_front_open(struct agent_front *front);
+void __wrap_agent_front_open(struct agent_front *front)
+{
+    CHECK(!world.agent_is_open);
+    world.agent_is_open = true;
+}
+
+void __wrap_agent_front_close(struct agent_front *front);
+void __wrap_agent_front_close(struct agent_front *front)
+{
+    CHECK(world.agent_is_open);
+    world.agent_is_open = false;
+}
+
+void __wrap_agent_front_take(struct agent_front *front, const char *bytes, size_t len);
+void __wrap_agent_front_take(struct agent_front *front, const char *bytes, size_t len)
+{
+    CHECK(world.agent_is_open);
+    for (size_t i = 0; i < len; i++) /* not those of a descriptor before */
+        CHECK((uint8_t)bytes[i] == world.ports[AGENT].descriptor);
+}
+
+size_t __wrap_agent_front_peek(const struct agent_front *front, const char **ret_bytes);
+size_t __wrap_agent_front_peek(const struct agent_front *front, const char **ret_bytes)
+{
+    static char bytes[64];
+    CHECK(world.agent_is_open);
+    memset(bytes, AGENT_BYTE, sizeof(bytes));
+    *ret_bytes = bytes;
+    return world.agent_bytes < sizeof(bytes) ? world.agent_bytes : sizeof(bytes);
+}
+
+void __wrap_agent_front_sent(struct agent_front *front, size_t len);
+void __wrap_agent_front_sent(struct agent_front *front, size_t len)
+{
+    CHECK(len <= world.agent_bytes);
+    world.agent_bytes -= len;
+}
+
+bool __wrap_agent_front_is_busy(const struct agent_front *front);
+bool __wrap_agent_front_is_busy(const struct agent_front *front)
+{
+    return world.agent_bytes > 0;
+}
+
+unsigned __wrap_agent_front_clients(const struct agent_front *front);
+unsigned __wrap_agent_front_clients(const struct agent_front *front)
+{
+    return 1;
+}
+
+/* The control socket. */
+int __wrap_monitor_new(struct port_hub *hub, struct port_end *end, monitor_fn command,
+                       void *argument, struct monitor **ret_monitor);
+int __wrap_monitor_new(struct port_hub *hub, struct port_end *end, monitor_fn command,
+                       void *argument, struct monitor **ret_monitor)
+{
+    world.command = command;
+    world.commanded = argument;
+    *ret_monitor = NULL;
+    return 0;
+}
+
+void __wrap_monitor_answer(struct monitor_client *client, const struct monitor_field *fields,
+                           size_t count);
+void __wrap_monitor_answer(struct monitor_client *client, const struct monitor_field *fields,
+                           size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        CHECK(fields[i].name && (!fields[i].text || memchr(fields[i].text, 0, 64)));
+}
+
+const char *__wrap_port_end_description(const struct port_end *end);
+const char *__wrap_port_end_description(const struct port_end *end)
+{
+    return "listen:path";
+}
+
+void __wrap_port_end_resize(struct port_end *end, unsigned columns, unsigned rows);
+void __wrap_port_end_resize(struct port_end *end, unsigned columns, unsigned rows)
+{
+    CHECK(end->id == 0);
+}
+
+/* The vault. */
+enum ob_vault_role __wrap_ob_vault_role(void);
+enum ob_vault_role __wrap_ob_vault_role(void)
+{
+    return world.succeeds ? OB_VAULT_SUCCESSOR : OB_VAULT_NONE;
+}
+
+int __wrap_ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state);
+int __wrap_ob_vault_keep(struct ob_device *device, const struct ob_vault_state *state)
+{
+    world.kept = *state;
+    return 0;
+}
+
 static void call(unsigned id)
 {
     if (world.changed[id])
@@ -176,6 +301,7 @@ static void look(void)
                 CHECK(port->open);
                 CHECK(port->reads_of == NOBODY || port->reads_of == chain->bytes[i] ||
                       id == LEGACY);
+                CHECK(id != AGENT || chain->bytes[i] == AGENT_BYTE);
                 port->reads_of = chain->bytes[i];
             }
             fake_virtio_free(chain);
@@ -251,6 +377,45 @@ static void peer(struct port_end *end, uint8_t how, uint8_t number)
     call(end->id);
 }
 
+static void command(uint8_t columns, uint8_t rows)
+{
+    char line[40];
+    if (rows & 1)
+        snprintf(line, sizeof(line), "resize %u %u%s", columns * 300u, rows * 300u,
+                 rows % 16 == 15 ? "x" : "");
+    else
+        snprintf(line, sizeof(line), "%s", rows & 2 ? "status" : "");
+    world.command(world.commanded, NULL, line);
+}
+
+/* The ports of the process before, of which the input says anything. False: they are refused, and the
+ * process ends. */
+static bool resume(struct input *input)
+{
+    struct ob_fault fault;
+    const int len = world.kept.save(world.vmchannel, world.kept.bytes);
+    CHECK(len > 0 && (size_t)len == world.kept.len);
+    struct port_kept *ports =
+        (struct port_kept *)((uint8_t *)world.kept.bytes + len - PORTS * sizeof(*ports));
+    for (unsigned i = 0; i < PORTS; i++) {
+        const uint8_t what = take(input);
+        ports[i] = (struct port_kept){.plugged = what & 1,
+                                      .ready = what >> 1 & 1,
+                                      .open = what >> 2 & 1,
+                                      .removed = what >> 3 & 1,
+                                      .host_open = what >> 4 & (what > 250 ? 3 : 1),
+                                      .to_send = what >> 5 << (what & 3)};
+    }
+    if (world.kept.check(world.vmchannel, world.kept.bytes, (size_t)len, &fault) < 0)
+        return false;
+    for (unsigned i = 0; i < PORTS; i++) {
+        world.ports[i].open = ports[i].open;
+        world.ports[i].descriptor = 1;
+    }
+    world.kept.resumed(world.vmchannel);
+    return true;
+}
+
 static void step(struct input *input)
 {
     uint8_t op = take(input), a = take(input), b = take(input);
@@ -277,12 +442,19 @@ static void step(struct input *input)
         write_port(id, b * 16u);
         break;
     case 6:
-        peer(&world.ends[id], b, op / 10 + 1);
+        if (id == AGENT) {
+            world.agent_bytes += b;
+            call(id);
+        } else {
+            peer(&world.ends[id], b, op / 10 + 1);
+        }
         break;
     case 7:
         fake_virtio_advance(b * 50 * NS_PER_MS);
         break;
     case 8:
+        if (b >= 200)
+            command(a, b);
         if (b % 8 == 0) {
             fake_virtio_pause(true);
             fake_virtio_pause(false);
@@ -300,10 +472,10 @@ static void step(struct input *input)
     turn();
 }
 
-static void start(void)
+static bool start(struct input *input)
 {
     static const enum port_mode modes[PORTS] = {PORT_CONSOLE, PORT_REPLUG, PORT_HANDSHAKE,
-                                                PORT_LEGACY};
+                                                PORT_LEGACY, PORT_AGENT};
     struct vmchannel_port ports[PORTS];
     struct ob_fault fault = {0};
     memset(&world, 0, sizeof(world));
@@ -311,19 +483,26 @@ static void start(void)
         world.ends[i].id = i;
         ports[i] = (struct vmchannel_port){.name = "port", .mode = modes[i], .end = &world.ends[i]};
     }
-    const struct vmchannel_config config = {
-        .ports = ports, .num_ports = PORTS, .max_ports = PORTS, .ring_size = 32};
+    const struct vmchannel_config config = {.ports = ports,
+                                            .num_ports = PORTS,
+                                            .max_ports = PORTS,
+                                            .ring_size = 32,
+                                            .control = &world.ends[0]};
+    world.succeeds = input->left & 1;
     fake_virtio_start();
     CHECK(vmchannel_new(&config, &world.vmchannel, &world.device, &fault) == 0);
+    if (world.succeeds && !resume(input))
+        return false;
     fake_virtio_negotiate(3);
+    return true;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input input = {data, size};
-    start();
-    for (unsigned i = 0; i < STEPS && input.left > 0; i++)
+    const bool goes_on = start(&input);
+    for (unsigned i = 0; i < STEPS && input.left > 0 && goes_on; i++)
         step(&input);
     ob_device_free(world.device);
     vmchannel_free(world.vmchannel);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * The socket device (devices/vsock) between a hostile guest and programs of the host, or devices of
- * other guests, that come and go. Sockets are real; time is the input's.
+ * other guests, that come and go. Sockets are those of pair_model.h; time is the input's.
  *
  * What must hold: a host's program reads the very bytes that the guest has sent, in order and
  * without a gap, and the guest those of the host; the device sends no more than the guest has ever
  * given room for; it answers no RST; it never has more connections than it was allowed; and at the
  * end it holds no descriptor.
  */
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,21 +17,26 @@
 #include "base/cursor.h"
 #include "check.h"
 #include "fake/vsock_driver.h"
+#include "greeting.h"
+#include "pair_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define PORTS       4u
-#define CONNECTIONS 3u
-#define STEPS       100u
-#define HOST_PORT   80u
-#define OTHER_CID   9u /* of another guest */
+#define PORTS         4u
+#define CONNECTIONS   3u
+#define STEPS         100u
+#define HOST_PORT     80u
+#define FIRST_OF_MORE 208u /* of the values that name a step */
+#define OTHER_CID     9u   /* of another guest */
 
 /* A connection as the guest sees it: its port is 1000 plus the number. Bytes of either direction
  * count up. */
 struct peer {
     int fd; /* the host's program; -1: there is none */
     uint16_t type;
-    uint32_t cid;       /* of its other end */
+    uint32_t cid, port; /* of its other end */
+    char line[24];      /* before the bytes that the guest has sent: the device's consent... */
+    size_t line_left;   /* ...and how much of it is still to come */
     bool open;          /* the guest has got its RESPONSE */
     uint64_t sent, got; /* by the guest */
     uint64_t host_sent, host_got;
@@ -60,7 +65,7 @@ static void forget(struct peer *peer)
 {
     if (peer->fd >= 0)
         close(peer->fd);
-    *peer = (struct peer){.fd = -1, .cid = VSOCK_CID_HOST};
+    *peer = (struct peer){.fd = -1, .cid = VSOCK_CID_HOST, .port = HOST_PORT};
 }
 
 /* Packets of the device. */
@@ -75,9 +80,13 @@ static void take_packets(struct run *run)
         struct peer *peer = &run->peers[(header->dst_port - 1000) % PORTS];
         switch (header->op) {
         case PACKET_RST:
-            if (header->src_cid == peer->cid && header->src_port == HOST_PORT &&
+            if (header->src_cid == peer->cid && header->src_port == peer->port &&
                 header->type == peer->type)
                 peer->open = false;
+            break;
+        case PACKET_REQUEST: /* one for a client that has gone is not answered */
+            if (header->type == peer->type && header->src_cid == peer->cid && peer->port == 0)
+                peer->port = header->src_port;
             break;
         case PACKET_RESPONSE:
             peer->open = true;
@@ -106,7 +115,7 @@ static void say(struct run *run, struct peer *peer, unsigned op, uint32_t flags,
     const struct packet packet = {.src_cid = DRIVER_CID,
                                   .dst_cid = peer->cid,
                                   .src_port = 1000 + (uint32_t)(peer - run->peers),
-                                  .dst_port = HOST_PORT,
+                                  .dst_port = peer->port,
                                   .len = len,
                                   .type = peer->type,
                                   .op = (uint16_t)op,
@@ -172,6 +181,94 @@ static void ask(struct run *run, struct peer *peer, unsigned how)
         answer_line(run, peer, !(how & 32));
 }
 
+/* A program of the host, or the device of another guest, asks for the guest's port. */
+static void client(struct run *run, struct peer *peer, unsigned how)
+{
+    int ends[2], err;
+    const bool is_other = how & 16, announces = is_other || how & 2;
+    const struct connection_peer from = {OTHER_CID, HOST_PORT + how % 3};
+    say(run, peer, PACKET_RST, 0, NULL, 0);
+    turn(run);
+    forget(peer);
+    peer->type = how & 4 ? PACKET_SEQPACKET : PACKET_STREAM;
+    peer->cid = is_other ? OTHER_CID : VSOCK_CID_HOST;
+    peer->port = is_other ? from.port : 0;
+    peer->buf_alloc = how & 8 ? 1u << 18 : 1u + how * 97u;
+    const int type = peer->type == PACKET_STREAM ? SOCK_STREAM : SOCK_SEQPACKET;
+    CHECK(socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    const uint32_t port = 1000 + (uint32_t)(peer - run->peers);
+    err = is_other ? vsock_connect_peer(run->driver.vsock, ends[0], port, from, peer->type)
+                   : vsock_connect(run->driver.vsock, ends[0], port, peer->type, announces);
+    peer->fd = ends[1];
+    if (err < 0) {
+        close(ends[0]);
+        forget(peer);
+        return;
+    }
+    turn(run);
+    if (peer->port == 0) { /* the guest has no buffer for the request */
+        forget(peer);
+        return;
+    }
+    if (announces)
+        peer->line_left = (size_t)snprintf(peer->line, sizeof(peer->line), "OK %u\n", peer->port);
+    peer->open = how % 2 == 0;
+    say(run, peer, peer->open ? PACKET_RESPONSE : PACKET_RST, 0, NULL, 0);
+}
+
+/* A line by which a program of the host, or another device, asks for a port. */
+static void greet(struct run *run, unsigned how)
+{
+    struct greeting greeting = {0};
+    char line[GREETING_MAX + 8];
+    int ends[2], got = -EAGAIN;
+    uint32_t port, peer_port = 0;
+    greeting_format(how, how * 7919u, line);
+    size_t len = strlen(line);
+    for (unsigned changes = how % 4; changes > 0; changes--) {
+        const uint8_t at = rd_u8(&run->input);
+        line[at % len] = (char)rd_u8(&run->input);
+    }
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) == 0);
+    for (size_t at = 0; at < len && got == -EAGAIN; at += 1 + how % 9) {
+        const size_t piece = len - at < 1 + how % 9 ? len - at : 1 + how % 9;
+        CHECK(send(ends[1], line + at, piece, MSG_NOSIGNAL) == (ssize_t)piece);
+        got = greeting_take(&greeting, ends[0]);
+    }
+    if (got == 0) {
+        CHECK(greeting.len <= len && greeting.line[greeting.len - 1] == '\n');
+        const bool is_peers = greeting_parse_peer(&greeting, &port, &peer_port) == 0;
+        CHECK(!is_peers || greeting_parse(&greeting, &port) < 0);
+        CHECK(how % 4 || (is_peers && port == how && peer_port == how * 7919u));
+        greeting_is_consent(&greeting);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* The guest's driver begins again, its VM has been paused, or has moved. */
+static void restart(struct run *run, unsigned how)
+{
+    if (how & 128) {
+        greet(run, how);
+        return;
+    }
+    if (how & 64) {
+        const uint8_t state[9] = {(uint8_t)how};
+        const int err = driver_move(&run->driver, state, how & 32 ? 8 : how % 10);
+        CHECK((err == 0) == (how & 32 || how % 10 == 8));
+        return;
+    }
+    if (how % 4) {
+        driver_restart(&run->driver);
+        return;
+    }
+    driver_reset(&run->driver);
+    take_packets(run);
+    for (unsigned i = 0; i < PORTS; i++)
+        forget(&run->peers[i]);
+}
+
 static void guest_sends(struct run *run, struct peer *peer, uint32_t len, bool ends)
 {
     if (!peer->open)
@@ -206,6 +303,15 @@ static void host_reads(struct peer *peer, size_t len)
         len = sizeof(bytes); /* the rest of a message would be lost */
     ssize_t got = recv(peer->fd, bytes, len < sizeof(bytes) ? len : sizeof(bytes), MSG_TRUNC);
     const ssize_t head = has_fragments(peer) ? 1 : 0;
+    if (got > 0 && peer->line_left > 0) {
+        const size_t skipped = (size_t)got < peer->line_left ? (size_t)got : peer->line_left;
+        CHECK(memcmp(bytes, peer->line + strlen(peer->line) - peer->line_left, skipped) == 0);
+        peer->line_left -= skipped;
+        got -= (ssize_t)skipped;
+        memmove(bytes, bytes + skipped, (size_t)got);
+        if (got == 0)
+            return;
+    }
     if (got > head) {
         const size_t kept = (size_t)got < sizeof(bytes) ? (size_t)got : sizeof(bytes);
         CHECK(memcmp(bytes + head, bytes_at(peer->host_got), kept - (size_t)head) == 0);
@@ -230,7 +336,9 @@ static void send_noise(struct run *run, unsigned len)
 static void step(struct run *run)
 {
     struct peer *peer = &run->peers[rd_u8(&run->input) % PORTS];
-    unsigned action = rd_u8(&run->input) % 13, how = rd_u16(&run->input);
+    const uint8_t what = rd_u8(&run->input);
+    const unsigned action = what < FIRST_OF_MORE ? what % 13 : 13 + what % 3,
+                   how = rd_u16(&run->input);
     switch (action) {
     case 0:
         ask(run, peer, how);
@@ -270,27 +378,25 @@ static void step(struct run *run)
     case 11:
         driver_pass_s(&run->driver, how % 20);
         break;
-    default:
+    case 12:
         send_noise(run, how);
         break;
+    case 15:
+        restart(run, how);
+        break;
+    default:
+        client(run, peer, how);
+        break;
     }
-}
-
-/* The lowest number that is free. */
-static int next_descriptor(void)
-{
-    int fd = dup(0), number = fd;
-    close(fd);
-    return number;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct run run;
-    int before = next_descriptor();
     run = (struct run){.input = rd_init(data, size)};
     for (unsigned i = 0; i < PORTS; i++)
-        run.peers[i] = (struct peer){.fd = -1, .type = PACKET_STREAM, .cid = VSOCK_CID_HOST};
+        run.peers[i] = (struct peer){
+            .fd = -1, .type = PACKET_STREAM, .cid = VSOCK_CID_HOST, .port = HOST_PORT};
     driver_begin(&run.driver, CONNECTIONS);
     for (unsigned i = 0; i < STEPS && run.input.left > 0 && !run.input.bad; i++) {
         step(&run);
@@ -301,6 +407,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     driver_end(&run.driver);
     for (unsigned i = 0; i < PORTS; i++)
         forget(&run.peers[i]);
-    CHECK(next_descriptor() == before);
+    CHECK(pair_count_open() == 0);
     return 0;
 }

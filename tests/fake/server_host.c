@@ -23,18 +23,21 @@ uint8_t fake_file_byte(uint64_t inode, uint64_t offset)
     return (uint8_t)(inode * 31 + offset + offset / 256);
 }
 
-/* As fake_file_byte() for each byte, but by blocks of 256, in which the bytes count up: fuzz targets map
- * files all the time. */
-static void fill(uint8_t *bytes, uint64_t inode, uint64_t offset, uint64_t len)
+/* The bytes of a fresh file. Fuzz targets map the same few files all the time: these are kept. */
+static const uint8_t *file_bytes(uint64_t inode)
 {
-    uint8_t ramp[512];
-    for (unsigned i = 0; i < sizeof(ramp); i++)
-        ramp[i] = (uint8_t)i;
-    for (uint64_t at = 0; at < len;) {
-        const uint64_t left = 256 - (offset + at) % 256, piece = left < len - at ? left : len - at;
-        memcpy(bytes + at, ramp + fake_file_byte(inode, offset + at), piece);
-        at += piece;
-    }
+    static struct {
+        bool is_filled;
+        uint64_t inode;
+        uint8_t bytes[FAKE_FILE_LEN];
+    } files[8];
+    const unsigned slot = inode % 8;
+    if (!files[slot].is_filled || files[slot].inode != inode)
+        for (uint64_t at = 0; at < FAKE_FILE_LEN; at++)
+            files[slot].bytes[at] = fake_file_byte(inode, at);
+    files[slot].is_filled = true;
+    files[slot].inode = inode;
+    return files[slot].bytes;
 }
 
 static int map(void *context, int fd, uint64_t offset, uint64_t len, bool writable,
@@ -49,7 +52,7 @@ static int map(void *context, int fd, uint64_t offset, uint64_t len, bool writab
     uint8_t *bytes = malloc(len);
     if (!bytes)
         return -ENOMEM;
-    fill(bytes, file->inode, offset, len);
+    memcpy(bytes, file_bytes(file->inode) + offset, len);
     *ret_address = bytes;
     *ret_file = (struct memory_file){.device = 1, .inode = file->inode};
     fake->mappings++;

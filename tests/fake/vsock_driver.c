@@ -388,6 +388,20 @@ void driver_reset(struct driver *driver)
     device->ops.notified(device->state, 0);
 }
 
+int driver_move(struct driver *driver, const uint8_t *state, size_t len)
+{
+    const struct ob_device *device = driver->device;
+    uint8_t config[8], saved[8];
+    struct ob_fault fault;
+    device->ops.config(device->state, config);
+    if (device->ops.save(device->state, saved, sizeof(saved)) != (int)sizeof(saved) ||
+        memcmp(config, saved, sizeof(saved)) != 0)
+        abort();
+    int err = device->ops.load(device->state, 1, state, len, &fault);
+    device->ops.notified(device->state, 2);
+    return err;
+}
+
 enum ob_vault_role ob_vault_role(void)
 {
     return OB_VAULT_NONE;

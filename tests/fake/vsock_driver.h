@@ -67,4 +67,7 @@ void driver_restart(struct driver *driver);
 
 void driver_reset(struct driver *driver);
 
+/* The device is saved, and loads a state. 0 or the device's errno. */
+int driver_move(struct driver *driver, const uint8_t *state, size_t len);
+
 #endif
