@@ -204,6 +204,21 @@ def test_rings_that_are_not_aligned(attach, part):
     assert "got a size or an alignment that can't be" in pci.process.log.read_text()
 
 
+def test_accesses_of_any_width_and_place(attach, wire):
+    """Registers, the bytes between them, queues that do not exist, the end of the BAR: nothing of it stops the device."""
+    pci = attach(wire, PROGRAM)
+    pci.start()
+    places = [*range(64), 64, 0xFFF, 0x1000, 0x1001, 0x2000, 0x2007, 0x20FF, 0x3000, 0x3004, 0x3008, 0x3FF8]
+    for value in (0, 0xFFFFFFFF, 0x5A5A5A5A):
+        for place in places:
+            for size in (1, 2, 4):
+                if (place + size - 1) // 0x1000 == place // 0x1000:
+                    pci.get(place, size)
+                    pci.set(place, size, value & (1 << 8 * size) - 1)
+    pci.start()
+    assert works(pci)
+
+
 def test_an_indirect_table_that_was_not_negotiated(attach):
     pci = attach("vfio-user", PROGRAM)
     pci.start()
