@@ -273,7 +273,7 @@ static int collect(const struct keep *keep, struct vault_shared *copy, struct st
     const unsigned column = copy->owner & 1;
     struct ob_fault fault;
     int err = counted_settle(counted, column, &fault);
-    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES && err == 0; i++) {
+    for (unsigned i = 0; i < copy->used && i < LIMIT_VAULT_ENTRIES && err == 0; i++) {
         const struct vault_entry *entry = &copy->entries[i];
         if (entry->added > 0 && (entry->removed == 0 || entry->removed > copy->committed))
             err = fetch(keep, store, entry->fd[column]);

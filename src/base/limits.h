@@ -98,6 +98,11 @@
 /* The saved state of one device, memory BARs included. */
 #define LIMIT_STATE_BYTES (64u << 20)
 
+/* A state that comes in, of a device that outlives its process, and the whole vault. Pages that nobody
+ * has written to need no memory. */
+#define LIMIT_VAULT_INCOMING (132u << 20)
+#define LIMIT_VAULT_BYTES    (LIMIT_VAULT_STATE + LIMIT_VAULT_INCOMING)
+
 /* Bytes of a device's name in a saved state. */
 #define LIMIT_NAME_BYTES 255
 
@@ -216,12 +221,12 @@
 #define LIMIT_DEVICE_ID   63
 #define LIMIT_CONFIG_LINE 16384
 
-/* A device that is restarted: descriptors that are kept for it (of a VMM that passes more, the device
- * can't be restarted), bytes of its buffers of messages, lives without progress until it has failed,
+/* A device that is restarted: what is kept for it, ranges of memory and descriptors (of a VMM that passes
+ * more, the device can't be restarted), bytes of its buffers of messages, lives without progress until it has failed,
  * and how long a keeper may take to hand descriptors over, milliseconds. */
-#define LIMIT_VAULT_ENTRIES 4096u
+#define LIMIT_VAULT_ENTRIES (LIMIT_MEMORY_REGIONS + 4096u)
 #define LIMIT_VAULT_BUFFERS (5u << 20)
-#define LIMIT_VAULT_BYTES   (8u << 20) /* of the whole vault */
+#define LIMIT_VAULT_STATE   (12u << 20) /* all but a state that comes in */
 #define LIMIT_RESTART_LIVES 5u
 #define LIMIT_KEEPER_MS     2000u
 /* A message of vfio-user that has waited for a process has its answer within this time, milliseconds, or

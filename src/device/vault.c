@@ -53,16 +53,16 @@ int vault_check(struct vault *vault, struct vault_shared *shared, uint64_t life,
                             shared->version, shared->len, VAULT_VERSION, sizeof(*shared));
     if (shared->lost)
         return ob_fault_set(fault, -ENOSPC,
-                            "the vault: the VMM had passed more than %u descriptors; the device "
-                            "can't be restarted",
+                            "the vault: the VMM had passed more than %u ranges of memory and "
+                            "descriptors; the device can't be restarted",
                             LIMIT_VAULT_ENTRIES);
     vault->shared = shared;
     vault->life = life;
     vault->now = shared->record[shared->committed & 1];
     vault->column = (unsigned)(shared->owner & 1) ^ 1;
-    vault->used = LIMIT_VAULT_ENTRIES;
-    while (vault->used > 0 && shared->entries[vault->used - 1].added == 0)
-        vault->used--;
+    vault->used = shared->used;
+    if (vault->used > LIMIT_VAULT_ENTRIES)
+        return ob_fault_set(fault, -EINVAL, "the vault has more entries than there can be");
     return check_record(&vault->now, fault);
 }
 
@@ -114,7 +114,7 @@ void vault_close(struct vault *vault, int fd)
     if (fd < 0)
         return;
     vault->changed = true;
-    if (vault->num_close < LIMIT_VAULT_ENTRIES)
+    if (vault->num_close < LIMIT_CELL_FILES)
         vault->close[vault->num_close++] = fd;
     else
         vault->shared->lost = 1;
@@ -157,12 +157,28 @@ static bool is_free(const struct vault *vault, const struct vault_entry *entry)
     return entry->added == 0 || (entry->removed > 0 && entry->removed <= vault->shared->committed);
 }
 
+static struct vault_entry *take_unused(struct vault *vault)
+{
+    if (vault->used == LIMIT_VAULT_ENTRIES)
+        return NULL;
+    vault->shared->used = ++vault->used;
+    barrier();
+    return &vault->shared->entries[vault->used - 1];
+}
+
+/* An entry that becomes free with the next commit is not passed for ever. */
 static struct vault_entry *find_room(struct vault *vault)
 {
-    for (unsigned i = 0; i < vault->used; i++)
-        if (is_free(vault, &vault->shared->entries[i]))
-            return &vault->shared->entries[i];
-    return vault->used < LIMIT_VAULT_ENTRIES ? &vault->shared->entries[vault->used++] : NULL;
+    struct vault_entry *entries = vault->shared->entries, *found = NULL;
+    unsigned i = vault->room, soon = LIMIT_VAULT_ENTRIES;
+    for (; i < vault->used && !found; i++) {
+        if (is_free(vault, &entries[i]))
+            found = &entries[i];
+        else if (entries[i].removed > 0 && soon == LIMIT_VAULT_ENTRIES)
+            soon = i;
+    }
+    vault->room = soon < i ? soon : i;
+    return found ? found : take_unused(vault);
 }
 
 static bool is_current(const struct vault_entry *entry)
@@ -172,7 +188,10 @@ static bool is_current(const struct vault_entry *entry)
 
 static void forget(struct vault *vault, const struct vault_role *role, bool all, bool by_b)
 {
-    for (unsigned i = 0; i < vault->used; i++) {
+    const bool one = role->kind == VAULT_MEMORY && !all;
+    const unsigned first = one ? vault->cursor : 0;
+    for (unsigned n = 0; n < vault->used; n++) {
+        const unsigned i = (first + n) % vault->used;
         struct vault_entry *entry = &vault->shared->entries[i];
         if (!is_current(entry) || entry->role.kind != role->kind ||
             (!all && entry->role.a != role->a) || (by_b && entry->role.b != role->b))
@@ -184,6 +203,11 @@ static void forget(struct vault *vault, const struct vault_role *role, bool all,
         else
             entry->removed = vault->shared->committed + 1;
         vault->changed = true;
+        if (i < vault->room)
+            vault->room = i;
+        vault->cursor = i;
+        if (one)
+            return;
     }
 }
 
@@ -194,7 +218,8 @@ void vault_forget(struct vault *vault, enum vault_kind kind, const uint64_t *a)
 
 void vault_keep(struct vault *vault, const struct vault_role *role, int fd)
 {
-    forget(vault, role, false, role->kind == VAULT_VECTOR);
+    if (role->kind != VAULT_MEMORY)
+        forget(vault, role, false, role->kind == VAULT_VECTOR);
     if (fd < 0 && role->kind != VAULT_MEMORY)
         return;
     struct vault_entry *entry = find_room(vault);

@@ -16,6 +16,9 @@
  * A descriptor that nobody needs any more is closed only after the commit that says so. Before, a
  * successor may have to do the message again that brought it.
  *
+ * A state that comes in from a client lies behind struct vault_shared. A session has the number of its bytes, so
+ * those of a message that was not done do not count.
+ *
  * A vault is hostile input for a successor: the process that wrote it may have been taken over.
  * vault_check() and each function that loads check each value.
  *
@@ -36,7 +39,7 @@
 #include "base/vault_head.h"
 
 #define VAULT_MAGIC   0x54564f42u /* "BOVT" */
-#define VAULT_VERSION 3u
+#define VAULT_VERSION 4u
 
 /* Bytes for the counts of transfers, which the program lays out (os/counted.h). */
 #define VAULT_TRANSFER_BYTES 16384u
@@ -112,6 +115,7 @@ struct vault_shared {
     uint64_t looking;   /* progress + 1 while one is looked at */
     struct vault_record record[2];
     uint32_t lost; /* something did not fit: no successor can continue */
+    uint32_t used; /* entries from here on were never used, and their pages need no memory */
     /* Effects that were begun: a message, by the position of its bytes plus 1, and below
      * VAULT_EFFECT_BITS their number. Not committed: it tells more than the commit knows. */
     uint64_t begun;
@@ -125,22 +129,27 @@ struct vault_shared {
     uint8_t buffers[LIMIT_VAULT_BUFFERS];
 };
 
-_Static_assert(sizeof(struct vault_shared) <= LIMIT_VAULT_BYTES &&
+_Static_assert(sizeof(struct vault_shared) <= LIMIT_VAULT_STATE &&
                    offsetof(struct vault_shared, owner) == offsetof(struct vault_head, owner) &&
                    offsetof(struct vault_shared, looking) == offsetof(struct vault_head, looking),
                "the supervisor makes the file, and reads its head");
 
 struct vault {
     struct vault_shared *shared;
+    uint8_t
+        *incoming; /* LIMIT_VAULT_INCOMING bytes for a state that comes in; NULL: there are none */
     struct vault_record now; /* being made; the record of the last commit otherwise */
     uint64_t life;
     unsigned column;
-    unsigned used;      /* entries from here on were never used */
+    unsigned used; /* as in the file */
+    unsigned room; /* no entry before this one is free */
+    unsigned
+        cursor; /* where memory was forgotten last: it mostly goes in the order in which it came */
     bool changed;       /* something waits for a commit */
     bool in_message;    /* which will end with a commit */
     unsigned effects;   /* that it has begun in this process */
     unsigned num_close; /* to be closed after it */
-    int close[LIMIT_VAULT_ENTRIES];
+    int close[LIMIT_CELL_FILES];
 };
 
 /* Lays an empty vault out, or takes one over whose owner has ended: then vault_check() comes next,
@@ -172,7 +181,8 @@ const struct vault_entry *vault_entry(const struct vault *vault, unsigned index)
 int vault_fd(const struct vault *vault, unsigned index);
 
 /* From the next commit on the descriptor is kept in place of the one with the same kind and `a`
- * and, of vectors, `b`. -1 keeps none, except of memory. */
+ * and, of vectors, `b`. -1 keeps none, except of memory. Memory takes the place of nothing: it does not
+ * overlap. */
 void vault_keep(struct vault *vault, const struct vault_role *role, int fd);
 /* Forgets all entries of a kind, or those with this `a`. Descriptors of memory are closed, since
  * nobody else has their numbers. */

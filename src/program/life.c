@@ -40,8 +40,8 @@ static int map(struct life *life)
         return -errno;
     if ((there & seals) != seals || status.st_size < (off_t)sizeof(*life->shared))
         return -EINVAL;
-    void *address =
-        mmap(NULL, sizeof(*life->shared), PROT_READ | PROT_WRITE, MAP_SHARED, life->vault_fd, 0);
+    life->mapped = status.st_size >= LIMIT_VAULT_BYTES ? LIMIT_VAULT_BYTES : sizeof(*life->shared);
+    void *address = mmap(NULL, life->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, life->vault_fd, 0);
     if (address == MAP_FAILED)
         return -errno;
     life->shared = address;
@@ -89,7 +89,11 @@ int life_open(struct life *life, struct ob_fault *fault)
     if (err < 0)
         return ob_fault_set(fault, err, VAULT_VARIABLE ": can't use the vault: %s", strerror(-err));
     life->vault = calloc(1, sizeof(*life->vault));
-    return life->vault ? 0 : ob_fault_set(fault, -ENOMEM, "no memory for the vault");
+    if (!life->vault)
+        return ob_fault_set(fault, -ENOMEM, "no memory for the vault");
+    if (life->mapped == LIMIT_VAULT_BYTES)
+        life->vault->incoming = (uint8_t *)life->shared + LIMIT_VAULT_STATE;
+    return 0;
 }
 
 int life_wait(struct life *life, struct ob_fault *fault)
@@ -117,7 +121,7 @@ int life_wait(struct life *life, struct ob_fault *fault)
 }
 
 struct keeper_cell {
-    struct vault_shared *shared;
+    const struct life *life;
     bool confined;
 };
 
@@ -127,7 +131,7 @@ static int confine_keeper(void *argument)
     const struct keeper_cell *cell = argument;
     struct ob_fault fault;
     struct policy *policy;
-    munmap(cell->shared, sizeof(*cell->shared));
+    munmap(cell->life->shared, cell->life->mapped);
     if (!cell->confined)
         return 0;
     if (policy_new(&policy, &fault) < 0 || policy_add(policy, keeper_policy, "keeper", &fault) < 0)
@@ -139,7 +143,7 @@ int life_start_keeper(struct life *life, struct confinement *cell, struct ob_fau
 {
     if (!life->vault)
         return 0;
-    struct keeper_cell keeper = {life->shared, cell->policy};
+    struct keeper_cell keeper = {life, cell->policy};
     int err = keeper_start(life->keeper_fd, confine_keeper, &keeper);
     if (err < 0)
         return ob_fault_set(fault, err, "can't start the process that keeps the descriptors: %s",

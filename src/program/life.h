@@ -28,6 +28,7 @@ struct life {
     struct vault *vault; /* NULL: this process is the only one */
     struct vault_shared *shared;
     uint64_t number;
+    size_t mapped; /* bytes from `shared` on */
     int vault_fd, keeper_fd, before_fd;
     bool poisoned;
     uint64_t silent_ns; /* since when no process serves; 0: in the first life */

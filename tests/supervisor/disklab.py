@@ -263,8 +263,20 @@ def read_state(client, deaths):
     return data
 
 
+def write_state(client, data, deaths):
+    """As migration.load(), with deaths between the pieces and before the last step."""
+    migration.go(client, migration.RESUMING)
+    for at in range(0, len(data), 777):
+        migration.write(client, data[at : at + 777])
+        if deaths > 0:
+            deaths -= 1
+            kill(device("outboard-nvme"))
+    kill(device("outboard-nvme"))
+    migration.go(client, migration.RUNNING)
+
+
 def migrate(path, kills):
-    """Deaths while the log is on, while the state of before is read, and while the state is read."""
+    """Deaths while the log is on, while the state of before is read, and while the state is read and written."""
     machine = OverVfioUser(path)
     disk, copier = Storm(machine), Copier(machine)
     killer = Killer(int(kills), "outboard-nvme")
@@ -285,7 +297,7 @@ def migrate(path, kills):
     migration.go(machine.client, migration.STOP)
     assert migration.save(machine.client) == data
     copier.check()
-    migration.go(machine.client, migration.RUNNING)
+    write_state(machine.client, data, 3)
     disk.verify()
     print(f"copied {disk.done > 0} through {len(killer.killed)}")
 

@@ -394,12 +394,67 @@ def kill_once(wire, place):
     until_it_fails_now(registers, device("crasher"))
 
 
-def die_in_migration(wire, place):
-    """The bytes of a state that a process has got are gone with it."""
+def load_through_deaths(wire, place):
+    """A process dies behind each piece of a state that a client writes, and the next one has what was written. A state that
+    is not whole is refused as ever."""
+    client = connect(wire, place).client
+    client.write(1, 0, b"the state's")
+    data = migration.save(client)
+    migration.go(client, migration.RUNNING)
+    client.write(1, 0, b"overwritten")
+    migration.go(client, migration.RESUMING)
+    for at in range(0, len(data), 3000):
+        migration.write(client, data[at : at + 3000])
+        kill(device("alarm"))
+    migration.go(client, migration.RUNNING)
+    kill(device("alarm"))
+    assert client.read(1, 0, 11) == b"the state's"
+    migration.go(client, migration.RESUMING)
+    migration.write(client, data[:3000])
+    kill(device("alarm"))
+    try:
+        migration.go(client, migration.RUNNING)
+    except vfio_user.ServerError:
+        print("loaded")
+
+
+def lose_a_keeper(wire, place, control, maps):
+    """The process dies, and its keeper on its own account while it hands over; then, if the device is still there, the
+    next process. maps: so many ranges of memory have a descriptor each."""
     registers = connect(wire, place)
-    migration.go(registers.client, migration.RESUMING)
-    migration.write(registers.client, bytes(100))
-    until_it_fails_now(registers, device("outboard-nvme"))
+    for number in range(1, int(maps)):
+        registers.client.map(number << 20, 1 << 20, [registers.memory.fd])
+    registers.write(0, 5)
+    try:
+        for _ in range(2):
+            kill(device())
+            registers.write(0, 5)
+        print("kept", registers.read(0))
+    except (mpqemu.Gone, EOFError, ConnectionError):
+        with Control(control, None) as asked:
+            while the_device(asked)["state"] != "failed":
+                pass
+        print("gone")
+
+
+def be_refused_once(wire, place):
+    """The first successor refuses to continue; the next one has everything."""
+    registers = connect(wire, place)
+    registers.write(0, 5)
+    kill(device("heir"))
+    registers.write(0, 6)
+    print("kept", registers.read(0))
+
+
+def begin_afresh(wire, place, at):
+    """A vault that no process takes ends the connection. The next VMM has the device, as new."""
+    change_the_vault(wire, place, at)
+    registers = connect(wire, place)
+    registers.write(0, 6)
+    assert registers.read(0) == 6
+    kill(device())
+    assert registers.read(0) == 6
+    print("afresh")
 
 
 def ring(place):

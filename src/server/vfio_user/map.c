@@ -54,14 +54,14 @@ static int drop_removed(struct vfio_user_server *server)
     struct ob_device *device = server->engine.device;
     if (!device_is_quiet(device) || memory_is_held(server->unmapping))
         return ENGINE_LATER;
-    device_forget_memory(device, VAULT_MEMORY, &server->unmapping->gpa);
     fault_point("dma-unmap");
     memory_drop(device_memory(device), server->unmapping);
     server->unmapping = NULL;
     return 0;
 }
 
-/* One region after the other, continued where it had to wait. */
+/* One region after the other, continued where it had to wait. The vault has all of them until the last is
+ * gone: a process that continues begins again. */
 static int unmap_all(struct vfio_user_server *server)
 {
     struct ob_device *device = server->engine.device;
@@ -69,8 +69,10 @@ static int unmap_all(struct vfio_user_server *server)
     while (err == 0) {
         int removed =
             server->unmapping ? 0 : memory_remove_any(device_memory(device), &server->unmapping);
-        if (removed < 0)
+        if (removed < 0) {
+            device_forget_memory(device, VAULT_MEMORY, NULL);
             return 0;
+        }
         if (removed == MEMORY_HELD)
             device_quiesce(device);
         err = drop_removed(server);
@@ -86,7 +88,13 @@ static int unmap_one(struct vfio_user_server *server, uint64_t iova, uint64_t si
         err = memory_remove(device_memory(device), iova, size, &server->unmapping);
     if (err == MEMORY_HELD)
         device_quiesce(device);
-    return err < 0 ? err : drop_removed(server);
+    if (err < 0)
+        return err;
+    const uint64_t gpa = server->unmapping->gpa;
+    err = drop_removed(server);
+    if (err == 0)
+        device_forget_memory(device, VAULT_MEMORY, &gpa);
+    return err;
 }
 
 int vfio_user_dma_unmap(struct vfio_user_request *request)

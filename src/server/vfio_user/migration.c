@@ -81,7 +81,9 @@ static const uint8_t next_state[VFIO_USER_MIG_STATE_COUNT][VFIO_USER_MIG_STATE_C
 
 static void drop_data(struct vfio_user_migration *migration)
 {
-    free(migration->data);
+    if (!migration->in_vault)
+        free(migration->data);
+    migration->in_vault = false;
     migration->data = NULL;
     migration->len = migration->taken = 0;
 }
@@ -97,6 +99,23 @@ static int make_room(struct vfio_user_server *server, size_t size)
 static size_t resume_limit(const struct ob_device *device)
 {
     return state_early_len(device) + state_limit(device);
+}
+
+/* Room for the data that a client writes, in the vault if there is one. Whether it is there. */
+static bool use_vault(struct vfio_user_server *server)
+{
+    const struct vault *vault = server->engine.vault;
+    if (!vault || !vault->incoming || resume_limit(server->engine.device) > LIMIT_VAULT_INCOMING)
+        return false;
+    drop_data(&server->migration);
+    server->migration.data = vault->incoming;
+    server->migration.in_vault = true;
+    return true;
+}
+
+static int begin_resuming(struct vfio_user_server *server)
+{
+    return use_vault(server) ? 0 : make_room(server, resume_limit(server->engine.device));
 }
 
 /* Of a device that runs. */
@@ -188,7 +207,7 @@ static int enter(struct vfio_user_server *server, uint32_t next)
         if (err < 0)
             next = VFIO_USER_MIG_ERROR;
     } else if (next == VFIO_USER_MIG_RESUMING) {
-        err = make_room(server, resume_limit(device));
+        err = begin_resuming(server);
     } else if (next == VFIO_USER_MIG_PRE_COPY) {
         err = save_early(server);
     } else if (next == VFIO_USER_MIG_STOP_COPY) {
@@ -242,13 +261,21 @@ static int make_again(struct vfio_user_server *server, uint64_t len, uint64_t ta
                    : 0;
 }
 
+/* Continues with the bytes that the client has written. They are checked as such bytes always are. */
+static int take_incoming(struct vfio_user_server *server, uint64_t len, struct ob_fault *fault)
+{
+    if (len > resume_limit(server->engine.device) || !use_vault(server))
+        return ob_fault_set(fault, -EINVAL, "the vault has no room for the state that came in");
+    server->migration.len = len;
+    return 0;
+}
+
 int vfio_user_migration_resume(struct vfio_user_server *server, uint32_t state, uint64_t len,
                                uint64_t taken, struct ob_fault *fault)
 {
     server->migration.state = state;
     if (state == VFIO_USER_MIG_RESUMING)
-        return ob_fault_set(fault, -EBUSY,
-                            "the device died while it got a state, whose bytes are gone");
+        return take_incoming(server, len, fault);
     if (state == VFIO_USER_MIG_STOP_COPY || state == VFIO_USER_MIG_PRE_COPY)
         return make_again(server, len, taken, fault);
     return 0;

@@ -6,7 +6,7 @@
  * Migration. The data that the client was reading is made again, for the device has not changed since, and
  * the client continues behind the bytes that it has. The log of dirty pages begins again with all
  * pages marked: the client copies more than it has to, and misses nothing. The bytes that a client
- * was writing (RESUMING) are gone; such a session is not resumed.
+ * writes (RESUMING) are in the vault.
  */
 #include <errno.h>
 #include <stddef.h>

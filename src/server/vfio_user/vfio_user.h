@@ -37,6 +37,7 @@ struct vfio_user_dma {
 struct vfio_user_migration {
     uint32_t state; /* enum vfio_user_mig_state */
     uint8_t *data;  /* saved, or coming in */
+    bool in_vault;  /* `data` is */
     size_t len;
     size_t taken; /* of the saved state, by the client */
 };

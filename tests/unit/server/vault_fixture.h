@@ -22,7 +22,7 @@ static inline struct vault_shared *vault_fixture_new(void)
 static inline void vault_fixture_renumber(struct vault_shared *shared, unsigned column,
                                           struct fake_host *fake, uint64_t inode)
 {
-    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES; i++) {
+    for (unsigned i = 0; i < 4096; i++) {
         struct vault_entry *entry = &shared->entries[i];
         bool is_file = entry->role.kind == VAULT_MEMORY || entry->role.kind == VAULT_BAR;
         if (entry->added > 0)

@@ -316,6 +316,70 @@ static void test_every_byte_of_a_vault_may_be_a_lie(void **state)
     free(estate.shared);
 }
 
+static void map_at(struct vault *vault, uint64_t gpa)
+{
+    const struct vault_role role = {.kind = VAULT_MEMORY, .a = gpa, .b = 4096};
+    vault_keep(vault, &role, -1);
+    vault_commit(vault);
+}
+
+static void unmap_at(struct vault *vault, uint64_t gpa)
+{
+    vault_forget(vault, VAULT_MEMORY, &gpa);
+    vault_commit(vault);
+}
+
+static unsigned count_valid(const struct vault *vault)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < vault->used; i++)
+        count += vault_is_valid(vault, i);
+    return count;
+}
+
+static void test_as_many_entries_as_there_can_be_and_no_more(void **state)
+{
+    struct vault_shared *shared = vault_fixture_new();
+    struct vault first = {0}, second = {0};
+    vault_begin(&first, shared, 1);
+    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES; i++)
+        map_at(&first, 2ull * i << 12);
+    assert_int_equal(count_valid(&first), LIMIT_VAULT_ENTRIES);
+    assert_int_equal(shared->lost, 0);
+    for (unsigned i = 0; i < LIMIT_VAULT_ENTRIES; i += 1000) { /* places are used again */
+        unmap_at(&first, 2ull * i << 12);
+        map_at(&first, (2ull * i + 1) << 12);
+    }
+    assert_int_equal(shared->lost, 0);
+    assert_int_equal(vault_check(&second, shared, 2, NULL), 0);
+    vault_own(&second);
+    assert_int_equal(count_valid(&second), LIMIT_VAULT_ENTRIES);
+    map_at(&second, UINT64_C(1) << 40);
+    assert_int_equal(shared->lost, 1);
+    free(shared);
+}
+
+static void test_an_entry_is_used_again_behind_the_commit(void **state)
+{
+    const uint64_t here = 0, there = 4096;
+    const struct vault_role moved = {.kind = VAULT_MEMORY, .a = there, .b = 4096};
+    struct vault_shared *shared = vault_fixture_new();
+    struct vault vault = {0};
+    vault_begin(&vault, shared, 1);
+    map_at(&vault, here);
+    for (unsigned i = 0; i < 100; i++) { /* one goes and another comes in the same message */
+        vault_forget(&vault, VAULT_MEMORY, &here);
+        vault_keep(&vault, &moved, -1);
+        assert_int_equal(count_valid(&vault), 1);
+        vault_commit(&vault);
+        assert_int_equal(count_valid(&vault), 1);
+        unmap_at(&vault, there);
+        map_at(&vault, here);
+    }
+    assert_true(vault.used <= 2);
+    free(shared);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +388,8 @@ int main(void)
         cmocka_unit_test(test_a_poisoned_message_is_answered_with_an_error),
         cmocka_unit_test(test_an_effect_is_known_to_have_begun),
         cmocka_unit_test(test_every_byte_of_a_vault_may_be_a_lie),
+        cmocka_unit_test(test_as_many_entries_as_there_can_be_and_no_more),
+        cmocka_unit_test(test_an_entry_is_used_again_behind_the_commit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* A session of vfio-user whose process dies, and whose vault may hold anything. */
 #include "server/vfio_user_fixture.h"
 
+#include <errno.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,19 @@ struct life {
     uint8_t state[16];
 };
 
+static int save(void *state, uint8_t *ret_buf, size_t size)
+{
+    memcpy(ret_buf, ((struct life *)state)->state, 16);
+    return 16;
+}
+
+static int load(void *state, uint32_t version, const uint8_t *buf, size_t len,
+                struct ob_fault *fault)
+{
+    memcpy(((struct life *)state)->state, buf, len);
+    return 0;
+}
+
 static void begin(struct life *life)
 {
     static const struct ob_device_desc desc = {
@@ -29,8 +43,10 @@ static void begin(struct life *life)
         .name = "test",
         .intx = true,
         .bars = {{.kind = OB_BAR_MEM32, .size = 4096}},
+        .state_len = 16,
+        .state_version = 1,
     };
-    static const struct ob_device_ops ops = {.size = sizeof(ops)};
+    static const struct ob_device_ops ops = {.size = sizeof(ops), .save = save, .load = load};
     memset(life, 0, sizeof(*life));
     fake_host_init(&life->f.fake);
     assert_int_equal(device_new(&desc, &ops, life, &life->f.fake.host, &life->f.device, NULL), 0);
@@ -80,20 +96,24 @@ static void live(struct life *life, struct vault_shared *shared)
     assert_true(take(f, &reply));
 }
 
-/* Another life in another world. `shared` may be a lie. */
-static int succeed(struct life *life, struct vault_shared *shared, struct ob_fault *fault)
+/* Takes over a vault that was checked. */
+static int continue_with(struct life *life, struct vault_shared *shared, struct ob_fault *fault)
 {
     struct fixture *f = &life->f;
-    begin(life);
-    int err = vault_check(&life->vault, shared, 2, fault);
-    if (err < 0)
-        return err;
     vault_fixture_renumber(shared, life->vault.column, &f->fake, 1);
     const struct engine_past past = {.received = life->vault.now.rx_consumed,
                                      .sent = life->vault.now.tx_produced};
     vault_own(&life->vault);
-    err = engine_new(&vfio_user_engine, f->device, &f->engine, fault);
+    int err = engine_new(&vfio_user_engine, f->device, &f->engine, fault);
     return err < 0 ? err : engine_resume(f->engine, &life->vault, &past, fault);
+}
+
+/* Another life in another world. `shared` may be a lie. */
+static int succeed(struct life *life, struct vault_shared *shared, struct ob_fault *fault)
+{
+    begin(life);
+    int err = vault_check(&life->vault, shared, 2, fault);
+    return err < 0 ? err : continue_with(life, shared, fault);
 }
 
 /* The log begins again with everything marked: a page that was written and not told is not missed. */
@@ -156,11 +176,50 @@ static void test_every_byte_of_a_session_may_be_a_lie(void **state)
     free(truth);
 }
 
+/* Of the state that a client writes, as many bytes count as can be. */
+static void test_a_state_that_comes_in_has_no_length_that_can_t_be(void **state)
+{
+    static const uint64_t resuming = VFIO_USER_MIG_RESUMING;
+    struct life first, second;
+    struct sent reply;
+    struct ob_fault fault = {0};
+    struct vault_shared *shared = vault_fixture_new();
+    uint8_t *incoming = calloc(1, LIMIT_VAULT_INCOMING);
+    assert_non_null(incoming);
+    live(&first, shared);
+    first.vault.incoming = incoming;
+    feature(&first, VFIO_DEVICE_FEATURE_SET | VFIO_USER_FEATURE_DEVICE_STATE, &resuming, 1, &reply);
+    const struct vfio_user_server *server = (struct vfio_user_server *)first.f.engine;
+    assert_int_equal(server->migration.state, VFIO_USER_MIG_RESUMING);
+    assert_ptr_equal(server->migration.data, incoming);
+    for (unsigned longest = 0; longest < 2; longest++) {
+        struct vault_shared *lie = vault_fixture_new();
+        memcpy(lie, shared, sizeof(*lie));
+        ((struct vfio_user_server *)first.f.engine)->migration.len = longest ? SIZE_MAX : 7;
+        first.f.engine->ops->session->put(first.f.engine);
+        vault_commit(&first.vault);
+        memcpy(lie, shared, sizeof(*lie));
+        begin(&second);
+        assert_int_equal(vault_check(&second.vault, lie, 2, &fault), 0);
+        second.vault.incoming = incoming;
+        int err = continue_with(&second, lie, &fault);
+        assert_int_equal(err, longest ? -EINVAL : 0);
+        if (longest)
+            assert_string_equal(fault.text, "the vault has no room for the state that came in");
+        end(&second);
+        free(lie);
+    }
+    end(&first);
+    free(incoming);
+    free(shared);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_log_of_pages_goes_on),
         cmocka_unit_test(test_every_byte_of_a_session_may_be_a_lie),
+        cmocka_unit_test(test_a_state_that_comes_in_has_no_length_that_can_t_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
