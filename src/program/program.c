@@ -40,6 +40,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <stdnoreturn.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -241,7 +242,8 @@ static int serve_further(struct program *program, int fd, const struct engine_op
     else if (err == 0)
         life_connect(&program->life, fd, greeting_number(wire));
     if (err < 0) {
-        engine_free(engine);
+        if (!program->is_heir) /* else see leave_to_next() */
+            engine_free(engine);
         return err;
     }
     program->is_heir = false;
@@ -267,15 +269,6 @@ static int serve_peer(struct program *program, int fd, const struct engine_ops *
     return serve_further(program, fd, wire, NULL, fault);
 }
 
-/* A connection is ended for all who have it, unless it is not this process's. */
-static void close_connection(const struct program *program, int fd)
-{
-    if (program->is_heir)
-        closer_close(fd);
-    else
-        socket_close(fd);
-}
-
 /* Continues for the process before. */
 static int serve_resumed(struct program *program, struct ob_fault *fault)
 {
@@ -291,7 +284,8 @@ static int serve_resumed(struct program *program, struct ob_fault *fault)
     log_line("continues for the process before (number %llu)",
              (unsigned long long)program->life.number);
     int err = serve_further(program, fd, greeting_wire(wire), &program->life.past, fault);
-    close_connection(program, fd);
+    if (!program->is_heir)
+        socket_close(fd);
     return err;
 }
 
@@ -370,7 +364,7 @@ static void close_socket(struct program *program)
     } else if (program->listens) {
         closer_close(fd); /* it may be the launcher's too, so it is not shut down */
     } else {
-        close_connection(program, fd);
+        socket_close(fd);
     }
 }
 
@@ -403,6 +397,15 @@ static void end(struct program *program)
     auto_close(&program->remover_fd);
 }
 
+/* This process can't continue, but another one may. The keeper has this process's table of
+ * descriptors, so nothing is closed here, and the connection is not shut down. */
+noreturn static void leave_to_next(const struct program *program, const struct ob_fault *fault)
+{
+    notify(program, "", fault->text);
+    log_line("%s", fault->text);
+    _exit(EXIT_FAILURE);
+}
+
 static int run(struct program *program, struct ob_fault *fault)
 {
     int err = open_all(program, fault);
@@ -423,6 +426,8 @@ static int run(struct program *program, struct ob_fault *fault)
         program->is_heir = false;
     if (err == 0 && (program->listens || !resumes))
         err = program->listens ? serve_listener(program, fault) : serve_connected(program, fault);
+    if (err < 0 && program->is_heir)
+        leave_to_next(program, fault);
     end(program);
     return err;
 }

@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include "base/auto.h"
 #include "os/clock.h"
 #include "os/log.h"
 #include "supervisor/control_group.h"
+#include "supervisor/device_end.h"
 
 static int continue_device(struct device_process *device);
 static void make_spare(void *argument);
@@ -91,36 +91,49 @@ static void on_told(void *argument, const struct ready_told *told)
     }
 }
 
-/* The device is given up, before or behind its process. */
-static void give_up(struct device_process *device, const char *reason)
+static void restart_in(struct device_process *device, int wait_ms)
 {
-    log_line("%s: can't be restarted: %s", device->plan->id, reason);
-    restart_end(&device->restart);
-    device->restarts = false;
-    device->failed = true;
-    snprintf(device->why_given_up, sizeof(device->why_given_up), "%s", reason);
-}
-
-/* The process has died. Whether another one will continue. */
-static bool is_restarted(struct device_process *device, int status)
-{
-    struct ob_fault reason = {0};
-    if (!device->restarts || device->stopping || device->expects_end ||
-        (device->hung && device->on_hang != PLAN_PAUSE && device->on_hang != PLAN_RESTART))
-        return false;
-    int wait_ms = restart_judge(&device->restart, clock_now_ns(), &reason);
-    if (wait_ms < 0) {
-        give_up(device, reason.text);
-        return false;
-    }
-    device->failed = false;
-    log_line("%s: was ended by signal %d (%s); restarts it", device->plan->id, WTERMSIG(status),
-             strsignal(WTERMSIG(status)));
     device->state = DEVICE_PROCESS_STARTING;
     device->gaps.count++;
     device->gaps.since_ns = clock_now_ns();
     tell(device, DEVICE_RESTARTS);
     timer_set(device->host->timers, &device->next.again, clock_now_ns() + wait_ms * 1000000ull);
+}
+
+/* With an empty vault, if the one that there is can't be trusted, and there may be another VMM. */
+static bool begins_afresh(struct device_process *device, struct ob_fault *reason)
+{
+    if (!restart_is_distrusted(&device->restart) || device->plan->socket != PLAN_LISTENER)
+        return false;
+    log_line("%s: begins afresh for the next VMM: %s", device->plan->id, reason->text);
+    int wait_ms = restart_afresh(&device->restart, clock_now_ns(), reason);
+    if (wait_ms < 0)
+        return false;
+    end_spare(device); /* it has the old vault */
+    device->failed = true;
+    if (device->has_client)
+        take_status(device, &(struct ready_told){.has_client = true});
+    restart_in(device, wait_ms);
+    return true;
+}
+
+/* The process has died, or has refused to continue. Whether another one will continue. */
+static bool is_restarted(struct device_process *device, int status)
+{
+    struct ob_fault reason = {0};
+    const bool refused = device_end_is_refusal(device, status);
+    if (!device_end_may_restart(device, status))
+        return false;
+    int wait_ms = restart_judge(&device->restart, clock_now_ns(), refused, &reason);
+    if (wait_ms < 0) {
+        if (begins_afresh(device, &reason))
+            return true;
+        device_end_give_up(device, reason.text);
+        return false;
+    }
+    device->failed = false;
+    device_end_log_restart(device, status);
+    restart_in(device, wait_ms);
     return true;
 }
 
@@ -129,7 +142,7 @@ static void on_again(void *argument)
     struct device_process *device = argument;
     int err = continue_device(device);
     if (err < 0) {
-        give_up(device, strerror(-err));
+        device_end_give_up(device, strerror(-err));
         change(device, DEVICE_PROCESS_ENDED);
     }
 }
@@ -165,20 +178,12 @@ static void on_end(void *argument, int status)
     timer_cancel(&device->patience);
     child_log_free(device->log); /* its last words come before ours */
     device->log = NULL;
-    if (WIFSIGNALED(status) && is_restarted(device, status))
+    if (is_restarted(device, status))
         return;
     end_spare(device);
     if (device->restarts)
         restart_end(&device->restart);
-    if (child_exec_error(status))
-        log_line("%s: can't start %s: %s", device->plan->id, device->plan->command.word[0],
-                 strerror(child_exec_error(status)));
-    else if (WIFSIGNALED(status))
-        log_line("%s: was ended by signal %d (%s)", device->plan->id, WTERMSIG(status),
-                 strsignal(WTERMSIG(status)));
-    else if (WEXITSTATUS(status) != 0 || device->state == DEVICE_PROCESS_STARTING)
-        log_line("%s: ended with status %d%s", device->plan->id, WEXITSTATUS(status),
-                 device->state == DEVICE_PROCESS_STARTING ? " before it was ready" : "");
+    device_end_log(device, status);
     change(device, DEVICE_PROCESS_ENDED);
 }
 
@@ -198,8 +203,7 @@ static void on_patience(void *argument)
 {
     struct device_process *device = argument;
     if (device->stopping) {
-        log_line("%s: has not ended within %u s of SIGTERM; sends SIGKILL", device->plan->id,
-                 LIMIT_STOP_MS / 1000);
+        device_end_log_late(device);
         child_signal(device->child, SIGKILL);
         return;
     }
@@ -208,11 +212,7 @@ static void on_patience(void *argument)
         return;
     }
     device->failed = device->state == DEVICE_PROCESS_STARTING;
-    if (device->failed)
-        log_line("%s: is not ready after %u s; ends it", device->plan->id, LIMIT_START_MS / 1000);
-    else
-        log_line("%s: has not ended within %u s of its VMM; sends SIGTERM", device->plan->id,
-                 LIMIT_STOP_MS / 1000);
+    device_end_log_late(device);
     device_process_stop(device);
 }
 

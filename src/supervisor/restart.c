@@ -48,19 +48,20 @@ int restart_new_vault(const struct restart *restart, int *ret_fd)
     return 0;
 }
 
-/* Pages that hold nothing stay absent. */
+/* Pages that nobody has written to stay absent. */
 int restart_copy_vault(const struct restart *restart, int fd)
 {
-    static const char nothing[COPY_BYTES];
     char bytes[COPY_BYTES];
-    for (off_t at = 0; at < LIMIT_VAULT_BYTES; at += COPY_BYTES) {
+    off_t at = 0;
+    while ((at = lseek(restart->vault_fd, at, SEEK_DATA)) >= 0) {
+        at -= at % COPY_BYTES;
         if (pread(restart->vault_fd, bytes, COPY_BYTES, at) != COPY_BYTES)
             return -EIO;
-        if (memcmp(bytes, nothing, COPY_BYTES) != 0 &&
-            pwrite(fd, bytes, COPY_BYTES, at) != COPY_BYTES)
+        if (pwrite(fd, bytes, COPY_BYTES, at) != COPY_BYTES)
             return errno ? -errno : -EIO;
+        at += COPY_BYTES;
     }
-    return 0;
+    return errno == ENXIO ? 0 : -errno; /* nothing but a hole behind it */
 }
 
 void restart_use_vault(struct restart *restart, int fd)
@@ -215,12 +216,57 @@ static bool too_often(struct restart *restart, uint64_t now_ns)
     return ++restart->in_window > restart->limit;
 }
 
-int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason)
+static void give_reason(const struct restart *restart, struct ob_fault *reason)
+{
+    ob_fault_set(reason, -ELOOP, "got more than %u restarts in a minute (restart-limit)",
+                 restart->limit);
+}
+
+/* Counts lives in a row that have done nothing. Whether there are too many. */
+static bool is_idle(struct restart *restart, const struct vault_head *head, bool refused)
+{
+    const bool progress = head->progress != restart->progress;
+    restart->idle = progress ? 0 : restart->idle + 1;
+    restart->refusals = progress ? 0 : restart->refusals + refused;
+    restart->progress = head->progress;
+    return restart->idle >= LIMIT_RESTART_LIVES;
+}
+
+bool restart_is_distrusted(const struct restart *restart)
+{
+    return restart->distrusted;
+}
+
+int restart_afresh(struct restart *restart, uint64_t now_ns, struct ob_fault *reason)
+{
+    int fd;
+    if (too_often(restart, now_ns)) {
+        give_reason(restart, reason);
+        return -1;
+    }
+    int err = restart_new_vault(restart, &fd);
+    if (err < 0) {
+        ob_fault_set(reason, err, "can't make a vault: %s", strerror(-err));
+        return -1;
+    }
+    restart_use_vault(restart, fd);
+    drop(&restart->owner_fd);
+    drop(&restart->newest_fd);
+    drop(&restart->keeper_fd);
+    restart->owner = restart->newest = restart->progress = restart->silent_ns = 0;
+    restart->idle = restart->refusals = restart->blamed = 0;
+    restart->distrusted = false;
+    restart->restarts++;
+    return FIRST_WAIT_MS;
+}
+
+int restart_judge(struct restart *restart, uint64_t now_ns, bool refused, struct ob_fault *reason)
 {
     struct vault_head head = {0};
     restart_silent(restart, now_ns);
     if (pread(restart->vault_fd, &head, sizeof(head), 0) != sizeof(head) ||
         find_owner(restart, head.owner >> 1) < 0) {
+        restart->distrusted = true;
         ob_fault_set(reason, -EINVAL, "its vault belongs to no process that there was");
         return -1;
     }
@@ -229,16 +275,17 @@ int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *rea
         return -1;
     }
     blame(restart, &head);
-    restart->idle = head.progress != restart->progress ? 0 : restart->idle + 1;
-    restart->progress = head.progress;
-    if (restart->idle >= LIMIT_RESTART_LIVES) {
-        ob_fault_set(reason, -ELOOP, "%u processes in a row have died without having done anything",
-                     restart->idle);
+    if (is_idle(restart, &head, refused)) {
+        restart->distrusted = restart->refusals == restart->idle;
+        ob_fault_set(reason, -ELOOP, "%u processes in a row have %s without having done anything",
+                     restart->idle,
+                     restart->distrusted     ? "refused to continue,"
+                     : restart->refusals > 0 ? "died or refused to continue,"
+                                             : "died");
         return -1;
     }
     if (too_often(restart, now_ns)) {
-        ob_fault_set(reason, -ELOOP, "got more than %u restarts in a minute (restart-limit)",
-                     restart->limit);
+        give_reason(restart, reason);
         return -1;
     }
     restart->restarts++;

@@ -11,6 +11,9 @@
  * A device that dies again and again without having done anything is given up. A message that three
  * lives have died of is answered with an error; after LIMIT_RESTART_LIVES the device has failed. One that makes progress may be restarted as often in a minute as the configuration says.
  *
+ * A life that refuses to continue counts as one that has died without having done anything. If all that
+ * remains is a vault that nobody trusts, the device may begin afresh with an empty one.
+ *
  * The vault was written by processes that may have been taken over. Only two numbers of it are read,
  * by pread(2), and only lives that there were are accepted.
  */
@@ -35,11 +38,13 @@ struct restart {
     uint64_t owner, newest;
     uint64_t progress; /* when a process ended last */
     unsigned idle;     /* lives in a row that have done nothing */
+    unsigned refusals; /* of these, those that have refused the vault */
     unsigned blamed;   /* lives in a row that have died of the same message */
     unsigned limit;    /* restarts within a minute */
     uint64_t window_ns;
     unsigned in_window;
     unsigned restarts;  /* ever */
+    bool distrusted;    /* the vault */
     unsigned poisons;   /* messages that have killed each process, and are answered with an error */
     int spare_fd;       /* our descriptors are from here on */
     uint64_t silent_ns; /* since when no process serves; 0: one does */
@@ -78,8 +83,15 @@ void restart_ready(struct restart *restart);
 /* No process serves since then, or one does (0). A time that is known is kept. */
 void restart_silent(struct restart *restart, uint64_t since_ns);
 
-/* A process has died. Returns how long to wait until the next is started, milliseconds, or -1 with
- * the reason why none is. */
-int restart_judge(struct restart *restart, uint64_t now_ns, struct ob_fault *reason);
+/* A process has died, or has refused the vault. Returns how long to wait until the next is started,
+ * milliseconds, or -1 with the reason why none is. */
+int restart_judge(struct restart *restart, uint64_t now_ns, bool refused, struct ob_fault *reason);
+
+/* Whether the reason was that the vault is not to be trusted. */
+bool restart_is_distrusted(const struct restart *restart);
+
+/* Begins again with an empty vault. The keepers end, and so does the VMM's connection. Returns as
+ * restart_judge(). */
+int restart_afresh(struct restart *restart, uint64_t now_ns, struct ob_fault *reason);
 
 #endif

@@ -2,10 +2,12 @@
 /*
  * A counter that can continue for examples/counter.c, as another program in its place. Its register at
  * offset 8 reads 0x68656972. By the name that it is started with, heir-refuses, heir-crashes and
- * heir-hangs do so when they find a state. heir-soon and heir-late take 0.2 s and 7 s then.
+ * heir-hangs do so when they find a state; heir-refuses-once does so in the device's second life only.
+ * heir-soon and heir-late take 0.2 s and 7 s then.
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,7 @@ struct heir {
 };
 
 static const char *our_name;
+static unsigned our_life; /* number of the device's process, from 1 on */
 
 static uint64_t heir_read(void *state, unsigned bar, uint64_t offset, unsigned size)
 {
@@ -48,6 +51,8 @@ static int check(void *state, const void *bytes, size_t len, struct ob_fault *fa
         poll(NULL, 0, 200);
     if (is_called("heir-late"))
         poll(NULL, 0, 7000);
+    if (is_called("heir-refuses-once"))
+        return our_life == 2 ? -EINVAL : 0;
     return is_called("heir-refuses") ? -EINVAL : 0;
 }
 
@@ -82,6 +87,9 @@ int main(int argc, char **argv)
         .create = create,
     };
     struct heir heir = {0};
+    const char *vault = getenv("OUTBOARD_VAULT");
     our_name = argv[0];
+    if (vault)
+        sscanf(vault, "%*d,%*d,%*d,%u", &our_life);
     return ob_program_main(&program, &heir, argc, argv);
 }

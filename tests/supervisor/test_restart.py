@@ -162,15 +162,44 @@ def test_a_migration_with_deaths_in_it_copies_all_memory(machine, empty_image, k
 
 # Of a vault that its process has changed: the field's name, and its place in the file (src/device/vault.h).
 FIELDS = {"magic": 0, "version": 4, "length": 8, "owner": 17}
+TRIES = 5  # LIMIT_RESTART_LIVES
+
+
+def check_refusals(done, field):
+    """The supervisor knows by itself what is wrong with the owner. Processes tell of other fields."""
+    if field == "owner":
+        assert "its vault belongs to no process that there was" in done.stderr
+    else:
+        assert done.stderr.count("the vault: got version") == TRIES
+        assert done.stderr.count("has refused to continue (status 1); tries another one") == TRIES - 1
+        assert f"{TRIES} processes in a row have refused to continue, without having done anything" in done.stderr
 
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_vault_that_was_changed_is_refused(restarted, field):
     done = restarted("change_the_vault", "mpqemu", FIELDS[field])
     assert done.stdout == "gone\n", done.stderr
-    reason = "its vault belongs to no process that there was" if field == "owner" else "the vault: got version"
-    assert reason in done.stderr
+    check_refusals(done, field)
+    assert "device: can't be restarted: " in done.stderr
     assert done.returncode == 3
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_device_that_listens_begins_afresh_without_a_vault_that_was_changed(restarted, field):
+    done = restarted("begin_afresh", "vfio-user", FIELDS[field], settings='spare = "yes"' if field == "length" else "")
+    assert done.stdout == "gone\nafresh\n", done.stderr
+    check_refusals(done, field)
+    assert "device: begins afresh for the next VMM: " in done.stderr
+    assert done.returncode == 3  # the VMM has lost its device
+
+
+@pytest.mark.parametrize("wire", PLACES)
+def test_a_process_that_refuses_leaves_everything_to_the_next(machine, restarted, wire):
+    (machine.folder / "heir-refuses-once").symlink_to(HEIR)
+    done = restarted("be_refused_once", wire, program=machine.folder / "heir-refuses-once")
+    assert done.stdout == "kept 11\n", done.stderr
+    assert done.stderr.count("has refused to continue (status 1); tries another one") == 1
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("wire", PLACES)
