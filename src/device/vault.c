@@ -130,6 +130,7 @@ bool vault_begin_effect(struct vault *vault)
     if (vault->effects <= before)
         return true;
     store(&vault->shared->begun, message << VAULT_EFFECT_BITS | vault->effects);
+    fault_point("effect-begun");
     return false;
 }
 

@@ -83,9 +83,11 @@ int keeper_serve_as(int channel, int (*here)(const void *argument, int number),
             return 0; /* it is done */
         unsigned count =
             (unsigned)(((size_t)len - offsetof(struct question, numbers)) / sizeof(int));
+        fault_point("keeper-asked");
         for (unsigned i = 0; i < count; i++)
             question.numbers[i] = here(argument, question.numbers[i]);
         give(channel, &question, count);
+        fault_point("keeper-gave");
     }
 }
 

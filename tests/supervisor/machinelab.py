@@ -54,3 +54,12 @@ class Machine:
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         return [(comment, shlex.split(words)) for comment, words in zip(lines[::2], lines[1::2], strict=True)]
+
+
+def build_door(folder, *options):
+    """door.c as a shared object, and the file of its effects."""
+    library, effects = folder / "door.so", folder / "effects"
+    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{paths.BUILD}/root/include", *options,
+                    f'-DFILE_NAME="{effects}"', "-o", library, paths.TREE / "tests/supervisor/door.c"], check=True)  # fmt: skip
+    effects.touch()
+    return library, effects

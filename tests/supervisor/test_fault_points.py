@@ -8,6 +8,7 @@ import re
 
 import pytest
 from guestlab import paths
+from machinelab import build_door
 from restartlab import LAB_PATH, PLACES
 
 # Of a process that serves. Each is passed with every message, completion or interrupt, or is in BY_WIRE.
@@ -18,18 +19,17 @@ STEPS = [
 BY_WIRE = {"mpqemu": ["memory-table"], "vfio-user": ["dma-map", "dma-unmap"]}
 # Of a successor, before it is ready.
 STARTS = ["hand-over-asked", "hand-over", "owned", "before-ready"]
+# Of a keeper, and of a call of a backdoor.
+KEEPER = ["keeper-asked", "keeper-gave"]
+CALL = ["effect-begun"]
 # Which time counts: an even number of DMA writes is a whole completion entry, an odd one the first half.
 PASSES = [2, 7, 12]
 
 
-# What no guest of a virtio device passes.
-NOT_OF = ["dma-write"]
-
-
-def deaths(wire, passes, without=()):
+def deaths(wire, passes, without=(), more=()):
     """One life after the other: $OUTBOARD_FAULTS, and how many die. No more than two in a row do nothing at all, since
     the message that the third one finds counts as the culprit."""
-    lives = [(point, number) for number in passes for point in STEPS + BY_WIRE[wire] if point not in without]
+    lives = [(point, number) for number in passes for point in [*STEPS, *BY_WIRE[wire], *more] if point not in without]
     for point in STARTS:
         lives += [(point, 1), (point, 1), ("sent", 5)]
     return ",".join(f"{point}:{number}:{life}-{life}" for life, (point, number) in enumerate(lives, 1)), len(lives)
@@ -88,8 +88,10 @@ def run_device(machine, faults, tmp_path):
 
     def run(device, wire, passes):
         words, program, settings = DEVICES[device]
-        planned, count = deaths(wire, passes, NOT_OF + BY_WIRE[wire])
+        planned, count = deaths(wire, passes, NOT_OF[device] + BY_WIRE[wire], CALL if device == "backdoor" else ())
         settings = settings.replace("{IMAGE}", str(machine.image())).replace("{FOLDER}", str(tmp_path))
+        if "{DOOR}" in settings:
+            settings = settings.replace("{DOOR}", str(build_door(tmp_path)[0]))
         first, *kind = words.split()
         more = f"{first} {wire} {PLACES[wire]} {{FOLDER}}/control {count} {' '.join(kind)}"
         if first == "kept":
@@ -114,33 +116,91 @@ def run_device(machine, faults, tmp_path):
 # The guest's part, the program, and settings.
 DEVICES = {
     "rng": ("kept random_bytes split-event", "devices/rng/outboard-rng", ""),
-    "blk": ("kept disk packed-event-doorbells", "devices/blk/outboard-blk", 'image = "{IMAGE}"'),
+    "blk": ("kept disk packed-event", "devices/blk/outboard-blk", 'image = "{IMAGE}"'),
     "vmchannel": ("ports", "devices/vmchannel/outboard-vmchannel", 'max-ports = "2"\nport = "one,listen:{FOLDER}/one"'),
     "vsock": ("connections", "devices/vsock/outboard-vsock", 'guest-cid = "42"\nhost-socket = "{FOLDER}/host"'),
+    "alarm": ("alarms", "examples/alarm", ""),
+    "backdoor": ("calls", "devices/backdoor/outboard-backdoor", 'library = "{DOOR}"'),
+    "state": ("states", "examples/alarm", ""),
 }
-# The wire over which the guest's part passes each point, again and again. Over the other one some are passed in the
-# first lives alone.
-WIRES = {"rng": "vfio-user", "blk": "mpqemu", "vmchannel": "vfio-user", "vsock": "mpqemu"}
+# A state comes in over vfio-user only.
+ON_WIRES = [(device, wire) for device in DEVICES for wire in PLACES if device != "state" or wire == "vfio-user"]
+# What the guest of a device does not pass. A virtio device writes to memory by its rings, and the alarm by requests. The
+# others have no interrupt, or no work of their own.
+QUIET = ["dma-write", "interrupt", "interrupted", "committed"]
+NOT_OF = {"alarm": ["dma-write", "committed"], "backdoor": QUIET, "state": QUIET}
+NOT_OF |= {device: ["dma-write"] for device in ("rng", "blk", "vmchannel", "vsock")}
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_device_dies_at_each_step(run_device, device):
-    done = run_device(device, WIRES[device], PASSES[:1])
+@pytest.mark.parametrize("device, wire", ON_WIRES)
+def test_a_device_dies_at_each_step(run_device, device, wire):
+    done = run_device(device, wire, PASSES[:1])
     assert done.stdout == "kept\n", done.stderr
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("device", DEVICES)
-def test_a_device_dies_at_each_step_many_times(run_device, device):
-    done = run_device(device, WIRES[device], range(2, 30))
+@pytest.mark.parametrize("device, wire", ON_WIRES)
+def test_a_device_dies_at_each_step_many_times(run_device, device, wire):
+    done = run_device(device, wire, range(2, 30))
     assert done.stdout == "kept\n", done.stderr
+
+
+def test_as_many_ranges_of_memory_as_there_can_be(machine, faults):
+    """The first process dies in DMA_MAP 30,000, the next in that of another 30,000, and the next in the midst of the end."""
+    planned = "dma-map:30000:1-1,dma-map:30000:2-2,dma-unmap:30000:3-3"
+    machine.write(f"""
+        [machine]
+          program = "{{PYTHON}}"
+          arguments = "{paths.TREE}/tests/supervisor/faultlab.py maps vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control 3"
+          control = "{{FOLDER}}/control"
+        [device "device"]
+          program = "{faults}/examples/counter"
+          on-death = "restart"
+    """)
+    lab = f"{LAB_PATH}:{paths.TREE}/tests/virtio"
+    done = machine.run(PYTHONPATH=lab, OUTBOARD_FAULTS=planned)
+    assert done.stdout == "kept\n", done.stderr
+    assert done.returncode == 0
+
+
+# The deaths beside that of the first process, descriptors of memory, and what the VMM sees in the end. A keeper gives 16
+# descriptors at a time.
+KEEPERS = {
+    "asked": ("keeper-asked:1:1-1", 1, "gone"),
+    "behind the first 16": ("keeper-gave:1:1-1", 30, "gone"),
+    "asked for more": ("keeper-asked:2:1-1", 30, "gone"),
+    "behind all": ("keeper-gave:1:1-1", 1, "kept 15"),
+    "behind all of many": ("keeper-gave:2:1-1", 30, "kept 15"),
+    "with a successor that does not own the vault": ("keeper-gave:1:1-1,hand-over:1:2-2", 1, "gone"),
+    "with a successor that owns it": ("keeper-gave:1:1-1,owned:1:2-2", 1, "kept 15"),
+}
+
+
+@pytest.mark.parametrize("moment", KEEPERS)
+def test_a_keeper_dies_while_it_hands_over(machine, faults, moment):
+    """Before all descriptors are the successor's, they are lost, and the device has failed. Behind it nobody notices."""
+    planned, maps, outcome = KEEPERS[moment]
+    machine.write(f"""
+        [machine]
+          program = "{{PYTHON}}"
+          arguments = "{paths.TREE}/tests/supervisor/restartlab.py lose_a_keeper vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control {maps}"
+          control = "{{FOLDER}}/control"
+        [device "device"]
+          program = "{faults}/examples/counter"
+          on-death = "restart"
+    """)
+    done = machine.run(PYTHONPATH=LAB_PATH, OUTBOARD_FAULTS=planned)
+    assert done.stdout == outcome + "\n", done.stderr
+    if outcome == "gone":
+        assert "device: can't be restarted: the process that keeps its descriptors has ended too" in done.stderr
+    assert done.returncode == (3 if outcome == "gone" else 0)
 
 
 def test_each_point_has_a_death():
     """A point that nothing here names is listed by no test."""
     sources = [path for folder in ("src", "devices", "backends") for path in pathlib.Path(paths.TREE / folder).rglob("*.c")]
     points = {name for path in sources for name in re.findall(r'fault_point\("([^"]+)"', path.read_text())}
-    assert points == set(STEPS + STARTS + [name for names in BY_WIRE.values() for name in names])
+    assert points == set(STEPS + STARTS + KEEPER + CALL + [name for names in BY_WIRE.values() for name in names])
 
 
 def test_a_release_build_has_no_fault_points():

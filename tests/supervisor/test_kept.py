@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 from guestlab import paths
+from machinelab import build_door
 
 ROOT = paths.BUILD / "root"
 EXAMPLES = paths.BUILD / "release/examples"
@@ -100,15 +101,6 @@ CALLS = {
     "repeated, not begun": (REPEAT, 1, (1, REPEAT), "r"),
     "repeated, begun": (REPEAT, 2, (1, REPEAT), "er"),
 }
-
-
-def build_door(folder, *options):
-    """door.c as a shared object, and the file of its effects."""
-    library, effects = folder / "door.so", folder / "effects"
-    subprocess.run(["cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", f"-I{ROOT}/include", *options,
-                    f'-DFILE_NAME="{effects}"', "-o", library, TESTS / "supervisor/door.c"], check=True)  # fmt: skip
-    effects.touch()
-    return library, effects
 
 
 @pytest.mark.parametrize("name", CALLS)
