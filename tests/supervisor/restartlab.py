@@ -307,7 +307,7 @@ def until_it_fails(wire, place, kills):
         kill(pid)
         try:
             registers.read(0)
-        except mpqemu.Gone:
+        except (mpqemu.Gone, ConnectionError):
             print("gone")
             return
     print("still there")

@@ -330,4 +330,4 @@ def test_a_disk_is_killed_500_times(disk_restarted, empty_image, name):
 def test_without_restart_one_kill_ends_the_disk(disk_restarted, empty_image):
     done = disk_restarted("storm", 1, empty_image, settings='on-death = "fail"')
     assert "verified" not in done.stdout
-    assert "mpqemu.Gone" in done.stderr
+    assert re.search("mpqemu.Gone|BrokenPipeError", done.stderr), done.stderr  # it receives or sends when the disk ends
