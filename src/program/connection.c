@@ -160,7 +160,7 @@ static int turn(struct connection *connection)
     if (received < 0)
         return (int)received;
     fault_point("received");
-    uint64_t since_ns = connection->statistics ? clock_now_ns() : 0;
+    uint64_t since_ns = connection->statistics || engine->vault ? clock_now_ns() : 0;
     if (engine->vault)
         engine->vault->shared->received_ns = since_ns;
     int err = check_age(connection);

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "program/connection.h"
 
+#include <outboard/vault.h>
+
+#include "device/device_vault.h"
 #include "fake/server_host.h"
+#include "os/clock.h"
+#include "server/vault_fixture.h"
 #include "support.h"
 
 #include <errno.h>
@@ -108,7 +113,7 @@ static bool look_again(void *state)
     return f->work > 0;
 }
 
-static void set_up(struct fixture *f)
+static void make_device(struct fixture *f)
 {
     static const struct ob_device_desc desc = {.name = "test"};
     static const struct ob_device_ops ops = {
@@ -117,6 +122,10 @@ static void set_up(struct fixture *f)
     fake_host_init(&f->fake);
     assert_int_equal(loop_new(&f->loop), 0);
     assert_int_equal(device_new(&desc, &ops, f, &f->fake.host, &f->device, NULL), 0);
+}
+
+static void make_engine(struct fixture *f)
+{
     assert_int_equal(engine_new(&flood_ops, f->device, &f->engine, NULL), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, f->pair), 0);
     struct flood *flood = (struct flood *)f->engine;
@@ -124,6 +133,12 @@ static void set_up(struct fixture *f)
     flood->event = eventfd(0, EFD_CLOEXEC);
     struct loop_source *source;
     assert_int_equal(loop_add(f->loop, flood->event, EPOLLIN, set_stop, f, &source), 0);
+}
+
+static void set_up(struct fixture *f)
+{
+    make_device(f);
+    make_engine(f);
 }
 
 static void tear_down(struct fixture *f)
@@ -228,6 +243,30 @@ static void what_a_device_puts_off_is_polled_for(void **state)
     }
 }
 
+/* Without statistics too, as under a service manager: a successor counts a message's age from then. */
+static void a_vault_has_the_time_of_bytes(void **state)
+{
+    struct fixture f;
+    struct ob_fault fault = {0};
+    struct vault vault;
+    uint8_t bytes[8];
+    make_device(&f);
+    const struct ob_vault_state kept = {
+        .size = sizeof(kept), .bytes = bytes, .len = sizeof(bytes), .version = 1};
+    vault_begin(&vault, vault_fixture_new(), 1);
+    assert_int_equal(ob_vault_keep(f.device, &kept), 0);
+    assert_int_equal(device_use_vault(f.device, &vault, NULL), 0);
+    make_engine(&f);
+    assert_null(device_statistics(f.device));
+    assert_int_equal(send(f.pair[1], "!", 1, 0), 1);
+    const uint64_t before_ns = clock_now_ns();
+    connection_serve(f.pair[0], f.loop, f.engine, 0, &f.stop, NULL, &fault);
+    assert_int_equal(fault.code, -EPROTO);
+    assert_in_range(vault.shared->received_ns, before_ns, clock_now_ns());
+    tear_down(&f);
+    free(vault.shared);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -237,6 +276,7 @@ int main(void)
         TEST(a_busy_device_is_polled_without_waiting),
         TEST(a_device_that_hears_of_work_is_not_waited_for),
         TEST(what_a_device_puts_off_is_polled_for),
+        TEST(a_vault_has_the_time_of_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
