@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/limits.h"
 #include "base/printable.h"
 #include "os/clock.h"
 #include "os/log.h"
@@ -21,32 +22,46 @@
 #define ANSWER_MS   60000 /* an add or a remove takes longer than others */
 #define NS_PER_MS   1000000u
 
+/* Bytes of a message with the white space before it. A server sends a newline. */
+#define MESSAGE_MAX (LIMIT_MONITOR_ANSWER + LIMIT_MONITOR_EVENTS)
+
+/* Bytes that are there do not extend the time. */
 static int wait_for_bytes(struct control_client *client, uint64_t until_ns)
 {
-    struct pollfd ready = {.fd = client->fd, .events = POLLIN};
+    struct pollfd ready[] = {
+        {.fd = client->fd, .events = POLLIN},
+        {.fd = client->stop_fd > 0 ? client->stop_fd : -1, .events = POLLIN},
+    };
     for (;;) {
         uint64_t now_ns = clock_now_ns();
-        int wait_ms = until_ns == UINT64_MAX ? -1
-                      : now_ns < until_ns    ? (int)((until_ns - now_ns) / NS_PER_MS) + 1
-                                             : 0;
-        int count = poll(&ready, 1, wait_ms);
-        if (count < 0 && errno == EINTR)
-            continue;
-        return count > 0 ? 0 : count == 0 ? -ETIMEDOUT : -errno;
+        if (now_ns >= until_ns)
+            return -ETIMEDOUT;
+        int wait_ms = until_ns == UINT64_MAX ? -1 : (int)((until_ns - now_ns) / NS_PER_MS) + 1;
+        int count = poll(ready, 2, wait_ms);
+        if (count < 0 && errno != EINTR)
+            return -errno;
+        if (count > 0)
+            return ready[1].revents ? -ECANCELED : 0;
     }
 }
 
+static uint64_t deadline_ns(int timeout_ms)
+{
+    return timeout_ms < 0 ? UINT64_MAX : clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+}
+
 /* Reads up to the end of a message. 0 or a negative errno. */
-static int receive(struct control_client *client, int timeout_ms)
+static int receive(struct control_client *client, uint64_t until_ns)
 {
     enum json_frame_event event = JSON_FRAME_MORE;
-    uint64_t until_ns =
-        timeout_ms < 0 ? UINT64_MAX : clock_now_ns() + (uint64_t)timeout_ms * NS_PER_MS;
+    const uint64_t start = client->frame.offset;
     for (;;) {
         client->in_at += json_frame_take(&client->frame, client->in + client->in_at,
                                          client->in_len - client->in_at, &event);
         if (event != JSON_FRAME_MORE)
             return event == JSON_FRAME_VALUE ? 0 : -EPROTO;
+        if (client->frame.offset - start > MESSAGE_MAX)
+            return -EPROTO;
         int err = wait_for_bytes(client, until_ns);
         if (err < 0)
             return err;
@@ -58,24 +73,32 @@ static int receive(struct control_client *client, int timeout_ms)
     }
 }
 
-static int next(struct control_client *client, int timeout_ms, struct json_document **ret_message)
+static int next(struct control_client *client, uint64_t until_ns,
+                struct json_document **ret_message)
 {
     struct json_fault fault;
-    int err = receive(client, timeout_ms);
+    int err = receive(client, until_ns);
     return err < 0 ? err : json_parse(client->frame.bytes, client->frame.len, ret_message, &fault);
+}
+
+static int tell(int err)
+{
+    if (err < 0 && err != -ECANCELED)
+        log_line("control socket: %s", err == -ENOTCONN    ? "outboard run has ended"
+                                       : err == -ETIMEDOUT ? "outboard run does not answer"
+                                       : err == -EPROTO
+                                           ? "got bytes that are no answer of outboard run"
+                                           : strerror(-err));
+    return err < 0 ? EXIT_FAILURE : 0;
 }
 
 int control_client_next(struct control_client *client, int timeout_ms,
                         struct json_document **ret_message)
 {
-    int err = next(client, timeout_ms, ret_message);
+    int err = next(client, deadline_ns(timeout_ms), ret_message);
     if (err == -ENOTCONN && timeout_ms < 0)
         return CONTROL_OVER;
-    if (err < 0)
-        log_line("control socket: %s", err == -ENOTCONN    ? "outboard run has ended"
-                                       : err == -ETIMEDOUT ? "outboard run does not answer"
-                                                           : strerror(-err));
-    return err < 0 ? EXIT_FAILURE : 0;
+    return tell(err);
 }
 
 static const struct json *object_member(const struct json *object, const char *name)
@@ -97,20 +120,36 @@ const char *control_text(const struct json *object, const char *name)
     return value && value->type == JSON_STRING ? value->text.bytes : "";
 }
 
+const char *control_printable(const struct json *object, const char *name, char *room, size_t size)
+{
+    const char *text = control_text(object, name);
+    printable_copy(room, size, text, strlen(text));
+    return room;
+}
+
+bool control_is_table(const struct json *value)
+{
+    bool is_table = value->type == JSON_ARRAY;
+    for (const struct json *row = is_table ? value->first : NULL; row && is_table; row = row->next)
+        is_table = row->type == JSON_OBJECT;
+    if (!is_table)
+        tell(-EPROTO);
+    return is_table;
+}
+
 /* 0 or a negative errno. */
 static int connect_to(const char *path, struct control_client *client)
 {
     struct json_document *greeting;
     *client = (struct control_client){.fd = socket_connect(path, CONNECT_MS)};
     json_frame_init(&client->frame);
-    int err = client->fd < 0 ? client->fd : next(client, GREETING_MS, &greeting);
+    int err = client->fd < 0 ? client->fd : next(client, deadline_ns(GREETING_MS), &greeting);
     if (err < 0) {
         control_client_close(client);
         return err;
     }
     const struct json *about = object_member(json_root(greeting), "outboard");
-    const char *machine = control_text(about, "machine");
-    printable_copy(client->machine, sizeof(client->machine), machine, strlen(machine));
+    control_printable(about, "machine", client->machine, sizeof(client->machine));
     json_free(greeting);
     if (about)
         return 0;
@@ -199,10 +238,8 @@ static int send_all(struct control_client *client, const char *bytes, size_t len
 {
     while (len > 0) {
         ssize_t sent = send(client->fd, bytes, len, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR) {
-            log_line("control socket: %s", strerror(errno));
-            return EXIT_FAILURE;
-        }
+        if (sent < 0 && errno != EINTR)
+            return tell(errno == EPIPE || errno == ECONNRESET ? -ENOTCONN : -errno);
         bytes += sent > 0 ? sent : 0;
         len -= sent > 0 ? (size_t)sent : 0;
     }
@@ -215,24 +252,23 @@ int control_client_ask(struct control_client *client, const char *request, size_
     int status = send_all(client, request, len);
     if (status != 0)
         return status;
-    for (;;) {
-        struct json_document *message;
-        status = control_client_next(client, ANSWER_MS, &message);
-        if (status != 0)
-            return status;
-        const struct json *root = json_root(message);
-        const struct json *error = object_member(root, "error");
-        *ret_value = object_member(root, "return");
-        if (*ret_value) {
-            *ret_answer = message;
-            return 0;
-        }
-        if (error)
-            log_line("%s", control_text(error, "desc"));
-        json_free(message);
-        if (error)
-            return EXIT_FAILURE;
+    struct json_document *message;
+    status = tell(next(client, deadline_ns(ANSWER_MS), &message));
+    if (status != 0)
+        return status;
+    const struct json *root = json_root(message);
+    const struct json *error = object_member(root, "error");
+    *ret_value = object_member(root, "return");
+    if (*ret_value) {
+        *ret_answer = message;
+        return 0;
     }
+    if (error)
+        log_line("%s", control_text(error, "desc"));
+    else
+        tell(-EPROTO); /* nobody who waits for an answer has asked for events */
+    json_free(message);
+    return EXIT_FAILURE;
 }
 
 int control_client_command(struct control_client *client, const char *command,

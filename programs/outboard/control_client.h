@@ -3,6 +3,7 @@
 #ifndef OUTBOARD_PROGRAMS_CONTROL_CLIENT_H
 #define OUTBOARD_PROGRAMS_CONTROL_CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,7 @@ struct control_client {
     char in[4096]; /* received and not looked at yet */
     size_t in_at, in_len;
     char machine[CONTROL_MACHINE_MAX]; /* the VM's name, printable */
+    int stop_fd; /* if it is readable, nothing is waited for any more; 0: there is no such descriptor */
 };
 
 /* Connects to a VM: by the path of its socket if `vm` has a slash, else by its name. NULL: to the
@@ -45,8 +47,13 @@ int control_client_command(struct control_client *client, const char *command,
 int control_client_next(struct control_client *client, int timeout_ms,
                         struct json_document **ret_message);
 
-/* A member of an object: its number, else 0; its text, else "". */
+/* A member of an object: its number, else 0; its text, else "", as the server has sent it. */
 uint64_t control_number(const struct json *object, const char *name);
 const char *control_text(const struct json *object, const char *name);
+/* The text, printable. */
+const char *control_printable(const struct json *object, const char *name, char *room, size_t size);
+
+/* Whether it is an array of objects. If not, that is logged. */
+bool control_is_table(const struct json *value);
 
 #endif

@@ -153,6 +153,8 @@ static int prometheus(struct control_client *client)
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++)
         status = control_client_command(client, commands[i], &answers[i], &values[i]);
+    if (status == 0 && (!control_is_table(values[0]) || !control_is_table(values[1])))
+        status = EXIT_FAILURE;
     if (status == 0)
         ctl_print_prometheus(client->machine, values[0], values[1], values[2]);
     for (int i = 0; i < 3; i++)

@@ -39,7 +39,12 @@ static bool is_scalar(const struct json *value)
     return value->type != JSON_ARRAY && value->type != JSON_OBJECT;
 }
 
-static bool has_column(char (*columns)[CELL_MAX], unsigned count, const char *name)
+static void format_name(const char *name, char cell[CELL_MAX])
+{
+    printable_copy(cell, CELL_MAX, name, strlen(name));
+}
+
+static bool has_column(const char *const *columns, unsigned count, const char *name)
 {
     for (unsigned i = 0; i < count; i++)
         if (strcmp(columns[i], name) == 0)
@@ -48,7 +53,7 @@ static bool has_column(char (*columns)[CELL_MAX], unsigned count, const char *na
 }
 
 /* The names of members, each once, in the order in which they come. */
-static unsigned find_columns(const struct json *array, char (*columns)[CELL_MAX])
+static unsigned find_columns(const struct json *array, const char **columns)
 {
     unsigned count = 0;
     for (const struct json *row = array->first; row; row = row->next)
@@ -56,7 +61,7 @@ static unsigned find_columns(const struct json *array, char (*columns)[CELL_MAX]
              member = member->next)
             if (is_scalar(member) && count < COLUMN_MAX &&
                 !has_column(columns, count, member->name.bytes))
-                snprintf(columns[count++], CELL_MAX, "%s", member->name.bytes);
+                columns[count++] = member->name.bytes;
     return count;
 }
 
@@ -67,19 +72,22 @@ static const struct json *cell_of(const struct json *row, const char *column)
 
 static void print_table(const struct json *array)
 {
-    char columns[COLUMN_MAX][CELL_MAX], cell[CELL_MAX];
+    const char *columns[COLUMN_MAX];
+    char cell[CELL_MAX];
     size_t widths[COLUMN_MAX];
     unsigned count = find_columns(array, columns);
     for (unsigned i = 0; i < count; i++) {
-        widths[i] = strlen(columns[i]);
+        format_name(columns[i], cell);
+        widths[i] = strlen(cell);
         for (const struct json *row = array->first; row; row = row->next) {
             format(cell_of(row, columns[i]), cell);
             widths[i] = strlen(cell) > widths[i] ? strlen(cell) : widths[i];
         }
     }
-    for (unsigned i = 0; i < count; i++)
-        printf("%-*s%s", i + 1 < count ? (int)widths[i] : 0, columns[i],
-               i + 1 < count ? "  " : "\n");
+    for (unsigned i = 0; i < count; i++) {
+        format_name(columns[i], cell);
+        printf("%-*s%s", i + 1 < count ? (int)widths[i] : 0, cell, i + 1 < count ? "  " : "\n");
+    }
     for (const struct json *row = array->first; row; row = row->next)
         for (unsigned i = 0; i < count; i++) {
             format(cell_of(row, columns[i]), cell);
@@ -90,7 +98,7 @@ static void print_table(const struct json *array)
 
 void ctl_print(const struct json *value)
 {
-    char cell[CELL_MAX];
+    char cell[CELL_MAX], name[CELL_MAX];
     bool is_table = value->type == JSON_ARRAY && value->first && !is_scalar(value->first);
     if (is_table) {
         print_table(value);
@@ -98,22 +106,22 @@ void ctl_print(const struct json *value)
     }
     for (const struct json *one = is_scalar(value) ? NULL : value->first; one; one = one->next) {
         format(one, cell);
-        if (value->type == JSON_OBJECT)
-            printf("%s: ", one->name.bytes);
-        puts(cell);
+        format_name(value->type == JSON_OBJECT ? one->name.bytes : "", name);
+        printf("%s%s%s\n", name, value->type == JSON_OBJECT ? ": " : "", cell);
     }
 }
 
 void ctl_print_event(const struct json *event)
 {
-    char cell[CELL_MAX];
+    char cell[CELL_MAX], name[CELL_MAX];
     const struct json *data = json_member(event, "data");
     format(json_member(event, "event"), cell);
     fputs(cell, stdout);
     for (const struct json *one = data && data->type == JSON_OBJECT ? data->first : NULL; one;
          one = one->next) {
         format(one, cell);
-        printf(" %s=%s", one->name.bytes, cell);
+        format_name(one->name.bytes, name);
+        printf(" %s=%s", name, cell);
     }
     putchar('\n');
     fflush(stdout);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/printable.h"
 #include "ctl.h"
 
 #define NS_PER_S    1e9
@@ -28,13 +29,11 @@ static const struct {
 
 static void put_label(const char *text)
 {
+    char form[PRINTABLE_BYTE_MAX];
     for (; *text; text++) {
-        if (*text == '"' || *text == '\\')
-            putchar('\\');
-        if (*text == '\n')
-            fputs("\\n", stdout);
-        else
-            putchar(*text);
+        size_t len = printable_byte(form, (unsigned char)*text);
+        for (size_t i = 0; i < len; i++)
+            printf(form[i] == '"' || form[i] == '\\' ? "\\%c" : "%c", form[i]);
     }
 }
 

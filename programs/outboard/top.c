@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "base/auto.h"
 #include "base/limits.h"
 #include "base/number.h"
 #include "command.h"
@@ -37,13 +39,6 @@ struct top {
     struct termios saved;
     bool has_saved;
 };
-
-static volatile sig_atomic_t stopped;
-
-static void on_signal(int number)
-{
-    stopped = 1;
-}
 
 static void print_help(void)
 {
@@ -81,13 +76,13 @@ static const struct top_sample *find_earlier(const struct top *top, const char *
 static void print_device(const struct top *top, const struct json *about,
                          const struct top_sample *sample, double seconds)
 {
-    char line[LINE_MAX_LEN], room[9][8];
+    char line[LINE_MAX_LEN], room[9][8], state[16];
     struct top_sample difference = *sample;
     const struct top_sample *earlier = find_earlier(top, sample->device);
     if (earlier)
         top_sample_subtract(&difference, earlier);
     snprintf(line, sizeof(line), "%-16.16s %-8s %7llu %6s %6s %6s %6s %6s %6s %6s %6s %6s",
-             sample->device, control_text(about, "state"),
+             sample->device, control_printable(about, "state", state, sizeof(state)),
              (unsigned long long)control_number(about, "pid"),
              top_number((double)difference.requests / seconds, room[0]),
              top_number((double)difference.reads / seconds, room[1]),
@@ -103,9 +98,9 @@ static void print_device(const struct top *top, const struct json *about,
 
 static void print_head(const struct top *top, const struct json *status)
 {
-    char line[LINE_MAX_LEN];
+    char line[LINE_MAX_LEN], state[16];
     snprintf(line, sizeof(line), "outboard top: %.60s, %s, up %llu s, paused %llu times",
-             top->client.machine, control_text(status, "state"),
+             top->client.machine, control_printable(status, "state", state, sizeof(state)),
              (unsigned long long)control_number(status, "uptime-ms") / 1000,
              (unsigned long long)control_number(status, "pauses"));
     put_line(top, line);
@@ -145,6 +140,8 @@ static int show(struct top *top)
     int status = 0;
     for (int i = 0; i < 3 && status == 0; i++)
         status = control_client_command(&top->client, commands[i], &answers[i], &values[i]);
+    if (status == 0 && (!control_is_table(values[0]) || !control_is_table(values[1])))
+        status = EXIT_FAILURE;
     if (status == 0)
         print_table(top, values[0], values[1], values[2]);
     for (int i = 0; i < 3; i++)
@@ -155,11 +152,31 @@ static int show(struct top *top)
 /* Waits for the next table. Whether there is to be one. */
 static bool rest(const struct top *top)
 {
-    struct pollfd key = {.fd = top->has_saved ? STDIN_FILENO : -1, .events = POLLIN};
+    struct pollfd ready[] = {{.fd = top->client.stop_fd, .events = POLLIN},
+                             {.fd = top->has_saved ? STDIN_FILENO : -1, .events = POLLIN}};
     char byte = 0;
-    if (poll(&key, 1, (int)top->interval_ms) > 0 && read(STDIN_FILENO, &byte, 1) <= 0)
+    poll(ready, 2, (int)top->interval_ms);
+    if (ready[0].revents || (ready[1].revents && read(STDIN_FILENO, &byte, 1) <= 0))
         return false;
-    return byte != 'q' && !stopped;
+    return byte != 'q';
+}
+
+/* A descriptor that SIGINT and SIGTERM make readable, so that they end any wait, also for a server that
+ * does not answer. */
+static int open_stop(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    return signalfd(-1, &set, SFD_CLOEXEC);
+}
+
+static bool was_stopped(const struct top *top)
+{
+    struct pollfd stop = {.fd = top->client.stop_fd, .events = POLLIN};
+    return poll(&stop, 1, 0) > 0;
 }
 
 /* Keys come one by one and are not shown. */
@@ -187,18 +204,26 @@ static void leave_screen(const struct top *top)
 
 static int run(struct top *top, const char *vm)
 {
-    const struct sigaction stop = {.sa_handler = on_signal};
     int status = control_client_open(vm, &top->client);
     if (status != 0)
         return status;
+    AUTO_FD stop_fd = open_stop();
+    if (stop_fd < 0) {
+        log_line("can't watch signals: %s", strerror(errno));
+        control_client_close(&top->client);
+        return EXIT_FAILURE;
+    }
+    top->client.stop_fd = stop_fd;
     top->terminal = isatty(STDOUT_FILENO) && !top->once;
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
+    log_hold(top->terminal); /* a line would go with the screen */
     enter_screen(top);
     do
         status = show(top);
     while (status == 0 && !top->once && rest(top));
+    if (was_stopped(top))
+        status = EXIT_SUCCESS;
     leave_screen(top);
+    log_hold(false);
     control_client_close(&top->client);
     return status;
 }
