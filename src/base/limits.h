@@ -263,6 +263,10 @@
 #define LIMIT_MONITOR_ANSWER  (4u << 20)
 #define LIMIT_MONITOR_EVENTS  65536u
 
+/* Clients of one device's monitor socket at a time. Those of 64 devices and of the control socket leave
+ * descriptors for restarts, of 1024. */
+#define LIMIT_VIEW_CLIENTS 4
+
 /* Bytes of a device's state that one message of the control socket carries. */
 #define LIMIT_STATE_PIECE 32768u
 

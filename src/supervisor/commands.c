@@ -16,6 +16,7 @@
 #include "supervisor/health.h"
 #include "supervisor/internal.h"
 #include "supervisor/program_path.h"
+#include "supervisor/view.h"
 
 #define NS_PER_MS 1000000u
 
@@ -136,6 +137,15 @@ static unsigned count_lost(const struct supervisor *supervisor)
     return count;
 }
 
+/* What is no business of a client that has one device. */
+static void put_whole(const struct supervisor *supervisor, struct json_out *out)
+{
+    if (supervisor->vmm)
+        json_out_member_int(out, "vmm-pid", child_pid(supervisor->vmm));
+    json_out_member_uint(out, "lost-devices", count_lost(supervisor));
+    json_out_member_bool(out, "devices-rest", supervisor->saving.rests);
+}
+
 static void status(struct supervisor *supervisor, struct monitor_call *call)
 {
     const struct health *health = &supervisor->health;
@@ -144,10 +154,8 @@ static void status(struct supervisor *supervisor, struct monitor_call *call)
     json_out_member_string(out, "machine", supervisor->plan->machine);
     json_out_member_string(out, "state", machine_state(supervisor));
     json_out_member_int(out, "pid", getpid());
-    if (supervisor->vmm)
-        json_out_member_int(out, "vmm-pid", child_pid(supervisor->vmm));
-    json_out_member_uint(out, "lost-devices", count_lost(supervisor));
-    json_out_member_bool(out, "devices-rest", supervisor->saving.rests);
+    if (!monitor_device(call))
+        put_whole(supervisor, out);
     json_out_member_uint(out, "uptime-ms", (clock_now_ns() - supervisor->start_ns) / NS_PER_MS);
     json_out_member_uint(out, "pauses", health->pauses);
     json_out_member_uint(out, "paused-ms", health->total_ns / NS_PER_MS);
@@ -339,25 +347,26 @@ static void commands(struct supervisor *supervisor, struct monitor_call *call);
 static const struct {
     const char *name;
     void (*run)(struct supervisor *supervisor, struct monitor_call *call);
+    bool of_device; /* clients of a view have it too */
 } table[] = {
-    {"add", hotplug_add},
-    {"capabilities", capabilities},
-    {"commands", commands},
-    {"list", list},
-    {"pause", pause_machine},
-    {"policy", policy},
-    {"quit", quit},
-    {"read-state", saving_read},
-    {"remove", hotplug_remove},
-    {"reset", reset},
-    {"restore", saving_restore},
-    {"resume", resume_machine},
-    {"save", saving_save},
-    {"stats", stats},
-    {"status", status},
-    {"trace", trace},
-    {"upgrade", upgrade},
-    {"write-state", saving_write},
+    {"add", hotplug_add, .of_device = false},
+    {"capabilities", capabilities, .of_device = true},
+    {"commands", commands, .of_device = true},
+    {"list", list, .of_device = true},
+    {"pause", pause_machine, .of_device = false},
+    {"policy", policy, .of_device = true},
+    {"quit", quit, .of_device = false},
+    {"read-state", saving_read, .of_device = false},
+    {"remove", hotplug_remove, .of_device = false},
+    {"reset", reset, .of_device = true},
+    {"restore", saving_restore, .of_device = false},
+    {"resume", resume_machine, .of_device = false},
+    {"save", saving_save, .of_device = false},
+    {"stats", stats, .of_device = true},
+    {"status", status, .of_device = true},
+    {"trace", trace, .of_device = true},
+    {"upgrade", upgrade, .of_device = true},
+    {"write-state", saving_write, .of_device = false},
 };
 
 static void commands(struct supervisor *supervisor, struct monitor_call *call)
@@ -365,16 +374,35 @@ static void commands(struct supervisor *supervisor, struct monitor_call *call)
     struct json_out *out = monitor_out(call);
     json_out_begin(out, '[');
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        json_out_string(out, table[i].name);
+        if (table[i].of_device || !monitor_device(call))
+            json_out_string(out, table[i].name);
     json_out_end(out, ']');
     monitor_answer(call);
+}
+
+/* Whether a call by a device's own socket is about something else. If so, it is refused. */
+static bool is_foreign(struct monitor_call *call)
+{
+    const struct json *arguments = monitor_arguments(call);
+    const struct json *named = arguments ? json_member(arguments, "device") : NULL;
+    const char *device = monitor_device(call);
+    const char *why = device ? view_refusal(call) : NULL;
+    if (device && named && !json_is_text(named, device))
+        monitor_refuse(call, "DeviceNotFound", "got another device, expected %s", device);
+    else if (why)
+        monitor_refuse(call, MONITOR_GENERIC, "%s", why);
+    else
+        return false;
+    return true;
 }
 
 void commands_call(void *argument, struct monitor_call *call)
 {
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-        if (strcmp(table[i].name, monitor_command(call)) == 0) {
-            table[i].run(argument, call);
+        if (strcmp(table[i].name, monitor_command(call)) == 0 &&
+            (table[i].of_device || !monitor_device(call))) {
+            if (!is_foreign(call))
+                table[i].run(argument, call);
             return;
         }
     monitor_refuse(call, "CommandNotFound", "got command '%.80s', expected one of commands",

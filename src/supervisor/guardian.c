@@ -56,9 +56,12 @@ static void clean_up(const struct guardian *guardian)
     unlink(plan->control);
     if (plan->qmp)
         unlink(plan->qmp);
-    for (unsigned i = 0; i < plan->device_count; i++)
+    for (unsigned i = 0; i < plan->device_count; i++) {
         if (plan->devices[i].socket == PLAN_LISTENER)
             unlink(plan->devices[i].path);
+        if (plan->devices[i].monitor)
+            unlink(plan->devices[i].monitor);
+    }
     rmdir(plan->folder);
 }
 

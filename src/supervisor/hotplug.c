@@ -14,6 +14,7 @@
 #include "supervisor/internal.h"
 #include "supervisor/notice.h"
 #include "supervisor/qemu_device.h"
+#include "supervisor/view.h"
 
 #define OPTIONS_MAX 64 /* of a device that is added */
 
@@ -65,6 +66,7 @@ static void free_plug(struct plug *plug)
     if (plan->socket == PLAN_LISTENER)
         unlink(plan->path);
     device_process_done(device);
+    view_close(plug);
     *device = (struct device_process){
         .plan = plan, .state = DEVICE_PROCESS_ENDED, .statistics_fd = -1, .trace_fd = -1};
     plan_device_done(plan);
@@ -200,6 +202,7 @@ static int start(struct plug *plug, struct ob_fault *fault)
     unsigned number = number_of(plug);
     AUTO_FD fd = -1;
     int err = plan_device_make(supervisor->plan, &plug->section, plan_of(plug), fault);
+    err = err ? err : view_open(plug, fault);
     if (err < 0)
         return err;
     err = device_socket_make(plan_of(plug), &fd, &plug->vmm_fd);

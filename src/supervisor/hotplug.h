@@ -22,6 +22,7 @@
 #include "supervisor/config.h"
 #include "wire/json.h"
 
+struct monitor;
 struct monitor_call;
 struct supervisor;
 
@@ -42,6 +43,7 @@ struct plug {
     int vmm_fd;                /* the VMM's end of an added device, until QEMU has it; -1: none */
     struct timer patience;
     struct config_section section; /* of an added device */
+    struct monitor *monitor;       /* the device's own socket; NULL: none */
 };
 
 /* The commands add and remove. */

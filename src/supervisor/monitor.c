@@ -23,6 +23,7 @@ struct monitor {
     struct acceptor *acceptor;
     struct list clients;
     unsigned client_count;
+    bool freed; /* goes with its last client */
 };
 
 struct client {
@@ -45,20 +46,24 @@ struct monitor_call {
     struct client *client; /* NULL: has gone */
     struct json_document *document;
     const char *command;
+    const char *device; /* as monitor_device() */
     struct json_out out;
 };
 
 static void destroy(struct client *client)
 {
+    struct monitor *monitor = client->monitor;
     if (client->call)
         client->call->client = NULL;
-    client->monitor->client_count--;
+    monitor->client_count--;
     list_remove(&client->link);
     loop_remove(client->source);
     socket_close(client->fd);
     json_frame_done(&client->frame);
     json_out_free(&client->out);
     free(client);
+    if (monitor->freed && monitor->client_count == 0)
+        free(monitor);
 }
 
 /* Begins a message, which end_message() ends. */
@@ -106,6 +111,8 @@ static void put_greeting(struct client *client)
     json_out_begin(out, '{');
     json_out_member_string(out, "version", OUTBOARD_VERSION);
     json_out_member_string(out, "machine", client->monitor->config.machine);
+    if (client->monitor->config.device)
+        json_out_member_string(out, "device", client->monitor->config.device);
     json_out_member_int(out, "pid", getpid());
     json_out_name(out, "capabilities");
     json_out_begin(out, '[');
@@ -185,6 +192,7 @@ static void take_request(struct client *client)
     json_out_init(&call->out, LIMIT_MONITOR_ANSWER);
     call->client = client;
     call->document = document;
+    call->device = monitor->config.device;
     call->command = json_member(json_root(document), "execute")->text.bytes;
     client->call = call;
     monitor->config.called(monitor->config.argument, call);
@@ -271,7 +279,8 @@ static void on_accepted(void *argument, int fd)
     static const char full[] = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"there are as "
                                "many clients as this socket takes; end one of them\"}}\n";
     struct monitor *monitor = argument;
-    bool has_room = monitor->client_count < LIMIT_CONTROL_CLIENTS;
+    bool has_room = monitor->client_count <
+                    (monitor->config.device ? LIMIT_VIEW_CLIENTS : LIMIT_CONTROL_CLIENTS);
     struct client *client = has_room ? calloc(1, sizeof(*client)) : NULL;
     if (!has_room)
         (void)!send(fd, full, sizeof(full) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -304,21 +313,39 @@ int monitor_new(const struct monitor_config *config, struct monitor **ret_monito
     const struct acceptor_config acceptor = {.loop = config->loop,
                                              .timers = config->timers,
                                              .mode = 0600,
-                                             .title = "the control socket",
+                                             .title = config->device ? "a monitor socket"
+                                                                     : "the control socket",
                                              .accepted = on_accepted,
                                              .argument = monitor};
     int err = address_parse_path(config->path, &address, fault);
     if (err == 0) {
         err = acceptor_new(&address, &acceptor, &monitor->acceptor);
         if (err < 0)
-            ob_fault_set(fault, err, "control socket: can't listen at %.100s: %s", config->path,
-                         strerror(-err));
+            ob_fault_set(fault, err, "%s socket: can't listen at %.100s: %s",
+                         config->device ? "monitor" : "control", config->path, strerror(-err));
+    }
+    if (err == 0 && config->access) {
+        err = socket_access_give(config->access, config->path);
+        if (err < 0)
+            ob_fault_set(fault, err, "%s socket: can't change owner or mode of %.100s: %s",
+                         config->device ? "monitor" : "control", config->path, strerror(-err));
     }
     if (err < 0)
-        free(monitor);
+        monitor_free(monitor);
     else
         *ret_monitor = monitor;
     return err;
+}
+
+int monitor_new_view(const struct monitor *machine, const char *path,
+                     const struct socket_access *access, const char *device,
+                     struct monitor **ret_monitor, struct ob_fault *fault)
+{
+    struct monitor_config config = machine->config;
+    config.path = path;
+    config.access = access;
+    config.device = device;
+    return monitor_new(&config, ret_monitor, fault);
 }
 
 void monitor_free(struct monitor *monitor)
@@ -326,9 +353,16 @@ void monitor_free(struct monitor *monitor)
     if (!monitor)
         return;
     acceptor_free(monitor->acceptor);
-    while (!list_empty(&monitor->clients))
-        destroy(list_entry(monitor->clients.next, struct client, link));
-    free(monitor);
+    for (struct list *link = monitor->clients.next, *next; link != &monitor->clients; link = next) {
+        struct client *client = list_entry(link, struct client, link);
+        next = link->next;
+        client->dead = true;
+        if (!client->busy) /* its turn, which this call is part of, frees it */
+            destroy(client);
+    }
+    monitor->freed = true;
+    if (monitor->client_count == 0)
+        free(monitor);
 }
 
 const char *monitor_command(const struct monitor_call *call)
@@ -344,8 +378,15 @@ const struct json *monitor_arguments(const struct monitor_call *call)
 const char *monitor_text(const struct monitor_call *call, const char *name)
 {
     const struct json *arguments = monitor_arguments(call);
+    if (call->device && strcmp(name, "device") == 0)
+        return call->device;
     const struct json *value = arguments ? json_member(arguments, name) : NULL;
     return value && value->type == JSON_STRING ? value->text.bytes : NULL;
+}
+
+const char *monitor_device(const struct monitor_call *call)
+{
+    return call->device;
 }
 
 struct json_out *monitor_out(struct monitor_call *call)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
- * Monitor: the control socket of a virtual machine, a server of JSON in QMP's manner.
+ * Monitor: the control socket of a virtual machine, a server of JSON in QMP's manner. A view is a
+ * socket of the same kind for one device.
  *
  *     <- {"outboard": {"version": "0.1.0", "machine": "vm", "capabilities": ["events"]}}
  *     -> {"execute": "list", "id": 1}
@@ -19,6 +20,7 @@
 
 #include "os/loop.h"
 #include "os/timer.h"
+#include "supervisor/socket_access.h"
 #include "wire/json_out.h"
 
 #define MONITOR_GENERIC "GenericError"
@@ -32,8 +34,10 @@ typedef void (*monitor_fn)(void *argument, struct monitor_call *call);
 struct monitor_config {
     struct loop *loop;
     struct timers *timers;
-    const char *path; /* kept, as is the name */
+    const char *path; /* kept, as are the names */
     const char *machine;
+    const char *device;                 /* of a view; NULL: the whole machine's */
+    const struct socket_access *access; /* kept; NULL: for this user alone */
     monitor_fn called;
     void *argument;
 };
@@ -41,7 +45,12 @@ struct monitor_config {
 /* Listens. 0 or a negative errno with the fault filled. */
 int monitor_new(const struct monitor_config *config, struct monitor **ret_monitor,
                 struct ob_fault *fault);
-/* Calls that are not answered must be by then. NULL is fine. */
+/* A view: calls of its clients come to the machine's monitor, with the device's name. */
+int monitor_new_view(const struct monitor *machine, const char *path,
+                     const struct socket_access *access, const char *device,
+                     struct monitor **ret_monitor, struct ob_fault *fault);
+/* Calls of the machine's monitor that are not answered must be by then; those of a view get no answer. May
+ * be called within a call. NULL is fine. */
 void monitor_free(struct monitor *monitor);
 
 /* Of a request: the command's name, its arguments (NULL: none), and one argument's text (NULL: there
@@ -49,6 +58,9 @@ void monitor_free(struct monitor *monitor);
 const char *monitor_command(const struct monitor_call *call);
 const struct json *monitor_arguments(const struct monitor_call *call);
 const char *monitor_text(const struct monitor_call *call, const char *name);
+/* The device of the view that the request came by; NULL: it came by the machine's socket. For a view,
+ * monitor_text() gives it as the argument "device", whatever the client has sent. */
+const char *monitor_device(const struct monitor_call *call);
 
 /* Where the value of the answer is written. If nothing is, it is {}. */
 struct json_out *monitor_out(struct monitor_call *call);

@@ -24,8 +24,10 @@ void notice_device(const struct supervisor *supervisor, const char *event,
         put_end(&out, device->status);
     json_out_end(&out, '}');
     json_out_bytes(&out, "", 1);
-    if (json_out_done(&out) == 0)
+    if (json_out_done(&out) == 0) {
         monitor_event(supervisor->monitor, event, out.bytes);
+        monitor_event(supervisor->plugs[device - supervisor->devices].monitor, event, out.bytes);
+    }
     json_out_free(&out);
 }
 

@@ -5,7 +5,8 @@
 
 #include "supervisor/internal.h"
 
-/* Tells clients of an event of a device, with its name and, if it has ended, how. */
+/* Tells clients, also those of its own socket, of an event of a device, with its name and, if it has
+ * ended, how. */
 void notice_device(const struct supervisor *supervisor, const char *event,
                    const struct device_process *device);
 /* Tells clients of an event of the VM. */

@@ -97,6 +97,8 @@ static int take_own(struct planner *planner, struct plan_device *device,
                     const struct config_setting *setting)
 {
     uint64_t number;
+    if (plan_is_monitor_key(setting->key))
+        return 1;
     if (device->is_channel)
         return strcmp(setting->key, "port") == 0;
     if (strcmp(setting->key, "watchdog-ms") == 0) {
@@ -199,6 +201,8 @@ static int fill_device(struct planner *planner, const struct config_section *sec
                                   : add_program(planner, device, section);
     for (unsigned i = 0; i < section->count && err == 0; i++)
         err = add_option(planner, device, &section->settings[i]);
+    if (err == 0)
+        err = plan_take_monitor(planner->plan->config->path, section, device, planner->fault);
     if (err == 0 && !device->is_channel)
         err = plan_take_policies(planner->plan->config->path, section, planner->ability->qemu,
                                  device, planner->fault);
@@ -348,13 +352,15 @@ static int add_machine_setting(struct planner *planner, const struct config_sett
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (strcmp(setting->key, others[i]) == 0)
             return 0;
+    if (socket_access_has_key("control", setting->key))
+        return 0;
     if (strcmp(setting->key, "arguments") == 0)
         return add_arguments(planner, setting);
     if (strcmp(setting->key, "memory") == 0)
         return add_memory(planner, &planner->plan->vmm, setting);
     return wrong(planner, setting,
-                 "one of the keys program, memory, wire, name, control, "
-                 "on-supervisor-death, arguments");
+                 "one of the keys program, memory, wire, name, control, control-mode, "
+                 "control-owner, on-supervisor-death, arguments");
 }
 
 /* A -device refers to them: the bus of channels, and a chardev. */
@@ -473,7 +479,8 @@ static int name_machine(struct planner *planner)
         return ob_fault_set(planner->fault, -EINVAL,
                             "[machine]: control: got a path of %d bytes, expected at most 107",
                             len);
-    return 0;
+    return socket_access_read(config->path, &config->machine, "control", &plan->control_access,
+                              planner->fault);
 }
 
 const char *plan_vmm(const struct config *config)
@@ -526,6 +533,7 @@ void plan_device_done(struct plan_device *device)
 {
     words_done(&device->command);
     free(device->path);
+    free(device->monitor);
     *device = (struct plan_device){0};
 }
 

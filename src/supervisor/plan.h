@@ -23,6 +23,7 @@
 
 #include "base/limits.h"
 #include "supervisor/config.h"
+#include "supervisor/socket_access.h"
 #include "supervisor/words.h"
 
 #define PLAN_FIRST_FD 3
@@ -65,6 +66,8 @@ struct plan_device {
     unsigned restart_limit;               /* restarts within a minute */
     bool spare;                           /* a process waits for the death of the one that serves */
     const struct config_section *section; /* the configuration's */
+    char *monitor;                        /* path of its own monitor socket; NULL: none */
+    struct socket_access monitor_access;
     struct words command;
 };
 
@@ -74,7 +77,8 @@ struct plan {
     char *folder;
     char *machine; /* the VM's name */
     char *control; /* path of the control socket */
-    char *qmp;     /* path of the VMM's QMP; NULL: the VMM is not QEMU */
+    struct socket_access control_access;
+    char *qmp; /* path of the VMM's QMP; NULL: the VMM is not QEMU */
     struct plan_device devices[LIMIT_DEVICES];
     unsigned device_count;
     bool ends_with_supervisor; /* if that is killed */
@@ -98,6 +102,12 @@ const char *plan_on_hang_name(enum plan_on_hang on_hang);
 /* The settings on-hang, spare and cgroup of a device, behind its others. 0, or -EINVAL with the fault filled. */
 int plan_take_policies(const char *path, const struct config_section *section, bool qemu,
                        struct plan_device *device, struct ob_fault *fault);
+/* Whether it is one of the settings monitor, monitor-mode and monitor-owner. */
+bool plan_is_monitor_key(const char *key);
+/* The settings monitor, monitor-mode and monitor-owner of a device or channel. 0, or a negative errno with
+ * the fault filled. */
+int plan_take_monitor(const char *path, const struct config_section *section,
+                      struct plan_device *device, struct ob_fault *fault);
 /* The setting on-supervisor-death. 0, or -EINVAL with the fault filled. */
 int plan_take_supervisor_death(const struct config *config, bool *ret_ends, struct ob_fault *fault);
 

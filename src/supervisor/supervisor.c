@@ -27,6 +27,7 @@
 #include "supervisor/internal.h"
 #include "supervisor/notice.h"
 #include "supervisor/progress.h"
+#include "supervisor/view.h"
 
 static void fail(struct supervisor *supervisor, enum supervisor_status who)
 {
@@ -251,7 +252,10 @@ static int start_device(struct supervisor *supervisor, const struct plan_device 
 {
     AUTO_FD fd = -1;
     int vmm_fd;
-    int err = device_socket_make(plan, &fd, &vmm_fd);
+    int err = view_open(&supervisor->plugs[supervisor->started], fault);
+    if (err < 0)
+        return err;
+    err = device_socket_make(plan, &fd, &vmm_fd);
     if (err == 0 && vmm_fd >= 0)
         supervisor->vmm_fds[supervisor->vmm_fd_count++] = vmm_fd;
     if (err < 0)
@@ -338,6 +342,8 @@ static void done(struct supervisor *supervisor)
     qmp_free(supervisor->qmp);
     for (unsigned i = 0; i < supervisor->started; i++)
         order_sender_end(&supervisor->devices[i].orders);
+    for (unsigned i = 0; i < LIMIT_DEVICES; i++)
+        view_close(&supervisor->plugs[i]);
     monitor_free(supervisor->monitor);
     if (supervisor->plan->qmp)
         unlink(supervisor->plan->qmp);
@@ -366,6 +372,7 @@ static int open_monitor(struct supervisor *supervisor)
         .timers = &supervisor->timers,
         .path = supervisor->plan->control,
         .machine = supervisor->plan->machine,
+        .access = &supervisor->plan->control_access,
         .called = commands_call,
         .argument = supervisor,
     };
@@ -432,6 +439,9 @@ static int adopt_devices(struct supervisor *supervisor, const struct adoption *a
         int err = adoption_device(adoption, plan->id, &record);
         if (err < 0)
             return ob_fault_set(fault, err, "%s: can't take it over: %s", plan->id, strerror(-err));
+        err = view_open(&supervisor->plugs[i], fault);
+        if (err < 0)
+            return err;
         err = device_process_adopt(&supervisor->devices[supervisor->started++], plan, &record,
                                    &supervisor->host, fault);
         if (err < 0)

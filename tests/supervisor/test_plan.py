@@ -156,7 +156,7 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
         ('[machine]\narguments = "x\n', 2, "expected a closing quote at the end of the line"),
         ("[machine]\nprogram = true\narguments = \"'\"\n[device \"a\"]\nprogram=nvme\n", 3, "a closing ' for each '"),
         ("[machine]\nprogram = true\nmemori = 1G\n[device \"a\"]\nprogram=nvme\n", 3,
-         "memori: got '1G', expected one of the keys program, memory, wire, name, control, on-supervisor-death, arguments"),
+         "memori: got '1G', expected one of the keys program, memory, wire, name, control, control-mode, control-owner, on-supervisor-death, arguments"),
         ("[machine]\nprogram = true\nwire = usb\n[device \"a\"]\nprogram=nvme\n", 3, "expected auto, mpqemu or vfio-user"),
         ("[machine]\nprogram = true\narguments = %fd:b%\n[device \"a\"]\nprogram=nvme\n", 3, "the name of a [device]"),
         ('[machine]\nprogram = true\narguments = %fd:a%\n[device "a"]\nprogram=nvme\nsocket-path=/x\n', 3,

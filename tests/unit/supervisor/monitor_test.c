@@ -19,6 +19,7 @@ struct fixture {
     struct loop *loop;
     struct timers timers;
     struct monitor *monitor;
+    struct monitor *view;      /* of device "d"; NULL: none */
     struct monitor_call *call; /* not answered yet */
     char folder[32], path[64];
     int fd; /* of the client */
@@ -32,6 +33,10 @@ static void on_call(void *argument, struct monitor_call *call)
     if (strcmp(monitor_command(call), "later") == 0) {
         f->call = call;
         return;
+    }
+    if (strcmp(monitor_command(call), "free") == 0) {
+        monitor_free(f->view);
+        f->view = NULL;
     }
     monitor_want_events(call, true);
     json_out_string(monitor_out(call), "done");
@@ -169,6 +174,77 @@ static void test_a_request_that_is_too_long(void **state)
     end(f);
 }
 
+static void open_view(struct fixture *f, char path[80])
+{
+    struct ob_fault fault = {0};
+    snprintf(path, 80, "%s.view", f->path);
+    assert_int_equal(monitor_new_view(f->monitor, path, NULL, "d", &f->view, &fault), 0);
+    close(f->fd);
+    f->fd = socket_connect(path, 1000);
+    assert_true(f->fd >= 0);
+}
+
+/* Calls by a view are about its device, whatever they say. */
+static void test_a_view_names_its_device(void **state)
+{
+    struct fixture *f = start();
+    char path[80];
+    open_view(f, path);
+    say(f, "{\"execute\": \"later\", \"arguments\": {\"device\": \"other\"}}");
+    receive_until(f, "\"device\": \"d\"");
+    while (!f->call)
+        loop_wait(f->loop, -1);
+    assert_string_equal(monitor_device(f->call), "d");
+    assert_string_equal(monitor_text(f->call, "device"), "d");
+    monitor_answer(f->call);
+    receive_until(f, "{\"return\": {}}");
+    monitor_free(f->view);
+    assert_int_equal(access(path, F_OK), -1);
+    end(f);
+}
+
+/* A device may go while a client of its view is served; an answer that comes later goes nowhere. */
+static void test_a_view_that_is_freed_in_a_call(void **state)
+{
+    static const char *const requests[] = {"{\"execute\": \"free\"}", "{\"execute\": \"later\"}"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fixture *f = start();
+        char path[80], byte;
+        open_view(f, path);
+        receive_until(f, "\"capabilities\"");
+        say(f, requests[i]);
+        while (f->view && !f->call)
+            loop_wait(f->loop, -1);
+        monitor_free(f->view);
+        if (f->call)
+            monitor_answer(f->call);
+        while (recv(f->fd, &byte, 1, 0) > 0)
+            ;
+        end(f);
+    }
+}
+
+static void test_clients_of_a_view_are_few(void **state)
+{
+    struct fixture *f = start();
+    char path[80];
+    int fds[LIMIT_VIEW_CLIENTS];
+    open_view(f, path);
+    receive_until(f, "\"capabilities\"");
+    for (unsigned i = 0; i < LIMIT_VIEW_CLIENTS; i++) {
+        fds[i] = socket_connect(path, 1000);
+        assert_true(fds[i] >= 0);
+        loop_wait(f->loop, -1);
+    }
+    f->len = (size_t)recv(fds[LIMIT_VIEW_CLIENTS - 1], f->text, sizeof(f->text) - 1, 0);
+    f->text[f->len] = '\0';
+    assert_non_null(strstr(f->text, "as many clients as this socket takes"));
+    for (unsigned i = 0; i < LIMIT_VIEW_CLIENTS; i++)
+        close(fds[i]);
+    monitor_free(f->view);
+    end(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +253,9 @@ int main(void)
         TEST(test_an_answer_to_a_client_that_has_gone),
         TEST(test_one_call_at_a_time),
         TEST(test_a_request_that_is_too_long),
+        TEST(test_a_view_names_its_device),
+        TEST(test_a_view_that_is_freed_in_a_call),
+        TEST(test_clients_of_a_view_are_few),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
