@@ -2,19 +2,15 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "connection_parts.h"
 #include "greeting.h"
 #include "port/stream.h"
-
-/* Spans of a chain that one call of the kernel is given. A packet that needs more is cut, and a
- * driver's is copied. */
-#define SPANS 64u
 
 void vsock_connection_begin(struct connection *connection, enum connection_state state,
                             uint16_t type, uint32_t guest_port, struct connection_peer peer,
@@ -37,6 +33,14 @@ static void drop_message(struct connection *connection)
 
 static void close_socket(struct connection *connection)
 {
+    if (connection->kept.stream) { /* the vault has it: it is closed behind the next commit */
+        if (connection->fd >= 0)
+            shutdown(connection->fd, SHUT_RDWR);
+        connection->kept.is_shut = true;
+        connection->host_shutdown = PACKET_NEITHER;
+        connection->readable = connection->blocked = false;
+        return;
+    }
     if (connection->fd >= 0)
         port_stream_close(connection->fd);
     connection->fd = -1;
@@ -47,8 +51,17 @@ static void close_socket(struct connection *connection)
 
 void vsock_connection_end(struct connection *connection)
 {
+    connection->kept.stream = NULL;
     close_socket(connection);
     connection->state = CONNECTION_FREE;
+}
+
+void vsock_connection_retire(struct connection *connection)
+{
+    close_socket(connection);
+    connection->owes = 0;
+    connection->deadline_ns = 0;
+    connection->state = CONNECTION_CLOSING;
 }
 
 void vsock_connection_reset(struct connection *connection)
@@ -63,24 +76,21 @@ void vsock_connection_reset(struct connection *connection)
 bool vsock_connection_must_drain(const struct connection *connection)
 {
     return connection->guest_shutdown == PACKET_NEITHER && connection->fd >= 0 &&
-           !backlog_is_empty(&connection->backlog) &&
-           !(connection->host_shutdown & PACKET_NO_RECEIVE);
+           connection_has_backlog(connection) && !(connection->host_shutdown & PACKET_NO_RECEIVE);
 }
 
-static bool has_messages(const struct connection *connection)
-{
-    return connection->type == PACKET_SEQPACKET;
-}
-
-/* Whether its socket carries fragments of messages, each behind a byte of flags. */
-static bool has_fragments(const struct connection *connection)
-{
-    return has_messages(connection) && connection->peer.cid != VSOCK_CID_HOST;
-}
-
-static bool say(const struct connection *connection, const char *line)
+static bool say(struct connection *connection, const char *line)
 {
     const ssize_t len = (ssize_t)strlen(line);
+    struct iovec piece[2];
+    if (connection->kept.stream) {
+        if (lasting_room(connection->kept.stream, (size_t)len, piece) != 1)
+            return false;
+        memcpy(piece[0].iov_base, line, (size_t)len);
+        lasting_put(connection->kept.stream, (size_t)len);
+        connection->kept.lines += (uint32_t)len;
+        return true;
+    }
     return send(connection->fd, line, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) == len;
 }
 
@@ -103,9 +113,32 @@ enum connection_verdict vsock_connection_dialled(struct connection *connection, 
     return say(connection, line) ? CONNECTION_GOES_ON : CONNECTION_RESET;
 }
 
+/* The line lies in the ring; the bytes behind it are the other guest's. */
+static enum connection_verdict hear_lasting(struct connection *connection)
+{
+    struct greeting greeting = {0};
+    struct iovec pieces[2];
+    if (!connection_has_unread(connection) && !connection_receive_lasting(connection))
+        return connection->host_shutdown ? CONNECTION_RESET : CONNECTION_GOES_ON;
+    size_t len = lasting_num_unread(connection->kept.stream);
+    len = len < GREETING_MAX ? len : GREETING_MAX;
+    if (lasting_unread(connection->kept.stream, len, pieces) == 0)
+        return CONNECTION_RESET;
+    memcpy(greeting.line, pieces[0].iov_base,
+           pieces[0].iov_len); /* whole: the ring begins with it */
+    const char *end = memchr(greeting.line, '\n', pieces[0].iov_len);
+    if (!end)
+        return CONNECTION_RESET;
+    greeting.len = (size_t)(end - greeting.line) + 1;
+    lasting_give(connection->kept.stream, greeting.len);
+    return greeting_is_consent(&greeting) ? accept_request(connection) : CONNECTION_RESET;
+}
+
 enum connection_verdict vsock_connection_hear(struct connection *connection)
 {
     struct greeting greeting = {0};
+    if (connection->kept.stream)
+        return hear_lasting(connection);
     int err = greeting_take(&greeting, connection->fd);
     /* The other device sends its line at once, so a part of it is another program's. */
     if (err == -EAGAIN && greeting.len == 0)
@@ -131,37 +164,10 @@ static enum connection_verdict open_asked(struct connection *connection)
     return sent ? CONNECTION_GOES_ON : CONNECTION_RESET;
 }
 
-/* The guest is told that the host's end does this no more. */
-static void shut_host(struct connection *connection, uint8_t directions)
-{
-    if ((connection->host_shutdown & directions) == directions)
-        return;
-    connection->host_shutdown |= directions;
-    if (connection->state == CONNECTION_OPEN)
-        connection->owes |= OWES_SHUTDOWN;
-}
-
-/* Bytes of the guest have left for the socket, or for nowhere. */
-static void forwarded(struct connection *connection, size_t len)
-{
-    connection->credit.fwd_cnt += (uint32_t)len;
-    if (connection->state == CONNECTION_OPEN && credit_is_stale(&connection->credit))
-        connection->owes |= OWES_CREDIT_UPDATE;
-}
-
-/* The host takes nothing any more. */
-static void lose_reader(struct connection *connection)
-{
-    forwarded(connection, connection->credit.received - connection->credit.fwd_cnt);
-    backlog_clear(&connection->backlog);
-    connection->blocked = false;
-    shut_host(connection, PACKET_NO_RECEIVE);
-}
-
 /* Behind the last byte. */
 static enum connection_verdict finish_sending(struct connection *connection)
 {
-    if (!backlog_is_empty(&connection->backlog) && !(connection->host_shutdown & PACKET_NO_RECEIVE))
+    if (connection_has_backlog(connection) && !(connection->host_shutdown & PACKET_NO_RECEIVE))
         return CONNECTION_GOES_ON;
     if (connection->state == CONNECTION_DRAINING)
         return CONNECTION_OVER;
@@ -183,13 +189,39 @@ static size_t write_out(struct connection *connection, const struct iovec *piece
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         connection->blocked = true;
     else
-        lose_reader(connection);
+        connection_lose_reader(connection);
     return 0;
+}
+
+/* The device's own lines are not of the guest's credit. */
+static void sent_lasting(struct connection *connection, size_t sent)
+{
+    const uint64_t before = connection->kept.stream->sent - sent, lines = connection->kept.lines;
+    const uint64_t own = before < lines ? lines - before : 0;
+    connection_forwarded(connection, own < sent ? sent - (size_t)own : 0);
+}
+
+/* Everything in the ring is committed. */
+static enum connection_verdict flush_lasting(struct connection *connection)
+{
+    while (!connection->blocked && !connection->kept.is_shut &&
+           connection_has_backlog(connection) && !(connection->host_shutdown & PACKET_NO_RECEIVE)) {
+        ssize_t sent = lasting_send(connection->kept.stream, connection->fd);
+        if (sent > 0)
+            sent_lasting(connection, (size_t)sent);
+        else if (sent == -EAGAIN)
+            connection->blocked = true;
+        else
+            connection_lose_reader(connection);
+    }
+    return finish_sending(connection);
 }
 
 enum connection_verdict vsock_connection_flush(struct connection *connection)
 {
-    const bool messages = has_messages(connection);
+    const bool messages = connection_has_messages(connection);
+    if (connection->kept.stream)
+        return flush_lasting(connection);
     connection->blocked = false;
     while (!connection->blocked && connection->fd >= 0) {
         size_t len = 0;
@@ -201,19 +233,17 @@ enum connection_verdict vsock_connection_flush(struct connection *connection)
         if (connection->blocked || (connection->host_shutdown & PACKET_NO_RECEIVE))
             break;
         backlog_drop(&connection->backlog, messages, sent);
-        forwarded(connection, sent - (has_fragments(connection) ? 1 : 0));
+        connection_forwarded(connection, sent - (connection_has_fragments(connection) ? 1 : 0));
     }
     return finish_sending(connection);
 }
 
-/* The payload's pieces in guest memory, behind the header; *ret_len: bytes in them, fewer than len
- * if there are more than SPANS. */
-static unsigned payload_pieces(const struct ob_dma_span *spans, unsigned count, size_t len,
-                               struct iovec *ret_pieces, size_t *ret_len)
+unsigned connection_payload_pieces(const struct ob_dma_span *spans, unsigned count, size_t len,
+                                   struct iovec *ret_pieces, size_t *ret_len)
 {
     size_t skip = PACKET_HEADER_LEN, left = len;
     unsigned pieces = 0;
-    for (unsigned i = 0; i < count && left > 0 && pieces < SPANS; i++) {
+    for (unsigned i = 0; i < count && left > 0 && pieces < CONNECTION_SPANS; i++) {
         if (skip >= spans[i].len) {
             skip -= spans[i].len;
             continue;
@@ -232,20 +262,41 @@ static unsigned payload_pieces(const struct ob_dma_span *spans, unsigned count, 
 static size_t send_at_once(struct connection *connection, const struct ob_virtio_chain *chain,
                            uint32_t len)
 {
-    struct iovec pieces[SPANS];
+    struct iovec pieces[CONNECTION_SPANS];
     size_t in_pieces = 0;
     if (connection->blocked || !backlog_is_empty(&connection->backlog))
         return 0;
-    unsigned count = payload_pieces(chain->readable, chain->num_readable, len, pieces, &in_pieces);
+    unsigned count =
+        connection_payload_pieces(chain->readable, chain->num_readable, len, pieces, &in_pieces);
     size_t sent = count > 0 ? write_out(connection, pieces, count) : 0;
-    forwarded(connection, sent);
+    connection_forwarded(connection, sent);
     return sent;
+}
+
+/* Into the ring; vsock_connection_flush() follows behind the commit. */
+static enum connection_verdict receive_lasting(struct connection *connection,
+                                               const struct packet *packet,
+                                               const struct ob_virtio_chain *chain)
+{
+    struct iovec pieces[2];
+    size_t at = PACKET_HEADER_LEN;
+    unsigned count = lasting_room(connection->kept.stream, packet->len, pieces);
+    if (count == 0 && packet->len > 0)
+        return CONNECTION_RESET;
+    for (unsigned i = 0; i < count; i++) {
+        ob_virtio_read(chain, at, pieces[i].iov_base, pieces[i].iov_len);
+        at += pieces[i].iov_len;
+    }
+    lasting_put(connection->kept.stream, packet->len);
+    return CONNECTION_GOES_ON;
 }
 
 static enum connection_verdict receive_stream(struct connection *connection,
                                               const struct packet *packet,
                                               const struct ob_virtio_chain *chain)
 {
+    if (connection->kept.stream)
+        return receive_lasting(connection, packet, chain);
     size_t sent = send_at_once(connection, chain, packet->len);
     if (connection->host_shutdown & PACKET_NO_RECEIVE)
         return CONNECTION_GOES_ON;
@@ -300,13 +351,13 @@ static enum connection_verdict receive_data(struct connection *connection,
         return CONNECTION_RESET;
     connection->credit.received += packet->len;
     if (connection->host_shutdown & PACKET_NO_RECEIVE) {
-        forwarded(connection, packet->len);
+        connection_forwarded(connection, packet->len);
         return CONNECTION_GOES_ON;
     }
-    if (!has_messages(connection))
+    if (!connection_has_messages(connection))
         return receive_stream(connection, packet, chain);
-    return has_fragments(connection) ? pass_fragment(connection, packet, chain)
-                                     : receive_fragment(connection, packet, chain);
+    return connection_has_fragments(connection) ? pass_fragment(connection, packet, chain)
+                                                : receive_fragment(connection, packet, chain);
 }
 
 static enum connection_verdict receive_shutdown(struct connection *connection, uint32_t flags)
@@ -361,212 +412,66 @@ enum connection_verdict vsock_connection_receive(struct connection *connection,
     }
 }
 
-/* Whether bytes of the host may be sent now. */
-static bool may_send(const struct connection *connection)
+void vsock_connection_record(const struct connection *connection,
+                             struct connection_record *ret_record)
 {
-    return connection->state == CONNECTION_OPEN &&
-           (connection->readable || connection->message.bytes) &&
-           !(connection->guest_shutdown & PACKET_NO_RECEIVE);
+    *ret_record = (struct connection_record){.guest_port = connection->guest_port,
+                                             .peer = connection->peer,
+                                             .lines = connection->kept.lines,
+                                             .credit = connection->credit,
+                                             .type = connection->type,
+                                             .state = connection->state,
+                                             .owes = connection->owes,
+                                             .guest_shutdown = connection->guest_shutdown,
+                                             .host_shutdown = connection->host_shutdown,
+                                             .announced = connection->announced,
+                                             .has_stream = connection->kept.stream != NULL,
+                                             .is_shut = connection->kept.is_shut};
 }
 
-void vsock_connection_ask(struct connection *connection)
+/* The counters of credit that follow from the positions in the rings: the other process may lie. */
+static bool restore_stream(struct connection *connection, const struct connection_record *record,
+                           struct lasting_stream *stream)
 {
-    if (connection->state == CONNECTION_OPEN)
-        connection->owes |= OWES_CREDIT_REQUEST;
-}
-
-/* Which of the owed packets may go now: an end of sending goes behind the message that is on its way. */
-static uint8_t owes_now(const struct connection *connection)
-{
-    return connection->owes & (uint8_t) ~(connection->message.bytes ? OWES_SHUTDOWN : 0);
-}
-
-bool vsock_connection_has_packet(const struct connection *connection)
-{
-    if (owes_now(connection) || connection->state == CONNECTION_RESETTING)
-        return true;
-    return may_send(connection) &&
-           (credit_room(&connection->credit) > 0 || !connection->credit_asked);
-}
-
-/* The header of a packet with this much payload. */
-static size_t put_header(struct connection *connection, uint64_t guest_cid, uint16_t op,
-                         uint32_t flags, uint32_t len, struct ob_virtio_chain *chain)
-{
-    uint8_t bytes[PACKET_HEADER_LEN];
-    const struct packet packet = {.src_cid = connection->peer.cid,
-                                  .dst_cid = guest_cid,
-                                  .src_port = connection->peer.port,
-                                  .dst_port = connection->guest_port,
-                                  .len = len,
-                                  .type = connection->type,
-                                  .op = op,
-                                  .flags = flags,
-                                  .buf_alloc = connection->credit.buf_alloc,
-                                  .fwd_cnt = connection->credit.fwd_cnt};
-    packet_put(&packet, bytes);
-    ob_virtio_write(chain, 0, bytes, sizeof(bytes));
-    connection->credit.told_fwd_cnt = connection->credit.fwd_cnt;
-    connection->owes &= (uint8_t)~OWES_CREDIT_UPDATE; /* every header tells it */
-    return PACKET_HEADER_LEN + len;
-}
-
-/* The host's end has no more bytes. It may be that it takes none either. */
-static void end_of_file(struct connection *connection)
-{
-    connection->readable = false;
-    shut_host(connection, PACKET_NO_SEND);
-    vsock_connection_look_for_hangup(connection);
-}
-
-void vsock_connection_look_for_hangup(struct connection *connection)
-{
-    struct pollfd look = {.fd = connection->fd, .events = 0};
-    if (connection->state != CONNECTION_OPEN || !(connection->host_shutdown & PACKET_NO_SEND) ||
-        (connection->host_shutdown & PACKET_NO_RECEIVE))
-        return;
-    if (poll(&look, 1, 0) > 0 && (look.revents & (POLLHUP | POLLERR)))
-        lose_reader(connection);
-}
-
-/* 0: there are no bytes at present, or it was the end. */
-static size_t read_in(struct connection *connection, const struct iovec *pieces, unsigned count)
-{
-    ssize_t got = port_stream_read(connection->fd, pieces, count);
-    if (got > 0)
-        return (size_t)got;
-    connection->readable = false;
-    if (got == 0)
-        end_of_file(connection);
-    else if (got != -EAGAIN)
-        shut_host(connection, PACKET_NEITHER); /* a reset, or guest memory that has gone */
-    return 0;
-}
-
-static size_t fill_stream(struct connection *connection, uint64_t guest_cid, uint32_t room,
-                          struct ob_virtio_chain *chain)
-{
-    struct iovec pieces[SPANS];
-    size_t len = chain->writable_len - PACKET_HEADER_LEN;
-    if (len > room)
-        len = room;
-    unsigned count = payload_pieces(chain->writable, chain->num_writable, len, pieces, &len);
-    size_t got = count > 0 ? read_in(connection, pieces, count) : 0;
-    if (got == 0)
-        return 0;
-    if (got < len)
-        connection->readable = false; /* the socket is watched again */
-    connection->credit.sent += (uint32_t)got;
-    return put_header(connection, guest_cid, PACKET_RW, 0, (uint32_t)got, chain);
-}
-
-/* The next message of the socket, whole, or the next fragment of the other device. False: there
- * is none. */
-static bool take_message(struct connection *connection)
-{
-    static uint8_t scratch[1 + CONNECTION_MESSAGE_MAX + 1];
-    struct connection_message *message = &connection->message;
-    const size_t head = has_fragments(connection) ? 1 : 0;
-    struct iovec piece = {.iov_base = scratch, .iov_len = sizeof(scratch) - 1 + head};
-    size_t got = read_in(connection, &piece, 1);
-    if (got < head || got == 0)
+    struct credit *credit = &connection->credit;
+    const uint64_t taken = stream->sent > record->lines ? stream->sent - record->lines : 0;
+    if (record->lines > stream->put)
         return false;
-    const size_t len = got - head;
-    uint8_t *bytes = len <= CONNECTION_MESSAGE_MAX ? malloc(len + 1) : NULL;
-    if (!bytes || len + message->before > connection->credit.peer_buf_alloc) {
-        free(bytes);
-        connection->readable = false;          /* nothing goes behind the gap */
-        shut_host(connection, PACKET_NEITHER); /* it can never be sent whole */
-        return false;
+    connection->kept = (struct connection_kept){
+        .stream = stream, .lines = record->lines, .is_shut = record->is_shut};
+    credit->received = (uint32_t)(stream->put - record->lines);
+    credit->fwd_cnt = (uint32_t)taken;
+    if (record->is_shut)
+        connection->host_shutdown = PACKET_NEITHER;
+    if (connection->host_shutdown & PACKET_NO_RECEIVE) /* the rest went to nowhere, and more did */
+        credit->received = credit->fwd_cnt = record->credit.received;
+    if (connection->state == CONNECTION_OPEN) {
+        connection->readable = !(connection->host_shutdown & PACKET_NO_SEND) &&
+                               !(connection->guest_shutdown & PACKET_NO_RECEIVE);
+        connection->owes |= OWES_CREDIT_UPDATE; /* the last one is not known */
     }
-    memcpy(bytes, scratch + head, len);
-    const uint32_t flags = head ? scratch[0] : PACKET_END_OF_MESSAGE;
-    const bool ends = flags & PACKET_END_OF_MESSAGE;
-    *message =
-        (struct connection_message){.bytes = bytes,
-                                    .len = (uint32_t)len,
-                                    .flags = flags & (PACKET_END_OF_MESSAGE | PACKET_END_OF_RECORD),
-                                    .before = ends ? 0 : message->before + (uint32_t)len};
     return true;
 }
 
-static size_t fill_message(struct connection *connection, uint64_t guest_cid, uint32_t room,
-                           struct ob_virtio_chain *chain)
+bool vsock_connection_restore(struct connection *connection, const struct connection_record *record,
+                              int fd, struct lasting_stream *stream)
 {
-    struct connection_message *message = &connection->message;
-    if (!message->bytes && !take_message(connection))
-        return 0;
-    uint32_t len = message->len - message->sent;
-    if (len > chain->writable_len - PACKET_HEADER_LEN)
-        len = (uint32_t)(chain->writable_len - PACKET_HEADER_LEN);
-    if (len > room)
-        len = room;
-    ob_virtio_write(chain, PACKET_HEADER_LEN, message->bytes + message->sent, len);
-    connection->credit.sent += len;
-    message->sent += len;
-    bool ends = message->sent == message->len;
-    if (ends) {
-        free(message->bytes);
-        message->bytes = NULL;
-    }
-    return put_header(connection, guest_cid, PACKET_RW, ends ? message->flags : 0, len, chain);
-}
-
-static size_t fill_data(struct connection *connection, uint64_t guest_cid,
-                        struct ob_virtio_chain *chain)
-{
-    uint32_t room = credit_room(&connection->credit);
-    if (!may_send(connection) || chain->writable_len <= PACKET_HEADER_LEN)
-        return 0;
-    if (room == 0) {
-        if (connection->credit_asked)
-            return 0;
-        connection->credit_asked = true;
-        return put_header(connection, guest_cid, PACKET_CREDIT_REQUEST, 0, 0, chain);
-    }
-    return has_messages(connection) ? fill_message(connection, guest_cid, room, chain)
-                                    : fill_stream(connection, guest_cid, room, chain);
-}
-
-/* The next packet without payload that is owed and may go now, or 0. */
-static uint16_t next_owed(struct connection *connection, uint32_t *ret_flags)
-{
-    const uint8_t now = owes_now(connection);
-    static const struct {
-        uint8_t owes;
-        uint16_t op;
-    } order[] = {{OWES_REQUEST, PACKET_REQUEST}, {OWES_RESPONSE, PACKET_RESPONSE}};
-    for (unsigned i = 0; i < sizeof(order) / sizeof(order[0]); i++)
-        if (now & order[i].owes) {
-            connection->owes &= (uint8_t)~order[i].owes;
-            return order[i].op;
-        }
-    if (now & OWES_SHUTDOWN) {
-        connection->owes &= (uint8_t)~OWES_SHUTDOWN;
-        *ret_flags = connection->host_shutdown;
-        return PACKET_SHUTDOWN;
-    }
-    if (now & OWES_CREDIT_REQUEST) {
-        connection->owes &= (uint8_t)~OWES_CREDIT_REQUEST;
-        return PACKET_CREDIT_REQUEST;
-    }
-    return now & OWES_CREDIT_UPDATE ? PACKET_CREDIT_UPDATE : 0;
-}
-
-enum connection_verdict vsock_connection_fill(struct connection *connection, uint64_t guest_cid,
-                                              struct ob_virtio_chain *chain, size_t *ret_written)
-{
-    uint32_t flags = 0;
-    if (connection->state == CONNECTION_RESETTING) {
-        *ret_written = put_header(connection, guest_cid, PACKET_RST, 0, 0, chain);
-        return CONNECTION_OVER;
-    }
-    uint16_t op = next_owed(connection, &flags);
-    *ret_written = op ? put_header(connection, guest_cid, op, flags, 0, chain)
-                      : fill_data(connection, guest_cid, chain);
-    if (*ret_written == 0) { /* the look for bytes has found the end */
-        op = next_owed(connection, &flags);
-        *ret_written = op ? put_header(connection, guest_cid, op, flags, 0, chain) : 0;
-    }
-    return CONNECTION_GOES_ON;
+    const uint32_t buf_alloc = connection->credit.buf_alloc;
+    if (record->type != PACKET_STREAM && record->type != PACKET_SEQPACKET)
+        return false;
+    connection->credit = record->credit;
+    connection->credit.buf_alloc = buf_alloc;
+    connection->owes = record->owes & (OWES_REQUEST | OWES_RESPONSE | OWES_SHUTDOWN |
+                                       OWES_CREDIT_UPDATE | OWES_CREDIT_REQUEST);
+    connection->guest_shutdown = record->guest_shutdown & PACKET_NEITHER;
+    connection->host_shutdown = record->host_shutdown & PACKET_NEITHER;
+    connection->announced = record->announced;
+    connection->fd = fd;
+    if (fd >= 0)
+        return restore_stream(connection, record, stream);
+    if (connection->state == CONNECTION_DRAINING)
+        return false;
+    if (connection->state != CONNECTION_DIALLING)
+        vsock_connection_reset(connection);
+    return true;
 }

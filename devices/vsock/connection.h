@@ -20,6 +20,10 @@
  * the flags of the packet, and its payload. So a message is not bounded by the socket's buffer, and
  * MSG_EOR arrives.
  *
+ * With a vault, a stream outlives the process (port/lasting.h). Its bytes, and lines of the device, go
+ * through rings; none goes straight between the socket and guest memory. The socket is closed behind the
+ * commit that has forgotten it.
+ *
  * Source: virtio 1.2, section 5.10.6.
  */
 #ifndef OUTBOARD_DEVICES_VSOCK_CONNECTION_H
@@ -33,6 +37,7 @@
 #include "backlog.h"
 #include "credit.h"
 #include "packet.h"
+#include "port/lasting.h"
 
 /* The longest message that a host's seqpacket socket may hand over. */
 #define CONNECTION_MESSAGE_MAX 65536u
@@ -48,6 +53,7 @@ enum connection_state {
     CONNECTION_DRAINING,  /* the guest has closed it, and does not know it any more: the backlog is
                             still handed to the socket */
     CONNECTION_RESETTING, /* it owes RST and nothing else */
+    CONNECTION_CLOSING,   /* nobody knows it any more; the vault still has its socket */
 };
 
 /* Packets that are owed to the guest, or-ed. */
@@ -73,6 +79,13 @@ struct connection_message {
     uint32_t before; /* bytes of earlier fragments of the same message */
 };
 
+/* The part that outlives the process. */
+struct connection_kept {
+    struct lasting_stream *stream; /* NULL: the connection ends with the process */
+    uint32_t lines; /* bytes to the socket that are the device's own, before all others */
+    bool is_shut;   /* the socket is of no use any more */
+};
+
 struct connection {
     uint32_t guest_port;
     struct connection_peer peer;
@@ -95,7 +108,19 @@ struct connection {
     struct backlog backlog;
     bool in_message; /* the guest has sent a part of a message to another guest */
     struct connection_message message;
+    struct connection_kept kept;
     uint64_t deadline_ns; /* 0: none */
+};
+
+/* A connection as the next process finds it. Plain data. */
+struct connection_record {
+    uint32_t guest_port;
+    struct connection_peer peer;
+    uint32_t lines;
+    struct credit credit;
+    uint16_t type;
+    uint8_t state, owes, guest_shutdown, host_shutdown;
+    uint8_t announced, has_stream, is_shut;
 };
 
 /* The consequence of a call. */
@@ -118,6 +143,17 @@ bool vsock_connection_must_drain(const struct connection *connection);
 
 /* Closes the socket and frees all memory. */
 void vsock_connection_end(struct connection *connection);
+
+/* Its stream outlives the process. To be ended, it becomes CLOSING first. */
+void vsock_connection_retire(struct connection *connection);
+
+void vsock_connection_record(const struct connection *connection,
+                             struct connection_record *ret_record);
+
+/* Of one that has just begun: takes the record of another process over. fd: its socket (taken), or -1; then
+ * it is to be reset, unless the host's socket was still being connected. Whether the record can be one. */
+bool vsock_connection_restore(struct connection *connection, const struct connection_record *record,
+                              int fd, struct lasting_stream *stream);
 
 /* DIALLING: the socket is there (takes it). If it is the host's, the guest gets its RESPONSE. The
  * device of another guest gets the line with the ports, and is to answer. */

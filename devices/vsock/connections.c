@@ -8,11 +8,6 @@
 
 #include "internal.h"
 
-/* The first connections have large buffers, the many others small ones: 4,096 hold 124 MiB. */
-#define LARGE_BUFFERS 256u
-#define LARGE_BUFFER  (256u << 10)
-#define SMALL_BUFFER  (16u << 10)
-
 #define NS_PER_S UINT64_C(1000000000)
 #define TICK_NS  NS_PER_S
 /* Linux gives connect(2) 2 s by default; a program may ask for more. */
@@ -51,6 +46,12 @@ static void on_socket(void *argument, unsigned events)
     enum connection_verdict verdict = CONNECTION_GOES_ON;
     if (events & OB_WATCH_READABLE)
         connection->readable = true;
+    if (connection->kept.stream) { /* succession_work() follows */
+        connection->blocked &= !(events & OB_WATCH_WRITABLE);
+        succession_mark(connection->owner, connection, SUCCESSION_WORK);
+        vsock_settle(connection->owner, connection, CONNECTION_GOES_ON);
+        return;
+    }
     if (connection->state == CONNECTION_GREETING)
         verdict = vsock_connection_hear(connection);
     if (connection->blocked && (events & OB_WATCH_WRITABLE))
@@ -76,11 +77,17 @@ static void begin_ticks(struct vsock *vsock)
 void vsock_begin(struct vsock *vsock, struct connection *connection, enum connection_state state,
                  uint16_t type, uint32_t guest_port, struct connection_peer peer)
 {
-    uint32_t buffer = vsock->table.count < LARGE_BUFFERS ? LARGE_BUFFER : SMALL_BUFFER;
+    /* The rings of those that outlive the process have their places. */
+    const uint32_t before = vsock->succession.lasting
+                                ? (uint32_t)(connection - vsock->table.connections)
+                                : vsock->table.count;
+    uint32_t buffer = before < VSOCK_LARGE_BUFFERS ? VSOCK_LARGE_BUFFER : VSOCK_SMALL_BUFFER;
     vsock_connection_begin(connection, state, type, guest_port, peer, buffer);
     connection->owner = vsock;
-    connection->deadline_ns = ob_timer_now_ns() + ANSWER_NS;
+    connection->deadline_ns =
+        ob_timer_now_ns() + (state == CONNECTION_DRAINING ? DRAIN_NS : ANSWER_NS);
     table_add(&vsock->table, connection);
+    succession_mark(vsock, connection, SUCCESSION_DIRTY);
 }
 
 static void end(struct vsock *vsock, struct connection *connection)
@@ -88,7 +95,11 @@ static void end(struct vsock *vsock, struct connection *connection)
     unwatch(vsock, connection);
     if (connection->state != CONNECTION_DRAINING)
         table_forget(&vsock->table, connection);
-    table_release(&vsock->table, connection);
+    succession_mark(vsock, connection, SUCCESSION_DIRTY | SUCCESSION_WORK);
+    if (connection->kept.stream)
+        vsock_connection_retire(connection);
+    else
+        table_release(&vsock->table, connection);
 }
 
 /* The guest knows it no more. */
@@ -101,6 +112,7 @@ static void finish(struct vsock *vsock, struct connection *connection)
     table_forget(&vsock->table, connection);
     connection->state = CONNECTION_DRAINING;
     connection->deadline_ns = ob_timer_now_ns() + DRAIN_NS;
+    succession_mark(vsock, connection, SUCCESSION_DIRTY);
     vsock_settle(vsock, connection, CONNECTION_GOES_ON);
 }
 
@@ -114,6 +126,7 @@ void vsock_settle(struct vsock *vsock, struct connection *connection,
     if (verdict == CONNECTION_RESET) {
         unwatch(vsock, connection);
         vsock_connection_reset(connection);
+        succession_mark(vsock, connection, SUCCESSION_DIRTY);
     }
     watch(vsock, connection);
     if (vsock_connection_has_packet(connection))
@@ -135,10 +148,10 @@ void vsock_ask_all(struct vsock *vsock)
 void vsock_end_all(struct vsock *vsock)
 {
     for (uint32_t i = 0; i < vsock->table.size; i++)
-        if (vsock->table.connections[i].state != CONNECTION_FREE)
+        if (vsock->table.connections[i].state != CONNECTION_FREE &&
+            vsock->table.connections[i].state != CONNECTION_CLOSING)
             end(vsock, &vsock->table.connections[i]);
     vsock->num_resets = 0;
-    vsock->succession.num_lost = 0;
 }
 
 /* A time limit is over. The guest has got no answer, or its last bytes find no reader. */
@@ -160,7 +173,7 @@ void vsock_on_tick(void *argument)
     vsock->ticks = false;
     for (uint32_t i = 0; i < vsock->table.size; i++) {
         struct connection *connection = &vsock->table.connections[i];
-        if (connection->state == CONNECTION_FREE)
+        if (connection->state == CONNECTION_FREE || connection->state == CONNECTION_CLOSING)
             continue;
         vsock_connection_look_for_hangup(connection);
         connection->credit_asked = false; /* once a second, in case that the guest has not told */

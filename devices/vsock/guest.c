@@ -25,6 +25,15 @@ static bool knows_type(const struct vsock *vsock, uint16_t type)
                                      (ob_virtio_features(vsock->device) & VSOCK_FEATURE_SEQPACKET));
 }
 
+int vsock_dial(struct vsock *vsock, struct connection *connection, struct connection_peer peer,
+               uint16_t type)
+{
+    uint32_t number = (uint32_t)(connection - vsock->table.connections);
+    connection->call = ++vsock->last_call * VSOCK_CONNECTIONS_MAX + number;
+    return vsock->options.ops->dial(vsock->options.context, connection->call, peer,
+                                    (enum packet_type)type);
+}
+
 /* The guest connects to a port of the host, or of another guest. */
 static void dial(struct vsock *vsock, const struct packet *packet)
 {
@@ -36,15 +45,12 @@ static void dial(struct vsock *vsock, const struct packet *packet)
         refuse(vsock, packet);
         return;
     }
-    uint32_t number = (uint32_t)(connection - vsock->table.connections);
-    uint32_t call = ++vsock->last_call * VSOCK_CONNECTIONS_MAX + number;
     const struct connection_peer peer = {(uint32_t)packet->dst_cid, packet->dst_port};
-    int err = vsock->options.ops->dial(vsock->options.context, call, peer,
-                                       (enum packet_type)packet->type);
-    if (err < 0) {
+    if (vsock_dial(vsock, connection, peer, packet->type) < 0) {
         refuse(vsock, packet);
         return;
     }
+    const uint32_t call = connection->call;
     vsock_begin(vsock, connection, CONNECTION_DIALLING, packet->type, packet->src_port, peer);
     connection->call = call;
     connection->credit.peer_buf_alloc = packet->buf_alloc;
@@ -62,15 +68,17 @@ static void dispatch(struct vsock *vsock, const struct packet *packet,
     }
     const struct connection_peer peer = {(uint32_t)packet->dst_cid, packet->dst_port};
     struct connection *connection = table_find(&vsock->table, packet->src_port, peer);
-    if (connection)
+    if (connection) {
+        succession_mark(vsock, connection, SUCCESSION_DIRTY | SUCCESSION_WORK);
         vsock_settle(vsock, connection,
                      connection->type == packet->type
                          ? vsock_connection_receive(connection, packet, chain)
                          : CONNECTION_RESET);
-    else if (packet->op == PACKET_REQUEST)
+    } else if (packet->op == PACKET_REQUEST) {
         dial(vsock, packet);
-    else
+    } else {
         refuse(vsock, packet);
+    }
 }
 
 void vsock_receive(struct vsock *vsock, const struct ob_virtio_chain *chain)
@@ -98,12 +106,8 @@ void vsock_receive(struct vsock *vsock, const struct ob_virtio_chain *chain)
     dispatch(vsock, &packet, chain);
 }
 
-/* Connections of a process that has died come first: their ports may be those of others soon. */
 static const struct stray *next_reset(struct vsock *vsock)
 {
-    struct succession *succession = &vsock->succession;
-    if (succession->num_lost > 0)
-        return &succession->lost[--succession->num_lost];
     const struct stray *stray = &vsock->resets[vsock->first_reset];
     vsock->first_reset = (vsock->first_reset + 1) % VSOCK_RESETS;
     vsock->num_resets--;
@@ -133,6 +137,7 @@ static size_t put_next(struct vsock *vsock, struct ob_virtio_chain *chain)
         struct connection *connection = table_dequeue(&vsock->table);
         if (connection->state == CONNECTION_FREE || !vsock_connection_has_packet(connection))
             continue;
+        succession_mark(vsock, connection, SUCCESSION_DIRTY);
         enum connection_verdict verdict =
             vsock_connection_fill(connection, vsock->options.guest_cid, chain, &written);
         vsock_settle(vsock, connection, verdict);
@@ -158,8 +163,7 @@ bool vsock_transmit(struct vsock *vsock)
             vsock->has_buffers = false;
             break;
         }
-        const bool resets = vsock->succession.num_lost > 0 || vsock->num_resets > 0;
-        size_t written = resets ? put_reset(vsock, chain) : put_next(vsock, chain);
+        size_t written = vsock->num_resets > 0 ? put_reset(vsock, chain) : put_next(vsock, chain);
         if (written == 0) {
             ob_virtio_return(chain);
             break;

@@ -33,11 +33,37 @@ struct stray {
     uint16_t type;
 };
 
-/* Connections that outlive the process, as the guest knows them; succession.c. */
+/* The first connections have large buffers, the many others small ones: 4,096 hold 124 MiB. */
+#define VSOCK_LARGE_BUFFERS 256u
+#define VSOCK_LARGE_BUFFER  (256u << 10)
+#define VSOCK_SMALL_BUFFER  (16u << 10)
+
+/* Why a connection is looked at, or-ed. */
+enum succession_mark {
+    SUCCESSION_DIRTY = 1, /* its record in the vault is an old one */
+    SUCCESSION_WORK = 2,  /* behind the next commit it has something to do at its socket */
+};
+
+/* Numbers of descriptors in the vault: the memory, then one for each connection that has room there. */
+#define SUCCESSION_MEMORY             0u
+#define SUCCESSION_SOCKET(connection) ((connection) + 1)
+
+/* Numbers of connections. */
+struct succession_list {
+    uint32_t *numbers;
+    uint32_t count;
+};
+
+/* Connections that outlive the process; succession.c. */
 struct succession {
-    struct stray *lost; /* those of another process: the guest is to learn that they have ended */
-    uint32_t num_lost;
-    struct kept *kept; /* for the vault; NULL without one */
+    struct lasting *lasting; /* NULL without a vault; all others are empty then */
+    struct kept *kept;
+    uint64_t generation; /* of the records */
+    uint8_t *marks;      /* enum succession_mark, of each connection */
+    struct succession_list dirty, work, now;
+    int *useless; /* descriptors of the process before, to be closed behind the next commit */
+    uint32_t num_useless;
+    bool is_kept; /* the vault has our memory */
 };
 
 struct vsock {
@@ -73,7 +99,7 @@ bool vsock_transmit(struct vsock *vsock);
 /* Whether packets wait for the guest. */
 static inline bool vsock_has_packets(const struct vsock *vsock)
 {
-    return vsock->succession.num_lost > 0 || vsock->num_resets > 0 || vsock->table.queued > 0;
+    return vsock->num_resets > 0 || vsock->table.queued > 0;
 }
 
 /* The timer: time limits, and ends of sockets that no event tells. */
@@ -83,8 +109,18 @@ void vsock_on_tick(void *argument);
 void vsock_ask_all(struct vsock *vsock);
 
 /* succession.c. 0 or a negative errno. */
-int succession_init(struct vsock *vsock);
+int succession_init(struct vsock *vsock, struct lasting *lasting);
 void succession_done(struct vsock *vsock);
+/* marks: enum succession_mark, or-ed. Without a vault nothing happens. */
+void succession_mark(struct vsock *vsock, const struct connection *connection, unsigned marks);
+/* The connection's socket outlives the process, if it can. After vsock_begin(), before a byte. */
+void succession_keep(struct vsock *vsock, struct connection *connection, int fd);
+/* Commits changes, and then does what waits for that. Whether there was something to do. */
+bool succession_work(struct vsock *vsock);
+
+/* Asks for the host's socket of a connection. 0 or a negative errno. */
+int vsock_dial(struct vsock *vsock, struct connection *connection, struct connection_peer peer,
+               uint16_t type);
 
 /* All connections are gone. */
 void vsock_end_all(struct vsock *vsock);

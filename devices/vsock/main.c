@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /* outboard-vsock: sockets between a guest and programs of its host, without a network. */
+#include <string.h>
+
 #include <outboard/program.h>
 
 #include "options.h"
@@ -12,6 +14,7 @@ struct program {
     struct options options; /* first: option_guest_cid() and the others take it */
     struct host *host;
     struct vsock *vsock;
+    struct lasting *lasting;
 };
 
 static int open_host(void *config, struct ob_fault *fault)
@@ -22,13 +25,21 @@ static int open_host(void *config, struct ob_fault *fault)
         err = port_files_reserve(program->options.connections + HOST_FILES, "connections", fault);
     if (err == 0)
         err = host_open(&program->options.host, &program->host, fault);
-    return err;
+    if (err < 0)
+        return err;
+    err = vsock_lasting(program->options.connections, &program->lasting);
+    if (err < 0)
+        host_close(program->host);
+    return err < 0 ? ob_fault_set(fault, err, "no memory for streams that outlive the process: %s",
+                                  strerror(-err))
+                   : 0;
 }
 
 static void close_host(void *config)
 {
     struct program *program = config;
     host_close(program->host);
+    lasting_free(program->lasting);
 }
 
 static int create(void *config, struct ob_device **ret_device, struct ob_fault *fault)
@@ -38,7 +49,8 @@ static int create(void *config, struct ob_device **ret_device, struct ob_fault *
     const struct vsock_options options = {.guest_cid = program->options.host.guest_cid,
                                           .connections = program->options.connections,
                                           .ops = &ops,
-                                          .context = program->host};
+                                          .context = program->host,
+                                          .lasting = program->lasting};
     struct ob_device *device = NULL;
     int err = vsock_new(&options, &program->vsock, &device, fault);
     if (err < 0)

@@ -32,6 +32,8 @@ void vsock_dialled(struct vsock *vsock, uint32_t call, int fd)
             close(fd); /* the guest has given up */
         return;
     }
+    if (fd >= 0)
+        succession_keep(vsock, connection, fd);
     vsock_settle(vsock, connection,
                  fd >= 0 ? vsock_connection_dialled(connection, fd) : CONNECTION_RESET);
 }
@@ -60,6 +62,7 @@ static int ask_guest(struct vsock *vsock, int fd, uint32_t guest_port, struct co
     if (!connection)
         return -ENOBUFS;
     vsock_begin(vsock, connection, CONNECTION_ASKING, type, guest_port, peer);
+    succession_keep(vsock, connection, fd);
     vsock_connection_attach(connection, fd, announce);
     vsock_settle(vsock, connection, CONNECTION_GOES_ON);
     return 0;
@@ -122,7 +125,8 @@ static bool notified(void *state, unsigned queue)
 
 static bool on_poll(void *state)
 {
-    return vsock_transmit(state);
+    bool works = succession_work(state);
+    return vsock_transmit(state) || works;
 }
 
 static void started(void *state)
@@ -152,6 +156,7 @@ static void disconnected(void *state)
     vsock_end_all(vsock);
     vsock->has_buffers = false;
     vsock->reset_event = vsock->runs;
+    succession_work(vsock); /* sockets are closed now, not when the next VMM comes */
 }
 
 static void config(void *state, uint8_t *ret_config)
@@ -215,7 +220,7 @@ int vsock_new(const struct vsock_options *options, struct vsock **ret_vsock,
         vsock->device = *ret_device;
         err = ob_timer_new(vsock->device, vsock_on_tick, vsock, &vsock->timer, fault);
         if (err == 0)
-            err = succession_init(vsock);
+            err = succession_init(vsock, options->lasting);
         if (err < 0)
             ob_device_free(vsock->device);
     }

@@ -35,7 +35,12 @@ struct vsock_options {
     uint32_t connections;
     const struct vsock_ops *ops;
     void *context;
+    struct lasting *lasting; /* of vsock_lasting(); NULL: streams end with the process */
 };
+
+/* Makes that memory for so many connections, if there is a vault; else it is NULL. Before the cell. The
+ * caller frees it, after the device. 0 or a negative errno. */
+int vsock_lasting(uint32_t connections, struct lasting **ret_lasting);
 
 /* 0 or a negative errno with the fault filled. */
 int vsock_new(const struct vsock_options *options, struct vsock **ret_vsock,

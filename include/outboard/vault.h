@@ -99,7 +99,7 @@ OB_API int ob_vault_commit(struct ob_device *device);
 OB_API bool ob_vault_begin_effect(struct ob_device *device);
 
 /** Numbers of the descriptors that a device keeps. */
-#define OB_VAULT_FDS 1024u
+#define OB_VAULT_FDS 2048u
 
 /**
  * From the next commit on, the next process of the device can have this descriptor, in place of the

@@ -92,6 +92,12 @@ def test_ports_do_not_lie(kept, wire, kills, tmp_path):
     check_storm(kept("ports", wire, "vmchannel", kills, tmp_path, settings=settings), kills)
 
 
+@pytest.mark.parametrize("kills", [20, pytest.param(500, marks=pytest.mark.long)])
+def test_streams(kept, wire, kills, tmp_path):
+    settings = f'guest-cid = "42"\nhost-socket = "{tmp_path}/host"'
+    check_storm(kept("streams", wire, "vsock", kills, tmp_path, settings=settings, lab="streamlab.py"), kills)
+
+
 REPEAT = 0x100
 # command, what it does in the first process: words 1 and 2 afterwards, and the letters of its effects.
 CALLS = {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 /*
  * vsock_forever PORT: in the guest, connects to a program of the host that sends back whatever it gets,
- * until a line comes on standard input. A connection may end at any time; then there is another.
- * No byte may be wrong, and none may be missing before an end. One more connection waits for a byte
- * that never comes: it must end with an error when the others do. Prints the number of exchanges, or
- * the fault.
+ * and keeps bytes under way in both directions until a line comes on standard input. Each byte is what
+ * its place in the stream says, and the connection must not end. Another connection is idle meanwhile
+ * and must still work at the end. One after the other, short connections come and go. Prints the number
+ * of exchanges, or the fault.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,9 +18,18 @@
 
 #include <linux/vm_sockets.h>
 
-#define LEN 8192u
+#define UNDER_WAY (512u << 10) /* bytes, at most */
+#define TELL      (128u << 10) /* that the guest gets on, each so many bytes */
+#define PERIOD    65521u       /* of no buffer's length */
 
+static uint8_t pattern[2 * PERIOD];
 static unsigned done;
+
+static int fail(const char *text)
+{
+    puts(text);
+    return -1;
+}
 
 static int wants_to_end(void)
 {
@@ -27,7 +37,7 @@ static int wants_to_end(void)
     return poll(&input, 1, 0) != 0;
 }
 
-/* -1: not now. */
+/* -1: refused. */
 static int open_connection(unsigned port)
 {
     struct sockaddr_vm host = {
@@ -37,67 +47,79 @@ static int open_connection(unsigned port)
         return sock;
     if (sock >= 0)
         close(sock);
-    poll(NULL, 0, 1);
     return -1;
 }
 
-/* 1: all has come back; 0: the connection has ended; -1: something else came. */
-static int exchange(int sock)
+/* Sends and receives so much as goes now. 0, or -1 with the fault told. */
+static int move(int sock, uint64_t *sent, uint64_t *came, int may_send)
 {
-    static uint8_t sent[LEN], came[LEN];
-    const size_t len = 1 + (size_t)random() % LEN;
-    size_t have = 0;
-    for (size_t i = 0; i < len; i++)
-        sent[i] = (uint8_t)random();
-    if (send(sock, sent, len, MSG_NOSIGNAL) != (ssize_t)len)
-        return 0;
-    while (have < len) {
-        ssize_t got = recv(sock, came + have, len - have, 0);
-        if (got <= 0)
-            return 0;
-        have += (size_t)got;
+    static uint8_t bytes[16384];
+    if (may_send && *sent - *came < UNDER_WAY) {
+        ssize_t len = send(sock, pattern + *sent % PERIOD, 1 + (size_t)random() % PERIOD,
+                           MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (len < 0 && errno != EAGAIN)
+            return fail("the connection has ended while it sent");
+        *sent += len > 0 ? (uint64_t)len : 0;
     }
-    return memcmp(sent, came, len) == 0 ? 1 : -1;
-}
-
-/* As long as it lasts. */
-static int use(int sock)
-{
-    while (!wants_to_end()) {
-        int result = exchange(sock);
-        if (result <= 0)
-            return result;
-        if (++done % 20 == 0)
-            puts("progress");
+    ssize_t got = recv(sock, bytes, sizeof(bytes), MSG_DONTWAIT);
+    if (got == 0 || (got < 0 && errno != EAGAIN))
+        return fail("the connection has ended");
+    if (got > 0 && memcmp(bytes, pattern + *came % PERIOD, (size_t)got) != 0)
+        return fail("other bytes came back");
+    if (got > 0 && (*came + (uint64_t)got) / TELL != *came / TELL) {
+        puts("progress");
+        done++;
     }
+    *came += got > 0 ? (uint64_t)got : 0;
     return 0;
 }
 
-/* Another connection, which waited for a byte, has ended too. */
-static int has_ended(int sock)
+/* One that comes and goes, with a few bytes. */
+static int use_shortly(unsigned port)
 {
-    struct pollfd wait = {.fd = sock, .events = POLLIN};
-    uint8_t byte;
-    return poll(&wait, 1, 30000) == 1 && recv(sock, &byte, 1, 0) <= 0;
+    char byte = 'x';
+    int sock = open_connection(port);
+    if (sock < 0)
+        return fail("a short connection was refused");
+    if (send(sock, &byte, 1, MSG_NOSIGNAL) != 1 || recv(sock, &byte, 1, 0) != 1 || byte != 'x')
+        return fail("a short connection has ended");
+    close(sock);
+    return 0;
+}
+
+static int use(int sock, unsigned port)
+{
+    uint64_t sent = 0, came = 0, rounds = 0;
+    int ends = 0;
+    while (!ends || came < sent) {
+        short wanted = POLLIN | (sent - came < UNDER_WAY && !ends ? POLLOUT : 0);
+        struct pollfd wait = {.fd = sock, .events = wanted};
+        if (poll(&wait, 1, 30000) != 1)
+            return fail("nothing came for 30 s");
+        if (move(sock, &sent, &came, !ends) < 0 || (rounds++ % 256 == 0 && use_shortly(port) < 0))
+            return -1;
+        ends = ends || wants_to_end();
+    }
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
     unsigned port = argc == 2 ? (unsigned)atoi(argv[1]) : 0;
+    char byte = 'y';
     setbuf(stdout, NULL);
+    for (unsigned i = 0; i < PERIOD; i++)
+        pattern[i] = pattern[PERIOD + i] = (uint8_t)random();
     puts("exchanging");
-    while (!wants_to_end()) {
-        int idle = open_connection(port), sock = idle < 0 ? -1 : open_connection(port);
-        int result = sock < 0 ? 0 : use(sock);
-        if (result < 0)
-            return puts("other bytes came back"), 1;
-        if (sock >= 0 && !wants_to_end() && !has_ended(idle))
-            return puts("a connection that waits has not ended"), 1;
-        if (sock >= 0)
-            close(sock);
-        if (idle >= 0)
-            close(idle);
-    }
+    int idle = open_connection(port), sock = open_connection(port);
+    if (idle < 0 || sock < 0)
+        return fail("the host has refused a connection"), 1;
+    if (use(sock, port) < 0)
+        return 1;
+    if (send(idle, &byte, 1, MSG_NOSIGNAL) != 1 || recv(idle, &byte, 1, 0) != 1 || byte != 'y')
+        return fail("the idle connection has ended"), 1;
+    close(sock);
+    close(idle);
     printf("exchanged %u times\n", done);
     return 0;
 }
