@@ -160,10 +160,52 @@ static void exec_qemu_nbd(const struct image_option *option, const char *path)
         argv[count++] = (char *)format;
         argv[count++] = (char *)path;
     }
-    log_give_back_signals();
     execvp(argv[0], argv);
+}
+
+/* The same service where qemu-nbd is not installed. Its options name each layer. */
+static void exec_storage_daemon(const struct image_option *option, const char *path)
+{
+    const char *format = format_of(option);
+    struct stat status;
+    const bool is_device = stat(path, &status) == 0 && S_ISBLK(status.st_mode);
+    char image[2 * PATH_MAX + 256] = "node-name=image,discard=unmap";
+    char export[2 * PATH_MAX + 64] = "type=nbd,id=export,node-name=image";
+    disk_append(image, sizeof(image), ",driver=", format);
+    disk_append(image, sizeof(image), ",read-only=", option->block.readonly ? "on" : "off");
+    disk_append(image, sizeof(image), ",cache.direct=", option->block.direct ? "on" : "off");
+    disk_append(image, sizeof(image), ",file.driver=", is_device ? "host_device" : "file");
+    disk_append(image, sizeof(image), ",file.discard=unmap,file.filename=", path);
+    disk_append(export, sizeof(export), ",writable=", option->block.readonly ? "off" : "on");
+    disk_append(export, sizeof(export), ",name=", disk_server_export(option));
+    char *argv[] = {"qemu-storage-daemon",
+                    "--blockdev",
+                    image,
+                    "--nbd-server",
+                    "addr.type=fd,addr.str=3,max-connections=1",
+                    "--export",
+                    export,
+                    NULL};
+    execvp(argv[0], argv);
+}
+
+static void exec_server(const struct image_option *option, const char *path)
+{
+    log_give_back_signals();
+    exec_qemu_nbd(option, path);
+    const bool is_absent = errno == ENOENT;
+    const bool is_simple = !option->snapshot && !option->key_file;
+    if (is_absent && is_simple)
+        exec_storage_daemon(option, path);
+    const int err = errno;
     log_start("outboard disk");
-    log_line("can't start qemu-nbd, of Debian's package qemu-utils: %s", strerror(errno));
+    if (is_absent && !is_simple)
+        log_line("%s: qemu-nbd is not installed; install Debian's package qemu-utils",
+                 option->snapshot ? "snapshot" : "key-file");
+    else
+        log_line("can't start qemu-nbd, of Debian's package qemu-utils%s: %s",
+                 is_absent ? ", nor qemu-storage-daemon, of qemu-system-common" : "",
+                 strerror(err));
 }
 
 static void become_server(const struct image_option *option, int listening, const char *path)
@@ -182,7 +224,7 @@ static void become_server(const struct image_option *option, int listening, cons
     else
         dup2(listening, LISTEN_FD);
     closefrom(LISTEN_FD + 1);
-    exec_qemu_nbd(option, path);
+    exec_server(option, path);
     _exit(EXIT_FAILURE);
 }
 
