@@ -128,14 +128,16 @@ static int map(struct lasting *lasting)
     uint8_t *base = mmap(NULL, layout->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return -errno;
-    if (mmap(base, layout->slots, PROT_READ | PROT_WRITE,
-             MAP_SHARED | MAP_POPULATE | MAP_LOCKED | MAP_FIXED, fd, 0) == MAP_FAILED) {
+    const void *locked = mmap(base, layout->slots, PROT_READ | PROT_WRITE,
+                              MAP_SHARED | MAP_POPULATE | MAP_LOCKED | MAP_FIXED, fd, 0);
+    if (locked == MAP_FAILED) {
         int err = -errno;
         munmap(base, layout->len);
         return err;
     }
     lasting->view.base = base;
     lasting->fd = take_fd(&fd);
+    // cppcheck-suppress memleak ; the locked pages are those of base
     return 0;
 }
 
@@ -271,11 +273,12 @@ int lasting_adopt(struct lasting *lasting, int fd, uint64_t number)
     int has = fcntl(fd, F_GET_SEALS);
     if (has < 0 || (has & seals) != seals || fstat(fd, &status) < 0 || status.st_size != (off_t)len)
         return -EINVAL;
-    there.base = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
-    if (there.base == MAP_FAILED)
+    void *base = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
         return -errno;
+    there.base = base;
     int err = adopt(lasting, &there, number);
-    munmap(there.base, len);
+    munmap(base, len);
     return err;
 }
 
@@ -318,12 +321,13 @@ void lasting_save(struct lasting_stream *stream, const void *bytes, uint64_t num
 static unsigned pieces_of(uint8_t *ring, uint32_t size, uint64_t at, size_t len,
                           struct iovec ret_pieces[2])
 {
-    const size_t place = (size_t)(at % size), here = len < size - place ? len : size - place;
+    const size_t place = (size_t)(at % size), room = size - place;
+    const size_t here = len < room ? len : room;
     if (len == 0)
         return 0;
     ret_pieces[0] = (struct iovec){.iov_base = ring + place, .iov_len = here};
     ret_pieces[1] = (struct iovec){.iov_base = ring, .iov_len = len - here};
-    return len > here ? 2 : 1;
+    return len > room ? 2 : 1;
 }
 
 static void close_all(struct received_fds *fds)

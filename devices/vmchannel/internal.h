@@ -13,8 +13,8 @@ struct succession {
     struct kept *kept;                         /* for the vault; NULL without one */
     bool waits;                                /* the ends take no peers yet */
     bool handed_over;                          /* nothing moves any more */
-    bool begins;                               /* what it has taken over is not committed */
-    int *left; /* descriptors that are not used, to be closed behind the commit */
+    bool begins; /* the ports that it has taken over are not committed */
+    int *left;   /* descriptors that are not used, to be closed behind the commit */
     unsigned num_left;
 };
 

@@ -112,7 +112,7 @@ static bool is_served(const struct port_kept *kept)
     return kept->state == PORT_ON || kept->state == PORT_ENDING || kept->state == PORT_DRAINING;
 }
 
-/* peer_fd: negative if there was none. */
+/* peer_fd: negative without a peer. */
 static int take_session(struct port *port, const struct port_kept *kept, int peer_fd, int memory_fd)
 {
     uint8_t *rest = NULL;

@@ -115,7 +115,7 @@ void succession_done(struct vsock *vsock);
 void succession_mark(struct vsock *vsock, const struct connection *connection, unsigned marks);
 /* The connection's socket outlives the process, if it can. After vsock_begin(), before a byte. */
 void succession_keep(struct vsock *vsock, struct connection *connection, int fd);
-/* Commits changes, and then does what waits for that. Whether there was something to do. */
+/* Commits changes, and then does the work that waits for that. Whether there was something to do. */
 bool succession_work(struct vsock *vsock);
 
 /* Asks for the host's socket of a connection. 0 or a negative errno. */

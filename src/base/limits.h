@@ -221,7 +221,7 @@
 #define LIMIT_DEVICE_ID   63
 #define LIMIT_CONFIG_LINE 16384
 
-/* A device that is restarted: what is kept for it, ranges of memory and descriptors (of a VMM that passes
+/* A device that is restarted: ranges of memory and descriptors that are kept for it (of a VMM that passes
  * more, the device can't be restarted), bytes of its buffers of messages, lives without progress until it has failed,
  * and how long a keeper may take to hand descriptors over, milliseconds. */
 #define LIMIT_VAULT_ENTRIES (LIMIT_MEMORY_REGIONS + 4096u)

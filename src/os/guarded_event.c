@@ -133,7 +133,7 @@ void guarded_event_signal(int fd)
 }
 
 /* Files without a file system have one inode together. Of these, eventfds alone refuse to be read
- * by less than 8 bytes without waiting, and look at what they are to write. */
+ * by less than 8 bytes without waiting, and look at the bytes to be written. */
 bool guarded_event_is_one(int fd)
 {
     struct statx status;

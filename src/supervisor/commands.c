@@ -137,7 +137,7 @@ static unsigned count_lost(const struct supervisor *supervisor)
     return count;
 }
 
-/* What is no business of a client that has one device. */
+/* Members of the status that a client of one device does not get. */
 static void put_whole(const struct supervisor *supervisor, struct json_out *out)
 {
     if (supervisor->vmm)

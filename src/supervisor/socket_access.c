@@ -26,10 +26,10 @@ static int wrong(const char *file, const struct config_setting *setting, const c
 }
 
 static const struct config_setting *find(const struct config_section *section, const char *kind,
-                                         const char *what)
+                                         const char *suffix)
 {
     char key[32];
-    snprintf(key, sizeof(key), "%s-%s", kind, what);
+    snprintf(key, sizeof(key), "%s-%s", kind, suffix);
     return config_find(section, key);
 }
 
