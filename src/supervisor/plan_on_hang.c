@@ -35,6 +35,15 @@ static int wrong(const char *path, const struct config_setting *setting, const c
                         setting->line, setting->key, setting->value, expected);
 }
 
+/* A process of these takes the paths at which its host ends listen as soon as it starts, so a spare one would
+ * have programs of the host wait. */
+static bool listens_at_once(const struct plan_device *device)
+{
+    const char *path = device->command.word[0], *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    return strcmp(name, "outboard-vmchannel") == 0 || strcmp(name, "outboard-vsock") == 0;
+}
+
 /* A device that can be restarted is restarted when it hangs, unless the file says otherwise. */
 int plan_take_policies(const char *path, const struct config_section *section, bool qemu,
                        struct plan_device *device, struct ob_fault *fault)
@@ -56,6 +65,9 @@ int plan_take_policies(const char *path, const struct config_section *section, b
         return wrong(path, spare, "yes or no", fault);
     if (device->spare && !restarts)
         return wrong(path, spare, "no: its device has no on-death = \"restart\"", fault);
+    if (device->spare && listens_at_once(device))
+        return wrong(path, spare,
+                     "no: a spare process would take the sockets of the host's programs", fault);
     return control_group_check(path, section, fault);
 }
 

@@ -167,6 +167,8 @@ def test_an_image_of_any_format_has_the_disk_command(machine):
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\non-hang = restart\n', 4,
          "expected fail, kill or pause: its device has no on-death"),
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\nspare = yes\n', 4, "expected no: its device has no on-death"),
+        ('[machine]\nprogram = true\n[device "a"]\nprogram = vsock\nguest-cid = 5\non-death = restart\nspare = yes\n', 7, "expected no: a spare process would"),
+        ('[machine]\nprogram = true\n[device "a"]\nprogram = vmchannel\non-death = restart\nspare = yes\n', 6, "expected no: a spare process would"),
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\nspare = maybe\n', 4, "got 'maybe', expected yes or no"),
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\ncgroup = x\n', 4, "expected the absolute path of a group, /sys/fs/cgroup/NAME"),
         ('[device "a"]\nprogram = nvme\nsocket-path = /x\ncgroup.memory.max = 8M\n', 4, "got '8M', expected cgroup = \"PATH\" beside it"),
