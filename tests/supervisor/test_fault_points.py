@@ -145,18 +145,23 @@ def test_a_device_dies_at_each_step_many_times(run_device, device, wire):
     assert done.stdout == "kept\n", done.stderr
 
 
-def test_as_many_ranges_of_memory_as_there_can_be(machine, faults):
-    """The first process dies in DMA_MAP 30,000, the next in that of another 30,000, and the next in the midst of the end."""
-    planned = "dma-map:30000:1-1,dma-map:30000:2-2,dma-unmap:30000:3-3"
+def write_counter(machine, faults, script, number):
+    """A counter with fault points, whose VMM is a script that gets the control socket and a number."""
     machine.write(f"""
         [machine]
           program = "{{PYTHON}}"
-          arguments = "{paths.TREE}/tests/supervisor/faultlab.py maps vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control 3"
+          arguments = "{paths.TREE}/tests/supervisor/{script} vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control {number}"
           control = "{{FOLDER}}/control"
         [device "device"]
           program = "{faults}/examples/counter"
           on-death = "restart"
     """)
+
+
+def test_as_many_ranges_of_memory_as_there_can_be(machine, faults):
+    """The first process dies in DMA_MAP 30,000, the next in that of another 30,000, and the next in the midst of the end."""
+    planned = "dma-map:30000:1-1,dma-map:30000:2-2,dma-unmap:30000:3-3"
+    write_counter(machine, faults, "faultlab.py maps", 3)
     lab = f"{LAB_PATH}:{paths.TREE}/tests/virtio"
     done = machine.run(PYTHONPATH=lab, OUTBOARD_FAULTS=planned)
     assert done.stdout == "kept\n", done.stderr
@@ -180,15 +185,7 @@ KEEPERS = {
 def test_a_keeper_dies_while_it_hands_over(machine, faults, moment):
     """Before all descriptors are the successor's, they are lost, and the device has failed. Behind it nobody notices."""
     planned, maps, outcome = KEEPERS[moment]
-    machine.write(f"""
-        [machine]
-          program = "{{PYTHON}}"
-          arguments = "{paths.TREE}/tests/supervisor/restartlab.py lose_a_keeper vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control {maps}"
-          control = "{{FOLDER}}/control"
-        [device "device"]
-          program = "{faults}/examples/counter"
-          on-death = "restart"
-    """)
+    write_counter(machine, faults, "restartlab.py lose_a_keeper", maps)
     done = machine.run(PYTHONPATH=LAB_PATH, OUTBOARD_FAULTS=planned)
     assert done.stdout == outcome + "\n", done.stderr
     if outcome == "gone":
