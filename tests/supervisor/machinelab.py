@@ -26,6 +26,19 @@ class Machine:
         self.file.write_text(text)
         return self
 
+    def write_restarted(self, words, program, settings=""):
+        """A device that is restarted, and for its VMM a script of Python with arguments."""
+        return self.write(f"""
+            [machine]
+              program = "{{PYTHON}}"
+              arguments = "{words}"
+              control = "{{FOLDER}}/control"
+            [device "device"]
+              program = "{program}"
+              on-death = "restart"
+              {settings}
+        """)
+
     def script(self, name, text):
         """A program of the test's own, in the folder."""
         path = self.folder / name

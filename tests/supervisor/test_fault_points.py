@@ -147,15 +147,9 @@ def test_a_device_dies_at_each_step_many_times(run_device, device, wire):
 
 def write_counter(machine, faults, script, number):
     """A counter with fault points, whose VMM is a script that gets the control socket and a number."""
-    machine.write(f"""
-        [machine]
-          program = "{{PYTHON}}"
-          arguments = "{paths.TREE}/tests/supervisor/{script} vfio-user {PLACES["vfio-user"]} {{FOLDER}}/control {number}"
-          control = "{{FOLDER}}/control"
-        [device "device"]
-          program = "{faults}/examples/counter"
-          on-death = "restart"
-    """)
+    place = f'{PLACES["vfio-user"]} {{FOLDER}}/control'
+    words = f"{paths.TREE}/tests/supervisor/{script} vfio-user {place} {number}"
+    machine.write_restarted(words, f"{faults}/examples/counter")
 
 
 def test_as_many_ranges_of_memory_as_there_can_be(machine, faults):

@@ -21,16 +21,7 @@ def restarted(machine):
     def run(name, wire, *arguments, settings="", program=EXAMPLES / "counter", control=False):
         arguments = [machine.folder / "control", *arguments] if control else arguments
         words = " ".join([str(LAB), name, wire, PLACES[wire], *map(str, arguments)])
-        machine.write(f"""
-            [machine]
-              program = "{{PYTHON}}"
-              arguments = "{words}"
-              control = "{{FOLDER}}/control"
-            [device "device"]
-              program = "{program}"
-              on-death = "restart"
-              {settings}
-        """)
+        machine.write_restarted(words, program, settings)
         return machine.run(PYTHONPATH=LAB_PATH)
 
     return run

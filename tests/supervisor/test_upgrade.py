@@ -50,16 +50,7 @@ def upgraded(machine):
 
     def run(name, program, settings, *arguments, lab="upgradelab.py"):
         words = " ".join([f"{TESTS}/supervisor/{lab}", name, *map(str, arguments)])
-        machine.write(f"""
-            [machine]
-              program = "{{PYTHON}}"
-              arguments = "{words}"
-              control = "{{FOLDER}}/control"
-            [device "device"]
-              program = "{program}"
-              on-death = "restart"
-              {settings}
-        """)
+        machine.write_restarted(words, program, settings)
         folders = ("wire", "supervisor", "virtio", "nvme", "../tools")
         return machine.run(PYTHONPATH=":".join(str(TESTS / folder) for folder in folders))
 

@@ -22,17 +22,7 @@ def driven(machine, tmp_path, wire):
 
     def run(name, *arguments, port=f"one,reconnect=handshake,listen:{tmp_path}/one"):
         words = " ".join([f"{TESTS}/supervisor/portslab.py", name, wire, PLACES[wire], *map(str, arguments)])
-        machine.write(f"""
-            [machine]
-              program = "{{PYTHON}}"
-              arguments = "{words}"
-              control = "{{FOLDER}}/control"
-            [device "device"]
-              program = "vmchannel"
-              on-death = "restart"
-              max-ports = "4"
-              port = "{port}"
-        """)
+        machine.write_restarted(words, "vmchannel", f'max-ports = "4"\nport = "{port}"')
         folders = ("wire", "supervisor", "virtio", "../tools")
         return machine.run(PYTHONPATH=":".join(str(TESTS / folder) for folder in folders))
 
