@@ -8,7 +8,9 @@
 #define OUTBOARD_OS_SOCKET_CHILD_H
 
 /* Forks. work(fd, context) runs in the child with its end of the pair, and its result is the exit
- * status. type: SOCK_STREAM or SOCK_SEQPACKET. Returns our end, close-on-exec, or a negative errno. */
+ * status. First of all it calls one of the two functions below: this one waits for that, so that a socket of the
+ * parent's is closed when the parent has ended. type: SOCK_STREAM or SOCK_SEQPACKET. Returns our end,
+ * close-on-exec, or a negative errno. */
 int socket_child_start(int type, int (*work)(int fd, const void *context), const void *context);
 
 /* In the child: closes every descriptor but fd, the standard ones too. A peer, or a reader of

@@ -19,8 +19,8 @@ static int wait_and_remove(int fd, const void *context)
     const struct removal *removal = context;
     const struct outsider_plan plan = {.makes_sockets = true, .reads_nothing = true};
     char byte;
-    outsider_confine(&plan); /* as far as the kernel can */
     socket_child_close_others(fd);
+    outsider_confine(&plan); /* as far as the kernel can */
     while (read(fd, &byte, 1) < 0 && errno == EINTR) {}
     socket_remove(removal->path, removal->place);
     return EXIT_SUCCESS;

@@ -24,6 +24,7 @@ static int echo(int fd, const void *context)
 {
     char bytes[16];
     ssize_t len;
+    socket_child_close_others(fd);
     while ((len = recv(fd, bytes, sizeof(bytes), 0)) > 0)
         send(fd, bytes, (size_t)len, 0);
     return context ? *(const int *)context : 0;
@@ -65,6 +66,7 @@ static bool *map_mark(void)
 static int mark_at_end(int fd, const void *context)
 {
     char byte;
+    socket_child_close_others(fd);
     while (read(fd, &byte, 1) > 0)
         ;
     **(bool *const *)context = true;
@@ -123,6 +125,24 @@ static void other_descriptors_are_closed(void **state)
     assert_int_equal(count, 1);
     socket_child_end(fd);
     expect_status(0);
+}
+
+/* A moment after fork(2) the child has all that its parent has. */
+static void the_child_has_nothing_of_its_parent_when_it_has_started(void **state)
+{
+    static const int status = STATUS;
+    for (unsigned i = 0; i < 100; i++) {
+        int pair[2];
+        char byte;
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        int fd = socket_child_start(SOCK_STREAM, echo, &status);
+        assert_true(fd >= 0);
+        close(pair[0]);
+        assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* the end, and not EAGAIN */
+        close(pair[1]);
+        socket_child_end(fd);
+        expect_status(STATUS);
+    }
 }
 
 static void the_child_sees_the_end_of_a_process_that_says_nothing(void **state)
@@ -208,6 +228,7 @@ int main(void)
         TEST(the_end_is_awaited),
         TEST(an_answer_that_waits_does_not_end_the_wait),
         TEST(other_descriptors_are_closed),
+        TEST(the_child_has_nothing_of_its_parent_when_it_has_started),
         TEST(the_child_sees_the_end_of_a_process_that_says_nothing),
         TEST(a_wrong_type_is_an_errno_and_leaves_no_child),
     };
