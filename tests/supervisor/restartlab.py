@@ -44,7 +44,7 @@ def device(name="counter"):
                 words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # one that has ended has none
                 if words[0].endswith(name.encode()):
                     return pid
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass
 
 

@@ -79,7 +79,7 @@ class Vm:
             try:
                 if os.readlink(f"/proc/{pid}/exe") == str(self.device_program.resolve()):
                     return int(pid)
-            except FileNotFoundError:
+            except (FileNotFoundError, ProcessLookupError):
                 pass
         return None
 
