@@ -2,6 +2,7 @@
 """VMMs of test_upgrade_ports.py, which are outboard-vmchannel's driver and the peer of its port at once. Another process
 takes the device's place, or it is killed, with bytes on their way in both directions."""
 import os
+import pathlib
 import random
 import select
 import socket
@@ -179,6 +180,21 @@ def refused(wire, place, folder, control, program):
             print(answer.args[1])
     finish(guest, peer)
     print("kept")
+
+
+def path_of_a_refusal(wire, place, folder, control, program):
+    """A new process that has listened at the path before it refuses takes the path with it, until the next upgrade."""
+    guest, peer = begin(wire, place, folder)
+    with Control(control, None) as asked:
+        try:
+            asked.ask("upgrade", device="device", program=program)
+        except Refused:
+            while pathlib.Path(folder, "one").exists():  # until its process outside has removed it
+                pass
+            print("gone")
+        asked.ask("upgrade", device="device")
+        print("there" if pathlib.Path(folder, "one").exists() else "not there")
+    finish(guest, peer)
 
 
 def command(wire, place, control, times):

@@ -49,6 +49,15 @@ def test_a_new_process_that_refuses_changes_nothing(driven, tmp_path):
     assert done.stdout == "the new process has ended; the log of outboard run says why\nkept\n", done.stderr
 
 
+def test_a_new_process_that_refuses_takes_the_path_with_it(driven, tmp_path):
+    """docs/restart.md says so: nobody new can connect until the next upgrade or restart."""
+    program = tmp_path / "refuses"
+    program.write_text(f'#!/bin/sh\nexec {paths.BUILD}/root/libexec/outboard/outboard-vmchannel "$@" --port=other,pty\n')
+    program.chmod(0o755)
+    done = driven("path_of_a_refusal", tmp_path, "{FOLDER}/control", program)
+    assert done.stdout == "gone\nthere\n", done.stderr
+
+
 def test_a_command_stays(driven):
     done = driven("command", "{FOLDER}/control", 3, port="one,command:while read -r _; do echo $$; done")
     assert done.stdout == "kept\n", done.stderr
