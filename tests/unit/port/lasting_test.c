@@ -221,7 +221,7 @@ static void test_ends_and_errors(void **state)
 /* A process dies at any moment of its calls, many times; the bytes are those of an undisturbed stream. */
 static void test_killed_in_its_calls(void **state)
 {
-    static uint8_t sent[1 << 16];
+    static uint8_t sent[1 << 13];
     struct lab lab;
     size_t came = 0;
     begin(&lab);
