@@ -208,7 +208,7 @@ int connector_start(const struct connector_ops *ops, const struct connector_need
                     const void *context)
 {
     const struct work argument = {ops, needs, context};
-    return socket_child_start(SOCK_SEQPACKET, work, &argument);
+    return socket_child_start_apart(SOCK_SEQPACKET, work, &argument);
 }
 
 int connector_ask(int fd, uint32_t id, uint64_t key)

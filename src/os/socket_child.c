@@ -13,34 +13,33 @@
 
 #define ALONE_FD 3
 
-/* The child closes its end of a pipe together with all else that it has of its parent. */
-static void wait_until_closed(int fd)
-{
-    char byte;
-    while (read(fd, &byte, sizeof(byte)) < 0 && errno == EINTR) {}
-}
-
 int socket_child_start(int type, int (*work)(int fd, const void *context), const void *context)
 {
-    int ends[2], open[2];
+    int ends[2];
     if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
     AUTO_FD ours = ends[0], theirs = ends[1];
-    if (pipe2(open, O_CLOEXEC) < 0)
-        return -errno;
-    AUTO_FD closed = open[0];
     pid_t pid = fork();
     if (pid == 0) {
         close(ours);
-        close(closed);
         _exit(work(theirs, context));
     }
-    int err = pid < 0 ? -errno : 0;
-    close(open[1]);
-    if (err < 0)
-        return err;
-    wait_until_closed(closed);
-    return take_fd(&ours);
+    return pid < 0 ? -errno : take_fd(&ours);
+}
+
+/* The child closes its end of the pipe together with all else that it has of its parent. */
+int socket_child_start_apart(int type, int (*work)(int fd, const void *context),
+                             const void *context)
+{
+    int ends[2];
+    char byte;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    AUTO_FD closed = ends[0];
+    int fd = socket_child_start(type, work, context);
+    close(ends[1]);
+    while (fd >= 0 && read(closed, &byte, sizeof(byte)) < 0 && errno == EINTR) {}
+    return fd;
 }
 
 void socket_child_close_others(int fd)

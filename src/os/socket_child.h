@@ -8,10 +8,13 @@
 #define OUTBOARD_OS_SOCKET_CHILD_H
 
 /* Forks. work(fd, context) runs in the child with its end of the pair, and its result is the exit
- * status. First of all it calls one of the two functions below: this one waits for that, so that a socket of the
- * parent's is closed when the parent has ended. type: SOCK_STREAM or SOCK_SEQPACKET. Returns our end,
- * close-on-exec, or a negative errno. */
+ * status. type: SOCK_STREAM or SOCK_SEQPACKET. Returns our end, close-on-exec, or a negative errno. */
 int socket_child_start(int type, int (*work)(int fd, const void *context), const void *context);
+
+/* The same, and waits until the child has nothing of its parent, for which `work` must call one of the two
+ * functions below. Then a listener of the parent's is closed when the parent has ended, and its path is free. */
+int socket_child_start_apart(int type, int (*work)(int fd, const void *context),
+                             const void *context);
 
 /* In the child: closes every descriptor but fd, the standard ones too. A peer, or a reader of
  * standard output, would otherwise wait for the child's copy. */

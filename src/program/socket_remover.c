@@ -29,7 +29,7 @@ static int wait_and_remove(int fd, const void *context)
 int socket_remover_start(const char *path, const struct socket_place *place)
 {
     const struct removal removal = {path, place};
-    return socket_child_start(SOCK_STREAM, wait_and_remove, &removal);
+    return socket_child_start_apart(SOCK_STREAM, wait_and_remove, &removal);
 }
 
 void socket_remover_finish(int fd)

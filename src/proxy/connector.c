@@ -538,5 +538,5 @@ static int work(int fd, const void *context)
 int connector_start(const struct proxy_options *options, rlim_t open_files)
 {
     const struct start start = {options, open_files};
-    return socket_child_start(SOCK_SEQPACKET, work, &start);
+    return socket_child_start_apart(SOCK_SEQPACKET, work, &start);
 }

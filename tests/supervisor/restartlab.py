@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What VMMs in test_restart.py have in common. Each is a script of Python under outboard run: it speaks a wire to
 examples/counter, or another device, and kills that device's process meanwhile."""
+import contextlib
 import os
 import pathlib
 import random
@@ -33,19 +34,25 @@ def children(pid):
             for child in (task / "children").read_text().split()]  # fmt: skip
 
 
+def program_of(pid):
+    """The path of the program that a process runs; "" of one that has ended."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except PermissionError:  # an ordinary user may not look at a process in a cell
+        pass
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
+    return ""
+
+
 def device(name="counter"):
     """The process of the device, which our parent has started; waits for it."""
     while True:
         for pid in children(os.getppid()):
-            try:
-                if os.readlink(f"/proc/{pid}/exe").endswith(f"/{name}"):
-                    return pid
-            except PermissionError:  # an ordinary user may not look at a process in a cell
-                words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")  # one that has ended has none
-                if words[0].endswith(name.encode()):
-                    return pid
-            except (FileNotFoundError, ProcessLookupError):
-                pass
+            if program_of(pid).endswith(f"/{name}"):
+                return pid
 
 
 def keeper(pid):

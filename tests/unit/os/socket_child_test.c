@@ -135,7 +135,7 @@ static void the_child_has_nothing_of_its_parent_when_it_has_started(void **state
         int pair[2];
         char byte;
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-        int fd = socket_child_start(SOCK_STREAM, echo, &status);
+        int fd = socket_child_start_apart(SOCK_STREAM, echo, &status);
         assert_true(fd >= 0);
         close(pair[0]);
         assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), 0); /* the end, and not EAGAIN */
