@@ -68,16 +68,17 @@ static int look_at(int fd, struct statx *ret_status)
                : 0;
 }
 
-/* A page of a file behind its end. */
-static const void *map_absent(void)
+/* A page of a file behind its end. It stays, also if a timer can't be made. */
+static int map_absent(void)
 {
-    static const void *absent;
-    AUTO_FD fd = absent ? -1 : memfd_create("outboard-absent", MFD_CLOEXEC);
-    if (fd < 0)
-        return absent;
-    absent = mmap(NULL, ABSENT_LEN, PROT_READ, MAP_SHARED, fd, 0);
-    absent = absent == MAP_FAILED ? NULL : absent;
-    return absent;
+    if (guard.absent)
+        return 0;
+    AUTO_FD fd = memfd_create("outboard-absent", MFD_CLOEXEC);
+    const void *page = fd < 0 ? MAP_FAILED : mmap(NULL, ABSENT_LEN, PROT_READ, MAP_SHARED, fd, 0);
+    if (page == MAP_FAILED)
+        return -errno;
+    guard.absent = page;
+    return 0;
 }
 
 int guarded_event_prepare(void)
@@ -86,8 +87,8 @@ int guarded_event_prepare(void)
         return 0;
     AUTO_FD fd = eventfd(0, EFD_CLOEXEC);
     int err = fd < 0 ? -errno : look_at(fd, &guard.eventfd);
-    if (err == 0 && !(guard.absent = map_absent()))
-        err = -ENOMEM;
+    if (err == 0)
+        err = map_absent();
     if (err == 0)
         err = make_timer(GUARD_TICK, &guard.ticker);
     if (err < 0)

@@ -41,19 +41,23 @@ def test_bytes_of_a_guest_that_has_closed_the_port(driven, tmp_path):
     assert done.stdout == f"{DRAINED}\nkept\n", done.stderr
 
 
-def test_a_new_process_that_refuses_changes_nothing(driven, tmp_path):
-    program = tmp_path / "refuses"
-    program.write_text(f"#!/bin/sh\nexec {paths.BUILD}/root/libexec/outboard/outboard-vmchannel --fd=3 --port=other,pty --port=one,pty\n")
+def write_refusing(folder, words):
+    """A program that has other ports than the one before, and so refuses to continue."""
+    program = folder / "refuses"
+    program.write_text(f"#!/bin/sh\nexec {paths.BUILD}/root/libexec/outboard/outboard-vmchannel {words}\n")
     program.chmod(0o755)
+    return program
+
+
+def test_a_new_process_that_refuses_changes_nothing(driven, tmp_path):
+    program = write_refusing(tmp_path, "--fd=3 --port=other,pty --port=one,pty")
     done = driven("refused", tmp_path, "{FOLDER}/control", program)
     assert done.stdout == "the new process has ended; the log of outboard run says why\nkept\n", done.stderr
 
 
 def test_a_new_process_that_refuses_takes_the_path_with_it(driven, tmp_path):
     """docs/restart.md says so: nobody new can connect until the next upgrade or restart."""
-    program = tmp_path / "refuses"
-    program.write_text(f'#!/bin/sh\nexec {paths.BUILD}/root/libexec/outboard/outboard-vmchannel "$@" --port=other,pty\n')
-    program.chmod(0o755)
+    program = write_refusing(tmp_path, '"$@" --port=other,pty')
     done = driven("path_of_a_refusal", tmp_path, "{FOLDER}/control", program)
     assert done.stdout == "gone\nthere\n", done.stderr
 
